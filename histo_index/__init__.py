@@ -1,0 +1,59 @@
+"""Are two histology tiles of the same tissue category, and what else looks like this one?
+
+Everything a program needs is named here; the modules behind it are loaded when first used, so that
+importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from histo_index.api import Index as Index
+    from histo_index.api import build as build
+    from histo_index.api import compare as compare
+    from histo_index.api import open as open
+    from histo_index.errors import HistoIndexError as HistoIndexError
+    from histo_index.errors import ImageError as ImageError
+    from histo_index.errors import IndexFormatError as IndexFormatError
+    from histo_index.errors import InputError as InputError
+    from histo_index.errors import LockedError as LockedError
+    from histo_index.errors import MismatchError as MismatchError
+    from histo_index.errors import ShapeError as ShapeError
+    from histo_index.indexer.build import BuildProgress as BuildProgress
+    from histo_index.indexer.build import BuildReport as BuildReport
+    from histo_index.search.answers import PairAnswer as PairAnswer
+    from histo_index.search.neighbours import Neighbour as Neighbour
+    from histo_index.search.scoring import PairScores as PairScores
+    from histo_index.search.verdicts import Verdict as Verdict
+
+_HOMES = {
+    "BuildProgress": "indexer.build",
+    "BuildReport": "indexer.build",
+    "HistoIndexError": "errors",
+    "ImageError": "errors",
+    "Index": "api",
+    "IndexFormatError": "errors",
+    "InputError": "errors",
+    "LockedError": "errors",
+    "MismatchError": "errors",
+    "Neighbour": "search.neighbours",
+    "PairAnswer": "search.answers",
+    "PairScores": "search.scoring",
+    "ShapeError": "errors",
+    "Verdict": "search.verdicts",
+    "build": "api",
+    "compare": "api",
+    "open": "api",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

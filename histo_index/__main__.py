@@ -1,0 +1,5 @@
+"""`python -m histo_index` is the command `histo-index`."""
+
+from histo_index.cli import main
+
+main()

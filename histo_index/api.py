@@ -1,0 +1,354 @@
+"""The package from Python: build an index, open it, ask it. The command line calls these too."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from histo_index.errors import ImageError, InputError, MismatchError
+from histo_index.indexer.build import (
+    DEFAULT_SHARD_ROWS,
+    ENCODER_FOLDER,
+    BuildConfig,
+    BuildProgress,
+    BuildReport,
+)
+from histo_index.indexer.build import build as build_index
+from histo_index.indexer.manifest import MANIFEST_NAME, Manifest, read_manifest
+from histo_index.indexer.opened import OpenIndex
+from histo_index.search.answers import Located, PairAnswer, answer_pair
+from histo_index.search.neighbours import Neighbour, nearest
+from histo_index.search.pairlist import PairList, read_pair_list
+from histo_index.search.resolving import Resolver, take_vectors
+from histo_index.search.scoring import PairScores, score_pairs
+from histo_index.search.verdicts import Threshold
+
+if TYPE_CHECKING:
+    from histo_index.encoder.encoder import EncodedTile, Encoder
+
+# A path, image id or file name; a Pillow image; or uint8 RGB [H, W, 3].
+ImageLike: TypeAlias = "str | Path | Image.Image | npt.NDArray[np.uint8]"
+_Paths = str | Path | Sequence[str | Path]
+
+
+def build(
+    sources: _Paths,
+    output: str | Path,
+    *,
+    encoder: str | Path | None = None,
+    manifest: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    max_pixels: int | None = None,
+    shard_rows: int = DEFAULT_SHARD_ROWS,
+    retry_rejected: bool = False,
+    progress: Callable[[BuildProgress], None] = lambda state: None,
+) -> BuildReport:
+    """Build an index from tiles, or bring it up to date: only new and changed tiles are encoded.
+
+    Args:
+        sources: folders (searched through), image files, or one manifest.
+        output: the index folder, such as `tiles.hx`.
+        encoder: an encoder folder; left out, the index's own, else the bundled one.
+        manifest: CSV, TSV or Parquet with a `path` column; the others are kept as metadata.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `float32`, `bfloat16` or `int8`.
+        max_pixels: images with more are rejected from their header; default 64 million.
+        shard_rows: tiles per Parquet file.
+        retry_rejected: try again what an earlier build could not use.
+        progress: called often with how far it is.
+
+    Returns:
+        What was encoded, reused and rejected.
+
+    Raises:
+        InputError: something passed cannot be used, or not one tile can.
+        MismatchError: the index was built by another encoder.
+        LockedError: another process is writing the index.
+        IndexFormatError: index or encoder are damaged or too new.
+        OSError: the disk is full or not writable; the old state stands.
+
+    """
+    from histo_index.encoder.images import DEFAULT_MAX_PIXELS, DecodeLimits
+
+    folder = Path(output)
+    limits = DecodeLimits(max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
+    given = None if encoder is None else Path(encoder)
+    return build_index(
+        BuildConfig(
+            sources=_as_paths(sources),
+            output=folder,
+            manifest=None if manifest is None else Path(manifest),
+            shard_rows=shard_rows,
+            retry_rejected=retry_rejected,
+        ),
+        _encoder_for(folder, given, device=device, precision=precision, limits=limits),
+        progress,
+    )
+
+
+def open(path: str | Path, *, device: str = "auto") -> "Index":
+    """Open an index for reading. It keeps answering from this state if it is rebuilt meanwhile.
+
+    Args:
+        path: the index folder.
+        device: where unseen images are encoded: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        IndexFormatError: it is missing, damaged, or too new.
+
+    """
+    return Index(Path(path), device=device)
+
+
+def compare(
+    a: ImageLike,
+    b: ImageLike,
+    *,
+    encoder: str | Path | None = None,
+    threshold: float | None = None,
+    device: str = "auto",
+) -> PairAnswer:
+    """Compare two images without an index, by the bundled encoder or the one given.
+
+    Raises:
+        InputError: no encoder is given and none is bundled.
+        ImageError: an image cannot be used.
+
+    """
+    from histo_index.encoder.encoder import open_encoder
+    from histo_index.encoder.folder import bundled_encoder
+
+    runner = open_encoder(Path(encoder) if encoder else bundled_encoder(), device=device)
+    chosen = Threshold.choose(threshold, runner.card()["threshold"])
+    return answer_pair(_encode_one(runner, a), _encode_one(runner, b), chosen)
+
+
+class Index:
+    """An open index.
+
+    Attributes:
+        opened: the generation behind it.
+
+    """
+
+    def __init__(self, path: Path, *, device: str = "auto") -> None:
+        """Open an index; see `open`."""
+        self.opened = OpenIndex(path)
+        self._device = device
+
+    def __len__(self) -> int:
+        return len(self.opened)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the index is and what made it."""
+        return self.opened.manifest
+
+    @cached_property
+    def encoder(self) -> "Encoder":
+        """The encoder inside the index, loaded when the first unseen image comes.
+
+        Raises:
+            MismatchError: the encoder in the folder is not the one the index was built with.
+
+        """
+        return _own_encoder(self.opened.folder, self.manifest, device=self._device)
+
+    def pair(self, a: ImageLike, b: ImageLike, *, threshold: float | None = None) -> PairAnswer:
+        """Tell whether two images are of the same tissue category.
+
+        Args:
+            a: a file, image id or path in the index, a Pillow image, or uint8 RGB [H, W, 3].
+            b: likewise.
+            threshold: overrides the index's own.
+
+        Raises:
+            InputError: a name is neither in the index nor a file.
+            ImageError: an image cannot be used.
+            IndexFormatError: a part of the index that is needed is damaged.
+
+        """
+        first, second = self.locate([a, b])
+        return answer_pair(first, second, self.threshold(threshold))
+
+    def pairs(
+        self,
+        pairs: "str | Path | PairList | Iterable[tuple[str, str]]",
+        *,
+        threshold: float | None = None,
+        root: str | Path = ".",
+    ) -> PairScores:
+        """Score a list of pairs; each unseen image is encoded once.
+
+        Args:
+            pairs: a pair-list file, `-` for standard input, or pairs of names.
+            threshold: overrides the index's own.
+            root: the folder that names of unseen images are relative to.
+
+        Returns:
+            A row per pair, in the order given; rows without an answer say why.
+
+        Raises:
+            InputError: the list cannot be used as a whole.
+            IndexFormatError: a part of the index that is needed is damaged.
+
+        """
+        resolver = self._resolver(Path(root))
+        if isinstance(pairs, str | Path):
+            source = None if str(pairs) == "-" else Path(pairs)
+            listed = read_pair_list(source, resolver.are_known)
+        elif isinstance(pairs, PairList):
+            listed = pairs
+        else:
+            left, right = zip(*pairs, strict=True)
+            listed = PairList(
+                image_a=pa.array(left, pa.string()), image_b=pa.array(right, pa.string())
+            )
+        return score_pairs(self.opened, listed, resolver, self.threshold(threshold))
+
+    def search(
+        self, images: Sequence[ImageLike], *, k: int = 10, exclude_self: bool = True
+    ) -> list[list[Neighbour]]:
+        """Find the nearest tiles of each image, nearest first.
+
+        Args:
+            images: each as for `pair`.
+            k: how many; fewer come back if the index holds fewer.
+            exclude_self: leave out the image itself where it is in the index.
+
+        Raises:
+            InputError: k is not positive, or a name is neither in the index nor a file.
+            ImageError: an image cannot be used.
+            IndexFormatError: a part of the index that is needed is damaged.
+
+        """
+        located = self.locate(images)
+        if not located:
+            return []
+        queries = np.stack([image.vector for image in located])
+        own = [image.row if exclude_self else None for image in located]
+        return nearest(self.opened, queries, k=k, own_rows=own)
+
+    def locate(self, images: Sequence[ImageLike]) -> list[Located]:
+        """Find or compute the vector of each image; a file on disk wins over an equal name.
+
+        Raises:
+            InputError: a name is neither in the index nor a file.
+            ImageError: an image cannot be used.
+
+        """
+        names = list(dict.fromkeys(str(i) for i in images if isinstance(i, str | Path)))
+        resolved = self._resolver(Path()).resolve(names, prefer_files=True)
+        problem = next((problem for problem in resolved.problems if problem), None)
+        if problem is not None:
+            raise ImageError(problem)
+        vectors = take_vectors(self.opened, resolved.extra, resolved.places)
+        by_name = {
+            name: self._located(name, vector, int(place))
+            for name, vector, place in zip(names, vectors, resolved.places, strict=True)
+        }
+        return [
+            by_name[str(image)]
+            if isinstance(image, str | Path)
+            else _encode_one(self.encoder, image)
+            for image in images
+        ]
+
+    def draw(
+        self,
+        images: Sequence[str],
+        found: Sequence[Sequence[Neighbour]],
+        output: Path,
+        *,
+        tiles: Path | None = None,
+    ) -> None:
+        """Draw queries and their neighbours as a PNG.
+
+        Args:
+            images: the queries, as `search` was asked.
+            found: what it answered.
+            output: the PNG file.
+            tiles: where the tiles lie now; left out, where they lay relative to the index.
+
+        """
+        from histo_index.indexer.atomic import publishing
+        from histo_index.montage import draw_montage
+
+        folder = tiles or (self.opened.folder / self.manifest.settings["root"]).resolve()
+        files = [self._file_of(image, folder) for image in images]
+        picture = draw_montage(list(zip(images, files, strict=True)), found, folder)
+        with publishing(output) as temporary:
+            picture.save(temporary, format="PNG")
+
+    def _file_of(self, name: str, folder: Path) -> Path | None:
+        if Path(name).is_file():
+            return Path(name)
+        row = int(self.opened.find_names(pa.array([name]))[0])
+        return folder / self.opened.row(row)["path"] if row >= 0 else None
+
+    def threshold(self, given: float | None = None) -> Threshold:
+        """Tell which threshold verdicts rest on, and who chose it."""
+        return Threshold.choose(given, self.manifest.encoder["threshold"])
+
+    def _located(self, name: str, vector: npt.NDArray[np.float16], place: int) -> Located:
+        row = place if place < len(self.opened) else None
+        image_id = None if row is None else self.opened.row(row)["image_id"]
+        return Located(name=name, vector=vector, image_id=image_id, row=row)
+
+    def _resolver(self, root: Path) -> Resolver:
+        # Not self.encoder.encode_files: that would load the encoder before it is needed.
+        return Resolver(self.opened, lambda paths: self.encoder.encode_files(paths), root=root)
+
+
+def _encode_one(encoder: "Encoder", image: Any) -> Located:
+    if isinstance(image, str | Path):
+        if not Path(image).is_file():
+            raise InputError(f"{image}: no such file")
+        (tile,) = _whole(encoder.encode_files([Path(image)]))
+        return Located(name=str(image), vector=tile.embedding.astype(np.float16))
+    from histo_index.encoder.images import to_pixels
+
+    vector = encoder.encode_pixels([to_pixels(image)])[0].astype(np.float16)
+    return Located(name="image", vector=vector)
+
+
+def _whole(results: "Iterator[EncodedTile | ImageError]") -> "Iterator[EncodedTile]":
+    for result in results:
+        if isinstance(result, ImageError):
+            raise result
+        yield result
+
+
+def _encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
+    """Choose the encoder of a build: the one given, else the index's own, else the bundled one."""
+    from histo_index.encoder.encoder import open_encoder
+    from histo_index.encoder.folder import bundled_encoder
+
+    if given is None and (folder / MANIFEST_NAME).exists():
+        return _own_encoder(folder, read_manifest(folder), **options)
+    return open_encoder(given or bundled_encoder(), **options)
+
+
+def _own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
+    from histo_index.encoder.encoder import open_encoder
+
+    if manifest.encoder["is_int8"] and options.get("precision", "auto") == "auto":
+        options["precision"] = "int8"
+    encoder = open_encoder(folder / ENCODER_FOLDER, **options)
+    if encoder.fingerprint != manifest.fingerprint:
+        raise MismatchError(
+            f"{folder} was built by encoder {manifest.fingerprint} but {ENCODER_FOLDER}/ in it is "
+            f"{encoder.fingerprint}; restore the encoder folder or build into a new index"
+        )
+    return encoder
+
+
+def _as_paths(sources: _Paths) -> list[Path]:
+    if isinstance(sources, str | Path):
+        return [Path(sources)]
+    return [Path(source) for source in sources]

@@ -1,0 +1,1 @@
+"""Synthetic histology tiles for the demo, the tests and the benchmarks."""

@@ -1,0 +1,148 @@
+"""The main job on rendered tiles: the commands a user would type, run for real."""
+
+import csv
+import itertools
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from histo_index.demo.tiles import write_tiles
+from histo_index.errors import HistoIndexError, InputError
+
+_SLIDES: Final = 8
+# Pairs of each half; the pairs are drawn with the demo's seed.
+_PAIRS: Final = 2000
+
+
+def show(folder: Path, *, tiles_per_category: int, seed: int, tell: Callable[[str], None]) -> None:
+    """Render tiles, build an index of them, and ask it for pairs and neighbours.
+
+    The encoder is the bundled one, or an untrained one while there is none. The threshold is chosen
+    on pairs of the first half of the slides and used on the second.
+
+    Args:
+        folder: a new folder, which keeps everything.
+        tiles_per_category: of eight categories, spread over eight slides.
+        seed: of the renderer and of the pairs.
+        tell: prints a line.
+
+    Raises:
+        InputError: the folder is there already.
+        HistoIndexError: a command failed.
+
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} exists already; pass a new folder with -o")
+    tiles = folder / "tiles"
+    tell(f"Rendering {8 * tiles_per_category} H&E-like tiles into {tiles} (seed {seed}) ...")
+    labels = write_tiles(tiles, tiles_per_category=tiles_per_category, slides=_SLIDES, seed=seed)
+    rows = list(csv.DictReader(labels.open(encoding="utf-8")))
+    first_half, second_half = _write_pair_lists(folder, rows, seed)
+    index = folder / "demo.hx"
+    build: list[str | Path] = ["build", tiles, "-o", index, "--manifest", labels]
+    _run([*build, *_encoder(folder, tell)], tell)
+    threshold = _choose_threshold(index, first_half, tell)
+    left, right = _last_pair(second_half)
+    _run(["pair", left, right, "-i", index, "--threshold", threshold], tell)
+    answers: list[str | Path] = ["-o", folder / "answers.csv", "--threshold", threshold]
+    _run(["pairs", second_half, "-i", index, *answers], tell)
+    montage = folder / "neighbours.png"
+    queries = _one_per_category(rows)
+    _run(["search", *queries[:1], "-k", "5", "-i", index], tell)
+    _run(["search", *queries, "-k", "6", "-i", index, "--json", "--montage", montage], None)
+    tell(f"\nLook at {montage}: a query of each category with its neighbours.")
+
+
+def _encoder(folder: Path, tell: Callable[[str], None]) -> list[str | Path]:
+    from histo_index.encoder.folder import BUNDLED, CONFIG_NAME
+
+    if (BUNDLED / CONFIG_NAME).is_file():
+        return []
+    _run(["encoder", "init", "-o", folder / "untrained"], tell)
+    return ["--encoder", folder / "untrained"]
+
+
+def _write_pair_lists(folder: Path, rows: Sequence[dict[str, str]], seed: int) -> tuple[Path, Path]:
+    """Write labelled pairs across slides, of the first and of the second half of the slides."""
+    slides = sorted({row["group"] for row in rows})
+    halves = slides[: len(slides) // 2], slides[len(slides) // 2 :]
+    lists = folder / "pairs-choose.csv", folder / "pairs-report.csv"
+    generator = np.random.default_rng(seed)
+    for half, path in zip(halves, lists, strict=True):
+        members = [row for row in rows if row["group"] in half]
+        pairs = [
+            (a["path"], b["path"], int(a["label"] == b["label"]))
+            for a, b in itertools.combinations(members, 2)
+            if a["group"] != b["group"]
+        ]
+        same = [pair for pair in pairs if pair[2]]
+        other = [pair for pair in pairs if not pair[2]]
+        # As many same as different ones, so that always answering "different" is right half the time.
+        count = min(_PAIRS // 2, len(same), len(other))
+        chosen = [
+            kind[int(place)]
+            for kind in (same, other)
+            for place in generator.choice(len(kind), count, replace=False)
+        ]
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("image_a", "image_b", "label"))
+            writer.writerows(chosen)
+    return lists
+
+
+def _choose_threshold(index: Path, pairs: Path, tell: Callable[[str], None]) -> str:
+    """Find the distance that separates the labelled pairs of the first half best."""
+    import histo_index
+    from histo_index.search.pairlist import read_pair_list
+
+    scores = histo_index.open(index).pairs(pairs)
+    labels = read_pair_list(pairs, lambda names: [False] * len(names)).labels
+    assert labels is not None
+    order = np.argsort(scores.table["distance"].to_numpy())
+    distances = scores.table["distance"].to_numpy()[order]
+    is_same = labels.to_numpy()[order] == 1
+    # With the cut after pair i: same ones up to it and different ones behind it are right.
+    right = np.cumsum(is_same) + (~is_same).sum() - np.cumsum(~is_same)
+    threshold = f"{distances[int(np.argmax(right))]:.5f}"
+    tell(
+        f"\nThreshold {threshold}, chosen on {len(labels):,} labelled pairs of slides 1 to 4; "
+        "what follows is of slides 5 to 8."
+    )
+    return threshold
+
+
+def _last_pair(pairs: Path) -> tuple[str, str]:
+    row = list(csv.reader(pairs.open(encoding="utf-8")))[-1]
+    return row[0], row[1]
+
+
+def _one_per_category(rows: Sequence[dict[str, str]]) -> list[str]:
+    first: dict[str, str] = {}
+    for row in rows:
+        first.setdefault(row["label"], row["path"])
+    return list(first.values())
+
+
+def _run(arguments: Sequence[str | Path], tell: Callable[[str], None] | None) -> None:
+    """Run a command as a user would, showing it and what it prints."""
+    words = [str(argument) for argument in arguments]
+    if tell is not None:
+        tell(f"\n$ histo-index {shlex.join(words)}")
+    done = subprocess.run(
+        [sys.executable, "-m", "histo_index", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    if tell is not None:
+        tell(done.stdout.rstrip())
+    if done.returncode:
+        raise HistoIndexError(f"the demo's `{words[0]}` ended with status {done.returncode}")

@@ -1,0 +1,1 @@
+"""Turn histology tiles into embeddings: decode, preprocess, run a ResNeXt trunk."""

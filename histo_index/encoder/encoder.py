@@ -1,0 +1,278 @@
+"""Run an encoder over tiles on the best runtime here: decode, infer, in order, streaming."""
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.encoder.decode_pool import DecodePool, Prepared, usable_cores
+from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
+from histo_index.encoder.folder import EncoderConfig, EncoderFolder, load_encoder
+from histo_index.encoder.images import DecodeLimits, Pixels
+from histo_index.encoder.int8 import Ranges, load_ranges
+from histo_index.encoder.preprocessing import fit_tile
+from histo_index.errors import ImageError, InputError
+
+Floats = npt.NDArray[np.float32]
+
+DEVICES: Final = ("auto", "cpu", "cuda", "reference")
+PRECISIONS: Final = ("auto", "float32", "bfloat16", "int8")
+
+_log = logging.getLogger(__name__)
+
+
+class Runtime(Protocol):
+    """A network ready to run. `embed` may be called from `parallel` threads at a time."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def parallel(self) -> int: ...
+    def embed(self, images: Pixels) -> Floats: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedTile:
+    """One tile's embedding and what was learnt while reading it.
+
+    Attributes:
+        embedding: float32 [D], length 1.
+        sha256: hex digest of the file that was encoded.
+        width: pixels, orientation applied.
+        height: likewise.
+        note: what was left out when decoding, or None.
+
+    """
+
+    embedding: Floats
+    sha256: str
+    width: int
+    height: int
+    note: str | None
+
+
+class Encoder:
+    """An encoder on a runtime.
+
+    Attributes:
+        config: what the encoder is.
+        fingerprint: what embeddings must share to be compared; int8 has one of its own.
+        folder: where its files lie.
+
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderFolder,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        limits: DecodeLimits | None = None,
+    ) -> None:
+        """Choose a runtime; it starts with the first image.
+
+        Args:
+            encoder: read by `load_encoder`.
+            device: one of DEVICES; `auto` is a GPU if there is one.
+            precision: one of PRECISIONS; `auto` is bfloat16 where it is fast.
+            limits: what is refused for its size.
+
+        Raises:
+            InputError: the device or precision is unknown or not to be had here.
+
+        """
+        if device not in DEVICES or precision not in PRECISIONS:
+            raise InputError(
+                f"device {device}, precision {precision}: expected one of {', '.join(DEVICES[:3])} "
+                f"and one of {', '.join(PRECISIONS)}"
+            )
+        self.folder = encoder.path
+        self.config: EncoderConfig = encoder.config
+        self._encoder = encoder
+        self._device = device
+        self._precision = precision
+        self._ranges: Ranges | None = None
+        if precision == "int8":
+            self._ranges = load_ranges(encoder.path, encoder.fingerprint)
+        self.fingerprint = self._ranges.digest if self._ranges else encoder.fingerprint
+        self.limits = limits or DecodeLimits()
+        if not self.config.is_trained:
+            _log.warning(
+                "%s is untrained: its distances say little; train or import one", encoder.path
+            )
+
+    @property
+    def embedding_size(self) -> int:
+        """D, the length of an embedding."""
+        return self.config.embedding_size
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The network on the device, loaded when first used."""
+        return _start_runtime(self._encoder, self._device, self._precision, self._ranges)
+
+    @property
+    def max_pixels(self) -> int:
+        """The decoding limit, which decides what is rejected."""
+        return self.limits.max_pixels
+
+    def card(self) -> Mapping[str, Any]:
+        """Say what the encoder is, for the record kept beside embeddings; loads nothing."""
+        threshold = self.config.threshold
+        return {
+            "fingerprint": self.fingerprint,
+            "architecture": self.config.architecture,
+            "embedding_size": self.config.embedding_size,
+            "is_trained": self.config.is_trained,
+            "is_int8": self._ranges is not None,
+            "mpp": self.config.mpp,
+            "threshold": asdict(threshold) if threshold else None,
+        }
+
+    def describe(self) -> Mapping[str, Any]:
+        """Say what computes the embeddings, for the record kept beside them."""
+        runtime = self.runtime
+        return {"name": runtime.name, "device": runtime.device, "precision": runtime.precision}
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedTile | ImageError]:
+        """Encode image files; decoding, which happens in other processes, overlaps with it.
+
+        Args:
+            paths: read lazily, a bounded number ahead.
+
+        Yields:
+            One result per path, in order: the tile, or the error it is rejected with.
+
+        """
+        settings = DecodeSettings(limits=self.limits, preprocessing=self.config.preprocessing)
+        with DecodePool(settings, workers=usable_cores()) as pool:
+            yield from self._infer(pool.prepare(paths))
+
+    def encode_pixels(self, images: Sequence[Pixels]) -> Floats:
+        """Encode images that are in memory.
+
+        Args:
+            images: uint8 RGB [H, W, 3] each, of any size.
+
+        Returns:
+            float32 [B, D], rows of length 1.
+
+        """
+        spec = self.config.preprocessing
+        prepared = (
+            PreparedTile(pixels=fit_tile(image, spec), sha256="", width=0, height=0, note=None)
+            for image in images
+        )
+        rows: list[Floats] = []
+        for result in self._infer(prepared):
+            if isinstance(result, ImageError):
+                raise result
+            rows.append(result.embedding)
+        return np.array(rows, np.float32).reshape(-1, self.embedding_size)
+
+    def _infer(self, prepared: Iterable[Prepared]) -> Iterator[EncodedTile | ImageError]:
+        """Run the network over a stream, `parallel` batches at a time, results in order."""
+        runtime = self.runtime
+        pending: deque[tuple[list[Prepared], Future[Floats]]] = deque()
+        # One spare batch per thread, so that none waits while results are taken.
+        ahead = 2 * runtime.parallel
+        with ThreadPoolExecutor(runtime.parallel, thread_name_prefix="infer") as threads:
+            for batch in _batches(prepared, runtime.batch):
+                images = [tile.pixels for tile in batch if isinstance(tile, PreparedTile)]
+                pending.append((batch, threads.submit(_embed, runtime, images)))
+                if len(pending) >= ahead:
+                    yield from _pair_up(*pending.popleft())
+            while pending:
+                yield from _pair_up(*pending.popleft())
+
+
+def open_encoder(
+    folder: Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    limits: DecodeLimits | None = None,
+) -> Encoder:
+    """Read an encoder folder and choose its runtime; see `Encoder`."""
+    return Encoder(load_encoder(folder), device=device, precision=precision, limits=limits)
+
+
+def _start_runtime(
+    encoder: EncoderFolder, device: str, precision: str, ranges: Ranges | None
+) -> Runtime:
+    if device == "reference":
+        from histo_index.encoder.trunk import ReferenceRuntime
+
+        return ReferenceRuntime(encoder)
+    if device == "cuda" or (device == "auto" and precision != "int8" and _has_cuda()):
+        return _start_cuda(encoder, precision)
+    from histo_index.encoder.openvino_cpu import OpenVinoRuntime, Precision, cpu_capabilities
+
+    if precision == "auto":
+        precision = "bfloat16" if "BF16" in cpu_capabilities() else "float32"
+    return OpenVinoRuntime(encoder, precision=cast(Precision, precision), ranges=ranges)
+
+
+def _start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:
+    if not _has_cuda():
+        raise InputError("no CUDA device here; pass --device cpu (see `histo-index doctor`)")
+    if precision == "int8":
+        raise InputError("int8 runs on the CPU only; pass --device cpu or another --precision")
+    from histo_index.encoder.torch_cuda import CudaRuntime
+
+    return CudaRuntime(encoder, precision="bfloat16" if precision == "auto" else precision)
+
+
+def _has_cuda() -> bool:
+    # Importing torch takes seconds; the driver's device file tells as well that there is no GPU.
+    if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidiactl").exists():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
+    source = iter(prepared)
+    while batch := list(itertools.islice(source, size)):
+        yield batch
+
+
+def _embed(runtime: Runtime, images: list[Pixels]) -> Floats:
+    if not images:
+        return np.empty((0, 0), np.float32)
+    return runtime.embed(np.stack(images))
+
+
+def _pair_up(batch: list[Prepared], future: Future[Floats]) -> Iterator[EncodedTile | ImageError]:
+    embeddings = iter(future.result())
+    for tile in batch:
+        yield tile if isinstance(tile, ImageError) else _finish(tile, next(embeddings))
+
+
+def _finish(tile: PreparedTile, features: Floats) -> EncodedTile | ImageError:
+    # In float64: the square of a large float32 feature can overflow.
+    length = float(np.linalg.norm(features.astype(np.float64)))
+    if not 0 < length < np.inf:
+        return ImageError(f"the encoder gave features of length {length}; check its weights")
+    return EncodedTile(
+        embedding=(features / length).astype(np.float32),
+        sha256=tile.sha256,
+        width=tile.width,
+        height=tile.height,
+        note=tile.note,
+    )

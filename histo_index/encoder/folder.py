@@ -1,0 +1,223 @@
+"""The encoder folder: `config.json` and `model.safetensors`, tied together by a fingerprint."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.errors import IndexFormatError, InputError
+
+Weights = dict[str, npt.NDArray[Any]]
+
+FORMAT_VERSION: Final = 1
+CONFIG_NAME: Final = "config.json"
+WEIGHTS_NAME: Final = "model.safetensors"
+INT8_NAME: Final = "int8.json"
+# Embedding size of each trunk, from torchvision's definitions of the networks.
+ARCHITECTURES: Final = {"resnet18": 512, "resnext50_32x4d": 2048, "resnext101_32x8d": 2048}
+# The encoder that ships with the package.
+BUNDLED: Final = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedThreshold:
+    """The distance at which an encoder's author cuts same from different.
+
+    Attributes:
+        value: squared distance, 0…4.
+        origin: on what it was chosen, in words a user can judge.
+
+    """
+
+    value: float
+    origin: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.value <= 4:
+            raise InputError(f"threshold {self.value} is not a distance; expected 0 to 4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """What an encoder is and where it comes from.
+
+    Attributes:
+        architecture: a key of ARCHITECTURES.
+        embedding_size: D, the length of an embedding.
+        preprocessing: how a tile becomes the input.
+        training: how the weights came about; `{"method": "none"}` marks untrained ones.
+        mpp: microns per pixel of the images trained at, if known.
+        threshold: the published threshold, if there is one.
+
+    """
+
+    architecture: str
+    embedding_size: int
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    training: Mapping[str, Any] = field(default_factory=lambda: {"method": "none"})
+    mpp: float | None = None
+    threshold: PublishedThreshold | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the weights have seen any image."""
+        return self.training.get("method") != "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFolder:
+    """An encoder read from disk and found whole.
+
+    Attributes:
+        path: the folder.
+        config: what it is.
+        weights: parameter name (torchvision's, without `fc.*`) to float32 array.
+        fingerprint: hex digest over weights and preprocessing.
+
+    """
+
+    path: Path
+    config: EncoderConfig
+    weights: Weights
+    fingerprint: str
+
+
+def save_encoder(
+    folder: Path, config: EncoderConfig, weights: Weights, *, overwrite: bool = False
+) -> str:
+    """Write an encoder folder.
+
+    Args:
+        folder: created if missing.
+        config: what the encoder is.
+        weights: parameters in torchvision's names; written in the float type they have.
+        overwrite: replace an encoder that is there.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        InputError: the folder holds something already.
+
+    """
+    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists already; pass another folder or --overwrite")
+    folder.mkdir(parents=True, exist_ok=True)
+    fingerprint = fingerprint_of(config, weights)
+    document = {
+        "format": "histo-index encoder",
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint,
+        **asdict(config),
+    }
+    (folder / WEIGHTS_NAME).write_bytes(save_safetensors(weights))
+    (folder / CONFIG_NAME).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    (folder / INT8_NAME).unlink(missing_ok=True)
+    return fingerprint
+
+
+def load_encoder(folder: Path) -> EncoderFolder:
+    """Read an encoder folder and check that it is whole.
+
+    Raises:
+        IndexFormatError: something is missing, damaged, or of a version not known here.
+
+    """
+    document = _read_config(folder)
+    try:
+        config = _config_from(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise IndexFormatError(
+            f"{folder / CONFIG_NAME}: not a usable encoder description ({error!r}); "
+            "restore the file or make the encoder anew"
+        ) from error
+    path = folder / WEIGHTS_NAME
+    try:
+        stored = load_safetensors(path.read_bytes())
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise IndexFormatError(f"{path}: cannot be read ({error}); restore the file") from error
+    found, expected = fingerprint_of(config, stored), document.get("fingerprint")
+    if found != expected:
+        raise IndexFormatError(
+            f"{path}: damaged: fingerprint {found}, expected {expected}; restore the file"
+        )
+    weights = {name: np.asarray(array, np.float32) for name, array in stored.items()}
+    return EncoderFolder(path=folder, config=config, weights=weights, fingerprint=found)
+
+
+def bundled_encoder() -> Path:
+    """Locate the encoder that ships with the package.
+
+    Raises:
+        InputError: this release ships none.
+
+    """
+    if not (BUNDLED / CONFIG_NAME).is_file():
+        raise InputError(
+            "no encoder is bundled with this release yet; pass --encoder DIR (make one with "
+            "`histo-index encoder import CHECKPOINT --arch ARCH -o DIR` or `encoder init`)"
+        )
+    return BUNDLED
+
+
+def fingerprint_of(config: EncoderConfig, weights: Weights) -> str:
+    """Hash everything that decides the numbers an encoder gives.
+
+    Returns:
+        32 hex digits over architecture, preprocessing, and every weight with its name and type.
+
+    """
+    digest = hashlib.sha256()
+    recipe = {"architecture": config.architecture, "preprocessing": asdict(config.preprocessing)}
+    digest.update(json.dumps(recipe, sort_keys=True).encode())
+    for name in sorted(weights):
+        array = np.ascontiguousarray(weights[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()[:32]
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_NAME
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise IndexFormatError(
+            f"{path}: cannot be read ({error.strerror}); pass a folder made by "
+            "`histo-index encoder` or `histo-index train`"
+        ) from error
+    except ValueError as error:
+        raise IndexFormatError(f"{path}: damaged ({error}); restore the file") from error
+    if not isinstance(document, dict) or document.get("format") != "histo-index encoder":
+        raise IndexFormatError(f"{path}: not an encoder's config.json")
+    version = document.get("format_version")
+    if version != FORMAT_VERSION:
+        raise IndexFormatError(
+            f"{path}: encoder format {version}, this release reads {FORMAT_VERSION}; "
+            "upgrade histo-index"
+        )
+    return document
+
+
+def _config_from(document: dict[str, Any]) -> EncoderConfig:
+    architecture = document["architecture"]
+    if ARCHITECTURES.get(architecture) != document["embedding_size"]:
+        raise ValueError(f"architecture {architecture} is not one of {', '.join(ARCHITECTURES)}")
+    threshold = document["threshold"]
+    return EncoderConfig(
+        architecture=architecture,
+        embedding_size=document["embedding_size"],
+        preprocessing=Preprocessing(**document["preprocessing"]),
+        training=document["training"],
+        mpp=document["mpp"],
+        threshold=PublishedThreshold(**threshold) if threshold else None,
+    )

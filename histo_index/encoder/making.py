@@ -1,0 +1,105 @@
+"""Make encoder folders: import a checkpoint, draw untrained weights, measure int8 ranges."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from histo_index.encoder.decode_pool import DecodePool, usable_cores
+from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
+from histo_index.encoder.folder import (
+    ARCHITECTURES,
+    EncoderConfig,
+    PublishedThreshold,
+    load_encoder,
+    save_encoder,
+)
+from histo_index.encoder.images import DecodeLimits, Pixels
+from histo_index.encoder.int8 import CALIBRATION_TILES, Ranges, save_ranges
+from histo_index.errors import InputError
+
+
+def import_encoder(
+    checkpoint: Path,
+    output: Path,
+    *,
+    arch: str,
+    threshold: float | None = None,
+    mpp: float | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Turn a torchvision-style checkpoint into an encoder folder; see `read_checkpoint`.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        InputError: checkpoint, architecture or output cannot be used.
+        MismatchError: the weights are not of the architecture.
+
+    """
+    _require_architecture(arch)
+    from histo_index.encoder.importing import read_checkpoint
+
+    published = None
+    if threshold is not None:
+        published = PublishedThreshold(value=threshold, origin=f"given when {output.name} was made")
+    config = EncoderConfig(
+        architecture=arch,
+        embedding_size=ARCHITECTURES[arch],
+        training={"method": "imported", "checkpoint": checkpoint.name},
+        mpp=mpp,
+        threshold=published,
+    )
+    return save_encoder(output, config, read_checkpoint(checkpoint, arch), overwrite=overwrite)
+
+
+def init_encoder(output: Path, *, arch: str, seed: int, overwrite: bool = False) -> str:
+    """Make an untrained encoder folder, marked as such.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        InputError: architecture or output cannot be used.
+
+    """
+    _require_architecture(arch)
+    from histo_index.encoder.trunk import random_weights
+
+    config = EncoderConfig(
+        architecture=arch,
+        embedding_size=ARCHITECTURES[arch],
+        training={"method": "none", "seed": seed},
+    )
+    return save_encoder(output, config, random_weights(arch, seed=seed), overwrite=overwrite)
+
+
+def quantize_encoder(folder: Path, paths: Sequence[Path]) -> Ranges:
+    """Measure int8 ranges on up to CALIBRATION_TILES tiles and keep them in the encoder folder.
+
+    Args:
+        folder: the encoder.
+        paths: tiles; spread evenly over the list, unreadable ones are passed over.
+
+    Raises:
+        InputError: not one tile can be used.
+        IndexFormatError: the encoder is damaged.
+
+    """
+    from histo_index.encoder.openvino_cpu import measure_ranges
+
+    encoder = load_encoder(folder)
+    step = max(1, len(paths) // CALIBRATION_TILES)
+    settings = DecodeSettings(limits=DecodeLimits(), preprocessing=encoder.config.preprocessing)
+    with DecodePool(settings, workers=usable_cores()) as pool:
+        ranges = measure_ranges(encoder, _usable(pool, paths[::step][:CALIBRATION_TILES]))
+    save_ranges(folder, ranges)
+    return ranges
+
+
+def _usable(pool: DecodePool, paths: Sequence[Path]) -> Iterator[Pixels]:
+    return (tile.pixels for tile in pool.prepare(paths) if isinstance(tile, PreparedTile))
+
+
+def _require_architecture(arch: str) -> None:
+    if arch not in ARCHITECTURES:
+        raise InputError(f"unknown architecture {arch}; expected one of {', '.join(ARCHITECTURES)}")

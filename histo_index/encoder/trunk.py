@@ -1,0 +1,105 @@
+"""The ResNeXt trunks as torchvision defines them, and the reference runtime: torch, float32, eager.
+
+Everything faster is tested against this file.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torchvision
+
+from histo_index.encoder.folder import ARCHITECTURES, EncoderFolder, Weights
+from histo_index.encoder.images import Pixels
+from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.errors import MismatchError
+
+
+class Trunk(torch.nn.Module):
+    """A torchvision network without its classifier, normalisation included."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, architecture: str, spec: Preprocessing) -> None:
+        super().__init__()
+        self.network = torchvision.models.get_model(architecture, weights=None)
+        self.network.fc = torch.nn.Identity()
+        self.register_buffer("mean", _channels(spec.mean), persistent=False)
+        self.register_buffer("std", _channels(spec.std), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Encode uint8 RGB [B, H, W, 3] to float [B, D], not normalised to unit length."""
+        # Normalised in float32 whatever the network's precision: a rounded mean shifts every pixel.
+        pixels = (images.permute(0, 3, 1, 2) - self.mean) / self.std  # [B, 3, H, W]
+        embeddings: torch.Tensor = self.network(pixels.to(self.network.conv1.weight.dtype))
+        return embeddings
+
+
+class ReferenceRuntime:
+    """Torch, float32, eager, one image at a time: slow and obvious."""
+
+    precision: Final = "float32"
+    device: Final = "cpu"
+    name: Final = f"torch {torch.__version__}"
+    batch: Final = 1
+    parallel: Final = 1
+
+    def __init__(self, encoder: EncoderFolder) -> None:
+        self._trunk = load_trunk(encoder)
+
+    @torch.inference_mode()
+    def embed(self, images: Pixels) -> npt.NDArray[np.float32]:
+        """Encode uint8 RGB [B, S, S, 3] to float32 [B, D]."""
+        embeddings: npt.NDArray[np.float32] = self._trunk(torch.from_numpy(images)).numpy()
+        return embeddings
+
+
+def load_trunk(encoder: EncoderFolder) -> Trunk:
+    """Build the network of an encoder and fill in its weights, ready for inference.
+
+    Raises:
+        MismatchError: the weights are not those of the architecture.
+
+    """
+    trunk = Trunk(encoder.config.architecture, encoder.config.preprocessing)
+    tensors = {name: torch.from_numpy(array) for name, array in encoder.weights.items()}
+    found = trunk.network.load_state_dict(tensors, strict=False)
+    missing = [key for key in found.missing_keys if not key.endswith("num_batches_tracked")]
+    if missing or found.unexpected_keys:
+        raise MismatchError(
+            f"{encoder.path}: weights do not belong to {encoder.config.architecture}: "
+            f"{len(missing)} missing {missing[:2]}, "
+            f"{len(found.unexpected_keys)} unknown {found.unexpected_keys[:2]}; "
+            "import the checkpoint again with its own --arch"
+        )
+    return trunk.eval()
+
+
+def random_weights(architecture: str, *, seed: int) -> Weights:
+    """Draw untrained weights as torchvision initialises them.
+
+    Returns:
+        Parameter name to float32 array, without the classifier.
+
+    """
+    if architecture not in ARCHITECTURES:
+        raise MismatchError(f"unknown architecture {architecture}; one of {list(ARCHITECTURES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trunk = Trunk(architecture, Preprocessing())
+    return weights_of(trunk)
+
+
+def weights_of(trunk: Trunk) -> Weights:
+    """Take the float parameters and statistics out of a trunk, in torchvision's names."""
+    return {
+        name: tensor.detach().cpu().numpy()
+        for name, tensor in trunk.network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def _channels(values: tuple[float, float, float]) -> torch.Tensor:
+    return torch.tensor(values).view(1, 3, 1, 1) * 255.0

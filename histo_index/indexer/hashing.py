@@ -1,0 +1,73 @@
+"""Hash the content of tiles, so that a build knows what is new, changed, moved or gone."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from histo_index.indexer.sources import Rejection, TileList
+
+_CHUNK: Final = 1024
+# Hashing waits for disks more than it computes: a few threads more than cores do no harm.
+_THREADS: Final = 8
+
+
+def hash_file(path: Path) -> str:
+    """Hash a file's bytes: hex SHA-256.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or device.
+
+    """
+    # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "not a regular file")
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_tiles(
+    tiles: TileList, progress: Callable[[int], None]
+) -> tuple[pa.Table, list[Rejection]]:
+    """Add the column `sha256` to the tile table.
+
+    Args:
+        tiles: what to hash.
+        progress: told how many tiles are done.
+
+    Returns:
+        The table of readable tiles, and a rejection for each of the others.
+
+    """
+    paths = tiles.table["path"].to_pylist()
+    digests: list[str | None] = []
+    rejected: list[Rejection] = []
+    for path, outcome in zip(paths, _outcomes(tiles.root, paths), strict=True):
+        if isinstance(outcome, OSError):
+            reason = f"cannot be read ({outcome.strerror or outcome})"
+            rejected.append(Rejection(path=path, reason=reason))
+            digests.append(None)
+        else:
+            digests.append(outcome)
+        if len(digests) % _CHUNK == 0:
+            progress(len(digests))
+    table = tiles.table.append_column("sha256", pa.array(digests, pa.string()))
+    return table.filter(table["sha256"].is_valid()), rejected
+
+
+def _outcomes(root: Path, paths: list[str]) -> Iterator[str | OSError]:
+    def attempt(path: str) -> str | OSError:
+        try:
+            return hash_file(root / path)
+        except OSError as error:
+            return error
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="hash") as threads:
+        for start in range(0, len(paths), _CHUNK):
+            yield from threads.map(attempt, paths[start : start + _CHUNK])

@@ -1,0 +1,173 @@
+"""`manifest.json`: the commit point of an index. What it names is the index; nothing else is."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from histo_index.errors import IndexFormatError
+from histo_index.indexer.atomic import publish_bytes
+from histo_index.indexer.checksums import checksum
+
+FORMAT_VERSION: Final = 1
+MANIFEST_NAME: Final = "manifest.json"
+_FORMAT: Final = "histo-index"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """A file of the index as it was when it was written.
+
+    Attributes:
+        path: relative to the index folder, POSIX form.
+        bytes: its size.
+        checksum: XXH3-128 over its content.
+
+    """
+
+    path: str
+    bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """A shard: a Parquet file of embeddings and the receipt of the task that wrote it.
+
+    Attributes:
+        shard_id: hex digest of the task; the file's name is made of it.
+        rows: embeddings in it.
+        file: the Parquet file.
+        receipt: JSON beside it: rows, checksum and the task's rejected tiles.
+        runtime: what computed the embeddings.
+
+    """
+
+    shard_id: str
+    rows: int
+    file: FileRecord
+    receipt: FileRecord
+    runtime: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """One committed state of an index.
+
+    Attributes:
+        generation: 1 for the first commit, then one more each.
+        created: when it was committed, UTC, ISO 8601.
+        encoder: fingerprint, architecture, embedding size and whether it is trained.
+        tiles: N, the number of indexed tiles.
+        rejected: how many inputs could not be used.
+        shards: in row order.
+        files: every other file, by its role: `rows`, `vectors`, `blocks`, `faiss`, `rejected`,
+            and `encoder/...`.
+        settings: the options of the build that can change what is in the index.
+        libraries: name to version of what wrote it.
+
+    """
+
+    generation: int
+    created: str
+    encoder: Mapping[str, Any]
+    tiles: int
+    rejected: int
+    shards: tuple[ShardRecord, ...]
+    files: Mapping[str, FileRecord]
+    settings: Mapping[str, Any]
+    libraries: Mapping[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """The encoder's fingerprint."""
+        return str(self.encoder["fingerprint"])
+
+    @property
+    def embedding_size(self) -> int:
+        """D, the length of an embedding."""
+        return int(self.encoder["embedding_size"])
+
+    def records(self) -> list[FileRecord]:
+        """List every file that belongs to this generation."""
+        shards = [record for shard in self.shards for record in (shard.file, shard.receipt)]
+        return shards + list(self.files.values())
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Commit: from here on readers see this generation."""
+    body = {"format": _FORMAT, "format_version": FORMAT_VERSION, **asdict(manifest)}
+    document = {**body, "checksum": _body_checksum(body)}
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    publish_bytes(folder / MANIFEST_NAME, text.encode())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest.
+
+    Raises:
+        IndexFormatError: there is none, it is damaged, or of a newer version.
+
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise IndexFormatError(_no_index(folder)) from error
+    except (NotADirectoryError, OSError) as error:
+        raise IndexFormatError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
+    except ValueError as error:
+        raise IndexFormatError(_damaged(path, str(error))) from error
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise IndexFormatError(_damaged(path, "not a histo-index manifest"))
+    expected = document.pop("checksum", None)
+    found = _body_checksum(document)
+    if found != expected:
+        raise IndexFormatError(_damaged(path, f"checksum {found}, expected {expected}"))
+    version = document["format_version"]
+    if version > FORMAT_VERSION:
+        raise IndexFormatError(
+            f"{folder} has index format {version}, this release reads up to {FORMAT_VERSION}; "
+            "upgrade histo-index"
+        )
+    return _parse(document)
+
+
+def _parse(body: dict[str, Any]) -> Manifest:
+    shards = tuple(
+        ShardRecord(
+            shard_id=shard["shard_id"],
+            rows=shard["rows"],
+            file=FileRecord(**shard["file"]),
+            receipt=FileRecord(**shard["receipt"]),
+            runtime=shard["runtime"],
+        )
+        for shard in body["shards"]
+    )
+    plain = ("generation", "created", "encoder", "tiles", "rejected", "settings", "libraries")
+    return Manifest(
+        shards=shards,
+        files={role: FileRecord(**record) for role, record in body["files"].items()},
+        **{name: body[name] for name in plain},
+    )
+
+
+def _body_checksum(body: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(body, sort_keys=True).encode())
+
+
+def _no_index(folder: Path) -> str:
+    if not folder.exists():
+        return f"{folder}: no such index; make one with `histo-index build TILES -o {folder}`"
+    if not folder.is_dir():
+        return f"{folder} is not an index folder; pass the folder that `histo-index build -o` made"
+    return (
+        f"{folder} holds no finished index; run `histo-index build` (again, if it was interrupted)"
+    )
+
+
+def _damaged(path: Path, how: str) -> str:
+    return f"{path}: damaged: {how}; restore it from a copy or build into a new folder"

@@ -1,0 +1,221 @@
+"""An index opened for reading: one generation, held for as long as the object lives.
+
+Opening maps the search files and reads none of them whole but `rows.arrow`, so it costs the same
+for a thousand tiles and for a million. Every byte that an answer rests on is verified first.
+"""
+
+import io
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histo_index.errors import IndexFormatError
+from histo_index.indexer.checksums import MappedFile, require_whole
+from histo_index.indexer.derive import BLOCK_ROWS, block_checksum
+from histo_index.indexer.manifest import FileRecord, Manifest, read_manifest
+
+Halves = npt.NDArray[np.float16]
+Rows = npt.NDArray[np.int64]
+
+MISSING: Final = -1
+AMBIGUOUS: Final = -2
+_REMEDY: Final = "run `histo-index reindex` to make the search files anew"
+# How often a reader may meet a writer that commits between two of its steps.
+_ATTEMPTS: Final = 20
+# Up to here scanning the column for each value beats making a hash table of the column.
+_FEW: Final = 8
+
+
+class OpenIndex:
+    """One generation of an index.
+
+    Attributes:
+        folder: the index folder.
+        manifest: what it is.
+        rows: a row per tile: image_id, path, sha256, width, height, note, the user's columns, stem.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open the newest generation.
+
+        Raises:
+            IndexFormatError: the index is missing, damaged, or too new.
+
+        """
+        self.folder = folder
+        self.manifest, self._files = _open_files(folder)
+        self.rows = self._read_rows()
+        shape = (self.manifest.tiles, self.manifest.embedding_size)
+        self._vectors = self._map_vectors(shape)
+        self._blocks = self._read_blocks()
+        self._is_verified = np.zeros(len(self._blocks), bool)
+
+    def __len__(self) -> int:
+        return self.manifest.tiles
+
+    def vectors(self, rows: Rows) -> Halves:
+        """Look up embeddings.
+
+        Args:
+            rows: int64 [n], each 0…N-1.
+
+        Returns:
+            float16 [n, D], rows of length 1 within rounding.
+
+        Raises:
+            IndexFormatError: the vectors file is damaged where these rows lie.
+
+        """
+        self.verify(rows)
+        return self._vectors[rows]
+
+    def verify(self, rows: Rows) -> None:
+        """Check the blocks of the vectors file that these rows lie in, each once.
+
+        Raises:
+            IndexFormatError: one is not as it was written.
+
+        """
+        for block in np.unique(rows // BLOCK_ROWS):
+            if self._is_verified[block]:
+                continue
+            start = int(block) * BLOCK_ROWS
+            found = block_checksum(self._vectors[start : start + BLOCK_ROWS])
+            if found != int(self._blocks[block]):
+                raise IndexFormatError(
+                    f"{self._files['vectors'].path}: damaged at row {start}: checksum "
+                    f"{found:016x}, expected {int(self._blocks[block]):016x}; {_REMEDY}"
+                )
+            self._is_verified[block] = True
+
+    @property
+    def matrix(self) -> Halves:
+        """All vectors, float16 [N, D], mapped; call `verify` for the rows you touch."""
+        return self._vectors
+
+    def find_names(self, names: pa.Array) -> Rows:
+        """Find tiles by image id, else by path, else by file name with or without its suffix.
+
+        Args:
+            names: strings [n].
+
+        Returns:
+            int64 [n]: the row, MISSING, or AMBIGUOUS where a bare file name fits several tiles.
+
+        """
+        found = _lookup(names, self.rows["image_id"])
+        found = np.where(found < 0, _lookup(names, self.rows["path"]), found)
+        if (found < 0).any():
+            found = np.where(found < 0, self._find_stems(names), found)
+        return found
+
+    def find_contents(self, digests: pa.Array) -> Rows:
+        """Find tiles by the SHA-256 of their file: the first such row, or MISSING."""
+        return _lookup(digests, self.rows["sha256"])
+
+    def row(self, row: int) -> dict[str, Any]:
+        """Give what the index knows about a tile, its embedding aside."""
+        facts: dict[str, Any] = self.rows.slice(row, 1).to_pylist()[0]
+        del facts["stem"]
+        return facts
+
+    @cached_property
+    def structure(self) -> Any:
+        """What FAISS searches, loaded when first used, on a GPU if FAISS has one."""
+        from histo_index.indexer.faiss_flat import read_flat
+
+        file, record = self._files["faiss"], self.manifest.files["faiss"]
+        _require_record(file, record)
+        manifest = self.manifest
+        return read_flat(
+            file.path, file.data, rows=manifest.tiles, size=manifest.embedding_size, gpu=True
+        )
+
+    def _find_stems(self, names: pa.Array) -> Rows:
+        files = pc.replace_substring_regex(self.rows["path"], r"^.*/", "")
+        found = _lookup_unique(names, files)
+        return np.where(found == MISSING, _lookup_unique(names, self.rows["stem"]), found)
+
+    def _read_rows(self) -> pa.Table:
+        file, record = self._files["rows"], self.manifest.files["rows"]
+        _require_record(file, record)
+        try:
+            return pa.ipc.open_file(pa.py_buffer(file.data)).read_all()
+        except pa.ArrowException as error:
+            raise IndexFormatError(f"{file.path}: damaged ({error}); {_REMEDY}") from error
+
+    def _map_vectors(self, shape: tuple[int, int]) -> Halves:
+        file = self._files["vectors"]
+        # numpy's header is padded to a multiple of 64 bytes; the rest is the matrix.
+        offset = len(file.data) - 2 * shape[0] * shape[1]
+        found = _npy_header(file.data[: max(offset, 0)])
+        if found != (shape, False, np.dtype("<f2")):
+            raise IndexFormatError(
+                f"{file.path}: damaged: holds {found}, expected float16 {list(shape)}; {_REMEDY}"
+            )
+        return np.frombuffer(file.data, "<f2", offset=offset).reshape(shape)
+
+    def _read_blocks(self) -> npt.NDArray[np.uint64]:
+        file, record = self._files["blocks"], self.manifest.files["blocks"]
+        _require_record(file, record)
+        blocks: npt.NDArray[np.uint64] = np.load(io.BytesIO(file.data))
+        return blocks
+
+
+def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
+    """Open the files of the newest generation, again if a writer replaced it meanwhile."""
+    manifest = read_manifest(folder)
+    for _ in range(_ATTEMPTS):
+        try:
+            files = {
+                role: MappedFile(folder / record.path, size=record.bytes, remedy=_REMEDY)
+                for role, record in manifest.files.items()
+                if role in ("rows", "vectors", "blocks", "faiss")
+            }
+            return manifest, files
+        except FileNotFoundError as error:
+            newer = read_manifest(folder)
+            if newer.generation == manifest.generation:
+                raise IndexFormatError(f"{error.filename}: missing; {_REMEDY}") from error
+            manifest = newer
+    raise IndexFormatError(f"{folder} is being rebuilt faster than it can be opened; try again")
+
+
+def _require_record(file: MappedFile, record: FileRecord) -> None:
+    require_whole(
+        file.path, data=file.data, size=record.bytes, expected=record.checksum, remedy=_REMEDY
+    )
+
+
+def _npy_header(data: bytes) -> object:
+    try:
+        stream = io.BytesIO(data)
+        np.lib.format.read_magic(stream)
+        return np.lib.format.read_array_header_1_0(stream)
+    except ValueError as error:
+        return str(error)
+
+
+def _lookup(values: pa.Array, column: pa.ChunkedArray) -> Rows:
+    """Find each value's first row in a column: int64 [n], MISSING where there is none."""
+    if len(values) <= _FEW:
+        return np.array([pc.index(column, value).as_py() for value in values], np.int64)
+    found = pc.index_in(values, value_set=column)
+    rows: Rows = pc.fill_null(found, MISSING).to_numpy(zero_copy_only=False).astype(np.int64)
+    return rows
+
+
+def _lookup_unique(values: pa.Array, column: pa.ChunkedArray) -> Rows:
+    """Like `_lookup`, but AMBIGUOUS for a value that the column holds more than once."""
+    rows = _lookup(values, column)
+    wanted = column.filter(pc.is_in(column, value_set=values))
+    counts = pc.value_counts(wanted.combine_chunks())
+    repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    is_repeated = pc.is_in(values, value_set=repeated).to_numpy(zero_copy_only=False)
+    return np.where((rows >= 0) & is_repeated, AMBIGUOUS, rows)

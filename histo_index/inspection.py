@@ -1,0 +1,195 @@
+"""What an index is, and what this machine has: the facts behind `info` and `doctor`."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from histo_index.errors import HistoIndexError, IndexFormatError
+from histo_index.indexer.build import PLAN_NAME
+from histo_index.indexer.checksums import file_checksum, require_size
+from histo_index.indexer.manifest import FORMAT_VERSION, MANIFEST_NAME, FileRecord, read_manifest
+from histo_index.indexer.shards import receipt_path
+
+_LIBRARIES: Final = (
+    "torch", "torchvision", "openvino", "faiss-gpu", "faiss-cpu", "numpy", "pillow", "pyarrow",
+    "safetensors", "xxhash", "typer",
+)  # fmt: skip
+
+
+def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
+    """Say what an index is.
+
+    Args:
+        folder: the index.
+        verify: read every file and compare its checksum; else sizes only.
+
+    Raises:
+        IndexFormatError: there is no index, or a file of it is not as it was written; every such
+            file is named.
+
+    """
+    if not (folder / MANIFEST_NAME).exists() and (progress := unfinished_build(folder)):
+        raise IndexFormatError(f"{folder} holds no finished index: {progress}")
+    manifest = read_manifest(folder)
+    damage = [problem for r in manifest.records() if (problem := _problem(folder, r, verify))]
+    if damage:
+        raise IndexFormatError("\n".join(damage))
+    runtimes = sorted({" ".join(map(str, shard.runtime.values())) for shard in manifest.shards})
+    facts = {
+        "index": str(folder),
+        "format": FORMAT_VERSION,
+        "generation": manifest.generation,
+        "created": manifest.created,
+        "tiles": manifest.tiles,
+        "rejected": manifest.rejected,
+        "shards": len(manifest.shards),
+        "bytes": sum(record.bytes for record in manifest.records()),
+        "encoder": dict(manifest.encoder),
+        "computed by": "; ".join(runtimes),
+        "settings": dict(manifest.settings),
+        "libraries": dict(manifest.libraries),
+        "files": f"{len(manifest.records())}, all whole"
+        + (" (every checksum verified)" if verify else " by size (--verify reads them)"),
+    }
+    if progress := unfinished_build(folder):
+        facts["unfinished"] = progress
+    return facts
+
+
+def unfinished_build(folder: Path) -> str | None:
+    """Tell how far an interrupted or running build has come; None if there is none."""
+    plan = folder / PLAN_NAME
+    if not plan.is_file():
+        return None
+    tasks = pq.read_table(plan, columns=["shard_id"])["shard_id"].unique().to_pylist()
+    done = sum(receipt_path(folder, shard_id).exists() for shard_id in tasks)
+    return (
+        f"a build is running or was interrupted, {done} of {len(tasks)} shards are finished; "
+        "`histo-index build` goes on from there"
+    )
+
+
+def _problem(folder: Path, record: FileRecord, verify: bool) -> str | None:
+    path = folder / record.path
+    remedy = (
+        "run `histo-index reindex`"
+        if record.path.startswith("search/")
+        else "restore it, or run `histo-index build` again"
+    )
+    try:
+        require_size(path, found=path.stat().st_size, expected=record.bytes, remedy=remedy)
+        found = file_checksum(path) if verify else record.checksum
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror}); {remedy}"
+    except IndexFormatError as error:
+        return str(error)
+    if found != record.checksum:
+        return f"{path}: damaged: checksum {found}, expected {record.checksum}; {remedy}"
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What this machine has.
+
+    Attributes:
+        facts: name to value.
+        problems: what keeps histo-index from working, one line each; empty if nothing does.
+
+    """
+
+    facts: dict[str, Any]
+    problems: list[str]
+
+
+def diagnose() -> Diagnosis:
+    """Look at this machine, and try each part once."""
+    facts: dict[str, Any] = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "memory": f"{_memory_bytes() / 1e9:.1f} GB",
+        "free disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB here",
+        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
+    }
+    problems: list[str] = []
+    parts: tuple[tuple[str, Callable[[], dict[str, Any]]], ...] = (
+        ("torch", _try_torch),
+        ("openvino", _try_openvino),
+        ("faiss", _try_faiss),
+        ("encoder", _try_bundled),
+    )
+    for name, attempt in parts:
+        try:
+            facts |= attempt()
+        except (ImportError, OSError, RuntimeError, HistoIndexError) as error:
+            reason = " ".join(str(error).split())[:300]
+            facts[name] = "not usable"
+            problems.append(f"{name}: {reason}")
+    return Diagnosis(facts=facts, problems=problems)
+
+
+def _try_torch() -> dict[str, Any]:
+    import torch
+    import torchvision
+
+    has_gpu = torch.cuda.is_available()
+    return {
+        "gpu": torch.cuda.get_device_name() if has_gpu else "none that torch can use",
+        "torch": f"{torch.__version__}, torchvision {torchvision.__version__}",
+    }
+
+
+def _try_openvino() -> dict[str, Any]:
+    import torch
+
+    from histo_index.encoder.decode_pool import usable_cores
+    from histo_index.encoder.openvino_cpu import cpu_capabilities
+
+    formats = cpu_capabilities()
+    precision = "bfloat16" if "BF16" in formats or torch.cuda.is_available() else "float32"
+    encode = "torch on the GPU" if torch.cuda.is_available() else "OpenVINO on the CPU"
+    return {
+        "cpu": f"{usable_cores()} cores, fast in {', '.join(formats)}",
+        "encoding": f"{encode}, {precision}",
+    }
+
+
+def _try_faiss() -> dict[str, Any]:
+    import numpy as np
+
+    from histo_index.indexer.faiss_flat import FlatStructure, build_flat, faiss_version, gpu_count
+
+    vectors = np.eye(4, 8, dtype=np.float16)
+    found = FlatStructure(build_flat([vectors], 8)).search(vectors.astype(np.float32), 1)
+    if found[:, 0].tolist() != [0, 1, 2, 3]:
+        raise RuntimeError(f"FAISS finds wrong neighbours: {found[:, 0].tolist()}")
+    where = "the GPU" if gpu_count() else "the CPU"
+    return {"faiss": faiss_version(), "searching": f"FAISS, exact, on {where}"}
+
+
+def _try_bundled() -> dict[str, Any]:
+    from histo_index.encoder.folder import BUNDLED, CONFIG_NAME, load_encoder
+
+    if not (BUNDLED / CONFIG_NAME).is_file():
+        return {"encoder": "none bundled with this release; pass --encoder DIR to build"}
+    return {"encoder": f"bundled: {load_encoder(BUNDLED).fingerprint}"}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _memory_bytes() -> int:
+    if not hasattr(os, "sysconf"):
+        return 0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,59 @@
+"""The one distance: squared Euclidean between unit vectors."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.errors import ShapeError
+
+Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+Rows = npt.NDArray[np.int64]
+
+# Float16 rounding of a unit vector moves its length by at most 2**-11.
+_LENGTH_TOLERANCE: Final = 1e-3
+
+
+def pair_distances(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Floats:
+    """Measure how far apart the two images of each pair are.
+
+    Squared Euclidean distance between unit vectors, no unit: 0 same direction, 2 unrelated,
+    4 opposite. Smaller is more alike.
+
+    Args:
+        left: floats [P, D], rows of length 1. Row i is the first image of pair i.
+        right: floats [P, D], rows of length 1. Row i is the second image of pair i.
+
+    Returns:
+        float32 [P], in the order given. No pairs in, no distances out.
+
+    Raises:
+        ShapeError: the shapes differ, are not 2-D, or a row is not of length 1.
+
+    Source: Grill et al. (2020), Bootstrap your own latent, equation 2.
+
+    """
+    if left.shape != right.shape or left.ndim != 2:
+        raise ShapeError(
+            f"cannot pair arrays of shape {list(left.shape)} and {list(right.shape)}; "
+            "expected two of [P, D]"
+        )
+    for array in (left, right):
+        _require_unit(array)
+    return _squared_gaps(left, right)
+
+
+def _squared_gaps(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Floats:
+    # The squared gap keeps its digits for near-copies, where 2 - 2·dot in float32 is mostly
+    # rounding noise.
+    gap = left.astype(np.float32) - right.astype(np.float32)
+    distances: Floats = np.einsum("pd,pd->p", gap, gap)
+    return distances
+
+
+def _require_unit(vectors: npt.NDArray[np.floating]) -> None:
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    worst = float(np.abs(lengths - 1).max(initial=0))
+    if not worst <= _LENGTH_TOLERANCE:
+        raise ShapeError(f"a row has length {1 + worst:.4g} or so; expected 1: normalise the rows")

@@ -1,0 +1,117 @@
+"""Write answers to files: CSV, TSV, Parquet or JSON lines, whole or not at all."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from histo_index.errors import InputError
+from histo_index.indexer.atomic import publishing
+from histo_index.search.scoring import PairScores
+from histo_index.search.verdicts import Verdict
+
+OUTPUT_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
+
+
+FORMS: Final = ("table", "query-prediction")
+
+
+def check_output(path: Path | None, *, overwrite: bool, extra: tuple[str, ...] = ()) -> None:
+    """Refuse an output before any work is done for it.
+
+    Args:
+        path: where to write; None is standard output.
+        overwrite: whether a file that is there may be replaced.
+        extra: suffixes allowed besides those of tables.
+
+    Raises:
+        InputError: the file is there already, its folder is not, or its suffix is unknown.
+
+    """
+    if path is None:
+        return
+    suffixes = OUTPUT_SUFFIXES + extra
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{path}: unknown suffix; expected one of {', '.join(suffixes)}")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; pass --overwrite to replace it")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder; make it first")
+
+
+def check_form(form: str) -> None:
+    """Refuse an unknown output form before any work is done for it."""
+    if form not in FORMS:
+        raise InputError(f"unknown format {form}; expected one of {', '.join(FORMS)}")
+
+
+def write_scores(scores: PairScores, path: Path | None, *, form: str) -> None:
+    """Write a scored pair list as a table or in the reference method's form."""
+    is_table = form == "table"
+    write_table(scores.table if is_table else query_prediction_table(scores), path)
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows of equal columns; see `write_table`."""
+    write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
+
+
+def write_table(table: pa.Table, path: Path | None) -> None:
+    """Write a table in the form its suffix names; CSV on standard output if there is no path."""
+    if path is None:
+        _write_csv(table, sys.stdout.buffer, ",")
+        sys.stdout.buffer.flush()
+        return
+    suffix = path.suffix.lower()
+    with publishing(path) as temporary:
+        if suffix == ".parquet":
+            pq.write_table(table, temporary)
+        elif suffix == ".jsonl":
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.writelines(
+                    json.dumps(row, ensure_ascii=False) + "\n"
+                    for batch in table.to_batches(max_chunksize=10_000)
+                    for row in batch.to_pylist()
+                )
+        else:
+            with open(temporary, "wb") as file:
+                _write_csv(table, file, "\t" if suffix == ".tsv" else ",")
+
+
+def query_prediction_table(scores: PairScores) -> pa.Table:
+    """Give the answer in the reference method's form: `query,prediction`, 1 = same.
+
+    A row without an answer keeps its place with an empty prediction.
+
+    Raises:
+        InputError: there is no threshold to decide by.
+
+    """
+    if scores.threshold.value is None:
+        raise InputError(
+            "the form query-prediction needs verdicts, and there is no threshold: pass --threshold"
+        )
+    table = scores.table
+    queries = scores.queries
+    if queries is None:
+        left, right = (_stem(table[name]) for name in ("image_a", "image_b"))
+        queries = pc.binary_join_element_wise(left, right, "_")
+    is_same = pc.equal(table["verdict"], Verdict.SAME.value)
+    return pa.table({"query": queries, "prediction": is_same.cast(pa.int8())})
+
+
+def _stem(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.replace_substring_regex(names, r"^.*/|\.[^./]*$", "")
+
+
+def _write_csv(table: pa.Table, file: Any, delimiter: str) -> None:
+    header = delimiter.join(table.column_names) + "\n"
+    file.write(header.encode())
+    options = pa_csv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="needed")
+    pa_csv.write_csv(table, file, options)

@@ -1,0 +1,199 @@
+"""How results look on a terminal: plain text, a line per fact."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from histo_index.indexer.build import BuildProgress, BuildReport
+    from histo_index.search.answers import PairAnswer
+    from histo_index.search.neighbours import Neighbour
+    from histo_index.search.scoring import PairScores
+
+# How often a log that is no terminal is told how far a build is.
+_LOG_EVERY_S: Final = 30.0
+
+
+def describe_build(report: "BuildReport") -> str:
+    """Sum up a build."""
+    rejected = sum(report.rejected.values())
+    lines = [
+        f"{report.index}: {report.tiles:,} tiles, generation {report.generation}",
+        f"  encoded   {report.encoded:,} ({report.images_per_second:.1f} images/s, all included)",
+        f"  reused    {report.reused:,}",
+        f"  rejected  {rejected:,}",
+        *(f"            {count:,} × {reason}" for reason, count in report.rejected.items()),
+        f"  ignored   {report.ignored:,} files that are no images by their name",
+        f"  took      {report.seconds:.1f} s, {_size(report.bytes)} on disk",
+    ]
+    if rejected:
+        lines.append(f"  reasons in {report.index / report.rejected_file}")
+    return "\n".join(lines)
+
+
+def describe_pair(answer: "PairAnswer") -> str:
+    """Say the verdict and what it rests on."""
+    limit = "none" if answer.threshold is None else f"{answer.threshold:.4g}"
+    sources = [
+        _origin(answer.image_a, answer.image_id_a),
+        _origin(answer.image_b, answer.image_id_b),
+    ]
+    calibrated = "" if answer.is_calibrated else "; not calibrated for these images"
+    return "\n".join(
+        [
+            f"{answer.verdict.value}   distance {answer.distance:.4f}, threshold {limit}",
+            f"  images     {sources[0]}, {sources[1]}",
+            f"  threshold  {answer.threshold_from}{calibrated}",
+        ]
+    )
+
+
+def _origin(name: str, image_id: str | None) -> str:
+    if image_id is None:
+        return f"{name} (encoded now)"
+    return f"{name} (indexed)" if name == image_id else f"{name} (indexed as {image_id})"
+
+
+def describe_pairs(scores: "PairScores") -> str:
+    """Sum up a scored list."""
+    lines = [
+        f"{scores.pairs:,} pairs: {scores.answered:,} answered, "
+        f"{scores.pairs - scores.answered:,} not; {scores.same:,} same; "
+        f"{scores.encoded:,} images encoded for it",
+        f"  threshold  {scores.threshold.value} ({scores.threshold.origin})",
+    ]
+    if scores.accuracy is not None:
+        lines.append(
+            f"  c-index    {scores.accuracy:.4f} ({scores.correct:,} of {scores.labelled:,} "
+            "labelled pairs right)"
+        )
+    return "\n".join(lines)
+
+
+def pairs_summary(scores: "PairScores") -> dict[str, Any]:
+    """Sum up a scored list, for JSON."""
+    return {
+        "pairs": scores.pairs,
+        "answered": scores.answered,
+        "same": scores.same,
+        "encoded": scores.encoded,
+        "threshold": scores.threshold.value,
+        "threshold_from": scores.threshold.origin,
+        "labelled": scores.labelled,
+        "correct": scores.correct,
+        "accuracy": scores.accuracy,
+    }
+
+
+def neighbour_rows(
+    names: Sequence[str], found: Sequence[Sequence["Neighbour"]]
+) -> list[dict[str, Any]]:
+    """Flatten neighbours: a dict per neighbour, the query's name first."""
+    return [
+        {
+            "query": name,
+            "rank": neighbour.rank,
+            "image_id": neighbour.image_id,
+            "path": neighbour.path,
+            "distance": neighbour.distance,
+            **neighbour.metadata,
+        }
+        for name, row in zip(names, found, strict=True)
+        for neighbour in row
+    ]
+
+
+def table_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Lay out rows as columns."""
+    if not rows:
+        return "no neighbours"
+    header = list(rows[0])
+    if all(row.get("path") == row.get("image_id") for row in rows):
+        header.remove("path")
+    body = [[_cell(row.get(name)) for name in header] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    lines = [header, *body]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def facts_text(facts: dict[str, Any]) -> str:
+    """Lay out facts, one a line; those of a nested dict are indented below its name."""
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            lines.append(f"{name}:")
+            lines += [f"  {line}" for line in facts_text(value).splitlines()]
+        else:
+            lines.append(f"{name:<12} {_cell(value)}")
+    return "\n".join(lines)
+
+
+class ProgressLine:
+    """Tells on stderr how far a build is: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._stage = ""
+        self._started = self._told = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __call__(self, state: "BuildProgress") -> None:
+        """Take note of progress."""
+        if state.stage != self._stage:
+            self._begin(state)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=state.done, rate=self._rate(state))
+        elif time.monotonic() - self._told >= _LOG_EVERY_S:
+            self._told = time.monotonic()
+            left = (state.total - state.done) / max(self._rate(state), 1e-9)
+            line = f"{state.stage} {state.done:,} of {state.total:,}"
+            print(f"{line}, {self._rate(state):.1f} images/s, {left:.0f} s left", file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _begin(self, state: "BuildProgress") -> None:
+        self.close()
+        self._stage = state.stage
+        self._started = self._told = time.monotonic()
+        if self._is_terminal and state.total:
+            from rich import progress
+            from rich.console import Console
+
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description:>10}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TextColumn("{task.fields[rate]:.0f} images/s"),
+                progress.TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task(state.stage, total=state.total, rate=0.0)
+            self._bar.start()
+
+    def _rate(self, state: "BuildProgress") -> float:
+        return state.done / max(time.monotonic() - self._started, 1e-9)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.5f}" if isinstance(value, float) else str(value)
+
+
+def _size(count: int) -> str:
+    value = float(count)
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError("the loop ends at GB")
