@@ -1,4 +1,4 @@
-"""Are two histology tiles of the same tissue category, and what else looks like this one?
+"""Tell whether two histology tiles are of one tissue category, and what else looks like one.
 
 Everything a program needs is named here; the modules behind it are loaded when first used, so that
 importing the package costs nothing.
@@ -46,7 +46,25 @@ _HOMES = {
     "open": "api",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "BuildProgress",
+    "BuildReport",
+    "HistoIndexError",
+    "ImageError",
+    "Index",
+    "IndexFormatError",
+    "InputError",
+    "LockedError",
+    "MismatchError",
+    "Neighbour",
+    "PairAnswer",
+    "PairScores",
+    "ShapeError",
+    "Verdict",
+    "build",
+    "compare",
+    "open",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,10 +28,12 @@ from histo_index.search.scoring import PairScores, score_pairs
 from histo_index.search.verdicts import Threshold
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from histo_index.encoder.encoder import EncodedTile, Encoder
 
 # A path, image id or file name; a Pillow image; or uint8 RGB [H, W, 3].
-ImageLike: TypeAlias = "str | Path | Image.Image | npt.NDArray[np.uint8]"
+ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[np.uint8]"
 _Paths = str | Path | Sequence[str | Path]
 
 
@@ -71,7 +73,6 @@ def build(
         LockedError: another process is writing the index.
         IndexFormatError: index or encoder are damaged or too new.
         OSError: the disk is full or not writable; the old state stands.
-
     """
     from histo_index.encoder.images import DEFAULT_MAX_PIXELS, DecodeLimits
 
@@ -100,7 +101,6 @@ def open(path: str | Path, *, device: str = "auto") -> "Index":
 
     Raises:
         IndexFormatError: it is missing, damaged, or too new.
-
     """
     return Index(Path(path), device=device)
 
@@ -118,7 +118,6 @@ def compare(
     Raises:
         InputError: no encoder is given and none is bundled.
         ImageError: an image cannot be used.
-
     """
     from histo_index.encoder.encoder import open_encoder
     from histo_index.encoder.folder import bundled_encoder
@@ -133,7 +132,6 @@ class Index:
 
     Attributes:
         opened: the generation behind it.
-
     """
 
     def __init__(self, path: Path, *, device: str = "auto") -> None:
@@ -155,7 +153,6 @@ class Index:
 
         Raises:
             MismatchError: the encoder in the folder is not the one the index was built with.
-
         """
         return _own_encoder(self.opened.folder, self.manifest, device=self._device)
 
@@ -171,7 +168,6 @@ class Index:
             InputError: a name is neither in the index nor a file.
             ImageError: an image cannot be used.
             IndexFormatError: a part of the index that is needed is damaged.
-
         """
         first, second = self.locate([a, b])
         return answer_pair(first, second, self.threshold(threshold))
@@ -196,7 +192,6 @@ class Index:
         Raises:
             InputError: the list cannot be used as a whole.
             IndexFormatError: a part of the index that is needed is damaged.
-
         """
         resolver = self._resolver(Path(root))
         if isinstance(pairs, str | Path):
@@ -225,7 +220,6 @@ class Index:
             InputError: k is not positive, or a name is neither in the index nor a file.
             ImageError: an image cannot be used.
             IndexFormatError: a part of the index that is needed is damaged.
-
         """
         located = self.locate(images)
         if not located:
@@ -240,7 +234,6 @@ class Index:
         Raises:
             InputError: a name is neither in the index nor a file.
             ImageError: an image cannot be used.
-
         """
         names = list(dict.fromkeys(str(i) for i in images if isinstance(i, str | Path)))
         resolved = self._resolver(Path()).resolve(names, prefer_files=True)
@@ -274,7 +267,6 @@ class Index:
             found: what it answered.
             output: the PNG file.
             tiles: where the tiles lie now; left out, where they lay relative to the index.
-
         """
         from histo_index.indexer.atomic import publishing
         from histo_index.montage import draw_montage
@@ -301,8 +293,10 @@ class Index:
         return Located(name=name, vector=vector, image_id=image_id, row=row)
 
     def _resolver(self, root: Path) -> Resolver:
-        # Not self.encoder.encode_files: that would load the encoder before it is needed.
-        return Resolver(self.opened, lambda paths: self.encoder.encode_files(paths), root=root)
+        return Resolver(self.opened, self._encode_files, root=root)
+
+    def _encode_files(self, paths: Iterable[Path]) -> "Iterator[EncodedTile | ImageError]":
+        return self.encoder.encode_files(paths)
 
 
 def _encode_one(encoder: "Encoder", image: Any) -> Located:

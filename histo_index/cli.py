@@ -225,7 +225,7 @@ def info(
 @app.command(epilog="Example: histo-index reindex -i tiles.hx")
 def reindex(index: IndexOption = None, as_json: JsonOption = False) -> None:
     """Make the search files of an index anew from its shards."""
-    from histo_index.indexer.build import reindex as run
+    from histo_index.indexer.commit import reindex as run
 
     folder = _require_index(index)
     manifest = run(folder)

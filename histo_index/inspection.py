@@ -12,8 +12,8 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from histo_index.errors import HistoIndexError, IndexFormatError
-from histo_index.indexer.build import PLAN_NAME
 from histo_index.indexer.checksums import file_checksum, require_size
+from histo_index.indexer.commit import PLAN_NAME
 from histo_index.indexer.manifest import FORMAT_VERSION, MANIFEST_NAME, FileRecord, read_manifest
 from histo_index.indexer.shards import receipt_path
 
@@ -33,7 +33,6 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     Raises:
         IndexFormatError: there is no index, or a file of it is not as it was written; every such
             file is named.
-
     """
     if not (folder / MANIFEST_NAME).exists() and (progress := unfinished_build(folder)):
         raise IndexFormatError(f"{folder} holds no finished index: {progress}")
@@ -102,7 +101,6 @@ class Diagnosis:
     Attributes:
         facts: name to value.
         problems: what keeps histo-index from working, one line each; empty if nothing does.
-
     """
 
     facts: dict[str, Any]

@@ -31,7 +31,6 @@ def draw_montage(
 
     Returns:
         An RGB picture. A tile that cannot be read is drawn as an empty frame with its name.
-
     """
     columns = 1 + max((len(row) for row in neighbours), default=0)
     cell_width, cell_height = _TILE_PX + _GAP_PX, _TILE_PX + _CAPTION_PX + _GAP_PX

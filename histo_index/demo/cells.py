@@ -19,7 +19,6 @@ class Section:
     Attributes:
         hematoxylin: float64 [H, W].
         eosin: float64 [H, W].
-
     """
 
     hematoxylin: Floats
@@ -40,7 +39,6 @@ class Blobs:
         long_px: float64 [N], half length.
         short_px: float64 [N], half width.
         angle: float64 [N], direction of the length in radians.
-
     """
 
     centres: Floats
@@ -99,7 +97,6 @@ def draw_blobs(
 
     Returns:
         float64 [H, W], 0 outside all blobs.
-
     """
     plane = np.zeros((size_px, size_px))
     reach = int(np.max(np.maximum(blobs.long_px, blobs.short_px), initial=0) * (1 + 2 * wobble)) + 2
@@ -164,7 +161,6 @@ def add_nuclei(
         depth: range of hematoxylin amounts.
         rim: how much paler the middle is than the nuclear membrane, 0 to 1.
         clumps: strength of the mottling, 0 to 1.
-
     """
     size_px = len(section.eosin)
     plane = draw_blobs(rng, blobs, size_px=size_px, depth=depth, rim=rim)

@@ -35,7 +35,6 @@ def show(folder: Path, *, tiles_per_category: int, seed: int, tell: Callable[[st
     Raises:
         InputError: the folder is there already.
         HistoIndexError: a command failed.
-
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} exists already; pass a new folder with -o")
@@ -83,7 +82,7 @@ def _write_pair_lists(folder: Path, rows: Sequence[dict[str, str]], seed: int) -
         ]
         same = [pair for pair in pairs if pair[2]]
         other = [pair for pair in pairs if not pair[2]]
-        # As many same as different ones, so that always answering "different" is right half the time.
+        # As many same as different ones: always answering "different" is right half the time.
         count = min(_PAIRS // 2, len(same), len(other))
         chosen = [
             kind[int(place)]

@@ -38,7 +38,6 @@ class Stain:
         glass: brightness of empty glass in red, green, blue, 0 to 255.
         blur_px: standard deviation of the optical blur in pixels.
         noise: standard deviation of the camera noise in grey levels.
-
     """
 
     hematoxylin: Colour = _HEMATOXYLIN_STANDARD
@@ -86,7 +85,6 @@ def photograph(
 
     Returns:
         uint8 RGB [H, W, 3].
-
     """
     h = np.clip(section.hematoxylin, 0, 1.6)[..., None]
     e = np.clip(section.eosin, 0, 1.6)[..., None]

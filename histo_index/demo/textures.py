@@ -32,7 +32,6 @@ def smooth_noise(rng: np.random.Generator, size_px: int, *, cell_px: float) -> F
 
     Returns:
         float64 [H, W], mean about 0, variance about 1.
-
     """
     cells = int(size_px / cell_px) + 5
     lattice = rng.standard_normal((cells, cells))
@@ -61,7 +60,6 @@ def noise_at(rng: np.random.Generator, *, u: Floats, v: Floats) -> Floats:
     Returns:
         float64 of the shape of `u`, mean about 0, variance about 1; repeats
         after 256 cells.
-
     """
     lattice = rng.standard_normal((_LATTICE, _LATTICE))
     left, top = np.floor(u), np.floor(v)
@@ -93,7 +91,6 @@ def scatter(rng: np.random.Generator, size_px: int, *, spacing_px: float, jitter
     Returns:
         float64 [N, 2], x and y in pixels, from about -1.5 spacings to one and a
         half spacings past the far edge.
-
     """
     reach = size_px * 0.75 + 2.5 * spacing_px
     steps = int(reach / spacing_px) + 1
@@ -120,7 +117,6 @@ def tangents(field: Floats, points: Floats) -> Floats:
 
     Returns:
         float64 [N], radians.
-
     """
     limit = field.shape[0] - 2
     x = np.clip(points[:, 0].astype(np.int64), 1, limit)
@@ -137,7 +133,6 @@ class Fibres:
     Attributes:
         along: float64 [H, W], position along the fibre in pixels.
         across: float64 [H, W], position across the fibres in pixels.
-
     """
 
     along: Floats

@@ -77,7 +77,6 @@ def render_tile(
 
     Raises:
         ValueError: the category is unknown, the tile too small or the seed negative.
-
     """
     if category not in CATEGORIES:
         raise ValueError(
@@ -118,7 +117,6 @@ def write_tiles(
 
     Raises:
         ValueError: a number is too small, or the folder already has a `labels.csv`.
-
     """
     _require_at_least(tiles_per_category, 1, name="tiles_per_category")
     _require_at_least(slides, 1, name="slides")

@@ -23,8 +23,8 @@ from histo_index.errors import ImageError
 
 Prepared = PreparedTile | ImageError
 
-# -P and -c: nothing in the working directory can take the place of a module, and classes are pickled
-# under their module's own name.
+# -P and -c: nothing in the working directory can take the place of a module, and classes are
+# pickled under their module's own name.
 _WORKER: Final = "from histo_index.encoder.decode_worker import main; main()"
 # Tiles per message: enough that pipes and threads cost little, few enough to share a short list.
 _CHUNK: Final = 8
@@ -76,13 +76,12 @@ class DecodePool:
 
         Yields:
             One result per path, in order: the tile, or the error it is rejected with.
-
         """
-        chunks = iter(lambda source=iter(paths): list(itertools.islice(source, _CHUNK)), [])
+        source = iter(paths)
         pending: deque[Future[list[Prepared]]] = deque()
         ahead = _AHEAD * len(self._workers)
         try:
-            for chunk in chunks:
+            while chunk := list(itertools.islice(source, _CHUNK)):
                 pending.append(self._threads.submit(self._run, chunk))
                 if len(pending) >= ahead:
                     yield from pending.popleft().result()
@@ -127,7 +126,8 @@ class _Worker:
     def _ask(self, paths: list[Path]) -> list[Prepared]:
         """Send paths and take answers until all have come or the process is gone."""
         process = self._running()
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         watchdog = threading.Timer(_CHUNK_TIMEOUT_S, process.kill)
         watchdog.start()
         answers: list[Prepared] = []

@@ -1,6 +1,7 @@
 """The process that decodes tiles: hostile files meet it and not the run.
 
-Reads pickled requests from stdin, answers each tile on stdout. It imports Pillow and numpy only, so that it starts in a tenth of a second.
+Reads pickled requests from stdin, answers each tile on stdout. It imports Pillow and numpy only, so
+that it starts in a tenth of a second.
 """
 
 import os
@@ -25,7 +26,6 @@ class PreparedTile:
         width: of the whole tile, orientation applied, pixels.
         height: likewise.
         note: what was left out when decoding, or None.
-
     """
 
     pixels: Pixels

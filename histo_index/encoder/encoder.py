@@ -55,7 +55,6 @@ class EncodedTile:
         width: pixels, orientation applied.
         height: likewise.
         note: what was left out when decoding, or None.
-
     """
 
     embedding: Floats
@@ -72,7 +71,6 @@ class Encoder:
         config: what the encoder is.
         fingerprint: what embeddings must share to be compared; int8 has one of its own.
         folder: where its files lie.
-
     """
 
     def __init__(
@@ -93,7 +91,6 @@ class Encoder:
 
         Raises:
             InputError: the device or precision is unknown or not to be had here.
-
         """
         if device not in DEVICES or precision not in PRECISIONS:
             raise InputError(
@@ -156,7 +153,6 @@ class Encoder:
 
         Yields:
             One result per path, in order: the tile, or the error it is rejected with.
-
         """
         settings = DecodeSettings(limits=self.limits, preprocessing=self.config.preprocessing)
         with DecodePool(settings, workers=usable_cores()) as pool:
@@ -170,7 +166,6 @@ class Encoder:
 
         Returns:
             float32 [B, D], rows of length 1.
-
         """
         spec = self.config.preprocessing
         prepared = (

@@ -35,7 +35,6 @@ class PublishedThreshold:
     Attributes:
         value: squared distance, 0…4.
         origin: on what it was chosen, in words a user can judge.
-
     """
 
     value: float
@@ -57,7 +56,6 @@ class EncoderConfig:
         training: how the weights came about; `{"method": "none"}` marks untrained ones.
         mpp: microns per pixel of the images trained at, if known.
         threshold: the published threshold, if there is one.
-
     """
 
     architecture: str
@@ -82,7 +80,6 @@ class EncoderFolder:
         config: what it is.
         weights: parameter name (torchvision's, without `fc.*`) to float32 array.
         fingerprint: hex digest over weights and preprocessing.
-
     """
 
     path: Path
@@ -107,7 +104,6 @@ def save_encoder(
 
     Raises:
         InputError: the folder holds something already.
-
     """
     if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already; pass another folder or --overwrite")
@@ -130,7 +126,6 @@ def load_encoder(folder: Path) -> EncoderFolder:
 
     Raises:
         IndexFormatError: something is missing, damaged, or of a version not known here.
-
     """
     document = _read_config(folder)
     try:
@@ -159,7 +154,6 @@ def bundled_encoder() -> Path:
 
     Raises:
         InputError: this release ships none.
-
     """
     if not (BUNDLED / CONFIG_NAME).is_file():
         raise InputError(
@@ -174,7 +168,6 @@ def fingerprint_of(config: EncoderConfig, weights: Weights) -> str:
 
     Returns:
         32 hex digits over architecture, preprocessing, and every weight with its name and type.
-
     """
     digest = hashlib.sha256()
     recipe = {"architecture": config.architecture, "preprocessing": asdict(config.preprocessing)}

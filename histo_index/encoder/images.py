@@ -43,7 +43,6 @@ class DecodeLimits:
     Attributes:
         max_pixels: width times height, taken from the header before anything is decoded.
         max_bytes: size of the file on disk.
-
     """
 
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -58,7 +57,6 @@ class TileImage:
         pixels: uint8 RGB [H, W, 3].
         sha256: hex digest of the file's bytes; empty if there was no file.
         note: what was left out, such as further pages; None if nothing was.
-
     """
 
     pixels: Pixels
@@ -80,7 +78,6 @@ def read_tile(path: Path, limits: DecodeLimits) -> TileImage:
 
     Raises:
         ImageError: the file is missing, unreadable, too large, of another format or damaged.
-
     """
     data = read_regular_file(path, max_bytes=limits.max_bytes)
     pixels, note = decode(data, max_pixels=limits.max_pixels, name=str(path))
@@ -92,7 +89,6 @@ def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
 
     Raises:
         ImageError: the file cannot be read, is not a regular file, is empty or too large.
-
     """
     try:
         # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
@@ -127,7 +123,6 @@ def decode(data: bytes, *, max_pixels: int, name: str) -> tuple[Pixels, str | No
 
     Raises:
         ImageError: the format is not one of FORMATS, the image is too large or damaged.
-
     """
     try:
         with warnings.catch_warnings():
@@ -164,7 +159,6 @@ def to_pixels(image: "Image.Image | Pixels") -> Pixels:
 
     Raises:
         ImageError: the array is of another type or shape, or the mode is not supported.
-
     """
     if isinstance(image, Image.Image):
         return _to_rgb(ImageOps.exif_transpose(image), "image")

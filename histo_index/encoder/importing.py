@@ -30,7 +30,6 @@ def read_checkpoint(path: Path, architecture: str) -> Weights:
     Raises:
         InputError: the file is missing, not a checkpoint, or holds more than tensors.
         MismatchError: the weights are not of this architecture, or not finite.
-
     """
     state = _state_dict(path)
     state = {_strip(name): value for name, value in state.items()}

@@ -22,7 +22,6 @@ class Ranges:
         fingerprint: of the encoder they were measured on.
         tiles: how many tiles they were measured on.
         limits: tensor name to (lowest, highest), each the mean over the tiles.
-
     """
 
     fingerprint: str
@@ -61,7 +60,6 @@ def load_ranges(folder: Path, fingerprint: str) -> Ranges:
     Raises:
         InputError: the encoder has none yet.
         IndexFormatError: they are damaged or another encoder's.
-
     """
     path = folder / INT8_NAME
     if not path.is_file():

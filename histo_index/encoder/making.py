@@ -34,7 +34,6 @@ def import_encoder(
     Raises:
         InputError: checkpoint, architecture or output cannot be used.
         MismatchError: the weights are not of the architecture.
-
     """
     _require_architecture(arch)
     from histo_index.encoder.importing import read_checkpoint
@@ -60,7 +59,6 @@ def init_encoder(output: Path, *, arch: str, seed: int, overwrite: bool = False)
 
     Raises:
         InputError: architecture or output cannot be used.
-
     """
     _require_architecture(arch)
     from histo_index.encoder.trunk import random_weights
@@ -83,7 +81,6 @@ def quantize_encoder(folder: Path, paths: Sequence[Path]) -> Ranges:
     Raises:
         InputError: not one tile can be used.
         IndexFormatError: the encoder is damaged.
-
     """
     from histo_index.encoder.openvino_cpu import measure_ranges
 

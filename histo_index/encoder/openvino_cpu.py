@@ -1,7 +1,7 @@
 """The fast CPU runtime: the trunk as an OpenVINO graph, built from the weights without torch.
 
 Each image is a request of its own, so that an embedding cannot depend on its batch. Batches were
-measured to bring nothing here: 160 images/s with 1, 4 and 16 images (ResNeXt-50 at 224 px, bfloat16,
+measured to bring nothing: 160 images/s with 1, 4 and 16 images (ResNeXt-50 at 224 px, bfloat16,
 two cores with AMX), bit for bit the same numbers.
 """
 
@@ -83,7 +83,6 @@ def build_graph(weights: Weights, spec: Preprocessing, *, ranges: Ranges | None 
         weights: torchvision's names to float32 arrays.
         spec: the encoder's preprocessing.
         ranges: activation ranges for int8; None leaves the graph in floating point.
-
     """
     image = ops.parameter([1, spec.crop_px, spec.crop_px, 3], np.uint8, name="image")
     tap = (lambda x, name: x) if ranges is None else _quantiser(ranges)
@@ -100,7 +99,6 @@ def measure_ranges(encoder: EncoderFolder, tiles: Iterable[Pixels]) -> Ranges:
 
     Raises:
         InputError: there are no tiles.
-
     """
     spec = encoder.config.preprocessing
     image = ops.parameter([1, spec.crop_px, spec.crop_px, 3], np.uint8)
@@ -129,7 +127,7 @@ def measure_ranges(encoder: EncoderFolder, tiles: Iterable[Pixels]) -> Ranges:
 
 
 def trace_trunk(weights: Weights, spec: Preprocessing, image: Any, *, tap: Tap, int8: bool) -> Any:
-    """Compute the embedding node [1, D] from the image node; `tap` sees every tensor int8 rounds."""
+    """Compute the embedding node [1, D]; `tap` sees every tensor that int8 rounds."""
     pixels = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
     x = ops.divide(ops.subtract(pixels, _channels(spec.mean)), _channels(spec.std))
     layer = _Layer(weights, tap, int8=int8)

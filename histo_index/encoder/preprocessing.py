@@ -23,7 +23,6 @@ class Preprocessing:
         crop_px: side of the square cut from the centre; at most resize_px.
         mean: per channel in 0…1, subtracted inside the network.
         std: per channel in 0…1, divided by inside the network.
-
     """
 
     resize_px: int = 224
@@ -52,7 +51,6 @@ def fit_tile(pixels: Pixels, spec: Preprocessing) -> Pixels:
 
     Returns:
         uint8 RGB [crop_px, crop_px, 3], not yet normalised: the network does that itself.
-
     """
     height, width = pixels.shape[:2]
     scale = spec.resize_px / min(height, width)

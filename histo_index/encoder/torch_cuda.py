@@ -23,7 +23,7 @@ class CudaRuntime:
         self.precision = precision
         self.name = f"torch {torch.__version__} on {torch.cuda.get_device_name()}"
         kind = torch.float32 if precision == "float32" else torch.bfloat16
-        trunk = load_trunk(encoder).to("cuda", memory_format=torch.channels_last)
+        trunk = load_trunk(encoder).to("cuda").to(memory_format=torch.channels_last)
         trunk.network.to(kind)
         self._trunk = torch.compile(trunk)
 

@@ -61,7 +61,6 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
 
     Raises:
         MismatchError: the weights are not those of the architecture.
-
     """
     trunk = Trunk(encoder.config.architecture, encoder.config.preprocessing)
     tensors = {name: torch.from_numpy(array) for name, array in encoder.weights.items()}
@@ -82,7 +81,6 @@ def random_weights(architecture: str, *, seed: int) -> Weights:
 
     Returns:
         Parameter name to float32 array, without the classifier.
-
     """
     if architecture not in ARCHITECTURES:
         raise MismatchError(f"unknown architecture {architecture}; one of {list(ARCHITECTURES)}")

@@ -26,7 +26,6 @@ def publishing(final: Path, *, first_wins: bool = False) -> Iterator[Path]:
 
     Raises:
         OSError: the disk is full or the folder not writable; nothing is visible under `final`.
-
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{final.name}")

@@ -2,13 +2,11 @@
 
 import logging
 import os
-import re
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +14,17 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from histo_index.errors import IndexFormatError, InputError, MismatchError
-from histo_index.indexer import derive as search_files
+from histo_index.errors import InputError, MismatchError
 from histo_index.indexer import shards as shard_files
 from histo_index.indexer.atomic import publishing, remove_leftovers
+from histo_index.indexer.commit import (
+    PLAN_NAME,
+    clean_up,
+    commit,
+    count_reasons,
+    finished_shards,
+    read_rejected,
+)
 from histo_index.indexer.encode import Encode
 from histo_index.indexer.hashing import hash_tiles
 from histo_index.indexer.lock import LOCK_NAME, writer_lock
@@ -28,15 +33,13 @@ from histo_index.indexer.manifest import (
     FileRecord,
     Manifest,
     read_manifest,
-    write_manifest,
 )
 from histo_index.indexer.plan import FinishedShard, Plan, make_plan
-from histo_index.indexer.shards import EMBEDDING, Receipt, read_receipt, read_shard, shard_path
+from histo_index.indexer.shards import Receipt
 from histo_index.indexer.sources import Rejection, TileList, list_tiles
 from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
 
 ENCODER_FOLDER: Final = "encoder"
-PLAN_NAME: Final = "plan.parquet"
 # 1,024 embeddings of 2048 are 4 MB: a kill costs seconds of work, a million tiles are 1,000 files.
 DEFAULT_SHARD_ROWS: Final = 1024
 
@@ -53,7 +56,6 @@ class BuildConfig:
         manifest: a list of tiles with their metadata; see `list_tiles`.
         shard_rows: tiles per shard.
         retry_rejected: try again what an earlier build could not use.
-
     """
 
     sources: Sequence[Path]
@@ -76,7 +78,6 @@ class BuildProgress:
         total: tiles of this stage.
         done: of them dealt with.
         counts: `encoded`, `copied`, `rejected` tiles so far.
-
     """
 
     stage: str
@@ -101,7 +102,6 @@ class BuildReport:
         shards_written: how many shard files this run wrote.
         seconds: wall time.
         bytes: size of the index on disk.
-
     """
 
     index: Path
@@ -146,26 +146,11 @@ def build(
         LockedError: another process is writing the index.
         IndexFormatError: the index's manifest is damaged or too new.
         OSError: the disk is full or not writable; the old state stands.
-
     """
     started = time.monotonic()
     _prepare_folder(config.output)
     with writer_lock(config.output):
         return _Build(config, encode, progress, started).run()
-
-
-def reindex(folder: Path) -> Manifest:
-    """Make the search files anew from the shards, as a new generation.
-
-    Raises:
-        IndexFormatError: the manifest or a shard is missing or damaged.
-        LockedError: another process is writing the index.
-
-    """
-    read_manifest(folder)
-    with writer_lock(folder):
-        manifest = read_manifest(folder)
-        return _commit(folder, manifest, manifest)
 
 
 class _Build:
@@ -190,7 +175,7 @@ class _Build:
         current = self._current()
         tiles = list_tiles(self.config.sources, self.config.manifest)
         wanted, unreadable = self._hash(tiles)
-        finished = _finished_shards(self.folder, self.encode.fingerprint)
+        finished = finished_shards(self.folder, self.encode.fingerprint)
         plan = make_plan(
             wanted,
             finished,
@@ -303,9 +288,9 @@ class _Build:
             libraries=_libraries(),
         )
         if current is not None and self._is_unchanged(current, draft, rejected):
-            _clean_up(self.folder, current)
+            clean_up(self.folder, current)
             return current
-        return _commit(self.folder, draft, current, rejected)
+        return commit(self.folder, draft, current, rejected)
 
     def _copy_encoder(self, current: Manifest | None) -> dict[str, FileRecord]:
         """Keep the encoder inside the index, so that the folder alone answers for new images."""
@@ -350,24 +335,6 @@ class _Build:
         )
 
 
-def count_reasons(rejected: Sequence[Rejection]) -> dict[str, int]:
-    """Count rejections by kind: a reason starts with its kind, details follow a mark."""
-    kinds = Counter(re.split(r"[:(;,]", entry.reason)[0].strip() for entry in rejected)
-    return dict(kinds.most_common())
-
-
-def read_rejected(folder: Path, manifest: Manifest) -> list[Rejection]:
-    """Read the inputs that could not be used.
-
-    Raises:
-        IndexFormatError: the list is missing or damaged.
-
-    """
-    record = manifest.files["rejected"]
-    table = read_shard(folder / record.path, size=record.bytes, expected=record.checksum)
-    return [Rejection(**row) for row in table.to_pylist()]
-
-
 def _prepare_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; pass a folder for the index, such as tiles.hx")
@@ -375,90 +342,6 @@ def _prepare_folder(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     if names and LOCK_NAME not in names and MANIFEST_NAME not in names:
         raise InputError(f"{folder} holds other files; pass a new folder for the index")
-
-
-def _finished_shards(folder: Path, fingerprint: str) -> list[FinishedShard]:
-    """Find the shards on disk that this encoder finished, each read and checked.
-
-    A damaged one is left out, so that its tiles are encoded anew.
-    """
-    found = []
-    for path in sorted((folder / shard_files.FOLDER).glob("part-*.json")):
-        try:
-            receipt = read_receipt(path)
-            if receipt.fingerprint != fingerprint:
-                continue
-            shard = shard_path(folder, receipt.shard_id)
-            table = read_shard(shard, size=receipt.bytes, expected=receipt.checksum)
-        except IndexFormatError as error:
-            _log.warning("%s", error)
-            path.unlink(missing_ok=True)
-            path.with_suffix(".parquet").unlink(missing_ok=True)
-            continue
-        found.append(FinishedShard(receipt=receipt, rows=table.drop_columns([EMBEDDING])))
-    finished = {shard_path(folder, shard.receipt.shard_id) for shard in found}
-    for path in (folder / shard_files.FOLDER).glob("part-*.parquet"):
-        if path not in finished:
-            # No receipt: its task was killed between the two, and will run again.
-            path.unlink()
-    return found
-
-
-def _commit(
-    folder: Path,
-    draft: Manifest,
-    current: Manifest | None,
-    rejected: Sequence[Rejection] | None = None,
-) -> Manifest:
-    """Write the derived files and then the manifest; from then on the new generation stands."""
-    generation = (current.generation if current else 0) + 1
-    files = dict(draft.files)
-    files |= search_files.derive(
-        folder, draft.shards, generation=generation, size=draft.embedding_size
-    )
-    if rejected is not None:
-        path = folder / f"rejected-{generation:06d}.parquet"
-        _write_rejected(path, rejected)
-        files["rejected"] = shard_files.record_file(folder, path)
-    manifest = Manifest(
-        generation=generation,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        encoder=draft.encoder,
-        tiles=draft.tiles,
-        rejected=draft.rejected,
-        shards=draft.shards,
-        files=files,
-        settings=draft.settings,
-        libraries=draft.libraries,
-    )
-    write_manifest(folder, manifest)
-    _clean_up(folder, manifest)
-    return manifest
-
-
-def _write_rejected(path: Path, rejected: Sequence[Rejection]) -> None:
-    entries = sorted(rejected, key=lambda entry: entry.path)
-    columns = {
-        name: pa.array([getattr(entry, name) for entry in entries], pa.string())
-        for name in ("path", "sha256", "reason")
-    }
-    with publishing(path) as temporary:
-        pq.write_table(pa.table(columns), temporary, write_page_checksum=True)
-
-
-def _clean_up(folder: Path, manifest: Manifest) -> None:
-    """Remove what no generation needs any more; readers that have it open keep it."""
-    needed = {folder / record.path for record in manifest.records()}
-    places = (shard_files.FOLDER, search_files.FOLDER)
-    candidates = [path for place in places for path in (folder / place).rglob("*")]
-    candidates += folder.glob("rejected-*.parquet")
-    for path in candidates:
-        if path.is_file() and path not in needed:
-            path.unlink(missing_ok=True)
-    for path in (folder / search_files.FOLDER).iterdir():
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-    (folder / PLAN_NAME).unlink(missing_ok=True)
 
 
 def _nothing_usable(sources: Sequence[Path], rejected: Sequence[Rejection]) -> str:

@@ -42,7 +42,6 @@ def require_whole(path: Path, *, data: Any, size: int, expected: str, remedy: st
 
     Raises:
         IndexFormatError: size or checksum differ; both values are in the message.
-
     """
     require_size(path, found=len(data), expected=size, remedy=remedy)
     found = checksum(data)
@@ -65,7 +64,6 @@ class MappedFile:
         Raises:
             FileNotFoundError: there is no such file.
             IndexFormatError: it has another size.
-
         """
         self.path = path
         with open(path, "rb") as file:

@@ -47,7 +47,6 @@ def derive(
 
     Raises:
         IndexFormatError: a shard is missing or damaged.
-
     """
     place = folder / FOLDER / f"{generation:06d}"
     paths = {

@@ -67,7 +67,6 @@ def read_flat(path: Path, data: Any, *, rows: int, size: int, gpu: bool) -> Flat
 
     Raises:
         IndexFormatError: the bytes are not such a structure.
-
     """
     buffer = np.frombuffer(data, np.uint8)
     faiss.set_deserialization_vector_byte_limit(_ALLOCATION_FACTOR * len(buffer))
@@ -96,7 +95,7 @@ def indexed_distances(vectors: Floats, left: Rows, right: Rows) -> Floats:
     """Measure squared distances between rows of one array: float32 [P] for int64 [P] twice."""
     distances = np.empty(len(left), np.float32)
     left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
-    faiss.pairwise_indexed_L2sqr(
+    faiss.pairwise_indexed_L2sqr(  # type: ignore[attr-defined]  # missing in its stubs
         vectors.shape[1],
         len(left),
         faiss.swig_ptr(vectors),

@@ -22,7 +22,6 @@ def hash_file(path: Path) -> str:
 
     Raises:
         OSError: it cannot be read, or is a pipe or device.
-
     """
     # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -43,7 +42,6 @@ def hash_tiles(
 
     Returns:
         The table of readable tiles, and a rejection for each of the others.
-
     """
     paths = tiles.table["path"].to_pylist()
     digests: list[str | None] = []

@@ -20,7 +20,6 @@ def writer_lock(folder: Path) -> Iterator[None]:
 
     Raises:
         LockedError: another process holds it; the message names process and host.
-
     """
     descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     with open(descriptor, "r+", encoding="utf-8") as file:

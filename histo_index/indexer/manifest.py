@@ -23,7 +23,6 @@ class FileRecord:
         path: relative to the index folder, POSIX form.
         bytes: its size.
         checksum: XXH3-128 over its content.
-
     """
 
     path: str
@@ -41,7 +40,6 @@ class ShardRecord:
         file: the Parquet file.
         receipt: JSON beside it: rows, checksum and the task's rejected tiles.
         runtime: what computed the embeddings.
-
     """
 
     shard_id: str
@@ -66,7 +64,6 @@ class Manifest:
             and `encoder/...`.
         settings: the options of the build that can change what is in the index.
         libraries: name to version of what wrote it.
-
     """
 
     generation: int
@@ -108,7 +105,6 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         IndexFormatError: there is none, it is damaged, or of a newer version.
-
     """
     path = folder / MANIFEST_NAME
     try:

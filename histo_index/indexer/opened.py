@@ -38,7 +38,6 @@ class OpenIndex:
         folder: the index folder.
         manifest: what it is.
         rows: a row per tile: image_id, path, sha256, width, height, note, the user's columns, stem.
-
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +45,6 @@ class OpenIndex:
 
         Raises:
             IndexFormatError: the index is missing, damaged, or too new.
-
         """
         self.folder = folder
         self.manifest, self._files = _open_files(folder)
@@ -70,7 +68,6 @@ class OpenIndex:
 
         Raises:
             IndexFormatError: the vectors file is damaged where these rows lie.
-
         """
         self.verify(rows)
         return self._vectors[rows]
@@ -80,7 +77,6 @@ class OpenIndex:
 
         Raises:
             IndexFormatError: one is not as it was written.
-
         """
         for block in np.unique(rows // BLOCK_ROWS):
             if self._is_verified[block]:
@@ -107,7 +103,6 @@ class OpenIndex:
 
         Returns:
             int64 [n]: the row, MISSING, or AMBIGUOUS where a bare file name fits several tiles.
-
         """
         found = _lookup(names, self.rows["image_id"])
         found = np.where(found < 0, _lookup(names, self.rows["path"]), found)

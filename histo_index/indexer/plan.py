@@ -31,7 +31,6 @@ class FinishedShard:
     Attributes:
         receipt: what its task did.
         rows: its table without the embeddings.
-
     """
 
     receipt: Receipt
@@ -46,7 +45,6 @@ class ShardTask:
         shard_id: hex digest over the encoder, the limits and the tiles.
         tiles: image_id, path, sha256 and the user's columns, in row order.
         position: of its first tile in the whole build, for the order of shards.
-
     """
 
     shard_id: str
@@ -62,7 +60,6 @@ class Plan:
         kept: finished shards that stay as they are, with the position of their first tile.
         tasks: shards still to be written.
         rejected: tiles known to be unusable from an earlier, equal attempt.
-
     """
 
     kept: tuple[tuple[int, FinishedShard], ...]
@@ -92,7 +89,6 @@ def make_plan(
         fingerprint: the encoder's.
         max_pixels: the decoding limit.
         shard_rows: tiles per task.
-
     """
     # Full shards first: an interrupted merge leaves a full one beside the small ones it replaces.
     ordered = sorted(finished, key=lambda shard: -shard.receipt.planned)

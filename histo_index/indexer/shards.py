@@ -52,7 +52,6 @@ class Receipt:
         checksum: of the Parquet file.
         rejected: the task's tiles that could not be used.
         runtime: what computed the embeddings.
-
     """
 
     shard_id: str
@@ -88,7 +87,6 @@ def write_shard(path: Path, rows: pa.Table, embeddings: Halves, *, shard_id: str
         rows: everything but the embedding, a row per tile.
         embeddings: float16 [N, D], in the order of the rows.
         shard_id: kept in the file's own metadata.
-
     """
     size = embeddings.shape[1]
     flat = pa.array(np.ascontiguousarray(embeddings).reshape(-1), pa.float16())
@@ -123,7 +121,6 @@ def read_receipt(path: Path) -> Receipt:
 
     Raises:
         IndexFormatError: it cannot be read or is damaged.
-
     """
     try:
         document = json.loads(path.read_bytes())
@@ -169,7 +166,6 @@ def read_shard(path: Path, *, size: int, expected: str) -> pa.Table:
 
     Raises:
         IndexFormatError: it is missing or damaged.
-
     """
     try:
         data = path.read_bytes()
@@ -197,7 +193,6 @@ def iterate_shards(folder: Path, shards: Sequence[ShardRecord]) -> Iterator[pa.T
 
     Raises:
         IndexFormatError: one is missing or damaged.
-
     """
     for shard in shards:
         yield read_shard(

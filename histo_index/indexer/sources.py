@@ -29,7 +29,6 @@ class Rejection:
         path: relative to the source root where possible.
         sha256: of its content; empty if it could not be read.
         reason: one line.
-
     """
 
     path: str
@@ -46,7 +45,6 @@ class TileList:
         table: a row per tile: `image_id`, `path`, then the user's own columns.
         rejected: inputs that cannot even be listed.
         ignored: files of a folder that are no images by their name.
-
     """
 
     root: Path
@@ -67,7 +65,6 @@ def list_tiles(sources: Sequence[Path], manifest: Path | None = None) -> TileLis
 
     Raises:
         InputError: a source is missing, or the manifest cannot be used as a whole.
-
     """
     for source in sources:
         if not source.exists():

@@ -24,7 +24,6 @@ def read_table(path: Path) -> pa.Table:
 
     Raises:
         InputError: the file is missing, unreadable, or not the table its suffix promises.
-
     """
     suffix = path.suffix.lower()
     try:

@@ -72,7 +72,6 @@ class EmbeddingStore:
 
         Raises:
             IndexFormatError: its shard was damaged since it was found whole.
-
         """
         number = int(np.searchsorted(self._ends, place, side="right"))
         row = place - (int(self._ends[number - 1]) if number else 0)
@@ -119,7 +118,6 @@ def run_tasks(
 
     Raises:
         OSError: the disk is full or not writable; finished shards stay.
-
     """
     places = [store.locate(task.tiles) for task in tasks]
     # Read ahead by the encoder, which is why it is a generator of its own.

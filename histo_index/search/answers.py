@@ -19,7 +19,6 @@ class Located:
         vector: float16 [D], length 1 within rounding.
         image_id: its id in the index, or None if it is not there.
         row: its row in the index, or None.
-
     """
 
     name: str
@@ -30,7 +29,7 @@ class Located:
 
 @dataclass(frozen=True, kw_only=True)
 class PairAnswer:
-    """Are these two of the same tissue category?
+    """The answer to: are these two of the same tissue category.
 
     Attributes:
         image_a: the first image, as the user called it.
@@ -43,7 +42,6 @@ class PairAnswer:
         is_calibrated: whether threshold and probability were fitted on the user's own pairs.
         image_id_a: id in the index, None if the image was encoded for this question.
         image_id_b: likewise.
-
     """
 
     image_a: str

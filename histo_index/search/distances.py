@@ -32,7 +32,6 @@ def pair_distances(left: npt.NDArray[np.floating], right: npt.NDArray[np.floatin
         ShapeError: the shapes differ, are not 2-D, or a row is not of length 1.
 
     Source: Grill et al. (2020), Bootstrap your own latent, equation 2.
-
     """
     if left.shape != right.shape or left.ndim != 2:
         raise ShapeError(

@@ -27,7 +27,6 @@ class Neighbour:
         path: its file, relative to the source root.
         distance: squared distance, 0…4; smaller is more alike.
         metadata: the user's own columns.
-
     """
 
     rank: int
@@ -51,7 +50,6 @@ def nearest(
     Raises:
         InputError: k is not positive.
         IndexFormatError: a file that is needed is damaged.
-
     """
     if k < 1:
         raise InputError(f"k is {k}; expected at least 1")

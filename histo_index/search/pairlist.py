@@ -41,7 +41,6 @@ class PairList:
         labels: int8 [P], 1 same, 0 different, null unknown; None if the list has no labels.
         queries: string [P], the row as the reference method writes it; None in other forms.
         problems: row number (from 0) to what is wrong with it.
-
     """
 
     image_a: pa.Array
@@ -64,7 +63,6 @@ def read_pair_list(source: Path | None, is_known: IsKnown) -> PairList:
 
     Raises:
         InputError: it is missing, unreadable, not UTF-8, empty, or no list of pairs.
-
     """
     name = str(source or "standard input")
     problems: dict[int, str] = {}
@@ -179,13 +177,13 @@ def _split_queries(
     known = {name for name, is_there in zip(names, is_known(names), strict=True) if is_there}
     halves: list[tuple[str, str]] = []
     for row, (text, splits) in enumerate(zip(texts, options, strict=True)):
-        if len(splits) > 1:
-            splits = [split for split in splits if set(split) <= known]
-        if len(splits) != 1:
-            found = "nowhere" if not splits else f"at {len(splits)} places"
-            problems.setdefault(row, f"{text!r} can be split into two known ids {found}")
-            splits = [("", "")]
-        halves.append(splits[0])
+        fitting = [s for s in splits if set(s) <= known] if len(splits) > 1 else splits
+        if len(fitting) == 1:
+            halves.append(fitting[0])
+            continue
+        found = f"at {len(fitting)} places" if fitting else "nowhere"
+        problems.setdefault(row, f"{text!r} can be split into two known ids {found}")
+        halves.append(("", ""))
     left, right = zip(*halves, strict=True)
     return pa.array(left, pa.string()), pa.array(right, pa.string())
 

@@ -31,7 +31,6 @@ class Resolved:
         problems: why a name has no vector, [n]; None where it has one.
         extra: float16 [m, D], vectors of images outside the index.
         encoded: how many images were encoded for this.
-
     """
 
     places: Rows
@@ -55,7 +54,6 @@ class Resolver:
             index: where to look.
             encode_files: encodes what the index does not hold; called only if there is such.
             root: the folder that file names are relative to.
-
         """
         self._index = index
         self._encode_files = encode_files
@@ -67,7 +65,6 @@ class Resolver:
         Args:
             names: distinct.
             prefer_files: an existing file wins over an equal name in the index.
-
         """
         if prefer_files:
             places = np.full(len(names), MISSING, np.int64)

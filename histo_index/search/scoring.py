@@ -1,4 +1,4 @@
-"""Score a whole list of pairs from stored vectors: every image looked up once, every row answered."""
+"""Score a whole list of pairs: every image looked up once, every row answered."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -37,7 +37,6 @@ class PairScores:
         labelled: rows with a label and a verdict of same or different.
         correct: of them right; their share is the reference method's c-index.
         queries: the rows as the reference method writes them, or None.
-
     """
 
     table: pa.Table
@@ -69,7 +68,6 @@ def score_pairs(
 
     Raises:
         IndexFormatError: a vector that is needed is damaged.
-
     """
     both = pa.concat_arrays([pairs.image_a, pairs.image_b]).dictionary_encode()
     names = both.dictionary.to_pylist()
@@ -85,7 +83,9 @@ def score_pairs(
         index, resolved.extra, left[is_answered], right[is_answered]
     )
     messages = _messages(pairs, resolved, codes, is_answered)
-    return _scores(pairs, distances, is_answered, messages, threshold, resolved.encoded)
+    return _scores(
+        pairs, distances, is_answered, messages, threshold=threshold, encoded=resolved.encoded
+    )
 
 
 def indexed_pair_distances(index: OpenIndex, extra: Halves, left: Rows, right: Rows) -> Floats:
@@ -102,15 +102,14 @@ def indexed_pair_distances(index: OpenIndex, extra: Halves, left: Rows, right: R
 
     Returns:
         float32 [P].
-
     """
     distances = np.empty(len(left), np.float32)
     if len(left) < _FEW_PAIRS:
         step = _CHUNK_ROWS // 16
         for start in range(0, len(left), step):
-            part = slice(start, start + step)
-            distances[part] = pair_distances(
-                take_vectors(index, extra, left[part]), take_vectors(index, extra, right[part])
+            some = slice(start, start + step)
+            distances[some] = pair_distances(
+                take_vectors(index, extra, left[some]), take_vectors(index, extra, right[some])
             )
         return distances
     from histo_index.indexer.faiss_flat import indexed_distances, to_float32
@@ -142,6 +141,7 @@ def _scores(
     distances: Floats,
     is_answered: npt.NDArray[np.bool_],
     messages: list[str],
+    *,
     threshold: Threshold,
     encoded: int,
 ) -> PairScores:

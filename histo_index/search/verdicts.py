@@ -12,7 +12,7 @@ from histo_index.errors import InputError
 
 
 class Verdict(StrEnum):
-    """The answer to: are these two of the same tissue category?"""
+    """The answer to: are these two of the same tissue category."""
 
     SAME = "same"
     DIFFERENT = "different"
@@ -28,7 +28,6 @@ class Threshold:
             chosen one, and then every verdict is unsure.
         origin: who chose it, on what.
         is_calibrated: whether it was fitted on the user's own labelled pairs.
-
     """
 
     value: float | None

@@ -32,7 +32,6 @@ def check_output(path: Path | None, *, overwrite: bool, extra: tuple[str, ...] =
 
     Raises:
         InputError: the file is there already, its folder is not, or its suffix is unknown.
-
     """
     if path is None:
         return
@@ -91,7 +90,6 @@ def query_prediction_table(scores: PairScores) -> pa.Table:
 
     Raises:
         InputError: there is no threshold to decide by.
-
     """
     if scores.threshold.value is None:
         raise InputError(
