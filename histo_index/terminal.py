@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from histo_index.search.answers import PairAnswer
     from histo_index.search.neighbours import Neighbour
     from histo_index.search.scoring import PairScores
+    from histo_index.search.verdicts import Threshold
 
 # How often a log that is no terminal is told how far a build is.
 _LOG_EVERY_S: Final = 30.0
@@ -39,7 +40,8 @@ def describe_pair(answer: "PairAnswer") -> str:
         _origin(answer.image_a, answer.image_id_a),
         _origin(answer.image_b, answer.image_id_b),
     ]
-    calibrated = "" if answer.is_calibrated else "; not calibrated for these images"
+    is_silent = answer.is_calibrated or answer.threshold is None
+    calibrated = "" if is_silent else " (not calibrated for these images)"
     return "\n".join(
         [
             f"{answer.verdict.value}   distance {answer.distance:.4f}, threshold {limit}",
@@ -61,7 +63,7 @@ def describe_pairs(scores: "PairScores") -> str:
         f"{scores.pairs:,} pairs: {scores.answered:,} answered, "
         f"{scores.pairs - scores.answered:,} not; {scores.same:,} same; "
         f"{scores.encoded:,} images encoded for it",
-        f"  threshold  {scores.threshold.value} ({scores.threshold.origin})",
+        f"  threshold  {_limit(scores.threshold)}",
     ]
     if scores.accuracy is not None:
         lines.append(
@@ -69,6 +71,12 @@ def describe_pairs(scores: "PairScores") -> str:
             "labelled pairs right)"
         )
     return "\n".join(lines)
+
+
+def _limit(threshold: "Threshold") -> str:
+    if threshold.value is None:
+        return threshold.origin
+    return f"{threshold.value:g}, {threshold.origin}"
 
 
 def pairs_summary(scores: "PairScores") -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Write answers to files: CSV, TSV, Parquet or JSON lines, whole or not at all."""
 
+import csv
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +21,7 @@ from histo_index.search.verdicts import Verdict
 OUTPUT_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
 
 
+_BATCH_ROWS: Final = 65_536
 FORMS: Final = ("table", "query-prediction")
 
 
@@ -75,7 +78,7 @@ def write_table(table: pa.Table, path: Path | None) -> None:
             with open(temporary, "w", encoding="utf-8") as file:
                 file.writelines(
                     json.dumps(row, ensure_ascii=False) + "\n"
-                    for batch in table.to_batches(max_chunksize=10_000)
+                    for batch in table.to_batches(max_chunksize=_BATCH_ROWS)
                     for row in batch.to_pylist()
                 )
         else:
@@ -108,8 +111,27 @@ def _stem(names: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(names, r"^.*/|\.[^./]*$", "")
 
 
-def _write_csv(table: pa.Table, file: Any, delimiter: str) -> None:
-    header = delimiter.join(table.column_names) + "\n"
-    file.write(header.encode())
-    options = pa_csv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="needed")
-    pa_csv.write_csv(table, file, options)
+def _write_csv(table: pa.Table, file: BinaryIO, delimiter: str) -> None:
+    """Write with quotes only around what needs them; Arrow alone quotes every text or none."""
+    file.write((delimiter.join(table.column_names) + "\n").encode())
+    options = pa_csv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="none")
+    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
+        if _needs_quotes(batch, delimiter):
+            _write_quoted(batch, file, delimiter)
+        else:
+            pa_csv.write_csv(batch, file, options)
+
+
+def _needs_quotes(batch: pa.RecordBatch, delimiter: str) -> bool:
+    special = f'["\r\n{delimiter}]'
+    texts = [column for column in batch.columns if pa.types.is_string(column.type)]
+    return any(pc.any(pc.match_substring_regex(column, special)).as_py() for column in texts)
+
+
+def _write_quoted(batch: pa.RecordBatch, file: BinaryIO, delimiter: str) -> None:
+    # Numbers as Arrow writes them, so that the form does not depend on a neighbour's quotes.
+    texts = [pc.fill_null(column.cast(pa.string()), "").to_pylist() for column in batch.columns]
+    lines = io.StringIO()
+    writer = csv.writer(lines, delimiter=delimiter, lineterminator="\n")
+    writer.writerows(zip(*texts, strict=True))
+    file.write(lines.getvalue().encode())

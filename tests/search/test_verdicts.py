@@ -1,0 +1,31 @@
+"""From distance to verdict, and on whose authority."""
+
+import numpy as np
+import pytest
+
+from histo_index.errors import InputError
+from histo_index.search.verdicts import Threshold, Verdict
+
+
+def test_the_threshold_itself_is_still_the_same() -> None:
+    # 0.705 in float32 is 0.70499998: compared in float64 it must not flip at the border.
+    distances = np.array([0.7049, 0.705, 0.7051], np.float32)
+    verdicts = Threshold(value=0.705, origin="test").judge(distances)
+    assert verdicts == [Verdict.SAME, Verdict.SAME, Verdict.DIFFERENT]
+
+
+def test_without_a_threshold_every_verdict_is_unsure() -> None:
+    assert Threshold.choose(None, None).judge(np.zeros(2, np.float32)) == [Verdict.UNSURE] * 2
+
+
+def test_the_user_wins_over_the_encoder() -> None:
+    published = {"value": 0.7, "origin": "leaderboard"}
+    assert Threshold.choose(0.1, published).value == 0.1
+    assert Threshold.choose(None, published).value == 0.7
+    assert "leaderboard" in Threshold.choose(None, published).origin
+
+
+@pytest.mark.parametrize("value", [-0.1, 4.1, float("nan")])
+def test_what_is_no_distance_is_no_threshold(value: float) -> None:
+    with pytest.raises(InputError, match="0 to 4"):
+        Threshold(value=value, origin="test")

@@ -1,0 +1,92 @@
+"""An index of chosen vectors, made by the real build: each tile file holds the number of a vector."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.errors import ImageError
+from histo_index.indexer.build import BuildConfig, build
+from histo_index.indexer.hashing import hash_file
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbered:
+    """An encoded tile."""
+
+    embedding: Floats
+    sha256: str
+    width: int = 4
+    height: int = 3
+    note: str | None = None
+
+
+class NumberEncoder:
+    """Encodes a file to the vector whose number it holds, and keeps count."""
+
+    fingerprint = "f" * 32
+    max_pixels = 1000
+
+    def __init__(self, vectors: Floats, folder: Path) -> None:
+        self.vectors = vectors
+        self.embedding_size = vectors.shape[1]
+        self.folder = folder
+        self.encoded: list[str] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text("{}")
+
+    def card(self) -> Mapping[str, Any]:
+        return {
+            "fingerprint": self.fingerprint,
+            "architecture": "numbers",
+            "embedding_size": self.embedding_size,
+            "is_trained": True,
+            "is_int8": False,
+            "mpp": None,
+            "threshold": {"value": 0.5, "origin": "chosen for tests"},
+        }
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"name": "numbers", "device": "cpu", "precision": "float32"}
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[Numbered | ImageError]:
+        for path in paths:
+            self.encoded.append(path.name)
+            try:
+                vector = self.vectors[int(path.read_text())]
+            except ValueError:
+                yield ImageError(f"{path}: not an image: no number in it")
+            else:
+                yield Numbered(embedding=vector, sha256=hash_file(path))
+
+
+def unit_vectors(count: int, size: int, *, seed: int = 0) -> Floats:
+    """Draw directions: float32 [count, size], rows of length 1."""
+    vectors = np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def build_numbered(
+    folder: Path, vectors: Floats, names: Sequence[str], *, columns: str = "", rows: Sequence[str] = ()
+) -> tuple[Path, NumberEncoder]:
+    """Write a tile file per name and build an index of them; file i holds vector i.
+
+    Returns:
+        The index folder and the encoder that made it.
+    """
+    tiles = folder / "tiles"
+    for number, name in enumerate(names):
+        (tiles / name).parent.mkdir(parents=True, exist_ok=True)
+        (tiles / name).write_text(str(number))
+    manifest = tiles / "manifest.csv"
+    extras = rows or [""] * len(names)
+    lines = [f"path{columns}", *(f"{name}{extra}" for name, extra in zip(names, extras, strict=True))]
+    manifest.write_text("\n".join(lines) + "\n")
+    encoder = NumberEncoder(vectors, folder / "encoder")
+    build(BuildConfig(sources=[], output=folder / "tiles.hx", manifest=manifest), encoder)
+    return folder / "tiles.hx", encoder
