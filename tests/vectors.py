@@ -1,4 +1,4 @@
-"""An index of chosen vectors, made by the real build: each tile file holds the number of a vector."""
+"""An index of chosen vectors, made by the real build: a tile file holds its vector's number."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,11 +68,17 @@ class NumberEncoder:
 def unit_vectors(count: int, size: int, *, seed: int = 0) -> Floats:
     """Draw directions: float32 [count, size], rows of length 1."""
     vectors = np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 def build_numbered(
-    folder: Path, vectors: Floats, names: Sequence[str], *, columns: str = "", rows: Sequence[str] = ()
+    folder: Path,
+    vectors: Floats,
+    names: Sequence[str],
+    *,
+    columns: str = "",
+    rows: Sequence[str] = (),
 ) -> tuple[Path, NumberEncoder]:
     """Write a tile file per name and build an index of them; file i holds vector i.
 
@@ -85,7 +91,10 @@ def build_numbered(
         (tiles / name).write_text(str(number))
     manifest = tiles / "manifest.csv"
     extras = rows or [""] * len(names)
-    lines = [f"path{columns}", *(f"{name}{extra}" for name, extra in zip(names, extras, strict=True))]
+    lines = [
+        f"path{columns}",
+        *(f"{name}{extra}" for name, extra in zip(names, extras, strict=True)),
+    ]
     manifest.write_text("\n".join(lines) + "\n")
     encoder = NumberEncoder(vectors, folder / "encoder")
     build(BuildConfig(sources=[], output=folder / "tiles.hx", manifest=manifest), encoder)

@@ -103,15 +103,11 @@ class Resolver:
 
     def _file(self, name: str) -> Path | None:
         """Find a name on disk, also without its suffix."""
-        if not name or "\x00" in name:
+        if not Path(name).name or "\x00" in name:
             return None
-        path = self._root / name
-        if path.is_file():
-            return path
-        if not path.parent.is_dir() or path.suffix.lower() in SUFFIXES:
-            return None
-        candidates = (path.with_name(path.name + suffix) for suffix in sorted(SUFFIXES))
-        return next((candidate for candidate in candidates if candidate.is_file()), None)
+        suffixes = [""] if Path(name).suffix.lower() in SUFFIXES else ["", *sorted(SUFFIXES)]
+        candidates = (self._root / f"{name}{suffix}" for suffix in suffixes)
+        return next((candidate for candidate in candidates if _is_file(candidate)), None)
 
     def _add_files(
         self, files: dict[int, Path], places: Rows, problems: list[str | None]
@@ -155,6 +151,13 @@ class Resolver:
                 vectors.append(result.embedding.astype(np.float16))
         size = self._index.manifest.embedding_size
         return np.array(vectors, np.float16).reshape(-1, size), len(unseen)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
 
 
 def take_vectors(index: OpenIndex, extra: Halves, places: Rows) -> Halves:

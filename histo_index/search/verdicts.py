@@ -52,6 +52,5 @@ class Threshold:
         """Turn distances [P] into verdicts [P]."""
         if self.value is None:
             return [Verdict.UNSURE] * len(distances)
-        # In float64 on both sides: 0.705 in float32 is a little more than 0.705.
         is_same = distances.astype(np.float64) <= self.value
         return [Verdict.SAME if same else Verdict.DIFFERENT for same in is_same]

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.vectors import unit_vectors
 
 from histo_index.errors import ShapeError
 from histo_index.search.distances import pair_distances
+from tests.vectors import unit_vectors
 
 
 def test_known_angles_have_known_distances() -> None:

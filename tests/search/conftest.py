@@ -1,0 +1,48 @@
+"""One small index that the search tests share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from histo_index.indexer.opened import OpenIndex
+from histo_index.search.resolving import Resolver
+from tests.vectors import Floats, NumberEncoder, build_numbered, unit_vectors
+
+# Tiles 0 to 5 are indexed; vectors 6 and 7 belong to files that are not.
+NAMES = ("s1/a.png", "s1/b.png", "s2/a.png", "s2/c.png", "d.png", "e_1.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """An index of six numbered tiles, its encoder, and every vector rounded as it is stored."""
+
+    index: OpenIndex
+    encoder: NumberEncoder
+    resolver: Resolver
+    vectors: Floats
+    tiles: Path
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> Numbers:
+    vectors = unit_vectors(8, 16)
+    folder, encoder = build_numbered(
+        tmp_path, vectors, NAMES, columns=",label", rows=[f",class-{n % 2}" for n in range(6)]
+    )
+    encoder.encoded.clear()
+    tiles = tmp_path / "tiles"
+    (tiles / "new.png").write_text("6")
+    (tiles / "copy-of-new.png").write_text("6")
+    (tiles / "newer.png").write_text("7")
+    (tiles / "broken.png").write_text("no number")
+    (tiles / "copy-of-d.png").write_text("4")
+    index = OpenIndex(folder)
+    return Numbers(
+        index=index,
+        encoder=encoder,
+        resolver=Resolver(index, encoder.encode_files, root=tiles),
+        vectors=vectors.astype(np.float16).astype(np.float32),
+        tiles=tiles,
+    )

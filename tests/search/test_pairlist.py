@@ -1,0 +1,171 @@
+"""Every form of a pair list, and every way in which one can be broken."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from histo_index.errors import InputError
+from histo_index.search.pairlist import PairList, read_pair_list
+
+
+def known_none(names: Sequence[str]) -> list[bool]:
+    return [False] * len(names)
+
+
+def read(tmp_path: Path, text: str | bytes, name: str = "pairs.csv") -> PairList:
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_pair_list(path, known_none)
+
+
+def pairs_of(listed: PairList) -> list[tuple[str, str]]:
+    return list(zip(listed.image_a.to_pylist(), listed.image_b.to_pylist(), strict=True))
+
+
+def test_headerless_pairs(tmp_path: Path) -> None:
+    listed = read(tmp_path, "a.png,b.png\nc.png,a.png\n")
+    assert pairs_of(listed) == [("a.png", "b.png"), ("c.png", "a.png")]
+    assert listed.labels is None
+    assert listed.queries is None
+    assert listed.problems == {}
+
+
+def test_headerless_pairs_with_labels(tmp_path: Path) -> None:
+    listed = read(tmp_path, "a,b,1\na,c,0\nb,c,\n")
+    assert listed.labels is not None
+    assert listed.labels.to_pylist() == [1, 0, None]
+
+
+def test_headed_pairs_in_any_order_with_other_columns(tmp_path: Path) -> None:
+    listed = read(tmp_path, "site,Label,image_b,IMAGE_A\nX,same,b,a\nY,different,d,c\n")
+    assert pairs_of(listed) == [("a", "b"), ("c", "d")]
+    assert listed.labels is not None
+    assert listed.labels.to_pylist() == [1, 0]
+
+
+def test_the_reference_form(tmp_path: Path) -> None:
+    text = "query,prediction\n0a1b2c3d4e5f_f5e4d3c2b1a0,1\n111111111111_222222222222,0\n"
+    listed = read(tmp_path, text)
+    assert pairs_of(listed) == [
+        ("0a1b2c3d4e5f", "f5e4d3c2b1a0"),
+        ("111111111111", "222222222222"),
+    ]
+    assert listed.queries is not None
+    assert listed.queries.to_pylist()[0] == "0a1b2c3d4e5f_f5e4d3c2b1a0"
+    assert listed.labels is not None
+    assert listed.labels.to_pylist() == [1, 0]
+
+
+def test_the_reference_form_without_labels(tmp_path: Path) -> None:
+    listed = read(tmp_path, "query\na_b\n")
+    assert pairs_of(listed) == [("a", "b")]
+    assert listed.labels is None
+
+
+def test_ids_with_underscores_are_split_where_both_halves_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("query\ns_1_s_2\ns_1_s_9\n_\nplain\n")
+    known = {"s_1", "s_2"}
+    listed = read_pair_list(path, lambda names: [name in known for name in names])
+    assert pairs_of(listed) == [("s_1", "s_2"), ("", ""), ("", ""), ("", "")]
+    assert listed.problems == {
+        1: "'s_1_s_9' can be split into two known ids nowhere",
+        2: "'_' can be split into two known ids nowhere",
+        3: "'plain' can be split into two known ids nowhere",
+    }
+
+
+def test_a_query_that_splits_twice_is_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("query\na_b_c\n")
+    listed = read_pair_list(path, lambda names: [True] * len(names))
+    assert listed.problems == {0: "'a_b_c' can be split into two known ids at 2 places"}
+
+
+def test_tsv_parquet_and_standard_input_say_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [("a, 1.png", "b.png")]
+    assert pairs_of(read(tmp_path, "a, 1.png\tb.png\n", "pairs.tsv")) == expected
+    table = pa.table({"image_a": ["a, 1.png"], "image_b": ["b.png"], "label": [1]})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    listed = read_pair_list(tmp_path / "pairs.parquet", known_none)
+    assert pairs_of(listed) == expected
+    assert listed.labels is not None
+    assert listed.labels.to_pylist() == [1]
+    stdin = io.TextIOWrapper(io.BytesIO(b'"a, 1.png",b.png\n'))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert pairs_of(read_pair_list(None, known_none)) == expected
+
+
+def test_bom_crlf_blank_lines_quotes_and_spaces(tmp_path: Path) -> None:
+    text = b'\xef\xbb\xbfimage_a,image_b\r\n a.png , b.png\r\n\r\n"c,d.png","e ""f"".png"\r\n'
+    assert pairs_of(read(tmp_path, text)) == [("a.png", "b.png"), ("c,d.png", 'e "f".png')]
+
+
+def test_names_that_look_like_nothing_stay_names(tmp_path: Path) -> None:
+    assert pairs_of(read(tmp_path, "null,NA\n007,1e5\n")) == [("null", "NA"), ("007", "1e5")]
+
+
+def test_ragged_rows_keep_their_place(tmp_path: Path) -> None:
+    listed = read(tmp_path, "image_a,image_b\na,b\nc\nd,e,f\ng,h\n")
+    assert pairs_of(listed) == [("a", "b"), ("c", ""), ("d", "e"), ("g", "h")]
+    assert listed.problems == {1: "1 columns, expected 2", 2: "3 columns, expected 2"}
+
+
+def test_fast_and_plain_readers_agree(tmp_path: Path) -> None:
+    rows = [f"slide_{i % 7}/tile {i}.png,x{i * 3}.png,{i % 2}" for i in range(500)]
+    fast = read(tmp_path, "\n".join(rows))
+    plain = read(tmp_path, "\n".join([*rows, "one,too,many,cells"]))
+    assert pairs_of(plain)[:-1] == pairs_of(fast)
+    assert fast.labels is not None
+    assert plain.labels is not None
+    assert plain.labels.to_pylist()[:-1] == fast.labels.to_pylist()
+
+
+def test_odd_labels_and_missing_names_are_named(tmp_path: Path) -> None:
+    listed = read(tmp_path, "a,b,maybe\n,b,1\na,,0\n")
+    assert listed.problems == {
+        0: "label 'maybe' is neither 0 nor 1",
+        1: "an image name is missing",
+        2: "an image name is missing",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "0 columns and no header"),
+        (b"\n\n", "0 columns and no header"),
+        (b"image_a,image_b\n", "no pairs in it"),
+        (b"just one column\n", "1 columns and no header"),
+        (b"a,b,c,d\n", "4 columns and no header"),
+        (b"image_a,image_b,image_a\nx,y,z\n", "there twice"),
+        (b"a.png,b.png\n\xff\xfe,c\n", "line 2 is not UTF-8"),
+    ],
+)
+def test_what_is_no_pair_list_is_refused_in_one_line(
+    tmp_path: Path, text: bytes, message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, text)
+    assert str(caught.value).startswith(str(tmp_path / "pairs.csv"))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_pair_list(tmp_path / "none.csv", known_none)
+    with pytest.raises(InputError, match="not a usable parquet table"):
+        read(tmp_path, b"PAR1 this is not", "pairs.parquet")
+
+
+def test_parquet_without_the_columns_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"left": ["a"], "right": ["b"]}), tmp_path / "pairs.parquet")
+    with pytest.raises(InputError, match="found left, right"):
+        read_pair_list(tmp_path / "pairs.parquet", known_none)
