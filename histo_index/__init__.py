@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from histo_index.api import build as build
     from histo_index.api import compare as compare
     from histo_index.api import open as open
+    from histo_index.api import quantize as quantize
     from histo_index.errors import HistoIndexError as HistoIndexError
     from histo_index.errors import ImageError as ImageError
     from histo_index.errors import IndexFormatError as IndexFormatError
@@ -44,6 +45,7 @@ _HOMES = {
     "build": "api",
     "compare": "api",
     "open": "api",
+    "quantize": "api",
 }
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "build",
     "compare",
     "open",
+    "quantize",
 ]
 
 

@@ -20,6 +20,7 @@ from histo_index.indexer.build import (
 from histo_index.indexer.build import build as build_index
 from histo_index.indexer.manifest import MANIFEST_NAME, Manifest, read_manifest
 from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.sources import list_tiles
 from histo_index.search.answers import Located, PairAnswer, answer_pair
 from histo_index.search.neighbours import Neighbour, nearest
 from histo_index.search.pairlist import PairList, read_pair_list
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from histo_index.encoder.encoder import EncodedTile, Encoder
+    from histo_index.encoder.int8 import Ranges
 
 # A path, image id or file name; a Pillow image; or uint8 RGB [H, W, 3].
 ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[np.uint8]"
@@ -90,6 +92,24 @@ def build(
         _encoder_for(folder, given, device=device, precision=precision, limits=limits),
         progress,
     )
+
+
+def quantize(encoder: str | Path, tiles: _Paths) -> "Ranges":
+    """Measure on some tiles what int8 needs, and keep it in the encoder folder.
+
+    Args:
+        encoder: an encoder folder.
+        tiles: folders, image files, or one manifest; some dozens of tiles are enough.
+
+    Raises:
+        InputError: not one tile can be used.
+        IndexFormatError: the encoder is damaged.
+    """
+    from histo_index.encoder.making import quantize_encoder
+
+    listed = list_tiles(_as_paths(tiles))
+    paths = [listed.root / path for path in listed.table["path"].to_pylist()]
+    return quantize_encoder(Path(encoder), paths)
 
 
 def open(path: str | Path, *, device: str = "auto") -> "Index":

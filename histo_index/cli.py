@@ -12,6 +12,8 @@ import typer
 app = typer.Typer(
     name="histo-index",
     help="Are two histology tiles of the same tissue category, and what else looks like this one?",
+    epilog="Exit codes: 0 ok; 1 failure; 2 usage; 3 finished, with rejected or unanswered rows; "
+    "4 parts that do not belong together; `pair --exit-status`: 0 same, 10 different, 11 unsure.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -304,12 +306,9 @@ def encoder_quantize(
     tiles: Annotated[list[Path], typer.Argument(help="Folders, image files, or one manifest.")],
 ) -> None:
     """Measure on some tiles what `--precision int8` needs, and keep it in the encoder folder."""
-    from histo_index.encoder.making import quantize_encoder
-    from histo_index.indexer.sources import list_tiles
+    from histo_index import api
 
-    listed = list_tiles(tiles)
-    paths = [listed.root / path for path in listed.table["path"].to_pylist()]
-    ranges = quantize_encoder(folder, paths)
+    ranges = api.quantize(folder, tiles)
     _print(f"{folder}: int8 ranges from {ranges.tiles} tiles, fingerprint {ranges.digest}")
 
 

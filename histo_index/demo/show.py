@@ -41,19 +41,20 @@ def show(folder: Path, *, tiles_per_category: int, seed: int, tell: Callable[[st
     tiles = folder / "tiles"
     tell(f"Rendering {8 * tiles_per_category} H&E-like tiles into {tiles} (seed {seed}) ...")
     labels = write_tiles(tiles, tiles_per_category=tiles_per_category, slides=_SLIDES, seed=seed)
-    rows = list(csv.DictReader(labels.open(encoding="utf-8")))
+    with open(labels, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     first_half, second_half = _write_pair_lists(folder, rows, seed)
     index = folder / "demo.hx"
     build: list[str | Path] = ["build", tiles, "-o", index, "--manifest", labels]
     _run([*build, *_encoder(folder, tell)], tell)
     threshold = _choose_threshold(index, first_half, tell)
-    left, right = _last_pair(second_half)
+    left, right = _first_pair(second_half)
     _run(["pair", left, right, "-i", index, "--threshold", threshold], tell)
     answers: list[str | Path] = ["-o", folder / "answers.csv", "--threshold", threshold]
     _run(["pairs", second_half, "-i", index, *answers], tell)
     montage = folder / "neighbours.png"
     queries = _one_per_category(rows)
-    _run(["search", *queries[:1], "-k", "5", "-i", index], tell)
+    _run(["search", queries[1], "-k", "5", "-i", index], tell)
     _run(["search", *queries, "-k", "6", "-i", index, "--json", "--montage", montage], None)
     tell(f"\nLook at {montage}: a query of each category with its neighbours.")
 
@@ -117,9 +118,10 @@ def _choose_threshold(index: Path, pairs: Path, tell: Callable[[str], None]) -> 
     return threshold
 
 
-def _last_pair(pairs: Path) -> tuple[str, str]:
-    row = list(csv.reader(pairs.open(encoding="utf-8")))[-1]
-    return row[0], row[1]
+def _first_pair(pairs: Path) -> tuple[str, str]:
+    with open(pairs, newline="", encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    return row["image_a"], row["image_b"]
 
 
 def _one_per_category(rows: Sequence[dict[str, str]]) -> list[str]:

@@ -1,0 +1,156 @@
+"""`histo-index pair`: verdicts, exit status, and what it loads."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import histo_index
+from tests.cli.conftest import Run, Workshop
+
+A, B = "slide-01/0001.png", "slide-02/0003.png"
+
+
+def test_indexed_tiles_by_id_path_and_content_answer_alike(workshop: Workshop, run: Run) -> None:
+    answers = [
+        json.loads(run("pair", a, b, "--json", "--threshold", "0.5").out)
+        for a, b in ((A, B), (f"tiles/{A}", f"tiles/{B}"), (str(workshop.tiles / A), B))
+    ]
+    assert len({answer["distance"] for answer in answers}) == 1
+    assert {(answer["image_id_a"], answer["image_id_b"]) for answer in answers} == {(A, B)}
+    assert answers[0]["threshold_from"] == "given by the user"
+    assert answers[0]["verdict"] == ("same" if answers[0]["distance"] <= 0.5 else "different")
+
+
+def test_text_says_verdict_distance_threshold_and_origin(workshop: Workshop, run: Run) -> None:
+    ran = run("pair", A, A, "--threshold", "0.705")
+    assert ran.out == (
+        "same   distance 0.0000, threshold 0.705\n"
+        f"  images     {A} (indexed), {A} (indexed)\n"
+        "  threshold  given by the user (not calibrated for these images)\n"
+    )
+    assert (ran.code, ran.err) == (0, "")
+
+
+@pytest.mark.parametrize(("threshold", "code"), [("4", 0), ("0", 10)])
+def test_with_exit_status_the_verdict_is_the_code(
+    workshop: Workshop, run: Run, threshold: str, code: int
+) -> None:
+    assert run("pair", A, B, "--threshold", threshold, "--exit-status").code == code
+    assert run("pair", A, B, "--threshold", threshold).code == 0
+
+
+def test_without_a_threshold_the_verdict_is_unsure(workshop: Workshop, run: Run) -> None:
+    ran = run("pair", A, B, "--exit-status")
+    assert ran.code == 11
+    assert ran.out.startswith("unsure ")
+    assert "pass --threshold" in ran.out
+
+
+def test_indexed_tiles_load_neither_torch_nor_faiss_nor_openvino(workshop: Workshop) -> None:
+    script = (
+        "import sys; from histo_index.cli import main\n"
+        f"sys.argv = ['histo-index', 'pair', {A!r}, 'tiles/{B}']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'faiss', 'openvino', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_loads_no_arrays(workshop: Workshop) -> None:
+    script = (
+        "import sys; from histo_index.cli import main\n"
+        "sys.argv = ['histo-index', 'pair', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'pyarrow', 'torch', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_unseen_image_is_encoded_as_the_index_would(workshop: Workshop, run: Run) -> None:
+    known = json.loads(run("pair", A, B, "--json").out)
+    # Other bytes, same pixels.
+    Image.open(workshop.tiles / A).save("unseen.bmp")
+    unseen = json.loads(run("pair", "unseen.bmp", B, "--json").out)
+    assert unseen["image_id_a"] is None
+    assert unseen["distance"] == known["distance"]
+
+
+def test_python_takes_paths_pillow_images_and_arrays(workshop: Workshop) -> None:
+    index = histo_index.open(workshop.index)
+    expected = index.pair(A, B).distance
+    image = Image.open(workshop.tiles / A)
+    assert index.pair(image, B).distance == expected
+    assert index.pair(np.asarray(image), workshop.tiles / B).distance == expected
+    assert index.pair(np.asarray(image), image).distance == 0
+    with pytest.raises(histo_index.ImageError, match=r"pass uint8 RGB \[H, W, 3\]"):
+        index.pair(np.zeros((4, 4), np.uint8), B)
+
+
+def test_without_an_index_an_encoder_answers(workshop: Workshop, run: Run) -> None:
+    indexed = json.loads(run("pair", A, B, "--json").out)
+    ran = run("pair", f"tiles/{A}", f"tiles/{B}", "--encoder", "encoder", "--json")
+    assert json.loads(ran.out)["distance"] == indexed["distance"]
+
+
+def test_without_index_and_bundled_encoder_it_says_so(
+    workshop: Workshop, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    ran = run("pair", workshop.tiles / A, workshop.tiles / B)
+    assert ran.code == 2
+    assert "no encoder is bundled" in ran.err
+
+
+@pytest.mark.parametrize("name", ["nothing.png", "tiles", "tiles/labels.csv"])
+def test_what_is_no_image_is_one_clear_line(workshop: Workshop, run: Run, name: str) -> None:
+    ran = run("pair", name, B)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.splitlines()[-1].startswith("histo-index: error: ")
+    assert name in ran.err.splitlines()[-1]
+
+
+def test_the_index_is_found_by_option_environment_or_folder(
+    workshop: Workshop, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("b.hx").mkdir()
+    ran = run("pair", A, B)
+    assert ran.code == 2
+    assert "several indexes here (b.hx, tiles.hx)" in ran.err
+    assert run("pair", A, B, "-i", "tiles.hx").code == 0
+    monkeypatch.setenv("HISTO_INDEX", "tiles.hx")
+    assert run("pair", A, B).code == 0
+    ran = run("pair", A, B, "--index", "nowhere.hx")
+    assert ran.code == 1
+    assert "nowhere.hx: no such index" in ran.err
+
+
+@pytest.mark.parametrize("arguments", [(A,), (A, B, "--treshold", "1"), (A, B, "--threshold", "x")])
+def test_wrong_usage_is_exit_status_2(
+    workshop: Workshop, run: Run, arguments: tuple[str, ...]
+) -> None:
+    ran = run("pair", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert "Error: " in ran.err
+
+
+def test_a_threshold_that_is_no_distance_is_refused(workshop: Workshop, run: Run) -> None:
+    ran = run("pair", A, B, "--threshold", "5")
+    assert ran.code == 2
+    assert ran.err == (
+        "histo-index: error: threshold 5.0 is not a distance; pass a value from 0 to 4\n"
+    )

@@ -1,0 +1,160 @@
+"""`histo-index pairs`, `search`, `info`, `reindex`, `doctor` and `encoder`."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+import histo_index
+from tests.cli.conftest import Run, Workshop
+
+A, B = "slide-01/0001.png", "slide-02/0003.png"
+
+
+def test_a_list_is_answered_in_order_with_accuracy(workshop: Workshop, run: Run) -> None:
+    Path("pairs.csv").write_text(f"{A},{B},0\n{A},{A},1\n{B},gone.png,1\n")
+    ran = run("pairs", "pairs.csv", "-o", "out.csv", "--threshold", "0")
+    assert ran.code == 3
+    lines = Path("out.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines[1:3]] == [[A, B], [A, A]]
+    assert [line.split(",")[4] for line in lines[1:3]] == ["different", "same"]
+    assert "3 pairs: 2 answered, 1 not; 1 same; 0 images encoded for it" in ran.out
+    assert "c-index    1.0000 (2 of 2 labelled pairs right)" in ran.out
+
+
+def test_a_list_on_standard_output_has_its_summary_on_stderr(workshop: Workshop, run: Run) -> None:
+    Path("pairs.csv").write_text(f"{A},{B}\n")
+    ran = run("pairs", "pairs.csv", "--threshold", "4")
+    assert ran.code == 0
+    assert ran.out.splitlines()[0] == "image_a,image_b,distance,threshold,verdict,status,message"
+    assert ran.out.splitlines()[1].endswith(",4,same,ok,")
+    assert "1 pairs" in ran.err
+
+
+def test_an_output_is_not_overwritten_unasked(workshop: Workshop, run: Run) -> None:
+    Path("pairs.csv").write_text(f"{A},{B}\n")
+    Path("out.csv").write_text("precious")
+    ran = run("pairs", "pairs.csv", "-o", "out.csv")
+    assert ran.code == 2
+    assert "--overwrite" in ran.err
+    assert Path("out.csv").read_text() == "precious"
+    assert run("pairs", "pairs.csv", "-o", "out.csv", "--overwrite").code == 0
+
+
+def test_unseen_images_are_found_below_the_root_and_encoded(workshop: Workshop, run: Run) -> None:
+    Path("elsewhere").mkdir()
+    Image.open(workshop.tiles / A).transpose(Image.Transpose.ROTATE_90).save("elsewhere/x.png")
+    Path("pairs.csv").write_text(f"x.png,{B}\nx,x.png\n")
+    ran = run("pairs", "pairs.csv", "-o", "o.csv", "--root", "elsewhere", "--json")
+    assert ran.code == 0
+    assert json.loads(ran.out)["encoded"] == 1
+    rows = histo_index.open(workshop.index).pairs("pairs.csv", root="elsewhere").table.to_pylist()
+    assert rows[1]["distance"] == 0
+    assert rows[0]["distance"] > 0
+
+
+def test_neighbours_as_table_json_parquet_and_picture(workshop: Workshop, run: Run) -> None:
+    ran = run("search", A, "-k", "3", "--json", "-o", "out.parquet", "--montage", "out.png")
+    assert ran.code == 0
+    rows = json.loads(ran.out)
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+    assert A not in [row["image_id"] for row in rows]
+    assert {"label", "group", "mpp"} <= rows[0].keys()
+    assert pq.read_table("out.parquet").to_pylist() == rows
+    picture = Image.open("out.png").convert("RGB")
+    # The query's own pixels stand at the left, its first neighbour's to the right of it.
+    query = Image.open(workshop.tiles / A)
+    neighbour = Image.open(workshop.tiles / rows[0]["path"])
+    assert list(picture.crop((8, 8, 72, 72)).getdata()) == list(query.getdata())
+    assert list(picture.crop((184, 8, 248, 72)).getdata()) == list(neighbour.getdata())
+    assert run("search", A, "-k", "3").out.splitlines()[0].split() == [
+        "query", "rank", "image_id", "distance", "label", "group", "mpp",
+    ]  # fmt: skip
+
+
+def test_the_query_itself_comes_first_if_included(workshop: Workshop, run: Run) -> None:
+    rows = json.loads(run("search", A, "-k", "1", "--include-self", "--json").out)
+    assert (rows[0]["image_id"], rows[0]["distance"]) == (A, 0)
+
+
+def test_a_montage_survives_missing_tiles(workshop: Workshop, run: Run) -> None:
+    workshop.tiles.rename("moved")
+    assert run("search", A, "-k", "2", "--montage", "gone.png").code == 0
+    assert run("search", A, "-k", "2", "--montage", "found.png", "--tiles", "moved").code == 0
+    assert Path("gone.png").read_bytes() != Path("found.png").read_bytes()
+
+
+def test_info_tells_and_verifies(workshop: Workshop, run: Run) -> None:
+    facts = json.loads(run("info", "--json").out)
+    assert (facts["tiles"], facts["generation"], facts["encoder"]["architecture"]) == (
+        16, 1, "resnet18",
+    )  # fmt: skip
+    assert run("info", "--verify").code == 0
+    shard = next((workshop.index / "embeddings").glob("*.parquet"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    assert run("info").code == 0
+    ran = run("info", "--verify")
+    assert (ran.code, ran.out) == (1, "")
+    assert f"{shard.relative_to(workshop.folder)}: damaged: checksum " in ran.err
+
+
+def test_search_files_come_back_by_reindex(workshop: Workshop, run: Run) -> None:
+    before = run("search", A, "--json").out
+    for path in (workshop.index / "search").rglob("*.*"):
+        path.unlink()
+    ran = run("search", A)
+    assert ran.code == 1
+    assert "run `histo-index reindex`" in ran.err
+    assert run("reindex").code == 0
+    assert run("search", A, "--json").out == before
+
+
+def test_an_unfinished_build_is_told_by_info(workshop: Workshop, run: Run) -> None:
+    (workshop.index / "manifest.json").unlink()
+    ran = run("info")
+    assert ran.code == 1
+    assert "holds no finished index; run `histo-index build`" in ran.err
+
+
+def test_doctor_names_what_will_be_used(workshop: Workshop, run: Run) -> None:
+    ran = run("doctor", "--json")
+    found = json.loads(ran.out)
+    assert (ran.code, found["problems"]) == (0, [])
+    assert found["facts"]["torch"].startswith(torch.__version__)
+    assert {"cpu", "encoding", "faiss", "searching", "encoder"} <= found["facts"].keys()
+
+
+def test_doctor_fails_if_a_part_does(
+    workshop: Workshop, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "histo_index.indexer.faiss_flat", None)
+    ran = run("doctor")
+    assert ran.code == 1
+    assert "histo-index: faiss: " in ran.err
+
+
+def test_a_torchvision_checkpoint_is_imported(workshop: Workshop, run: Run) -> None:
+    torch.save(torchvision.models.resnet18().state_dict(), "net.pth")
+    ran = run("encoder", "import", "net.pth", "--arch", "resnet18", "-o", "mine",
+              "--threshold", "0.705")  # fmt: skip
+    assert ran.code == 0
+    fingerprint = json.loads(Path("mine/config.json").read_text())["fingerprint"]
+    assert ran.out == f"mine: resnet18, fingerprint {fingerprint}\n"
+    ran = run("pair", f"tiles/{A}", f"tiles/{A}", "--encoder", "mine", "--json")
+    answer = json.loads(ran.out)
+    assert (answer["verdict"], answer["threshold"]) == ("same", 0.705)
+    assert answer["threshold_from"].startswith("published with the encoder")
+    assert "untrained" not in ran.err
+
+
+def test_an_import_of_the_wrong_architecture_is_exit_status_4(workshop: Workshop, run: Run) -> None:
+    torch.save(torchvision.models.resnet18().state_dict(), "net.pth")
+    ran = run("encoder", "import", "net.pth", "--arch", "resnext50_32x4d", "-o", "mine")
+    assert ran.code == 4
+    assert not Path("mine").exists()
