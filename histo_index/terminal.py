@@ -19,9 +19,10 @@ _LOG_EVERY_S: Final = 30.0
 def describe_build(report: "BuildReport") -> str:
     """Sum up a build."""
     rejected = sum(report.rejected.values())
+    rate = f" ({report.images_per_second:.1f} images/s, all included)" if report.encoded else ""
     lines = [
         f"{report.index}: {report.tiles:,} tiles, generation {report.generation}",
-        f"  encoded   {report.encoded:,} ({report.images_per_second:.1f} images/s, all included)",
+        f"  encoded   {report.encoded:,}{rate}",
         f"  reused    {report.reused:,}",
         f"  rejected  {rejected:,}",
         *(f"            {count:,} × {reason}" for reason, count in report.rejected.items()),

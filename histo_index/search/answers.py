@@ -66,7 +66,7 @@ def answer_pair(a: Located, b: Located, threshold: Threshold) -> PairAnswer:
     return PairAnswer(
         image_a=a.name,
         image_b=b.name,
-        verdict=threshold.judge(distances)[0],
+        verdict=Verdict(threshold.judge(distances)[0].as_py()),
         distance=float(distances[0]),
         threshold=threshold.value,
         threshold_from=threshold.origin,

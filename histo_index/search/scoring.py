@@ -145,7 +145,7 @@ def _scores(
     threshold: Threshold,
     encoded: int,
 ) -> PairScores:
-    verdicts = np.array(threshold.judge(distances), dtype="U9")
+    verdicts = pc.if_else(is_answered, threshold.judge(distances), pa.scalar(None, pa.string()))
     mask = ~is_answered
     limit = threshold.value
     table = pa.table(
@@ -154,16 +154,16 @@ def _scores(
             "image_b": pairs.image_b,
             "distance": pa.array(distances, mask=mask),
             "threshold": pa.array(np.full(len(pairs), limit or 0.0), mask=mask | (limit is None)),
-            "verdict": pa.array(verdicts, pa.string(), mask=mask),
-            "status": pa.array(np.where(is_answered, "ok", "error")),
+            "verdict": verdicts,
+            "status": pc.if_else(is_answered, "ok", "error"),
             "message": pa.array(messages, pa.string()),
         }
     )
-    is_same = (verdicts == Verdict.SAME) & is_answered
+    is_same = _mask(pc.equal(verdicts, Verdict.SAME.value))
     labelled = correct = 0
     if pairs.labels is not None:
         labels = pc.fill_null(pairs.labels, -1).to_numpy()
-        is_judged = is_answered & (labels >= 0) & (verdicts != Verdict.UNSURE)
+        is_judged = (labels >= 0) & _mask(pc.not_equal(verdicts, Verdict.UNSURE.value))
         labelled = int(is_judged.sum())
         correct = int((is_judged & (is_same == (labels == 1))).sum())
     return PairScores(
@@ -177,3 +177,9 @@ def _scores(
         correct=correct,
         queries=pairs.queries,
     )
+
+
+def _mask(claims: pa.Array) -> npt.NDArray[np.bool_]:
+    """Take Arrow booleans to numpy; unknown counts as false."""
+    mask: npt.NDArray[np.bool_] = pc.fill_null(claims, False).to_numpy(zero_copy_only=False)
+    return mask

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from histo_index.errors import InputError
 
@@ -48,9 +49,11 @@ class Threshold:
             return cls(value=published["value"], origin=origin)
         return cls(value=None, origin="none: the encoder publishes none; pass --threshold")
 
-    def judge(self, distances: npt.NDArray[np.floating]) -> list[Verdict]:
-        """Turn distances [P] into verdicts [P]."""
-        if self.value is None:
-            return [Verdict.UNSURE] * len(distances)
-        is_same = distances.astype(np.float64) <= self.value
-        return [Verdict.SAME if same else Verdict.DIFFERENT for same in is_same]
+    def judge(self, distances: npt.NDArray[np.floating]) -> pa.Array:
+        """Turn distances [P] into verdicts, string [P]."""
+        codes = np.full(len(distances), 2, np.int8)
+        if self.value is not None:
+            # In float64, the threshold's own type, so that a distance printed in full is decisive.
+            codes = (~(distances.astype(np.float64) <= self.value)).astype(np.int8)
+        names = [Verdict.SAME.value, Verdict.DIFFERENT.value, Verdict.UNSURE.value]
+        return pa.DictionaryArray.from_arrays(codes, names).cast(pa.string())

@@ -10,11 +10,12 @@ from histo_index.search.verdicts import Threshold, Verdict
 def test_the_threshold_itself_is_still_the_same() -> None:
     distances = np.array([0.49, 0.5, 0.51], np.float32)
     verdicts = Threshold(value=0.5, origin="test").judge(distances)
-    assert verdicts == [Verdict.SAME, Verdict.SAME, Verdict.DIFFERENT]
+    assert verdicts.to_pylist() == [Verdict.SAME, Verdict.SAME, Verdict.DIFFERENT]
 
 
 def test_without_a_threshold_every_verdict_is_unsure() -> None:
-    assert Threshold.choose(None, None).judge(np.zeros(2, np.float32)) == [Verdict.UNSURE] * 2
+    verdicts = Threshold.choose(None, None).judge(np.zeros(2, np.float32))
+    assert verdicts.to_pylist() == [Verdict.UNSURE] * 2
 
 
 def test_the_user_wins_over_the_encoder() -> None:
