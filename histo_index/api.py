@@ -1,4 +1,7 @@
-"""The package from Python: build an index, open it, ask it. The command line calls these too."""
+"""The package from Python: build an index, open it, ask it. The command line calls these too.
+
+What only some questions need is imported inside them: a pair look-up must start fast.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -10,22 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.errors import ImageError, InputError, MismatchError
-from histo_index.indexer.build import (
-    DEFAULT_SHARD_ROWS,
-    ENCODER_FOLDER,
-    BuildConfig,
-    BuildProgress,
-    BuildReport,
-)
-from histo_index.indexer.build import build as build_index
 from histo_index.indexer.manifest import MANIFEST_NAME, Manifest, read_manifest
 from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.sources import list_tiles
 from histo_index.search.answers import Located, PairAnswer, answer_pair
-from histo_index.search.neighbours import Neighbour, nearest
-from histo_index.search.pairlist import PairList, read_pair_list
 from histo_index.search.resolving import Resolver, take_vectors
-from histo_index.search.scoring import PairScores, score_pairs
 from histo_index.search.verdicts import Threshold
 
 if TYPE_CHECKING:
@@ -33,6 +24,10 @@ if TYPE_CHECKING:
 
     from histo_index.encoder.encoder import EncodedTile, Encoder
     from histo_index.encoder.int8 import Ranges
+    from histo_index.indexer.build import BuildProgress, BuildReport
+    from histo_index.search.neighbours import Neighbour
+    from histo_index.search.pairlist import PairList
+    from histo_index.search.scoring import PairScores
 
 # A path, image id or file name; a Pillow image; or uint8 RGB [H, W, 3].
 ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[np.uint8]"
@@ -48,10 +43,10 @@ def build(
     device: str = "auto",
     precision: str = "auto",
     max_pixels: int | None = None,
-    shard_rows: int = DEFAULT_SHARD_ROWS,
+    shard_rows: int = 1024,
     retry_rejected: bool = False,
-    progress: Callable[[BuildProgress], None] = lambda state: None,
-) -> BuildReport:
+    progress: "Callable[[BuildProgress], None]" = lambda state: None,
+) -> "BuildReport":
     """Build an index from tiles, or bring it up to date: only new and changed tiles are encoded.
 
     Args:
@@ -77,6 +72,8 @@ def build(
         OSError: the disk is full or not writable; the old state stands.
     """
     from histo_index.encoder.images import DEFAULT_MAX_PIXELS, DecodeLimits
+    from histo_index.indexer.build import BuildConfig
+    from histo_index.indexer.build import build as build_index
 
     folder = Path(output)
     limits = DecodeLimits(max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
@@ -106,6 +103,7 @@ def quantize(encoder: str | Path, tiles: _Paths) -> "Ranges":
         IndexFormatError: the encoder is damaged.
     """
     from histo_index.encoder.making import quantize_encoder
+    from histo_index.indexer.sources import list_tiles
 
     listed = list_tiles(_as_paths(tiles))
     paths = [listed.root / path for path in listed.table["path"].to_pylist()]
@@ -198,7 +196,7 @@ class Index:
         *,
         threshold: float | None = None,
         root: str | Path = ".",
-    ) -> PairScores:
+    ) -> "PairScores":
         """Score a list of pairs; each unseen image is encoded once.
 
         Args:
@@ -213,6 +211,9 @@ class Index:
             InputError: the list cannot be used as a whole.
             IndexFormatError: a part of the index that is needed is damaged.
         """
+        from histo_index.search.pairlist import PairList, read_pair_list
+        from histo_index.search.scoring import score_pairs
+
         resolver = self._resolver(Path(root))
         if isinstance(pairs, str | Path):
             source = None if str(pairs) == "-" else Path(pairs)
@@ -228,7 +229,7 @@ class Index:
 
     def search(
         self, images: Sequence[ImageLike], *, k: int = 10, exclude_self: bool = True
-    ) -> list[list[Neighbour]]:
+    ) -> "list[list[Neighbour]]":
         """Find the nearest tiles of each image, nearest first.
 
         Args:
@@ -241,6 +242,8 @@ class Index:
             ImageError: an image cannot be used.
             IndexFormatError: a part of the index that is needed is damaged.
         """
+        from histo_index.search.neighbours import nearest
+
         located = self.locate(images)
         if not located:
             return []
@@ -275,7 +278,7 @@ class Index:
     def draw(
         self,
         images: Sequence[str],
-        found: Sequence[Sequence[Neighbour]],
+        found: "Sequence[Sequence[Neighbour]]",
         output: Path,
         *,
         tiles: Path | None = None,
@@ -353,10 +356,10 @@ def _own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
 
     if manifest.encoder["is_int8"] and options.get("precision", "auto") == "auto":
         options["precision"] = "int8"
-    encoder = open_encoder(folder / ENCODER_FOLDER, **options)
+    encoder = open_encoder(folder / "encoder", **options)
     if encoder.fingerprint != manifest.fingerprint:
         raise MismatchError(
-            f"{folder} was built by encoder {manifest.fingerprint} but {ENCODER_FOLDER}/ in it is "
+            f"{folder} was built by encoder {manifest.fingerprint} but encoder/ in it is "
             f"{encoder.fingerprint}; restore the encoder folder or build into a new index"
         )
     return encoder

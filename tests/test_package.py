@@ -41,7 +41,7 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
 # Heavy libraries with one home each: swapping one touches one file.
 HOMES: Final = {
     "faiss": {"indexer/faiss_flat.py"},
-    "openvino": {"encoder/openvino_cpu.py"},
+    "openvino": {"encoder/quiet_openvino.py"},
     "safetensors": {"encoder/folder.py"},
     "xxhash": {"indexer/checksums.py", "indexer/derive.py"},
     "typer": {"cli.py"},

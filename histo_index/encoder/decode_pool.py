@@ -4,6 +4,7 @@ A child that dies (killed for memory, or by a fault in a decoder) or hangs costs
 with that reason; a new child goes on with the next one.
 """
 
+import contextlib
 import itertools
 import os
 import pickle
@@ -16,22 +17,29 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self
 
-from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
-from histo_index.errors import ImageError
+from histo_index.encoder.decode_worker import READY, DecodeSettings, PreparedTile
+from histo_index.encoder.images import printable
+from histo_index.errors import HistoIndexError, ImageError
 
 Prepared = PreparedTile | ImageError
 
 # -P and -c: nothing in the working directory can take the place of a module, and classes are
-# pickled under their module's own name.
-_WORKER: Final = "from histo_index.encoder.decode_worker import main; main()"
+# pickled under their module's own name. The child finds the package where the parent did.
+_WORKER: Final = (
+    "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root); "
+    "from histo_index.encoder.decode_worker import main; main()"
+)
+_PACKAGE_ROOT: Final = Path(__file__).parents[2]
 # Tiles per message: enough that pipes and threads cost little, few enough to share a short list.
 _CHUNK: Final = 8
 # Chunks in flight per worker: one being decoded, one being read, one in reserve (3.6 MB at 224 px).
 _AHEAD: Final = 3
 # A tile within the limits decodes in under 10 s; a network folder may stall for longer.
 _CHUNK_TIMEOUT_S: Final = 300.0
+# Between the end of a child's answers and its own: for a traceback to be written.
+_LAST_WORDS_S: Final = 5.0
 
 
 def usable_cores() -> int:
@@ -63,10 +71,12 @@ class DecodePool:
         self.close()
 
     def close(self) -> None:
-        """End the child processes."""
+        """End the child processes; tiles under way are given up."""
         for worker in self._workers:
-            worker.end()
+            worker.stop()
         self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.bury()
 
     def prepare(self, paths: Iterable[Path]) -> Iterator[Prepared]:
         """Decode and fit tiles.
@@ -76,6 +86,9 @@ class DecodePool:
 
         Yields:
             One result per path, in order: the tile, or the error it is rejected with.
+
+        Raises:
+            HistoIndexError: a child process could not be started.
         """
         source = iter(paths)
         pending: deque[Future[list[Prepared]]] = deque()
@@ -100,12 +113,17 @@ class DecodePool:
 
 
 class _Worker:
-    """One child process, started when first needed and again after it died."""
+    """One child process, started when first needed and again after it died.
+
+    One thread at a time asks it; `stop` may be called from another.
+    """
 
     def __init__(self, settings: DecodeSettings) -> None:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
-        self._ended = False
+        self._lock = threading.Lock()  # guards the two beside it against `stop`
+        self._is_stopped = False
+        self._is_overdue = False
 
     def prepare(self, paths: list[Path]) -> list[Prepared]:
         results: list[Prepared] = []
@@ -114,49 +132,95 @@ class _Worker:
             answered = self._ask(rest)
             results += answered
             if len(answered) < len(rest):
-                results.append(ImageError(f"{rest[len(answered)]}: {self._obituary()}"))
+                name = printable(rest[len(answered)])
+                results.append(ImageError(f"{name}: {self._obituary()}"))
         return results
 
-    def end(self) -> None:
-        self._ended = True
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    def stop(self) -> None:
+        """Kill the child and start no other."""
+        with self._lock:
+            self._is_stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def bury(self) -> int:
+        """Wait for the end of the child, if there is one, and give its exit status."""
+        if self._process is None:
+            return 0
+        process, self._process = self._process, None
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):  # what it never read is lost
+                pipe.close()
+        try:
+            return process.wait(_LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
 
     def _ask(self, paths: list[Path]) -> list[Prepared]:
         """Send paths and take answers until all have come or the process is gone."""
-        process = self._running()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        watchdog = threading.Timer(_CHUNK_TIMEOUT_S, process.kill)
+        requests, replies = self._pipes()
+        watchdog = threading.Timer(_CHUNK_TIMEOUT_S, self._expire)
         watchdog.start()
         answers: list[Prepared] = []
         try:
-            pickle.dump(paths, process.stdin)
-            process.stdin.flush()
+            _send(paths, requests)
             while len(answers) < len(paths):
-                answers.append(pickle.load(process.stdout))
+                answers.append(pickle.load(replies))
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            process.kill()
+            pass  # fewer answers than paths tell the caller
         finally:
             watchdog.cancel()
         return answers
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._ended:
-            raise RuntimeError("the decode pool is closed")
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _WORKER],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """Give the ends of a running child's pipes: requests, replies."""
+        if self._process is not None and self._process.poll() is not None:
+            self.bury()
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        return process.stdin, process.stdout
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-c", _WORKER, str(_PACKAGE_ROOT)]
+        with self._lock:
+            if self._is_stopped:
+                raise RuntimeError("the decode pool is closed")
+            self._is_overdue = False
+            self._process = process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
-            assert self._process.stdin is not None
-            pickle.dump(self._settings, self._process.stdin)
-        return self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            _send(self._settings, process.stdin)
+            is_ready = pickle.load(process.stdout) == READY
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            is_ready = False
+        if not is_ready:
+            # Our own fault, and no tile's: every one would be rejected for it.
+            raise HistoIndexError(
+                f"a decoder process did not start (status {self.bury()}): {' '.join(command[:3])}; "
+                "what it wrote stands above"
+            )
+        return process
+
+    def _expire(self) -> None:
+        with self._lock:
+            self._is_overdue = True
+            if self._process is not None:
+                self._process.kill()
 
     def _obituary(self) -> str:
-        assert self._process is not None
-        status = self._process.wait()
-        how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return f"its decoder process was {how}; the tile is too large or hostile, remove it"
+        status = self.bury()
+        if self._is_overdue:
+            return f"decoding took too long (over {_CHUNK_TIMEOUT_S:g} s); remove the tile"
+        how = f"killed by signal {-status}" if status < 0 else f"it ended with status {status}"
+        return f"its decoder died ({how}); the tile is too large or hostile, remove it"
+
+
+def _send(message: object, pipe: IO[bytes]) -> None:
+    pickle.dump(message, pipe)
+    pipe.flush()

@@ -4,16 +4,22 @@ Reads pickled requests from stdin, answers each tile on stdout. It imports Pillo
 that it starts in a tenth of a second.
 """
 
+import contextlib
+import logging
 import os
 import pickle
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
+from histo_index.encoder.images import DecodeLimits, Pixels, printable, read_tile
 from histo_index.encoder.preprocessing import Preprocessing, fit_tile
 from histo_index.errors import ImageError
+
+# The first answer: everything was imported and the settings were understood.
+READY: Final = "ready"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +27,7 @@ class PreparedTile:
     """A tile ready for the network.
 
     Attributes:
+        name: how messages call the tile.
         pixels: uint8 RGB [S, S, 3].
         sha256: hex digest of the file.
         width: of the whole tile, orientation applied, pixels.
@@ -28,6 +35,7 @@ class PreparedTile:
         note: what was left out when decoding, or None.
     """
 
+    name: str
     pixels: Pixels
     sha256: str
     width: int
@@ -51,6 +59,7 @@ def prepare(path: Path, settings: DecodeSettings) -> PreparedTile | ImageError:
         return error
     height, width = tile.pixels.shape[:2]
     return PreparedTile(
+        name=printable(path),
         pixels=fit_tile(tile.pixels, settings.preprocessing),
         sha256=tile.sha256,
         width=width,
@@ -60,22 +69,36 @@ def prepare(path: Path, settings: DecodeSettings) -> PreparedTile | ImageError:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer lists of paths until the input ends: one answer per path, in order."""
+    """Say READY, then answer lists of paths until the input ends: one answer per path, in order."""
     settings: DecodeSettings = pickle.load(requests)
+    _send(READY, answers)
     while True:
         try:
             paths: list[Path] = pickle.load(requests)
         except EOFError:
             return
         for path in paths:
-            pickle.dump(prepare(path, settings), answers, protocol=pickle.HIGHEST_PROTOCOL)
-            answers.flush()
+            _send(prepare(path, settings), answers)
 
 
 def main() -> None:
     """Serve on stdin and stdout."""
-    # Anything a library prints must not end up between the answers.
+    # Ctrl-C reaches every process of the group; the parent ends its children itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What Pillow found wrong with a file stands in the answer.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    # Anything a library prints must not end up between the answers, and libtiff's remarks on a
+    # "tempfile.tif" help nobody; a traceback of ours still reaches the old stderr.
     private = os.dup(1)
-    os.dup2(2, 1)
-    with open(private, "wb") as out:
+    sys.stderr = os.fdopen(os.dup(2), "w")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    # The parent may be gone before it has read everything.
+    with contextlib.suppress(BrokenPipeError), open(private, "wb") as out:
         serve(sys.stdin.buffer, out)
+
+
+def _send(answer: PreparedTile | ImageError | str, answers: BinaryIO) -> None:
+    pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+    answers.flush()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from histo_index.encoder.decode_pool import DecodePool, Prepared, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
 from histo_index.encoder.folder import EncoderConfig, EncoderFolder, load_encoder
-from histo_index.encoder.images import DecodeLimits, Pixels
+from histo_index.encoder.images import DecodeLimits, Pixels, to_pixels
 from histo_index.encoder.int8 import Ranges, load_ranges
 from histo_index.encoder.preprocessing import fit_tile
 from histo_index.errors import ImageError, InputError
@@ -81,22 +81,20 @@ class Encoder:
         precision: str = "auto",
         limits: DecodeLimits | None = None,
     ) -> None:
-        """Choose a runtime; it starts with the first image.
+        """Choose a runtime; it starts with the first image, which is when a missing GPU shows.
 
         Args:
             encoder: read by `load_encoder`.
             device: one of DEVICES; `auto` is a GPU if there is one.
-            precision: one of PRECISIONS; `auto` is bfloat16 where it is fast.
+            precision: one of PRECISIONS; `auto` is bfloat16 where it is fast, else float32.
             limits: what is refused for its size.
 
         Raises:
-            InputError: the device or precision is unknown or not to be had here.
+            InputError: device or precision are unknown, do not go together, or the encoder has no
+                int8 ranges.
+            IndexFormatError: the int8 ranges are damaged.
         """
-        if device not in DEVICES or precision not in PRECISIONS:
-            raise InputError(
-                f"device {device}, precision {precision}: expected one of {', '.join(DEVICES[:3])} "
-                f"and one of {', '.join(PRECISIONS)}"
-            )
+        _require_possible(device, precision)
         self.folder = encoder.path
         self.config: EncoderConfig = encoder.config
         self._encoder = encoder
@@ -119,7 +117,12 @@ class Encoder:
 
     @cached_property
     def runtime(self) -> Runtime:
-        """The network on the device, loaded when first used."""
+        """The network on the device, loaded when first used.
+
+        Raises:
+            InputError: this machine has no such device, or not this precision.
+            MismatchError: the weights are not those of the architecture.
+        """
         return _start_runtime(self._encoder, self._device, self._precision, self._ranges)
 
     @property
@@ -153,6 +156,9 @@ class Encoder:
 
         Yields:
             One result per path, in order: the tile, or the error it is rejected with.
+
+        Raises:
+            InputError: this machine has no such device, or not this precision.
         """
         settings = DecodeSettings(limits=self.limits, preprocessing=self.config.preprocessing)
         with DecodePool(settings, workers=usable_cores()) as pool:
@@ -166,11 +172,21 @@ class Encoder:
 
         Returns:
             float32 [B, D], rows of length 1.
+
+        Raises:
+            ImageError: an array is no image, or the encoder makes nothing of it.
         """
         spec = self.config.preprocessing
         prepared = (
-            PreparedTile(pixels=fit_tile(image, spec), sha256="", width=0, height=0, note=None)
-            for image in images
+            PreparedTile(
+                name=f"image {number}",
+                pixels=fit_tile(to_pixels(image), spec),
+                sha256="",
+                width=0,
+                height=0,
+                note=None,
+            )
+            for number, image in enumerate(images, start=1)
         )
         rows: list[Floats] = []
         for result in self._infer(prepared):
@@ -206,6 +222,18 @@ def open_encoder(
     return Encoder(load_encoder(folder), device=device, precision=precision, limits=limits)
 
 
+def _require_possible(device: str, precision: str) -> None:
+    if device not in DEVICES or precision not in PRECISIONS:
+        raise InputError(
+            f"device {device}, precision {precision}: expected one of {', '.join(DEVICES[:3])} "
+            f"and one of {', '.join(PRECISIONS)}"
+        )
+    if device == "cuda" and precision == "int8":
+        raise InputError("int8 runs on the CPU only; pass --device cpu or another --precision")
+    if device == "reference" and precision not in ("auto", "float32"):
+        raise InputError(f"the reference computes in float32, not {precision}; pass another device")
+
+
 def _start_runtime(
     encoder: EncoderFolder, device: str, precision: str, ranges: Ranges | None
 ) -> Runtime:
@@ -215,18 +243,16 @@ def _start_runtime(
         return ReferenceRuntime(encoder)
     if device == "cuda" or (device == "auto" and precision != "int8" and _has_cuda()):
         return _start_cuda(encoder, precision)
-    from histo_index.encoder.openvino_cpu import OpenVinoRuntime, Precision, cpu_capabilities
+    from histo_index.encoder.openvino_cpu import OpenVinoRuntime, Precision, has_bfloat16
 
     if precision == "auto":
-        precision = "bfloat16" if "BF16" in cpu_capabilities() else "float32"
+        precision = "bfloat16" if has_bfloat16() else "float32"
     return OpenVinoRuntime(encoder, precision=cast(Precision, precision), ranges=ranges)
 
 
 def _start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:
     if not _has_cuda():
         raise InputError("no CUDA device here; pass --device cpu (see `histo-index doctor`)")
-    if precision == "int8":
-        raise InputError("int8 runs on the CPU only; pass --device cpu or another --precision")
     from histo_index.encoder.torch_cuda import CudaRuntime
 
     return CudaRuntime(encoder, precision="bfloat16" if precision == "auto" else precision)
@@ -261,11 +287,15 @@ def _pair_up(batch: list[Prepared], future: Future[Floats]) -> Iterator[EncodedT
 
 def _finish(tile: PreparedTile, features: Floats) -> EncodedTile | ImageError:
     # In float64: the square of a large float32 feature can overflow.
-    length = float(np.linalg.norm(features.astype(np.float64)))
+    exact = features.astype(np.float64)
+    length = float(np.linalg.norm(exact))
     if not 0 < length < np.inf:
-        return ImageError(f"the encoder gave features of length {length}; check its weights")
+        return ImageError(
+            f"{tile.name}: no usable features (their length is {length}); "
+            "check the encoder's weights"
+        )
     return EncodedTile(
-        embedding=(features / length).astype(np.float32),
+        embedding=(exact / length).astype(np.float32),
         sha256=tile.sha256,
         width=tile.width,
         height=tile.height,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -51,11 +52,14 @@ class EncoderConfig:
 
     Attributes:
         architecture: a key of ARCHITECTURES.
-        embedding_size: D, the length of an embedding.
+        embedding_size: D, the length of an embedding, as ARCHITECTURES has it.
         preprocessing: how a tile becomes the input.
         training: how the weights came about; `{"method": "none"}` marks untrained ones.
         mpp: microns per pixel of the images trained at, if known.
         threshold: the published threshold, if there is one.
+
+    Raises:
+        InputError: architecture and embedding size do not go together, or mpp is no length.
     """
 
     architecture: str
@@ -64,6 +68,15 @@ class EncoderConfig:
     training: Mapping[str, Any] = field(default_factory=lambda: {"method": "none"})
     mpp: float | None = None
     threshold: PublishedThreshold | None = None
+
+    def __post_init__(self) -> None:
+        if ARCHITECTURES.get(self.architecture) != self.embedding_size:
+            raise InputError(
+                f"architecture {self.architecture} with embedding size {self.embedding_size}; "
+                f"expected one of {ARCHITECTURES}"
+            )
+        if self.mpp is not None and not 0 < self.mpp < float("inf"):
+            raise InputError(f"mpp {self.mpp} is no length; expected microns per pixel above 0")
 
     @property
     def is_trained(self) -> bool:
@@ -93,6 +106,9 @@ def save_encoder(
 ) -> str:
     """Write an encoder folder.
 
+    The config comes last: killed before it, there is no encoder yet; killed while overwriting, the
+    two files may not belong together, which `load_encoder` refuses.
+
     Args:
         folder: created if missing.
         config: what the encoder is.
@@ -104,6 +120,7 @@ def save_encoder(
 
     Raises:
         InputError: the folder holds something already.
+        OSError: the disk is full or not writable.
     """
     if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already; pass another folder or --overwrite")
@@ -115,10 +132,34 @@ def save_encoder(
         "fingerprint": fingerprint,
         **asdict(config),
     }
-    (folder / WEIGHTS_NAME).write_bytes(save_safetensors(weights))
-    (folder / CONFIG_NAME).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    document["checksum"] = _checksum(document)
+    replace_file(folder / WEIGHTS_NAME, save_safetensors(weights))
+    replace_file(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
     (folder / INT8_NAME).unlink(missing_ok=True)
     return fingerprint
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that a crash leaves what was there or the new content, never a part.
+
+    Raises:
+        OSError: the disk is full or not writable; what was there stands.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # a rename is on disk only when its folder is
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def load_encoder(folder: Path) -> EncoderFolder:
@@ -130,7 +171,7 @@ def load_encoder(folder: Path) -> EncoderFolder:
     document = _read_config(folder)
     try:
         config = _config_from(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, IndexFormatError) as error:
         raise IndexFormatError(
             f"{folder / CONFIG_NAME}: not a usable encoder description ({error!r}); "
             "restore the file or make the encoder anew"
@@ -193,24 +234,31 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != "histo-index encoder":
         raise IndexFormatError(f"{path}: not an encoder's config.json")
     version = document.get("format_version")
-    if version != FORMAT_VERSION:
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise IndexFormatError(
             f"{path}: encoder format {version}, this release reads {FORMAT_VERSION}; "
             "upgrade histo-index"
         )
+    stored, found = document.pop("checksum", None), _checksum(document)
+    if found != stored or version != FORMAT_VERSION:
+        raise IndexFormatError(
+            f"{path}: damaged: checksum {found}, expected {stored}; restore the file"
+        )
     return document
 
 
+def _checksum(document: Mapping[str, Any]) -> str:
+    """Hash everything that stands in the config; the fingerprint covers what decides numbers."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def _config_from(document: dict[str, Any]) -> EncoderConfig:
-    architecture = document["architecture"]
-    if ARCHITECTURES.get(architecture) != document["embedding_size"]:
-        raise ValueError(f"architecture {architecture} is not one of {', '.join(ARCHITECTURES)}")
     threshold = document["threshold"]
     return EncoderConfig(
-        architecture=architecture,
+        architecture=document["architecture"],
         embedding_size=document["embedding_size"],
         preprocessing=Preprocessing(**document["preprocessing"]),
-        training=document["training"],
+        training=dict(document["training"]),
         mpp=document["mpp"],
         threshold=PublishedThreshold(**threshold) if threshold else None,
     )

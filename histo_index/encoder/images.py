@@ -3,6 +3,8 @@
 Pillow decodes, because it survives hostile files (torchvision's decoders were seen to end the
 process). What Pillow leaves open is decided here, once: 16-bit is scaled and not clipped, alpha is
 composited on white, EXIF orientation is applied, the first page of several is taken and noted.
+
+Every message is `NAME: KIND`, and details after one of `: ( ; ,`, so that reasons can be counted.
 """
 
 import hashlib
@@ -11,29 +13,47 @@ import os
 import stat
 import struct
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from histo_index.errors import ImageError
+from histo_index.errors import ImageError, InputError
 
 Pixels = npt.NDArray[np.uint8]
 
 FORMATS: Final = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 DEFAULT_MAX_PIXELS: Final = 64_000_000
+# Beyond this Pillow itself refuses (twice its MAX_IMAGE_PIXELS).
+HIGHEST_MAX_PIXELS: Final = 178_956_970
 # Uncompressed 16-bit RGBA of the default pixel limit is 512 MB: no readable tile is larger.
 DEFAULT_MAX_BYTES: Final = 512 * 2**20
 
 # What Pillow's plugins were seen to raise on damaged files; everything else is our own fault.
 _DECODE_FAULTS: Final = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
-    OverflowError, ZeroDivisionError, MemoryError, RuntimeError, struct.error,
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
+    OverflowError, ZeroDivisionError, RuntimeError, struct.error,
 )  # fmt: skip
+_ALPHA_MODES: Final = ("RGBA", "LA", "PA", "RGBa")
+# EXIF 2.32, tag 0x0112: what brings each stored orientation upright.
+_ORIENTATION: Final = 0x0112
+_TURNS: Final[Mapping[Any, Image.Transpose]] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# TIFF 6.0, tags of greyscale that Pillow leaves as they are in deep images.
+_BITS_PER_SAMPLE: Final = 258
+_PHOTOMETRIC: Final = 262
+_WHITE_IS_ZERO: Final = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +68,13 @@ class DecodeLimits:
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_bytes: int = DEFAULT_MAX_BYTES
 
+    def __post_init__(self) -> None:
+        if not (1 <= self.max_pixels <= HIGHEST_MAX_PIXELS and self.max_bytes >= 1):
+            raise InputError(
+                f"limits of {self.max_pixels:,} pixels and {self.max_bytes:,} bytes; "
+                f"expected 1 to {HIGHEST_MAX_PIXELS:,} pixels and at least 1 byte"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TileImage:
@@ -55,13 +82,24 @@ class TileImage:
 
     Attributes:
         pixels: uint8 RGB [H, W, 3].
-        sha256: hex digest of the file's bytes; empty if there was no file.
+        sha256: hex digest of the file's bytes.
         note: what was left out, such as further pages; None if nothing was.
     """
 
     pixels: Pixels
     sha256: str
     note: str | None
+
+
+def printable(name: str | Path) -> str:
+    """Write a file name so that it stays on one line and in UTF-8; most names stay as they are."""
+    # Control characters and the Unicode line ends, and bytes that were not UTF-8 (surrogates).
+    return "".join(
+        c.encode("unicode_escape").decode()
+        if ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" or "\ud800" <= c <= "\udfff"
+        else c
+        for c in str(name)
+    )
 
 
 def read_tile(path: Path, limits: DecodeLimits) -> TileImage:
@@ -80,7 +118,7 @@ def read_tile(path: Path, limits: DecodeLimits) -> TileImage:
         ImageError: the file is missing, unreadable, too large, of another format or damaged.
     """
     data = read_regular_file(path, max_bytes=limits.max_bytes)
-    pixels, note = decode(data, max_pixels=limits.max_pixels, name=str(path))
+    pixels, note = decode(data, max_pixels=limits.max_pixels, name=printable(path))
     return TileImage(pixels=pixels, sha256=hashlib.sha256(data).hexdigest(), note=note)
 
 
@@ -90,23 +128,25 @@ def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
     Raises:
         ImageError: the file cannot be read, is not a regular file, is empty or too large.
     """
+    name = printable(path)
     try:
-        # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise ImageError(f"{path}: not a regular file; pass an image file")
+                raise ImageError(f"{name}: not a regular file; pass an image file")
             if status.st_size > max_bytes:
                 raise ImageError(
-                    f"{path}: too large: {status.st_size:,} bytes, the limit is {max_bytes:,}; "
+                    f"{name}: too large: {status.st_size:,} bytes, the limit is {max_bytes:,}; "
                     "cut it into tiles"
                 )
-            data = file.read(max_bytes)
+            # Asked for more, Python would set that much memory aside.
+            data = file.read(status.st_size)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # a name that no file can have, such as one with a zero byte
+        raise ImageError(f"{name}: cannot be read ({one_line(error)})") from error
     if not data:
-        raise ImageError(f"{path}: the file is empty; replace or remove it")
+        raise ImageError(f"{name}: the file is empty; replace or remove it")
     return data
 
 
@@ -135,44 +175,71 @@ def decode(data: bytes, *, max_pixels: int, name: str) -> tuple[Pixels, str | No
                         f"{name}: too large: {width}×{height} pixels, the limit is {max_pixels:,}; "
                         "cut it into tiles or raise --max-pixels"
                     )
-                pages = getattr(image, "n_frames", 1)
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                pixels = _to_rgb(upright, name)
+                is_one_of_several = getattr(image, "is_animated", False)
+                pixels, note = _upright_rgb(image, name)
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name}: not an image: expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]} content"
         ) from error
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise ImageError(f"{name}: too large: {one_line(error)}; cut it into tiles") from error
     except _DECODE_FAULTS as error:
-        raise ImageError(f"{name}: damaged image ({_one_line(error)})") from error
-    return pixels, f"first of {pages} pages" if pages > 1 else None
+        raise ImageError(f"{name}: damaged image ({one_line(error)})") from error
+    notes = ["first of several pages"] if is_one_of_several else []
+    return pixels, "; ".join(notes + ([note] if note else [])) or None
 
 
 def to_pixels(image: "Image.Image | Pixels") -> Pixels:
     """Take an image that is already in memory.
 
     Args:
-        image: a Pillow image of any mode, or uint8 RGB [H, W, 3].
+        image: a Pillow image, or uint8 RGB [H, W, 3].
 
     Returns:
         uint8 RGB [H, W, 3].
 
     Raises:
-        ImageError: the array is of another type or shape, or the mode is not supported.
+        ImageError: the array is of another type or shape, or Pillow cannot turn it into RGB.
     """
     if isinstance(image, Image.Image):
-        return _to_rgb(ImageOps.exif_transpose(image), "image")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ImageError(
-            f"array of {image.dtype} {list(image.shape)} is not an image; pass uint8 RGB [H, W, 3]"
-        )
+        try:
+            return _upright_rgb(image, "image")[0]
+        except _DECODE_FAULTS as error:
+            raise ImageError(f"image: cannot be turned into RGB ({one_line(error)})") from error
+    kind, shape = getattr(image, "dtype", type(image).__name__), np.shape(image)
+    if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise ImageError(f"image: not an image: {kind} {list(shape)}, expected uint8 RGB [H, W, 3]")
     return image
+
+
+def one_line(error: BaseException) -> str:
+    """Give the message of somebody else's error on one line of bearable length."""
+    return printable(" ".join(str(error).split()))[:200] or type(error).__name__
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _upright_rgb(image: Image.Image, name: str) -> tuple[Pixels, str | None]:
+    """Load an opened image; what its metadata could not tell comes back as a note."""
+    image.load()
+    pixels = _to_rgb(image, name)
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    except _DECODE_FAULTS:
+        # The pixels are whole; only what stands beside them is not.
+        return pixels, "unreadable EXIF, orientation unknown"
+    if turn is not None:
+        pixels = np.asarray(Image.fromarray(pixels).transpose(turn))
+    return pixels, None
 
 
 def _to_rgb(image: Image.Image, name: str) -> Pixels:
     if image.mode.startswith(("I", "F")):
         return _scale_deep(image, name)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
         colour = image.convert("RGBA")
         white = Image.new("RGBA", colour.size, "white")
         image = Image.alpha_composite(white, colour)
@@ -180,18 +247,20 @@ def _to_rgb(image: Image.Image, name: str) -> Pixels:
 
 
 def _scale_deep(image: Image.Image, name: str) -> Pixels:
-    """Scale 16-bit and float greyscale to 8 bits; Pillow's own conversion clips to white."""
-    values = np.asarray(image).astype(np.float64)
-    full = 1.0 if image.mode == "F" else 65535.0
+    """Scale 12-bit, 16-bit and float greyscale to 8 bits; Pillow's own conversion clips it."""
+    tags: Any = getattr(image, "tag_v2", {})
+    full = 1.0 if image.mode == "F" else 4095.0 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65535.0
+    # float32 holds each of the 65,536 levels, and none of them falls near the middle of two.
+    values = np.asarray(image).astype(np.float32)
     lowest, highest = float(values.min()), float(values.max())
     if not (lowest >= 0 and highest <= full):
         raise ImageError(
             f"{name}: values out of range: {lowest:g} to {highest:g} in mode {image.mode}, "
             f"expected 0 to {full:g}; convert it to 8 or 16 bits"
         )
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        values = full - values
+    if "transparency" in image.info:
+        values[values == image.info["transparency"]] = full
     grey = np.rint(values * (255.0 / full)).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,6 +1,8 @@
 """Read a foreign checkpoint: a torchvision-style state dict of a ResNeXt."""
 
 import pickle
+import struct
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,13 +10,18 @@ import numpy as np
 import torch
 
 from histo_index.encoder.folder import Weights
-from histo_index.encoder.trunk import random_weights
+from histo_index.encoder.trunk import compare_shapes, random_weights
 from histo_index.errors import InputError, MismatchError
 
+# What torch.load was seen to raise on damaged and foreign files.
+_LOAD_FAULTS: Final = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError,
+    TypeError, AttributeError, AssertionError, OverflowError, MemoryError, struct.error,
+)  # fmt: skip
 # Where training code keeps a state dict inside its checkpoint.
 _CONTAINERS: Final = ("state_dict", "model_state_dict", "model")
-# What BYOL and parallel wrappers put before the network's own names.
-_PREFIXES: Final = ("module.", "online_encoder.net.", "net.", "backbone.", "encoder.")
+# What BYOL, Lightning and parallel wrappers put before the network's own names.
+_PREFIXES: Final = ("module.", "learner.", "online_encoder.net.", "net.", "backbone.", "encoder.")
 
 
 def read_checkpoint(path: Path, architecture: str) -> Weights:
@@ -31,14 +38,20 @@ def read_checkpoint(path: Path, architecture: str) -> Weights:
         InputError: the file is missing, not a checkpoint, or holds more than tensors.
         MismatchError: the weights are not of this architecture, or not finite.
     """
-    state = _state_dict(path)
-    state = {_strip(name): value for name, value in state.items()}
+    state = _stripped(_state_dict(path), path)
     expected = random_weights(architecture, seed=0)
-    _check(state, expected, path, architecture)
-    weights = {name: state[name].float().cpu().numpy() for name in expected}
+    differences = compare_shapes(state, expected)
+    if differences:
+        raise MismatchError(
+            f"{path} is not a {architecture}: {differences}; pass the checkpoint's own --arch"
+        )
+    weights = {name: state[name].detach().to_dense().float().numpy() for name in expected}
     broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if broken:
-        raise MismatchError(f"{path}: {broken[0]} holds values that are not finite")
+        raise MismatchError(
+            f"{path}: {len(broken)} weights hold values that are not finite, {broken[0]} first; "
+            "training diverged, pass an earlier checkpoint"
+        )
     return weights
 
 
@@ -46,11 +59,13 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; pass a checkpoint written by torch.save")
     try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles it does not like, which it then refuses
+            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except _LOAD_FAULTS as error:
         raise InputError(
-            f"{path}: not a checkpoint of plain tensors ({reason}); save its state_dict() alone"
+            f"{path}: not a checkpoint of plain tensors ({_reason(error)}); "
+            "save its state_dict() alone"
         ) from error
     for key in _CONTAINERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
@@ -65,10 +80,28 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     return _only_online(tensors)
 
 
+def _reason(error: Exception) -> str:
+    # Torch tells first how to load the file unsafely, and last where to read about it.
+    said = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n\n")[-2:][0]
+    return " ".join(said.split()).split(". ")[0][:160] or type(error).__name__
+
+
 def _only_online(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Of a whole BYOL learner keep the online network, not target, projector and predictor."""
     online = {name: value for name, value in tensors.items() if "online_encoder.net." in name}
     return online or tensors
+
+
+def _stripped(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """Name the trunk's weights as torchvision does; classifier and batch counts are left out."""
+    state: dict[str, torch.Tensor] = {}
+    for long_name, value in tensors.items():
+        name = _strip(long_name)
+        if name in state:
+            raise MismatchError(f"{path} holds {name} twice; save the state_dict() of one network")
+        if not name.startswith("fc.") and not name.endswith("num_batches_tracked"):
+            state[name] = value
+    return state
 
 
 def _strip(name: str) -> str:
@@ -79,22 +112,3 @@ def _strip(name: str) -> str:
             if name.startswith(prefix):
                 name, stripped = name.removeprefix(prefix), True
     return name
-
-
-def _check(
-    state: dict[str, torch.Tensor], expected: Weights, path: Path, architecture: str
-) -> None:
-    known = {name for name in state if not name.startswith("fc.")}
-    known = {name for name in known if not name.endswith("num_batches_tracked")}
-    missing, unknown = sorted(expected.keys() - known), sorted(known - expected.keys())
-    wrong = [
-        f"{name} {list(state[name].shape)} for {list(expected[name].shape)}"
-        for name in sorted(expected.keys() & known)
-        if tuple(state[name].shape) != expected[name].shape
-    ]
-    if missing or unknown or wrong:
-        raise MismatchError(
-            f"{path} is not a {architecture}: {len(missing)} weights missing {missing[:1]}, "
-            f"{len(unknown)} unknown {unknown[:1]}, {len(wrong)} of another shape {wrong[:1]}; "
-            "pass the checkpoint's own --arch"
-        )

@@ -1,4 +1,10 @@
-"""Activation ranges that turn an encoder's graph into int8, measured once and kept beside it."""
+"""Activation ranges that turn an encoder's graph into int8, measured once and kept beside it.
+
+How near int8 stays to the float32 reference, as the tests check it: the cosine of an image's two
+embeddings is at least LEAST_COSINE, and LEAST_MEAN_COSINE on average. Measured were a least of
+0.967 and a mean of 0.992 (ResNet-18 with settled batch norm, 64 px) and 0.975 and 0.9988 (briefly
+trained ResNeXt-50). Distances move with it, so int8 has a fingerprint of its own.
+"""
 
 import hashlib
 import json
@@ -7,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from histo_index.encoder.folder import INT8_NAME
-from histo_index.errors import IndexFormatError, InputError
+from histo_index.encoder.folder import INT8_NAME, replace_file
+from histo_index.errors import IndexFormatError, InputError, MismatchError
 
+LEAST_COSINE: Final = 0.95
+LEAST_MEAN_COSINE: Final = 0.985
 # Mean range over 64 tiles: more changed the measured agreement in the sixth digit only.
 CALIBRATION_TILES: Final = 64
 
@@ -29,7 +37,16 @@ class Ranges:
     limits: Mapping[str, tuple[float, float]]
 
     def edges(self, name: str) -> tuple[float, float]:
-        """Give the ends of the 256 levels; zero is always one of them."""
+        """Give the ends of the 256 levels; zero is always one of them.
+
+        Raises:
+            MismatchError: nothing was measured under this name.
+        """
+        if name not in self.limits:
+            raise MismatchError(
+                f"the int8 ranges of encoder {self.fingerprint} lack {name}; measure them again "
+                "with `histo-index encoder quantize`"
+            )
         low, high = self.limits[name]
         if low >= 0:
             return 0.0, max(high, 1e-6)
@@ -39,7 +56,7 @@ class Ranges:
     @property
     def digest(self) -> str:
         """Identify the ranges: embeddings made with others are another encoder's."""
-        text = json.dumps(sorted(self.limits.items()))
+        text = json.dumps([self.tiles, sorted(self.limits.items())])
         return hashlib.sha256((self.fingerprint + text).encode()).hexdigest()[:32]
 
 
@@ -51,7 +68,7 @@ def save_ranges(folder: Path, ranges: Ranges) -> None:
         "tiles": ranges.tiles,
         "limits": dict(ranges.limits),
     }
-    (folder / INT8_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    replace_file(folder / INT8_NAME, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def load_ranges(folder: Path, fingerprint: str) -> Ranges:
@@ -75,7 +92,7 @@ def load_ranges(folder: Path, fingerprint: str) -> Ranges:
             limits={name: (low, high) for name, (low, high) in document["limits"].items()},
         )
         whole = ranges.digest == document["digest"] and ranges.fingerprint == fingerprint
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
         raise IndexFormatError(

@@ -1,10 +1,11 @@
 """Make encoder folders: import a checkpoint, draw untrained weights, measure int8 ranges."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from histo_index.encoder.decode_pool import DecodePool, usable_cores
-from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
+from histo_index.encoder.decode_worker import DecodeSettings
 from histo_index.encoder.folder import (
     ARCHITECTURES,
     EncoderConfig,
@@ -14,7 +15,9 @@ from histo_index.encoder.folder import (
 )
 from histo_index.encoder.images import DecodeLimits, Pixels
 from histo_index.encoder.int8 import CALIBRATION_TILES, Ranges, save_ranges
-from histo_index.errors import InputError
+from histo_index.errors import ImageError, InputError
+
+_log = logging.getLogger(__name__)
 
 
 def import_encoder(
@@ -76,7 +79,8 @@ def quantize_encoder(folder: Path, paths: Sequence[Path]) -> Ranges:
 
     Args:
         folder: the encoder.
-        paths: tiles; spread evenly over the list, unreadable ones are passed over.
+        paths: tiles, of which some spread evenly over the list are taken; those that cannot be
+            used are named in the log and left out.
 
     Raises:
         InputError: not one tile can be used.
@@ -85,16 +89,21 @@ def quantize_encoder(folder: Path, paths: Sequence[Path]) -> Ranges:
     from histo_index.encoder.openvino_cpu import measure_ranges
 
     encoder = load_encoder(folder)
-    step = max(1, len(paths) // CALIBRATION_TILES)
+    count = min(len(paths), CALIBRATION_TILES)
+    chosen = [paths[number * len(paths) // count] for number in range(count)]
     settings = DecodeSettings(limits=DecodeLimits(), preprocessing=encoder.config.preprocessing)
     with DecodePool(settings, workers=usable_cores()) as pool:
-        ranges = measure_ranges(encoder, _usable(pool, paths[::step][:CALIBRATION_TILES]))
+        ranges = measure_ranges(encoder, _usable(pool, chosen))
     save_ranges(folder, ranges)
     return ranges
 
 
 def _usable(pool: DecodePool, paths: Sequence[Path]) -> Iterator[Pixels]:
-    return (tile.pixels for tile in pool.prepare(paths) if isinstance(tile, PreparedTile))
+    for tile in pool.prepare(paths):
+        if isinstance(tile, ImageError):
+            _log.warning("%s", tile)
+        else:
+            yield tile.pixels
 
 
 def _require_architecture(arch: str) -> None:

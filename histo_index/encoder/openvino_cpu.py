@@ -11,16 +11,15 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
-from openvino import opset1
-from openvino import opset13 as ops
 
 from histo_index.encoder.decode_pool import usable_cores
 from histo_index.encoder.folder import EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.int8 import Ranges
 from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.errors import InputError
+from histo_index.encoder.quiet_openvino import opset1, ov
+from histo_index.encoder.quiet_openvino import opset13 as ops
+from histo_index.errors import InputError, MismatchError
 
 Precision = Literal["float32", "bfloat16", "int8"]
 # Hooks into the graph: given a tensor and its name, what to compute with in its place.
@@ -43,14 +42,24 @@ class OpenVinoRuntime:
     def __init__(
         self, encoder: EncoderFolder, *, precision: Precision, ranges: Ranges | None = None
     ) -> None:
+        """Compile the trunk.
+
+        Raises:
+            InputError: bfloat16 is asked for and this CPU has it not.
+            MismatchError: the weights are not those of the architecture.
+        """
+        if precision == "bfloat16" and not has_bfloat16():
+            raise InputError("this CPU has no bfloat16; pass --precision auto, float32 or int8")
         self.precision = precision
         self.name = f"openvino {ov.__version__.split('-')[0]}"
         self.parallel = usable_cores()
+        # What int8 leaves in floats follows the CPU.
+        is_half = precision != "float32" and has_bfloat16()
         compiled = ov.Core().compile_model(
-            build_graph(encoder.weights, encoder.config.preprocessing, ranges=ranges),
+            build_graph(encoder, ranges=ranges),
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else _half(),
+                "INFERENCE_PRECISION_HINT": "bf16" if is_half else "f32",
                 "NUM_STREAMS": self.parallel,
                 "INFERENCE_NUM_THREADS": self.parallel,
             },
@@ -74,19 +83,33 @@ def cpu_capabilities() -> list[str]:
     return list(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-def build_graph(weights: Weights, spec: Preprocessing, *, ranges: Ranges | None = None) -> ov.Model:
+def has_bfloat16() -> bool:
+    """Tell whether the CPU computes in bfloat16 itself; where it does not, float32 is faster."""
+    return "BF16" in cpu_capabilities()
+
+
+def build_graph(encoder: EncoderFolder, *, ranges: Ranges | None = None) -> ov.Model:
     """Write the trunk as an OpenVINO model: uint8 [1, S, S, 3] in, float32 [1, D] out.
 
     Batch norm is folded into the convolutions, normalisation into the graph.
 
     Args:
-        weights: torchvision's names to float32 arrays.
-        spec: the encoder's preprocessing.
+        encoder: what to compute.
         ranges: activation ranges for int8; None leaves the graph in floating point.
+
+    Raises:
+        MismatchError: the weights are not those of the architecture.
     """
+    spec = encoder.config.preprocessing
     image = ops.parameter([1, spec.crop_px, spec.crop_px, 3], np.uint8, name="image")
     tap = (lambda x, name: x) if ranges is None else _quantiser(ranges)
-    embedding = trace_trunk(weights, spec, image, tap=tap, int8=ranges is not None)
+    try:
+        embedding = trace_trunk(encoder.weights, spec, image, tap=tap, int8=ranges is not None)
+        size = embedding.get_output_shape(0)[1]
+    except KeyError as error:
+        raise _mismatch(encoder, f"{error} is missing") from error
+    if size != encoder.config.embedding_size:
+        raise _mismatch(encoder, f"they give {size} features")
     return ov.Model([embedding], [image], "trunk")
 
 
@@ -98,7 +121,7 @@ def measure_ranges(encoder: EncoderFolder, tiles: Iterable[Pixels]) -> Ranges:
         tiles: uint8 RGB [S, S, 3] each, already preprocessed.
 
     Raises:
-        InputError: there are no tiles.
+        InputError: there are no tiles, or the network gives values that are not finite.
     """
     spec = encoder.config.preprocessing
     image = ops.parameter([1, spec.crop_px, spec.crop_px, 3], np.uint8)
@@ -119,6 +142,8 @@ def measure_ranges(encoder: EncoderFolder, tiles: Iterable[Pixels]) -> Ranges:
     rows = [[float(edge) for edge in compiled(tile[None]).values()] for tile in tiles]
     if not rows:
         raise InputError("no usable tiles to measure int8 ranges on; pass some dozens")
+    if not np.isfinite(rows).all():
+        raise InputError(f"{encoder.path}: its features are not finite; check its weights")
     means = np.mean(rows, axis=0).reshape(-1, 2)
     limits = {
         name: (float(low), float(high)) for name, (low, high) in zip(seen, means, strict=True)
@@ -212,5 +237,8 @@ def _channels(values: tuple[float, float, float]) -> Any:
     return ops.constant(np.array(values, np.float32).reshape(1, 3, 1, 1) * np.float32(255))
 
 
-def _half() -> str:
-    return "bf16" if "BF16" in cpu_capabilities() else "f32"
+def _mismatch(encoder: EncoderFolder, fault: str) -> MismatchError:
+    return MismatchError(
+        f"{encoder.path}: weights do not belong to {encoder.config.architecture}: {fault}; "
+        "import the checkpoint again with its own --arch"
+    )

@@ -31,14 +31,17 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", tuple(self.mean))
-        object.__setattr__(self, "std", tuple(self.std))
-        sized = 1 <= self.crop_px <= self.resize_px <= 4096
-        coloured = len(self.mean) == len(self.std) == 3 and all(s > 0 for s in self.std)
+        # JSON gives lists and whole numbers back; the fingerprint must not depend on that.
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        whole = isinstance(self.crop_px, int) and isinstance(self.resize_px, int)
+        sized = whole and 1 <= self.crop_px <= self.resize_px <= 4096
+        finite = np.isfinite([*self.mean, *self.std]).all()
+        coloured = finite and len(self.mean) == len(self.std) == 3 and min(self.std) > 0
         if not (sized and coloured):
             raise IndexFormatError(
-                f"preprocessing {self} is not usable; expected 1 <= crop_px <= resize_px <= 4096, "
-                "three means and three positive stds"
+                f"{self} is not usable; expected whole numbers 1 <= crop_px <= resize_px <= 4096, "
+                "three finite means and three positive stds"
             )
 
 

@@ -3,7 +3,8 @@
 Everything faster is tested against this file.
 """
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,13 @@ from histo_index.encoder.folder import ARCHITECTURES, EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.errors import MismatchError
+
+
+class Shaped(Protocol):
+    """An array or tensor."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
 
 
 class Trunk(torch.nn.Module):
@@ -63,17 +71,35 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
         MismatchError: the weights are not those of the architecture.
     """
     trunk = Trunk(encoder.config.architecture, encoder.config.preprocessing)
-    tensors = {name: torch.from_numpy(array) for name, array in encoder.weights.items()}
-    found = trunk.network.load_state_dict(tensors, strict=False)
-    missing = [key for key in found.missing_keys if not key.endswith("num_batches_tracked")]
-    if missing or found.unexpected_keys:
+    differences = compare_shapes(encoder.weights, weights_of(trunk))
+    if differences:
         raise MismatchError(
             f"{encoder.path}: weights do not belong to {encoder.config.architecture}: "
-            f"{len(missing)} missing {missing[:2]}, "
-            f"{len(found.unexpected_keys)} unknown {found.unexpected_keys[:2]}; "
-            "import the checkpoint again with its own --arch"
+            f"{differences}; import the checkpoint again with its own --arch"
         )
+    tensors = {name: torch.from_numpy(array) for name, array in encoder.weights.items()}
+    # Not strict: how many batches were counted is not kept.
+    trunk.network.load_state_dict(tensors, strict=False)
     return trunk.eval()
+
+
+def compare_shapes(found: Mapping[str, Shaped], expected: Mapping[str, Shaped]) -> str | None:
+    """Say in which names and shapes weights differ from the expected ones; None if in none."""
+    missing, unknown = (
+        sorted(expected.keys() - found.keys()),
+        sorted(found.keys() - expected.keys()),
+    )
+    wrong = [
+        f"{name} {list(found[name].shape)} for {list(expected[name].shape)}"
+        for name in sorted(expected.keys() & found.keys())
+        if tuple(found[name].shape) != tuple(expected[name].shape)
+    ]
+    if not (missing or unknown or wrong):
+        return None
+    return (
+        f"{len(missing)} missing {missing[:1]}, {len(unknown)} unknown {unknown[:1]}, "
+        f"{len(wrong)} of another shape {wrong[:1]}"
+    )
 
 
 def random_weights(architecture: str, *, seed: int) -> Weights:

@@ -27,7 +27,7 @@ def publishing(final: Path, *, first_wins: bool = False) -> Iterator[Path]:
     Raises:
         OSError: the disk is full or the folder not writable; nothing is visible under `final`.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     temporary = final.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{final.name}")
     try:
         yield temporary
@@ -46,6 +46,15 @@ def publish_bytes(final: Path, data: bytes, *, first_wins: bool = False) -> None
     """Write a small file whole or not at all; see `publishing`."""
     with publishing(final, first_wins=first_wins) as temporary, open(temporary, "wb") as file:
         file.write(data)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and those above it; their names are on disk before anything is in them."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    flush_folder(path.parent)
 
 
 def _link_if_free(temporary: Path, final: Path) -> None:

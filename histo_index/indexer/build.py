@@ -1,8 +1,8 @@
 """Build an index or bring it up to date: list, hash, plan, encode shard by shard, commit."""
 
+import json
 import logging
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from histo_index.errors import InputError, MismatchError
+from histo_index.indexer import derive as search_files
 from histo_index.indexer import shards as shard_files
-from histo_index.indexer.atomic import publishing, remove_leftovers
+from histo_index.indexer.atomic import (
+    TEMPORARY_PREFIX,
+    make_folder,
+    remove_leftovers,
+)
+from histo_index.indexer.checksums import DamagedError
 from histo_index.indexer.commit import (
     PLAN_NAME,
     clean_up,
@@ -26,16 +31,12 @@ from histo_index.indexer.commit import (
     read_rejected,
 )
 from histo_index.indexer.encode import Encode
+from histo_index.indexer.encoder_copy import copy_files, is_whole
 from histo_index.indexer.hashing import hash_tiles
 from histo_index.indexer.lock import LOCK_NAME, writer_lock
-from histo_index.indexer.manifest import (
-    MANIFEST_NAME,
-    FileRecord,
-    Manifest,
-    read_manifest,
-)
-from histo_index.indexer.plan import FinishedShard, Plan, make_plan
-from histo_index.indexer.shards import Receipt
+from histo_index.indexer.manifest import MANIFEST_NAME, FileRecord, Manifest, read_manifest
+from histo_index.indexer.plan import Plan, make_plan
+from histo_index.indexer.shards import Receipt, write_parquet
 from histo_index.indexer.sources import Rejection, TileList, list_tiles
 from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
 
@@ -148,51 +149,57 @@ def build(
         OSError: the disk is full or not writable; the old state stands.
     """
     started = time.monotonic()
+    # Sources that cannot be used must not leave an empty folder behind.
+    listed = None if config.output.exists() else list_tiles(config.sources, config.manifest)
     _prepare_folder(config.output)
     with writer_lock(config.output):
-        return _Build(config, encode, progress, started).run()
+        tiles = listed or list_tiles(config.sources, config.manifest)
+        return _Build(config, encode, progress).run(tiles, started)
 
 
 class _Build:
-    """One run of a build, under the lock."""
+    """One run of a build, under the lock.
+
+    Attributes:
+        current: the committed state it starts from; None in a first build.
+        finished: the shards it finds.
+        known: the rejected list it finds; None if there is none that can be read.
+    """
 
     def __init__(
-        self,
-        config: BuildConfig,
-        encode: Encode,
-        progress: Callable[[BuildProgress], None],
-        started: float,
+        self, config: BuildConfig, encode: Encode, progress: Callable[[BuildProgress], None]
     ) -> None:
         self.folder = config.output
         self.config = config
         self.encode = encode
         self.progress = progress
-        self.started = started
         self.counts: Counter[str] = Counter()
-
-    def run(self) -> BuildReport:
+        self.current = self._read_current()
         remove_leftovers(self.folder)
-        current = self._current()
-        tiles = list_tiles(self.config.sources, self.config.manifest)
+        self.finished = finished_shards(self.folder, encode.fingerprint)
+        self.known = self._read_known()
+
+    def run(self, tiles: TileList, started: float) -> BuildReport:
         wanted, unreadable = self._hash(tiles)
-        finished = finished_shards(self.folder, self.encode.fingerprint)
         plan = make_plan(
             wanted,
-            finished,
-            self._known_rejected(current, finished),
+            self.finished,
+            known_rejected=self._known_rejected(),
             fingerprint=self.encode.fingerprint,
             max_pixels=self.encode.max_pixels,
             shard_rows=self.config.shard_rows,
         )
-        receipts = self._write_shards(plan, finished, tiles.root)
+        encoder_files = self._keep_encoder()
+        receipts = self._write_shards(plan, tiles.root)
         rejected = [*tiles.rejected, *unreadable, *plan.rejected]
         rejected += [entry for _, receipt in receipts for entry in receipt.rejected]
         kept = [(position, shard.receipt) for position, shard in plan.kept]
         in_order = [receipt for _, receipt in sorted((*kept, *receipts), key=lambda pair: pair[0])]
-        manifest = self._finish(current, in_order, rejected, tiles.root)
-        return self._report(manifest, tiles, rejected, len(receipts))
+        draft = self._draft(in_order, rejected, encoder_files, tiles.root)
+        manifest = self._finish(draft, rejected)
+        return self._report(manifest, tiles, rejected, len(receipts), started)
 
-    def _current(self) -> Manifest | None:
+    def _read_current(self) -> Manifest | None:
         if not (self.folder / MANIFEST_NAME).exists():
             return None
         manifest = read_manifest(self.folder)
@@ -203,6 +210,15 @@ class _Build:
             )
         return manifest
 
+    def _read_known(self) -> list[Rejection] | None:
+        if self.current is None:
+            return None
+        try:
+            return read_rejected(self.folder, self.current)
+        except DamagedError as error:
+            _log.warning("%s", error)
+            return None
+
     def _hash(self, tiles: TileList) -> tuple[pa.Table, list[Rejection]]:
         state = BuildProgress(stage="hashing", total=len(tiles.table))
 
@@ -212,25 +228,32 @@ class _Build:
 
         return hash_tiles(tiles, tell)
 
-    def _known_rejected(
-        self, current: Manifest | None, finished: Sequence[FinishedShard]
-    ) -> list[Rejection]:
+    def _known_rejected(self) -> list[Rejection]:
         """Collect what earlier builds with the same limits could not use."""
         if self.config.retry_rejected:
             return []
-        known = [
-            entry
-            for shard in finished
-            if shard.receipt.max_pixels == self.encode.max_pixels
-            for entry in shard.receipt.rejected
-        ]
-        if current is not None and current.settings.get("max_pixels") == self.encode.max_pixels:
-            known += read_rejected(self.folder, current)
+        limit = self.encode.max_pixels
+        receipts = [shard.receipt for shard in self.finished]
+        known = [entry for r in receipts if r.max_pixels == limit for entry in r.rejected]
+        if self.current is not None and self.current.settings["max_pixels"] == limit:
+            known += self.known or []
         return known
 
-    def _write_shards(
-        self, plan: Plan, finished: Sequence[FinishedShard], root: Path
-    ) -> list[tuple[int, Receipt]]:
+    def _keep_encoder(self) -> dict[str, FileRecord]:
+        """Copy the encoder into the index before the long work, unless it is there already."""
+        if self.current is not None and self.current.encoder == self._card():
+            files = self.current.files
+            records = {k: v for k, v in files.items() if k.startswith(f"{ENCODER_FOLDER}/")}
+            if all(is_whole(self.folder, record) for record in records.values()):
+                return records
+        return copy_files(self.encode.folder, self.folder, ENCODER_FOLDER)
+
+    def _card(self) -> dict[str, Any]:
+        """Give the encoder's card as it reads back from the manifest."""
+        card: dict[str, Any] = json.loads(json.dumps(dict(self.encode.card())))
+        return card
+
+    def _write_shards(self, plan: Plan, root: Path) -> list[tuple[int, Receipt]]:
         if not plan.tasks:
             return []
         total = sum(len(task.tiles) for task in plan.tasks)
@@ -242,9 +265,13 @@ class _Build:
             self.counts[step.outcome] += 1
             self.progress(state)
 
-        store = EmbeddingStore(self.folder, finished)
         receipts = run_tasks(
-            plan.tasks, self.encode, store, folder=self.folder, root=root, progress=tell
+            plan.tasks,
+            self.encode,
+            store=EmbeddingStore(self.folder, self.finished),
+            folder=self.folder,
+            root=root,
+            progress=tell,
         )
         positions = [task.position for task in plan.tasks]
         return list(zip(positions, receipts, strict=True))
@@ -252,33 +279,33 @@ class _Build:
     def _write_plan(self, plan: Plan) -> None:
         """Leave the plan on disk: `info` tells from it how far an interrupted build came."""
         tables = [
-            task.tiles.add_column(0, "shard_id", pa.array([task.shard_id] * len(task.tiles)))
+            task.tiles.select(["image_id", "path", "sha256"]).add_column(
+                0, "shard_id", pa.array([task.shard_id] * len(task.tiles))
+            )
             for task in plan.tasks
         ]
-        with publishing(self.folder / PLAN_NAME) as temporary:
-            pq.write_table(pa.concat_tables(tables), temporary)
+        write_parquet(self.folder / PLAN_NAME, pa.concat_tables(tables))
 
-    def _finish(
+    def _draft(
         self,
-        current: Manifest | None,
         receipts: Sequence[Receipt],
-        rejected: list[Rejection],
+        rejected: Sequence[Rejection],
+        encoder_files: Mapping[str, FileRecord],
         root: Path,
     ) -> Manifest:
         shards = tuple(
             shard_files.record_shard(self.folder, receipt) for receipt in receipts if receipt.rows
         )
         if not shards:
-            raise InputError(_nothing_usable(self.config.sources, rejected))
-        self.progress(BuildProgress(stage="committing", total=sum(r.rows for r in receipts)))
-        draft = Manifest(
-            generation=current.generation if current else 0,
+            raise InputError(_nothing_usable(self.config, rejected))
+        return Manifest(
+            generation=self.current.generation if self.current else 0,
             created="",
-            encoder=self.encode.card(),
+            encoder=self._card(),
             tiles=sum(shard.rows for shard in shards),
             rejected=len(rejected),
             shards=shards,
-            files=self._copy_encoder(current),
+            files=encoder_files,
             settings={
                 "shard_rows": self.config.shard_rows,
                 "max_pixels": self.encode.max_pixels,
@@ -287,37 +314,38 @@ class _Build:
             },
             libraries=_libraries(),
         )
-        if current is not None and self._is_unchanged(current, draft, rejected):
-            clean_up(self.folder, current)
-            return current
-        return commit(self.folder, draft, current, rejected)
 
-    def _copy_encoder(self, current: Manifest | None) -> dict[str, FileRecord]:
-        """Keep the encoder inside the index, so that the folder alone answers for new images."""
-        if current is not None:
-            return {k: v for k, v in current.files.items() if k.startswith(f"{ENCODER_FOLDER}/")}
-        records = {}
-        for source in sorted(self.encode.folder.iterdir()):
-            target = self.folder / ENCODER_FOLDER / source.name
-            with publishing(target) as temporary:
-                shutil.copyfile(source, temporary)
-            records[f"{ENCODER_FOLDER}/{source.name}"] = shard_files.record_file(
-                self.folder, target
-            )
-        return records
+    def _finish(self, draft: Manifest, rejected: Sequence[Rejection]) -> Manifest:
+        self.progress(BuildProgress(stage="committing", total=draft.tiles))
+        manifest = self.current
+        if manifest is None or not self._is_unchanged(manifest, draft, rejected):
+            manifest = commit(self.folder, draft, self.current, rejected)
+        clean_up(self.folder, manifest)
+        return manifest
 
     def _is_unchanged(
         self, current: Manifest, draft: Manifest, rejected: Sequence[Rejection]
     ) -> bool:
-        same = current.shards == draft.shards and current.settings == draft.settings
-        whole = all(
+        same = (
+            current.shards == draft.shards
+            and current.settings == draft.settings
+            and current.encoder == draft.encoder
+            and draft.files.items() <= current.files.items()
+            and self.known is not None
+            and Counter(self.known) == Counter(rejected)
+        )
+        return same and all(
             (path := self.folder / record.path).is_file() and path.stat().st_size == record.bytes
             for record in current.records()
         )
-        return same and whole and set(read_rejected(self.folder, current)) == set(rejected)
 
     def _report(
-        self, manifest: Manifest, tiles: TileList, rejected: Sequence[Rejection], written: int
+        self,
+        manifest: Manifest,
+        tiles: TileList,
+        rejected: Sequence[Rejection],
+        written: int,
+        started: float,
     ) -> BuildReport:
         encoded = self.counts["encoded"]
         return BuildReport(
@@ -330,22 +358,38 @@ class _Build:
             rejected_file=manifest.files["rejected"].path,
             ignored=tiles.ignored,
             shards_written=written,
-            seconds=time.monotonic() - self.started,
+            seconds=time.monotonic() - started,
             bytes=sum(record.bytes for record in manifest.records()),
         )
 
 
 def _prepare_folder(folder: Path) -> None:
+    """Create the index folder; refuse one that is something else, before anything is written."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; pass a folder for the index, such as tiles.hx")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     names = {path.name for path in folder.iterdir()}
-    if names and LOCK_NAME not in names and MANIFEST_NAME not in names:
-        raise InputError(f"{folder} holds other files; pass a new folder for the index")
+    if MANIFEST_NAME in names:
+        read_manifest(folder)
+        return
+    foreign = sorted(name for name in names if not _is_ours(name))
+    if names and LOCK_NAME not in names:
+        foreign = sorted(names)
+    if foreign:
+        raise InputError(
+            f"{folder} is no index and holds other files ({foreign[0]}); pass a new folder"
+        )
 
 
-def _nothing_usable(sources: Sequence[Path], rejected: Sequence[Rejection]) -> str:
-    names = ", ".join(str(source) for source in sources) or "the manifest"
+def _is_ours(name: str) -> bool:
+    """Tell whether an interrupted first build may have left a name."""
+    ours = (LOCK_NAME, PLAN_NAME, ENCODER_FOLDER, shard_files.FOLDER, search_files.FOLDER)
+    return name in ours or name.startswith((TEMPORARY_PREFIX, "rejected-"))
+
+
+def _nothing_usable(config: BuildConfig, rejected: Sequence[Rejection]) -> str:
+    sources = (*config.sources, *([config.manifest] if config.manifest else []))
+    names = ", ".join(str(source) for source in sources)
     if not rejected:
         return f"{names}: no images found; expected PNG, JPEG, TIFF, BMP or WebP files"
     first = rejected[0]

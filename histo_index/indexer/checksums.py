@@ -16,6 +16,10 @@ from histo_index.errors import IndexFormatError
 _READ_BYTES: Final = 2**22
 
 
+class DamagedError(IndexFormatError):
+    """A file is gone or holds other bytes than were written: whatever it held must be made anew."""
+
+
 def checksum(data: Any) -> str:
     """Hash a buffer: 32 hex digits of XXH3-128."""
     return xxhash.xxh3_128_hexdigest(data)
@@ -41,18 +45,18 @@ def require_whole(path: Path, *, data: Any, size: int, expected: str, remedy: st
         remedy: what to do about it, for the end of the message.
 
     Raises:
-        IndexFormatError: size or checksum differ; both values are in the message.
+        DamagedError: size or checksum differ; both values are in the message.
     """
     require_size(path, found=len(data), expected=size, remedy=remedy)
     found = checksum(data)
     if found != expected:
-        raise IndexFormatError(f"{path}: damaged: checksum {found}, expected {expected}; {remedy}")
+        raise DamagedError(f"{path}: damaged: checksum {found}, expected {expected}; {remedy}")
 
 
 def require_size(path: Path, *, found: int, expected: int, remedy: str) -> None:
     """Refuse a file of another size than was written, before it is mapped or read."""
     if found != expected:
-        raise IndexFormatError(f"{path}: damaged: {found:,} bytes, expected {expected:,}; {remedy}")
+        raise DamagedError(f"{path}: damaged: {found:,} bytes, expected {expected:,}; {remedy}")
 
 
 class MappedFile:
@@ -63,7 +67,7 @@ class MappedFile:
 
         Raises:
             FileNotFoundError: there is no such file.
-            IndexFormatError: it has another size.
+            DamagedError: it has another size.
         """
         self.path = path
         with open(path, "rb") as file:

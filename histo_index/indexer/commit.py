@@ -3,23 +3,29 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from histo_index.errors import IndexFormatError
+from histo_index.errors import MismatchError
 from histo_index.indexer import derive as search_files
 from histo_index.indexer import shards as shard_files
-from histo_index.indexer.atomic import publishing
+from histo_index.indexer.atomic import remove_leftovers
+from histo_index.indexer.checksums import DamagedError
 from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import Manifest, read_manifest, write_manifest
 from histo_index.indexer.plan import FinishedShard
-from histo_index.indexer.shards import EMBEDDING, read_receipt, read_shard, shard_path
+from histo_index.indexer.shards import (
+    EMBEDDING,
+    read_parquet,
+    read_receipt,
+    read_shard,
+    write_parquet,
+)
 from histo_index.indexer.sources import Rejection
 
 PLAN_NAME: Final = "plan.parquet"
@@ -33,7 +39,14 @@ def commit(
     current: Manifest | None,
     rejected: Sequence[Rejection] | None = None,
 ) -> Manifest:
-    """Write the derived files and then the manifest; from then on the new generation stands."""
+    """Write the derived files and then the manifest; from then on the new generation stands.
+
+    Args:
+        folder: the index.
+        draft: what to commit; its generation, date and derived files are filled in here.
+        current: what is committed now.
+        rejected: the new list of inputs that could not be used; None keeps the draft's.
+    """
     generation = (current.generation if current else 0) + 1
     files = dict(draft.files)
     files |= search_files.derive(
@@ -46,7 +59,6 @@ def commit(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = replace(draft, generation=generation, created=created, files=files)
     write_manifest(folder, manifest)
-    clean_up(folder, manifest)
     return manifest
 
 
@@ -59,34 +71,41 @@ def reindex(folder: Path) -> Manifest:
     """
     read_manifest(folder)
     with writer_lock(folder):
-        manifest = read_manifest(folder)
-        return commit(folder, manifest, manifest)
+        remove_leftovers(folder)
+        current = read_manifest(folder)
+        manifest = commit(folder, current, current)
+        # Not the shards: those of an interrupted build are still of use to the next one.
+        _remove_old_search_files(folder, manifest)
+        return manifest
 
 
 def finished_shards(folder: Path, fingerprint: str) -> list[FinishedShard]:
-    """Find the shards on disk that this encoder finished, each read and checked.
+    """Find the shards on disk that were finished, each read and checked.
 
-    A damaged one is left out, so that its tiles are encoded anew.
+    A damaged one is removed, so that its tiles are encoded anew.
+
+    Raises:
+        MismatchError: one is by another encoder.
+        IndexFormatError: one cannot be read, or is of a newer version; nothing was removed.
     """
     found = []
     for path in sorted((folder / shard_files.FOLDER).glob("part-*.json")):
         try:
             receipt = read_receipt(path)
             if receipt.fingerprint != fingerprint:
-                continue
-            shard = shard_path(folder, receipt.shard_id)
-            table = read_shard(shard, size=receipt.bytes, expected=receipt.checksum)
-        except IndexFormatError as error:
+                raise MismatchError(
+                    f"{path} was finished by encoder {receipt.fingerprint} but this encoder is "
+                    f"{fingerprint}; pass the matching encoder or build into a new folder"
+                )
+            table = read_shard(folder, receipt.file)
+        except DamagedError as error:
             _log.warning("%s", error)
-            path.unlink(missing_ok=True)
-            path.with_suffix(".parquet").unlink(missing_ok=True)
+            _remove([path, path.with_suffix(".parquet")])
             continue
         found.append(FinishedShard(receipt=receipt, rows=table.drop_columns([EMBEDDING])))
-    finished = {shard_path(folder, shard.receipt.shard_id) for shard in found}
-    for path in (folder / shard_files.FOLDER).glob("part-*.parquet"):
-        if path not in finished:
-            # No receipt: its task was killed between the two, and will run again.
-            path.unlink()
+    # Without a receipt: its task was killed between the two, and will run again.
+    finished = {folder / shard.receipt.file.path for shard in found}
+    _remove(set((folder / shard_files.FOLDER).glob("part-*.parquet")) - finished)
     return found
 
 
@@ -94,10 +113,11 @@ def read_rejected(folder: Path, manifest: Manifest) -> list[Rejection]:
     """Read the inputs that could not be used.
 
     Raises:
-        IndexFormatError: the list is missing or damaged.
+        DamagedError: the list is missing or not as it was written.
+        IndexFormatError: it cannot be read.
     """
-    record = manifest.files["rejected"]
-    table = read_shard(folder / record.path, size=record.bytes, expected=record.checksum)
+    remedy = "run `histo-index build` again: it is made anew"
+    table = read_parquet(folder, manifest.files["rejected"], remedy=remedy)
     return [Rejection(**row) for row in table.to_pylist()]
 
 
@@ -107,26 +127,43 @@ def count_reasons(rejected: Sequence[Rejection]) -> dict[str, int]:
     return dict(kinds.most_common())
 
 
+def clean_up(folder: Path, manifest: Manifest) -> None:
+    """Remove what a build leaves behind; readers that have it open keep it.
+
+    Only files of our own names are removed, and never one that the manifest names.
+    """
+    _remove_old_search_files(folder, manifest)
+    needed = _needed(folder, manifest)
+    embeddings = folder / shard_files.FOLDER
+    # Receipts first: a shard without one is no shard, a receipt without a shard would be damage.
+    for pattern in ("part-*.json", "part-*.parquet"):
+        _remove(set(embeddings.glob(pattern)) - needed)
+    _remove(set(folder.glob("rejected-*.parquet")) - needed)
+    _remove([folder / PLAN_NAME])
+
+
+def _remove_old_search_files(folder: Path, manifest: Manifest) -> None:
+    needed = _needed(folder, manifest)
+    for place in (folder / search_files.FOLDER).glob("[0-9]" * 6 + "*"):
+        files = {place / name for name in search_files.FILE_NAMES.values()}
+        _remove(files - needed)
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+
+
+def _needed(folder: Path, manifest: Manifest) -> set[Path]:
+    return {folder / record.path for record in manifest.records()}
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
 def _write_rejected(path: Path, rejected: Sequence[Rejection]) -> None:
-    entries = sorted(rejected, key=lambda entry: entry.path)
+    entries = sorted(rejected, key=lambda entry: (entry.path, entry.reason))
     columns = {
         name: pa.array([getattr(entry, name) for entry in entries], pa.string())
         for name in ("path", "sha256", "reason")
     }
-    with publishing(path) as temporary:
-        pq.write_table(pa.table(columns), temporary, write_page_checksum=True)
-
-
-def clean_up(folder: Path, manifest: Manifest) -> None:
-    """Remove what no generation needs any more; readers that have it open keep it."""
-    needed = {folder / record.path for record in manifest.records()}
-    places = (shard_files.FOLDER, search_files.FOLDER)
-    candidates = [path for place in places for path in (folder / place).rglob("*")]
-    candidates += folder.glob("rejected-*.parquet")
-    for path in candidates:
-        if path.is_file() and path not in needed:
-            path.unlink(missing_ok=True)
-    for path in (folder / search_files.FOLDER).iterdir():
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-    (folder / PLAN_NAME).unlink(missing_ok=True)
+    write_parquet(path, pa.table(columns))

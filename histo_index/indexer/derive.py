@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
@@ -27,6 +26,13 @@ from histo_index.indexer.shards import (
 )
 
 FOLDER: Final = "search"
+# Role in the manifest to name in `search/<generation>/`.
+FILE_NAMES: Final = {
+    "rows": "rows.arrow",
+    "vectors": "vectors.npy",
+    "blocks": "blocks.npy",
+    "faiss": "flat.faiss",
+}
 # 1 MB of 2048-d float16: hashed in 40 µs, so a pair look-up pays 0.1 ms and a full scan 4 %.
 BLOCK_ROWS: Final = 256
 
@@ -49,16 +55,11 @@ def derive(
         IndexFormatError: a shard is missing or damaged.
     """
     place = folder / FOLDER / f"{generation:06d}"
-    paths = {
-        "rows": place / "rows.arrow",
-        "vectors": place / "vectors.npy",
-        "blocks": place / "blocks.npy",
-        "faiss": place / "flat.faiss",
-    }
+    paths = {role: place / name for role, name in FILE_NAMES.items()}
     total = sum(shard.rows for shard in shards)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:
         _write_rows_and_vectors(rows, vectors, iterate_shards(folder, shards), (total, size))
-    matrix = _map_vectors(paths["vectors"], (total, size))
+    matrix: Halves = np.load(paths["vectors"], mmap_mode="r")
     blocks = [matrix[start : start + BLOCK_ROWS] for start in range(0, total, BLOCK_ROWS)]
     with publishing(paths["blocks"]) as temporary, open(temporary, "wb") as file:
         np.save(file, np.array([block_checksum(block) for block in blocks], np.uint64))
@@ -78,29 +79,33 @@ def _write_rows_and_vectors(
     rows_path: Path, vectors_path: Path, tables: Iterator[pa.Table], shape: tuple[int, int]
 ) -> None:
     writer: pa.RecordBatchFileWriter | None = None
-    with open(vectors_path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, _npy_header(shape))
+    with open(vectors_path, "wb") as vectors, open(rows_path, "wb") as file:
+        vectors.write(npy_header(shape))
         for table in tables:
-            embeddings_of(table).tofile(file)
+            embeddings_of(table).tofile(vectors)
             rows = _with_stem(table.drop_columns([EMBEDDING])).replace_schema_metadata(None)
-            writer = writer or pa.ipc.new_file(rows_path, rows.schema)
+            writer = writer or pa.ipc.new_file(file, rows.schema)
             writer.write_table(rows)
-    assert writer is not None, "an index has at least one shard"
-    writer.close()
+        assert writer is not None, "an index has at least one shard"
+        writer.close()
+
+
+def file_names(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Take the last part of each path, whatever its folders are called."""
+    return pc.replace_substring_regex(paths, r"(?s)^.*/", "")
+
+
+def npy_header(shape: tuple[int, int]) -> bytes:
+    """Make the head of `vectors.npy`, numpy's format 1.0, always the same bytes for a shape.
+
+    A reader compares it instead of parsing it.
+    """
+    text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({shape[0]}, {shape[1]}), }}"
+    length = -(-(10 + len(text) + 1) // 64) * 64 - 10
+    return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + f"{text:<{length - 1}}\n".encode()
 
 
 def _with_stem(table: pa.Table) -> pa.Table:
     """Add the file's name without folder and suffix, by which pair lists call tiles."""
-    name = pc.replace_substring_regex(table["path"], r"^.*/", "")
-    return table.append_column("stem", pc.replace_substring_regex(name, r"\.[^.]*$", ""))
-
-
-def _npy_header(shape: tuple[int, int]) -> dict[str, object]:
-    return {"descr": "<f2", "fortran_order": False, "shape": shape}
-
-
-def _map_vectors(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.float16]:
-    if not shape[0]:
-        return np.empty(shape, np.float16)
-    matrix: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
-    return matrix
+    stems = pc.replace_substring_regex(file_names(table["path"]), r"\.[^.]*$", "")
+    return table.append_column("stem", stems)

@@ -7,7 +7,7 @@ float32 flat index and three times as fast for a single query (69 to 24 queries/
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import faiss
 import numpy as np
@@ -19,7 +19,8 @@ Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 # A damaged file must not make FAISS allocate: nothing in it is larger than the file itself.
-_ALLOCATION_FACTOR = 2
+_ALLOCATION_FACTOR: Final = 2
+_REMEDY: Final = "run `histo-index reindex`"
 
 
 class Structure(Protocol):
@@ -52,7 +53,10 @@ def build_flat(blocks: Iterable[npt.NDArray[np.float16]], size: int) -> Any:
 
 def write_flat(path: Path, blocks: Iterable[npt.NDArray[np.float16]], size: int) -> None:
     """Write the structure of float16 [n, D] blocks, in row order."""
-    faiss.write_index(build_flat(blocks, size), str(path))
+    # FAISS's own writer loses the error of a full disk when it closes the file.
+    with open(path, "wb") as file:
+        writer = faiss.PyCallbackIOWriter(file.write)  # type: ignore[attr-defined]  # as below
+        faiss.write_index(build_flat(blocks, size), writer)
 
 
 def read_flat(path: Path, data: Any, *, rows: int, size: int, gpu: bool) -> FlatStructure:
@@ -72,15 +76,30 @@ def read_flat(path: Path, data: Any, *, rows: int, size: int, gpu: bool) -> Flat
     faiss.set_deserialization_vector_byte_limit(_ALLOCATION_FACTOR * len(buffer))
     try:
         index = faiss.deserialize_index(buffer)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split())[-160:]
-        raise IndexFormatError(f"{path}: not a FAISS index ({reason}); run reindex") from error
+        raise IndexFormatError(f"{path}: not a FAISS index ({reason}); {_REMEDY}") from error
     if (index.ntotal, index.d) != (rows, size):
         raise IndexFormatError(
             f"{path}: holds {index.ntotal} vectors of {index.d}, expected {rows} of {size}; "
-            "run `histo-index reindex`"
+            f"{_REMEDY}"
         )
+    if not _is_flat(index):
+        raise IndexFormatError(f"{path}: not an exact index of float16 vectors; {_REMEDY}")
     return FlatStructure(_on_gpu(index) if gpu and gpu_count() else index)
+
+
+def _is_flat(index: Any) -> bool:
+    """Tell whether an index is as `build_flat` makes it: FAISS searches without looking."""
+    if not isinstance(index, faiss.IndexScalarQuantizer):
+        return False
+    quantizer, code_size = index.sq, 2 * index.d
+    return (
+        index.metric_type == faiss.METRIC_L2
+        and quantizer.qtype == faiss.ScalarQuantizer.QT_fp16
+        and (quantizer.d, quantizer.code_size, index.code_size) == (index.d, code_size, code_size)
+        and index.codes.size() == index.ntotal * code_size
+    )
 
 
 def to_float32(halves: npt.NDArray[np.float16]) -> Floats:

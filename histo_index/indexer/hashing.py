@@ -23,12 +23,15 @@ def hash_file(path: Path) -> str:
     Raises:
         OSError: it cannot be read, or is a pipe or device.
     """
-    # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(0, "not a regular file")
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def hash_tiles(
@@ -55,6 +58,7 @@ def hash_tiles(
             digests.append(outcome)
         if len(digests) % _CHUNK == 0:
             progress(len(digests))
+    progress(len(digests))
     table = tiles.table.append_column("sha256", pa.array(digests, pa.string()))
     return table.filter(table["sha256"].is_valid()), rejected
 

@@ -22,7 +22,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
         LockedError: another process holds it; the message names process and host.
     """
     descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-    with open(descriptor, "r+", encoding="utf-8") as file:
+    with open(descriptor, "r+", encoding="utf-8", errors="replace") as file:
         if not _take(file):
             raise LockedError(
                 f"{folder} is being written by {_holder(file.read())}; wait for it or stop it"

@@ -1,6 +1,5 @@
 """`manifest.json`: the commit point of an index. What it names is the index; nothing else is."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,11 +7,13 @@ from typing import Any, Final
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.atomic import publish_bytes
-from histo_index.indexer.checksums import checksum
+from histo_index.indexer.sealed import seal, unseal
 
+# One more with every change of what is written, however small; see docs/format.md.
 FORMAT_VERSION: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
-_FORMAT: Final = "histo-index"
+_KIND: Final = "histo-index"
+_REMEDY: Final = "restore it from a copy or build into a new folder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +95,7 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Commit: from here on readers see this generation."""
-    body = {"format": _FORMAT, "format_version": FORMAT_VERSION, **asdict(manifest)}
-    document = {**body, "checksum": _body_checksum(body)}
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    publish_bytes(folder / MANIFEST_NAME, text.encode())
+    publish_bytes(folder / MANIFEST_NAME, seal(_KIND, FORMAT_VERSION, asdict(manifest)))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -108,28 +106,15 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise IndexFormatError(_no_index(folder)) from error
-    except (NotADirectoryError, OSError) as error:
+    except OSError as error:
         raise IndexFormatError(
             f"{path}: cannot be read ({error.strerror}); check its permissions"
         ) from error
-    except ValueError as error:
-        raise IndexFormatError(_damaged(path, str(error))) from error
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise IndexFormatError(_damaged(path, "not a histo-index manifest"))
-    expected = document.pop("checksum", None)
-    found = _body_checksum(document)
-    if found != expected:
-        raise IndexFormatError(_damaged(path, f"checksum {found}, expected {expected}"))
-    version = document["format_version"]
-    if version > FORMAT_VERSION:
-        raise IndexFormatError(
-            f"{folder} has index format {version}, this release reads up to {FORMAT_VERSION}; "
-            "upgrade histo-index"
-        )
-    return _parse(document)
+    body = unseal(path, data, kind=_KIND, newest=FORMAT_VERSION, remedy=_REMEDY)
+    return _parse(body)
 
 
 def _parse(body: dict[str, Any]) -> Manifest:
@@ -141,18 +126,10 @@ def _parse(body: dict[str, Any]) -> Manifest:
             receipt=FileRecord(**shard["receipt"]),
             runtime=shard["runtime"],
         )
-        for shard in body["shards"]
+        for shard in body.pop("shards")
     )
-    plain = ("generation", "created", "encoder", "tiles", "rejected", "settings", "libraries")
-    return Manifest(
-        shards=shards,
-        files={role: FileRecord(**record) for role, record in body["files"].items()},
-        **{name: body[name] for name in plain},
-    )
-
-
-def _body_checksum(body: Mapping[str, Any]) -> str:
-    return checksum(json.dumps(body, sort_keys=True).encode())
+    files = {role: FileRecord(**record) for role, record in body.pop("files").items()}
+    return Manifest(shards=shards, files=files, **body)
 
 
 def _no_index(folder: Path) -> str:
@@ -163,7 +140,3 @@ def _no_index(folder: Path) -> str:
     return (
         f"{folder} holds no finished index; run `histo-index build` (again, if it was interrupted)"
     )
-
-
-def _damaged(path: Path, how: str) -> str:
-    return f"{path}: damaged: {how}; restore it from a copy or build into a new folder"

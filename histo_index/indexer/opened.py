@@ -16,7 +16,13 @@ import pyarrow.compute as pc
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.checksums import MappedFile, require_whole
-from histo_index.indexer.derive import BLOCK_ROWS, block_checksum
+from histo_index.indexer.derive import (
+    BLOCK_ROWS,
+    FILE_NAMES,
+    block_checksum,
+    file_names,
+    npy_header,
+)
 from histo_index.indexer.manifest import FileRecord, Manifest, read_manifest
 
 Halves = npt.NDArray[np.float16]
@@ -133,8 +139,7 @@ class OpenIndex:
         )
 
     def _find_stems(self, names: pa.Array) -> Rows:
-        files = pc.replace_substring_regex(self.rows["path"], r"^.*/", "")
-        found = _lookup_unique(names, files)
+        found = _lookup_unique(names, file_names(self.rows["path"]))
         return np.where(found == MISSING, _lookup_unique(names, self.rows["stem"]), found)
 
     def _read_rows(self) -> pa.Table:
@@ -147,14 +152,13 @@ class OpenIndex:
 
     def _map_vectors(self, shape: tuple[int, int]) -> Halves:
         file = self._files["vectors"]
-        # numpy's header is padded to a multiple of 64 bytes; the rest is the matrix.
-        offset = len(file.data) - 2 * shape[0] * shape[1]
-        found = _npy_header(file.data[: max(offset, 0)])
-        if found != (shape, False, np.dtype("<f2")):
+        header = npy_header(shape)
+        expected = len(header) + 2 * shape[0] * shape[1]
+        if len(file.data) != expected or file.data[: len(header)] != header:
             raise IndexFormatError(
-                f"{file.path}: damaged: holds {found}, expected float16 {list(shape)}; {_REMEDY}"
+                f"{file.path}: damaged: does not begin as float16 {list(shape)} does; {_REMEDY}"
             )
-        return np.frombuffer(file.data, "<f2", offset=offset).reshape(shape)
+        return np.frombuffer(file.data, "<f2", offset=len(header)).reshape(shape)
 
     def _read_blocks(self) -> npt.NDArray[np.uint64]:
         file, record = self._files["blocks"], self.manifest.files["blocks"]
@@ -171,14 +175,18 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
             files = {
                 role: MappedFile(folder / record.path, size=record.bytes, remedy=_REMEDY)
                 for role, record in manifest.files.items()
-                if role in ("rows", "vectors", "blocks", "faiss")
+                if role in FILE_NAMES
             }
             return manifest, files
         except FileNotFoundError as error:
             newer = read_manifest(folder)
-            if newer.generation == manifest.generation:
+            if newer == manifest:
                 raise IndexFormatError(f"{error.filename}: missing; {_REMEDY}") from error
             manifest = newer
+        except OSError as error:
+            raise IndexFormatError(
+                f"{error.filename}: cannot be read ({error.strerror}); {_REMEDY}"
+            ) from error
     raise IndexFormatError(f"{folder} is being rebuilt faster than it can be opened; try again")
 
 
@@ -186,15 +194,6 @@ def _require_record(file: MappedFile, record: FileRecord) -> None:
     require_whole(
         file.path, data=file.data, size=record.bytes, expected=record.checksum, remedy=_REMEDY
     )
-
-
-def _npy_header(data: bytes) -> object:
-    try:
-        stream = io.BytesIO(data)
-        np.lib.format.read_magic(stream)
-        return np.lib.format.read_array_header_1_0(stream)
-    except ValueError as error:
-        return str(error)
 
 
 def _lookup(values: pa.Array, column: pa.ChunkedArray) -> Rows:

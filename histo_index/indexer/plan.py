@@ -6,10 +6,11 @@ tiles are therefore one and the same case.
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ from histo_index.indexer.sources import Rejection
 # What a task must know about a tile besides the user's own columns.
 _IDENTITY: Final = ("image_id", "path", "sha256")
 _SEPARATOR: Final = "\x1f"
+_ESCAPE: Final = "\x1e"
+
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +74,8 @@ class Plan:
 def make_plan(
     wanted: pa.Table,
     finished: Sequence[FinishedShard],
-    known_rejected: Sequence[Rejection],
     *,
+    known_rejected: Sequence[Rejection],
     fingerprint: str,
     max_pixels: int,
     shard_rows: int,
@@ -90,18 +94,23 @@ def make_plan(
         max_pixels: the decoding limit.
         shard_rows: tiles per task.
     """
-    # Full shards first: an interrupted merge leaves a full one beside the small ones it replaces.
-    ordered = sorted(finished, key=lambda shard: -shard.receipt.planned)
     cover = _Cover(wanted)
-    kept = [(at, shard) for shard in ordered if (at := cover.claim(shard)) is not None]
+    kept = cover.claim(finished)
     rejected = tuple(cover.claim_rejected(known_rejected))
     if not cover.done.all():
-        for _, shard in [entry for entry in kept if 2 * entry[1].receipt.planned < shard_rows]:
-            cover.release(shard)
+        small = [entry for entry in kept if 2 * entry[1].receipt.planned < shard_rows]
+        for places, _ in small:
+            cover.done[places] = False
         kept = [entry for entry in kept if 2 * entry[1].receipt.planned >= shard_rows]
+    in_place = [(int(places.min()), shard) for places, shard in kept]
+    # A shard that lacks tiles which are now tried again keeps its name: the new one gets another.
+    partial = {s.receipt.shard_id for s in finished if s.receipt.rejected}
+    whole = {s.receipt.shard_id: s for s in finished if not s.receipt.rejected}
     identity = f"{fingerprint} {max_pixels}"
-    tasks = tuple(_cut(wanted, np.flatnonzero(~cover.done), shard_rows, identity))
-    return Plan(kept=tuple(kept), tasks=tasks, rejected=rejected)
+    cut = list(_cut(wanted, np.flatnonzero(~cover.done), shard_rows, identity, taken=partial))
+    in_place += [(t.position, whole[t.shard_id]) for t in cut if t.shard_id in whole]
+    tasks = tuple(task for task in cut if task.shard_id not in whole)
+    return Plan(kept=tuple(in_place), tasks=tasks, rejected=rejected)
 
 
 def user_columns(table: pa.Table) -> list[str]:
@@ -115,66 +124,86 @@ class _Cover:
 
     def __init__(self, wanted: pa.Table) -> None:
         self.done = np.zeros(len(wanted), bool)
-        self._schema = wanted.select(user_columns(wanted)).schema
-        self._keys = _row_keys(wanted)
-        self._contents = _join(wanted["path"], wanted["sha256"])
+        self._wanted = wanted
 
-    def claim(self, shard: FinishedShard) -> int | None:
-        """Take a shard if each of its rows is wanted and not covered yet."""
-        places = self._places(shard)
-        if places is None or not len(places) or self.done[places].any():
-            return None
-        self.done[places] = True
-        return int(places.min())
-
-    def release(self, shard: FinishedShard) -> None:
-        places = self._places(shard)
-        assert places is not None
-        self.done[places] = False
+    def claim(self, finished: Sequence[FinishedShard]) -> list[tuple[Rows, FinishedShard]]:
+        """Take shards of which each row is wanted and not covered yet, with its places."""
+        found = _find_rows(finished, self._wanted)
+        # Those with most rows first: an interrupted merge leaves its shard beside the small ones.
+        order = sorted(range(len(finished)), key=lambda number: -finished[number].receipt.rows)
+        claimed = []
+        for number in order:
+            places = found[number]
+            if len(places) and (places >= 0).all() and not self.done[places].any():
+                self.done[places] = True
+                claimed.append((places, finished[number]))
+        return claimed
 
     def claim_rejected(self, rejected: Sequence[Rejection]) -> Iterator[Rejection]:
+        """Take rejections of wanted tiles, of the very content that was rejected."""
         keys = _join(
-            pa.array([entry.path for entry in rejected], pa.string()),
-            pa.array([entry.sha256 for entry in rejected], pa.string()),
+            pa.chunked_array([[entry.path for entry in rejected]], pa.string()),
+            pa.chunked_array([[entry.sha256 for entry in rejected]], pa.string()),
         )
-        places = pc.index_in(keys, value_set=self._contents).to_pylist()
-        for entry, place in zip(rejected, places, strict=True):
-            if place is not None and not self.done[place]:
+        contents = _join(self._wanted["path"], self._wanted["sha256"])
+        for entry, place in zip(rejected, _find(keys, contents).tolist(), strict=True):
+            if place >= 0 and not self.done[place]:
                 self.done[place] = True
                 yield entry
 
-    def _places(self, shard: FinishedShard) -> npt.NDArray[np.int64] | None:
-        if not shard.rows.select(user_columns(shard.rows)).schema.equals(self._schema):
-            return None
-        places = pc.index_in(_row_keys(shard.rows), value_set=self._keys)
-        if places.null_count:
-            return None
-        result: npt.NDArray[np.int64] = places.to_numpy().astype(np.int64)
-        return result
+
+def _find_rows(finished: Sequence[FinishedShard], wanted: pa.Table) -> list[Rows]:
+    """Find where the rows of each shard are wanted: int64 [rows], -1 where not as they are."""
+    columns = user_columns(wanted)
+    schema = wanted.select(columns).schema
+    keys: list[pa.Array] = []
+    counts = []
+    for shard in finished:
+        is_alike = shard.rows.select(user_columns(shard.rows)).schema.equals(schema)
+        keys += _row_keys(shard.rows, columns).chunks if is_alike else []
+        counts.append(len(shard.rows) if is_alike else 0)
+    # One look-up for all: a look-up makes a hash table of all that is wanted.
+    places = _find(pa.chunked_array(keys, pa.large_string()), _row_keys(wanted, columns))
+    return np.split(places, np.cumsum(counts)[:-1]) if counts else []
+
+
+def _find(keys: pa.ChunkedArray, among: pa.ChunkedArray) -> Rows:
+    places = pc.fill_null(pc.index_in(keys, value_set=among), -1)
+    return np.asarray(places.to_numpy(), np.int64)
 
 
 def _cut(
-    wanted: pa.Table, rows: npt.NDArray[np.int64], shard_rows: int, identity: str
+    wanted: pa.Table, rows: Rows, shard_rows: int, identity: str, *, taken: Container[str]
 ) -> Iterator[ShardTask]:
     for start in range(0, len(rows), shard_rows):
         places = rows[start : start + shard_rows]
         tiles = wanted.take(pa.array(places))
-        digest = hashlib.sha256(identity.encode())
-        digest.update(
-            json.dumps([tiles.schema.to_string(), tiles.to_pylist()], default=str).encode()
+        kinds = [[field.name, str(field.type)] for field in tiles.schema]
+        content = json.dumps([kinds, tiles.to_pylist()], default=str)
+        names = (
+            hashlib.sha256(f"{identity} {attempt} {content}".encode()).hexdigest()[:32]
+            for attempt in itertools.count()
         )
-        yield ShardTask(shard_id=digest.hexdigest()[:32], tiles=tiles, position=int(places[0]))
+        shard_id = next(name for name in names if name not in taken)
+        yield ShardTask(shard_id=shard_id, tiles=tiles, position=int(places[0]))
 
 
-def _row_keys(table: pa.Table) -> pa.Array:
-    columns = [table[name] for name in (*_IDENTITY, *user_columns(table))]
-    return _join(*columns)
+def _row_keys(table: pa.Table, columns: Sequence[str]) -> pa.ChunkedArray:
+    return _join(*(table[name] for name in (*_IDENTITY, *columns)))
 
 
-def _join(*columns: Any) -> pa.Array:
-    """Make one comparable string of each row."""
-    texts = [column.cast(pa.string()) for column in columns]
-    joined = pc.binary_join_element_wise(
-        *texts, _SEPARATOR, null_handling="replace", null_replacement="\x00"
+def _join(*columns: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Make one comparable string of each row; different rows give different strings."""
+    texts = []
+    for column in columns:
+        # Large strings: ten million rows of them are more than the 2 GB of plain ones.
+        text = column.cast(pa.large_string())
+        for mark, escaped in ((_ESCAPE, f"{_ESCAPE}e"), (_SEPARATOR, f"{_ESCAPE}s")):
+            text = pc.replace_substring(text, mark, escaped)
+        texts.append(text)
+    return pc.binary_join_element_wise(
+        *texts,
+        pa.scalar(_SEPARATOR, pa.large_string()),
+        null_handling="replace",
+        null_replacement=f"{_ESCAPE}n",
     )
-    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.atomic import publish_bytes, publishing
-from histo_index.indexer.checksums import file_checksum, require_whole
-from histo_index.indexer.manifest import FileRecord, ShardRecord
+from histo_index.indexer.checksums import DamagedError, file_checksum, require_whole
+from histo_index.indexer.manifest import FORMAT_VERSION, FileRecord, ShardRecord
+from histo_index.indexer.sealed import seal, unseal
 from histo_index.indexer.sources import Rejection
 
 Halves = npt.NDArray[np.float16]
@@ -32,11 +33,12 @@ FACTS: Final = {
     "height": pa.int32(),
     "note": pa.string(),
 }
-# Rows of one page of the Parquet file: 64 embeddings of 2048 in float16 are 256 KB.
+# Parquet's own name for the values of a list column.
+_LEAF: Final = f"{EMBEDDING}.list.element"
+# 4 MB of 2048-d float16: a standard reader can take part of a large shard.
 _ROW_GROUP: Final = 1024
-DAMAGED_SHARD: Final = (
-    "delete it and run `histo-index build` again: only its tiles are encoded anew"
-)
+_RECEIPT_KIND: Final = "histo-index receipt"
+_REMEDY: Final = "run `histo-index build` again: only its tiles are encoded anew"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +50,16 @@ class Receipt:
         fingerprint: of the encoder.
         max_pixels: the decoding limit, which decides what is rejected.
         rows: embeddings written.
-        bytes: size of the Parquet file.
-        checksum: of the Parquet file.
+        file: the Parquet file.
         rejected: the task's tiles that could not be used.
-        runtime: what computed the embeddings.
+        runtime: what computed the embeddings; several values where several did.
     """
 
     shard_id: str
     fingerprint: str
     max_pixels: int
     rows: int
-    bytes: int
-    checksum: str
+    file: FileRecord
     rejected: tuple[Rejection, ...]
     runtime: Mapping[str, Any]
 
@@ -93,56 +93,58 @@ def write_shard(path: Path, rows: pa.Table, embeddings: Halves, *, shard_id: str
     column = pa.FixedSizeListArray.from_arrays(flat, size)
     table = rows.append_column(EMBEDDING, column)
     table = table.replace_schema_metadata({"histo_index": json.dumps({"shard_id": shard_id})})
-    with publishing(path, first_wins=True) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            row_group_size=_ROW_GROUP,
-            # A dictionary of floats makes reading ten times slower; half floats do not compress.
-            use_dictionary=False,
-            compression=dict.fromkeys(rows.column_names, "ZSTD") | {_LEAF: "NONE"},
-            write_statistics=list(rows.column_names),
-            write_page_checksum=True,
-        )
+    write_parquet(
+        path,
+        table,
+        first_wins=True,
+        row_group_size=_ROW_GROUP,
+        # A dictionary of floats makes reading ten times slower; half floats do not compress.
+        use_dictionary=False,
+        compression=dict.fromkeys(rows.column_names, "ZSTD") | {_LEAF: "NONE"},
+        write_statistics=list(rows.column_names),
+    )
 
 
-# Parquet's own name for the values of a list column.
-_LEAF: Final = f"{EMBEDDING}.list.element"
+def write_parquet(path: Path, table: pa.Table, *, first_wins: bool = False, **options: Any) -> None:
+    """Publish a Parquet file with checksums on its pages; see `publishing`.
+
+    Args:
+        path: its final name.
+        table: what is in it.
+        first_wins: keep a file that is already there.
+        options: of pyarrow's writer.
+    """
+    # pyarrow takes some paths for addresses (`a:b/c`), and cannot take all bytes that a path may.
+    with publishing(path, first_wins=first_wins) as temporary, open(temporary, "wb") as file:
+        pq.write_table(table, file, write_page_checksum=True, **options)
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
     """Publish a receipt: its shard is finished."""
-    text = json.dumps(asdict(receipt), ensure_ascii=False, indent=1) + "\n"
-    publish_bytes(path, text.encode(), first_wins=True)
+    document = seal(_RECEIPT_KIND, FORMAT_VERSION, asdict(receipt))
+    publish_bytes(path, document, first_wins=True)
 
 
 def read_receipt(path: Path) -> Receipt:
     """Read a receipt.
 
     Raises:
-        IndexFormatError: it cannot be read or is damaged.
+        DamagedError: it is not as it was written.
+        IndexFormatError: it cannot be read, or is of a newer version.
     """
-    try:
-        document = json.loads(path.read_bytes())
-        rejected = tuple(Rejection(**entry) for entry in document.pop("rejected"))
-        return Receipt(**document, rejected=rejected)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise IndexFormatError(f"{path}: damaged ({error}); {DAMAGED_SHARD}") from error
+    data = _read_bytes(path, _REMEDY)
+    body = unseal(path, data, kind=_RECEIPT_KIND, newest=FORMAT_VERSION, remedy=_REMEDY)
+    rejected = tuple(Rejection(**entry) for entry in body.pop("rejected"))
+    return Receipt(file=FileRecord(**body.pop("file")), rejected=rejected, **body)
 
 
 def record_shard(folder: Path, receipt: Receipt) -> ShardRecord:
     """Enter a finished shard into a manifest."""
-    path = receipt_path(folder, receipt.shard_id)
-    shard = shard_path(folder, receipt.shard_id)
     return ShardRecord(
         shard_id=receipt.shard_id,
         rows=receipt.rows,
-        file=FileRecord(
-            path=shard.relative_to(folder).as_posix(),
-            bytes=receipt.bytes,
-            checksum=receipt.checksum,
-        ),
-        receipt=record_file(folder, path),
+        file=receipt.file,
+        receipt=record_file(folder, receipt_path(folder, receipt.shard_id)),
         runtime=receipt.runtime,
     )
 
@@ -156,29 +158,38 @@ def record_file(folder: Path, path: Path) -> FileRecord:
     )
 
 
-def read_shard(path: Path, *, size: int, expected: str) -> pa.Table:
+def read_shard(folder: Path, record: FileRecord) -> pa.Table:
     """Read a whole shard, checked byte for byte.
 
-    Args:
-        path: the Parquet file.
-        size: its size when it was written.
-        expected: its checksum when it was written.
-
     Raises:
-        IndexFormatError: it is missing or damaged.
+        DamagedError: it is missing or not as it was written.
+        IndexFormatError: it cannot be read.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise IndexFormatError(
-            f"{path}: cannot be read ({error.strerror}); {DAMAGED_SHARD}"
-        ) from error
-    require_whole(path, data=data, size=size, expected=expected, remedy=DAMAGED_SHARD)
+    return read_parquet(folder, record, remedy=_REMEDY)
+
+
+def read_parquet(folder: Path, record: FileRecord, *, remedy: str) -> pa.Table:
+    """Read a whole Parquet file of the index; see `read_shard`."""
+    path = folder / record.path
+    data = _read_bytes(path, remedy)
+    require_whole(path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy)
     try:
         return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise IndexFormatError(f"{path}: damaged ({reason}); {DAMAGED_SHARD}") from error
+        raise DamagedError(f"{path}: damaged ({reason}); {remedy}") from error
+
+
+def _read_bytes(path: Path, remedy: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path}: missing; {remedy}") from error
+    except OSError as error:
+        # Not damage: a network folder that stalls must not cost the file.
+        raise IndexFormatError(
+            f"{path}: cannot be read ({error.strerror}); check disk and permissions"
+        ) from error
 
 
 def embeddings_of(table: pa.Table) -> Halves:
@@ -195,6 +206,4 @@ def iterate_shards(folder: Path, shards: Sequence[ShardRecord]) -> Iterator[pa.T
         IndexFormatError: one is missing or damaged.
     """
     for shard in shards:
-        yield read_shard(
-            folder / shard.file.path, size=shard.file.bytes, expected=shard.file.checksum
-        )
+        yield read_shard(folder, shard.file)

@@ -1,7 +1,8 @@
 """Where tiles come from: folders, single files, or a manifest that lists them.
 
 Every input ends in exactly one of three places: a row of the tile table, the rejected list with its
-reason, or (files of a folder that are no images by their name) the count of ignored files.
+reason, or (files of a folder that are no images by their name) the count of ignored files. Hidden
+folders and indexes (`*.hx`) below a source are no input at all.
 """
 
 import os
@@ -19,6 +20,10 @@ SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", "
 LIST_SUFFIXES: Final = frozenset((".csv", ".tsv", ".parquet"))
 # Columns that the index writes itself.
 RESERVED: Final = frozenset(("sha256", "width", "height", "note", "embedding", "stem"))
+
+# What `_walk` says of a file that is not rejected.
+_TILE: Final = ""
+_IGNORED: Final = "ignored"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,44 +91,52 @@ def _list_folders(sources: Sequence[Path]) -> TileList:
     # The sources themselves may be links; what they hold may not lead out of them.
     resolved = [source.resolve() for source in sources]
     root = Path(os.path.commonpath([p if p.is_dir() else p.parent for p in resolved]))
-    found = TileList(root=root, table=pa.table({}))
-    seen: set[str] = set()
-    for source in resolved:
-        for path in _walk(source, found) if source.is_dir() else [source]:
-            name = path.relative_to(root).as_posix()
-            if (problem := _unusable_name(name)) is not None:
-                found.rejected.append(Rejection(path=_printable(name), reason=problem))
-            elif name not in seen:
-                seen.add(name)
-    paths = pa.array(sorted(seen), pa.string())
-    found.table = pa.table({"image_id": paths, "path": paths})
-    return found
+    # By name, so that what is found twice counts once. A file that is named itself is a tile.
+    found: dict[str, str] = {}
+    for folder in resolved:
+        if folder.is_dir():
+            found.update(_walk(folder, root))
+    for file in resolved:
+        if not file.is_dir():
+            name = file.relative_to(root).as_posix()
+            found[name] = _unusable_name(name) or _TILE
+    paths = pa.array(sorted(name for name, what in found.items() if what == _TILE), pa.string())
+    return TileList(
+        root=root,
+        table=pa.table({"image_id": paths, "path": paths}),
+        rejected=[
+            Rejection(path=_printable(name), reason=what)
+            for name, what in found.items()
+            if what not in (_TILE, _IGNORED)
+        ],
+        ignored=sum(what == _IGNORED for what in found.values()),
+    )
 
 
-def _walk(folder: Path, found: TileList) -> Iterator[Path]:
-    """Find image files below a folder, not through linked folders, not in hidden ones."""
+def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
+    """Find what lies below a folder, not through linked folders, not in hidden ones.
 
-    def unreadable(error: OSError) -> None:
-        path = Path(os.fsdecode(error.filename))
-        reason = f"folder cannot be read ({error.strerror})"
-        found.rejected.append(Rejection(path=_relative(path, found.root), reason=reason))
-
-    for place, folders, files in os.walk(folder, onerror=unreadable):
+    Yields:
+        A name relative to the root, and _TILE, _IGNORED or why it is rejected.
+    """
+    unreadable: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=unreadable.append):
         here = Path(place)
-        for name in [name for name in folders if (here / name).is_symlink()]:
-            reason = "a linked folder is not followed; pass it as a source of its own"
-            path = _relative(here / name, found.root)
-            found.rejected.append(Rejection(path=path, reason=reason))
         folders[:] = [name for name in folders if not name.startswith(".")]
         folders[:] = [name for name in folders if not name.endswith(".hx")]
+        for name in folders:
+            if (here / name).is_symlink():
+                reason = "a linked folder is not followed; pass it as a source of its own"
+                yield (here / name).relative_to(root).as_posix(), reason
         for name in files:
+            path = (here / name).relative_to(root).as_posix()
             if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
-                found.ignored += 1
-            elif (problem := _leads_out(here / name, found.root)) is not None:
-                path = _relative(here / name, found.root)
-                found.rejected.append(Rejection(path=path, reason=problem))
+                yield path, _IGNORED
             else:
-                yield here / name
+                yield path, _unusable_name(path) or _leads_out(here / name, root) or _TILE
+    for error in unreadable:
+        path = Path(os.fsdecode(error.filename)).relative_to(root).as_posix()
+        yield path, f"folder cannot be read ({error.strerror})"
 
 
 def _list_manifest(manifest: Path, *, root: Path) -> TileList:
@@ -135,53 +148,56 @@ def _list_manifest(manifest: Path, *, root: Path) -> TileList:
     reserved = sorted(RESERVED & set(table.column_names))
     if reserved:
         raise InputError(f"{manifest}: column `{reserved[0]}` is written by the index; rename it")
-    root = root.resolve()
-    found = TileList(root=root, table=table)
-    paths = [str(path or "") for path in table["path"].to_pylist()]
-    ids = None
+    found = TileList(root=root.resolve(), table=table)
+    paths = ["" if path is None else str(path) for path in table["path"].to_pylist()]
+    # A path in full may name the root as the user does or as it really is.
+    bases = (Path(os.path.abspath(root)), found.root)
+    names = [_relative(path, bases) if path else "" for path in paths]
+    ids = names
     if "image_id" in table.column_names:
         ids = ["" if name is None else str(name) for name in table["image_id"].to_pylist()]
-    kept, names, identities = _accept_rows(paths, ids, found)
-    columns = {"image_id": pa.array(identities, pa.string()), "path": pa.array(names, pa.string())}
+    kept = _accept_rows(paths, names, ids, found)
     rows = table.take(pa.array(kept, pa.int64()))
-    for name in table.column_names:
-        if name not in columns:
-            columns[name] = rows[name]
-    found.table = pa.table(columns)
+    own = [name for name in table.column_names if name not in ("image_id", "path")]
+    found.table = pa.table(
+        {
+            "image_id": pa.array([ids[row] for row in kept], pa.string()),
+            "path": pa.array([names[row] for row in kept], pa.string()),
+            **{name: rows[name] for name in own},
+        }
+    )
     return found
 
 
 def _accept_rows(
-    paths: list[str], ids: list[str] | None, found: TileList
-) -> tuple[list[int], list[str], list[str]]:
+    paths: Sequence[str], names: Sequence[str], ids: Sequence[str], found: TileList
+) -> list[int]:
     """Keep manifest rows with a usable path and an identity of their own; reject the others."""
-    kept, names, identities = [], [], []
-    seen_paths: set[str] = set()
+    kept: list[int] = []
+    seen_names: set[str] = set()
     seen_ids: set[str] = set()
-    for row, path in enumerate(paths):
-        name = _relative(found.root / path, found.root) if path else ""
-        identity = name if ids is None else ids[row]
+    for row, (path, name, identity) in enumerate(zip(paths, names, ids, strict=True)):
         reason = _row_problem(path, name, found.root)
-        if reason is None and name in seen_paths:
+        if reason is None and name in seen_names:
             reason = "listed twice in the manifest"
-        elif reason is None and (not identity or identity in seen_ids):
-            reason = f"image_id {identity!r} is empty or already another tile's"
+        elif reason is None and not identity:
+            reason = "the manifest row has no image_id"
+        elif reason is None and identity in seen_ids:
+            reason = f"image_id is another tile's already: {identity}"
         if reason is not None:
             found.rejected.append(Rejection(path=_printable(path), reason=reason))
             continue
-        seen_paths.add(name)
+        seen_names.add(name)
         seen_ids.add(identity)
         kept.append(row)
-        names.append(name)
-        identities.append(identity)
-    return kept, names, identities
+    return kept
 
 
 def _row_problem(path: str, name: str, root: Path) -> str | None:
     if not path:
         return "the manifest row has no path"
     if Path(name).is_absolute():
-        return f"lies outside {root.name}; pass the folder that holds it beside --manifest"
+        return "lies outside the folder that paths start from; pass another beside --manifest"
     return _unusable_name(name) or _leads_out(root / name, root)
 
 
@@ -197,11 +213,12 @@ def _leads_out(path: Path, root: Path) -> str | None:
     return None
 
 
-def _relative(path: Path, root: Path) -> str:
+def _relative(path: str, bases: Sequence[Path]) -> str:
+    """Name a path relative to a base that it lies in, else in full."""
     # normpath, not resolve: `a/../b.png` is `b.png`, but a link keeps its own name.
-    normal = Path(os.path.normpath(path))
-    name = normal.relative_to(root) if normal.is_relative_to(root) else normal
-    return _printable(name.as_posix())
+    normal = Path(os.path.normpath(bases[0] / path))
+    base = next((base for base in bases if normal.is_relative_to(base)), None)
+    return (normal.relative_to(base) if base else normal).as_posix()
 
 
 def _unusable_name(name: str) -> str | None:

@@ -1,7 +1,6 @@
 """Read a table that a user wrote: CSV, TSV or Parquet, as text first, numbers only where safe."""
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,13 +13,17 @@ from histo_index.errors import InputError
 
 # Names of things, never quantities: "007" must not become 7.
 _NAMES: Final = frozenset(("path", "image_id"))
+_DECIMAL: Final = r"^-?(0|[1-9]\d*)(\.\d+)?$"
+# What a float64 keeps of any decimal number.
+_FLOAT_DIGITS: Final = 15
 
 
 def read_table(path: Path) -> pa.Table:
     """Read a table with a header.
 
-    In CSV and TSV a column becomes numeric only if every value survives the way there and back
-    without losing a leading zero; empty cells become null there. `path` and `image_id` stay text.
+    In CSV and TSV a column becomes numeric only if each of its values is a plain decimal number
+    that a number keeps: no leading zero or plus, no exponent, at most 15 digits with a point.
+    Empty cells are null in numeric columns. `path` and `image_id` stay text.
 
     Raises:
         InputError: the file is missing, unreadable, or not the table its suffix promises.
@@ -28,63 +31,92 @@ def read_table(path: Path) -> pa.Table:
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            return _plain_columns(pq.ParquetFile(path, memory_map=False).read(), path)
+            return _read_parquet(path)
         if suffix in (".csv", ".tsv"):
-            return _with_numbers(_read_text(path, "\t" if suffix == ".tsv" else ","))
+            return _read_text(path, "\t" if suffix == ".tsv" else ",")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (pa.ArrowInvalid, pa.ArrowException, ValueError) as error:
+        reason = error.strerror or " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: cannot be read ({reason})") from error
+    except (pa.ArrowException, csv.Error, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not a usable {suffix[1:]} table ({reason})") from error
     raise InputError(f"{path}: unknown kind of table; pass .csv, .tsv or .parquet")
 
 
 def _read_text(path: Path, delimiter: str) -> pa.Table:
-    with open(path, "rb") as file:
-        first = file.readline().decode("utf-8-sig").strip("\r\n")
-    if not first:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        names = next(csv.reader(file, delimiter=delimiter), [])
+    if not names:
         raise ValueError("the first line, which names the columns, is empty")
-    names = next(csv.reader([first], delimiter=delimiter))
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise ValueError(f"column {sorted(repeated)[0]!r} is there twice")
-    return pa_csv.read_csv(
-        path,
-        parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-        ),
+    _require_distinct(names)
+    with open(path, "rb") as file:
+        table = pa_csv.read_csv(
+            file,
+            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
+    columns = zip(table.column_names, table.columns, strict=True)
+    return pa.table(
+        {name: column if name in _NAMES else _as_number(column) for name, column in columns}
     )
 
 
-def _with_numbers(table: pa.Table) -> pa.Table:
-    columns = {
-        name: table[name] if name in _NAMES else _as_number(table[name])
-        for name in table.column_names
-    }
-    return pa.table(columns)
-
-
 def _as_number(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    is_empty = pc.equal(column, "")
-    filled = pc.if_else(is_empty, pa.scalar(None, pa.string()), column)
-    keeps_zeros = not pc.any(pc.match_substring_regex(column, r"^[+-]?0\d|^\+|\s|[a-zA-Z]")).as_py()
-    if keeps_zeros and filled.null_count < len(filled):
-        for kind in (pa.int64(), pa.float64()):
-            try:
-                return filled.cast(kind)
-            except pa.ArrowInvalid:
-                continue
-    return column
+    """Make a column of texts numeric if that loses nothing of what it says."""
+    filled = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+    if filled.null_count == len(filled):
+        return column
+    if not pc.all(pc.match_substring_regex(filled, _DECIMAL)).as_py():
+        return column
+    if not pc.any(pc.match_substring(filled, ".")).as_py():
+        # The way there and back refuses -0 and what is too large.
+        try:
+            numbers = filled.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return column
+        return numbers if numbers.cast(pa.string()).equals(filled) else column
+    digits = pc.utf8_length(pc.replace_substring_regex(filled, r"\D", ""))
+    return filled.cast(pa.float64()) if pc.max(digits).as_py() <= _FLOAT_DIGITS else column
 
 
-def _plain_columns(table: pa.Table, path: Path) -> pa.Table:
-    """Undo dictionary encoding; refuse columns that hold lists or structures."""
-    checks: list[Callable[[pa.DataType], bool]] = [pa.types.is_nested, pa.types.is_null]
+def _read_parquet(path: Path) -> pa.Table:
+    # pyarrow takes some paths for addresses, and cannot take all bytes that a path may hold.
+    with open(path, "rb") as file:
+        table = pq.ParquetFile(file).read().replace_schema_metadata(None)
+    _require_distinct(table.column_names)
     for position, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            column = table.column(position).cast(field.type.value_type)
-            table = table.set_column(position, field.name, column)
-        elif any(check(field.type) for check in checks):
-            raise InputError(f"{path}: column `{field.name}` is {field.type}; pass plain values")
-    return table.replace_schema_metadata(None)
+        kind = _plain_type(field.type)
+        if kind is None:
+            raise ValueError(f"column {field.name!r} is {field.type}; pass plain values")
+        table = table.set_column(position, field.name, table.column(position).cast(kind))
+    return table
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType | None:
+    """Choose the type in which the index keeps a column; None for lists, structures and bytes."""
+    if pa.types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    # A column without any value has no type of its own.
+    if is_text or pa.types.is_string_view(kind) or pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    checks = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_decimal,
+        pa.types.is_timestamp,
+        pa.types.is_date,
+        pa.types.is_time,
+    )
+    return kind if any(check(kind) for check in checks) else None
+
+
+def _require_distinct(names: list[str]) -> None:
+    repeated = sorted(name for name in set(names) if names.count(name) > 1)
+    if repeated:
+        raise ValueError(f"column {repeated[0]!r} is there twice")

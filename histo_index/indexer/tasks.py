@@ -1,7 +1,7 @@
 """Carry out shard tasks: encode what is new, copy what some finished shard already holds."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.errors import ImageError
-from histo_index.indexer.checksums import file_checksum
 from histo_index.indexer.encode import Encode, Encoded
-from histo_index.indexer.plan import FinishedShard, ShardTask, user_columns
+from histo_index.indexer.hashing import hash_file
+from histo_index.indexer.plan import FinishedShard, Rows, ShardTask, user_columns
 from histo_index.indexer.shards import (
     FACTS,
     Halves,
@@ -21,11 +21,14 @@ from histo_index.indexer.shards import (
     embeddings_of,
     read_shard,
     receipt_path,
+    record_file,
     shard_path,
     write_receipt,
     write_shard,
 )
 from histo_index.indexer.sources import Rejection
+
+_CHANGED = "changed while the index was being built: run the build again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,23 +52,35 @@ class _Facts:
     note: str | None
 
 
+@dataclass(kw_only=True)
+class _Filled:
+    """What has become of a task's tiles so far."""
+
+    kept: list[int] = field(default_factory=list)
+    facts: list[_Facts | Encoded] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+    runtimes: list[Mapping[str, Any]] = field(default_factory=list)
+
+
 class EmbeddingStore:
     """Embeddings of finished shards, found by the content of the tile."""
 
     def __init__(self, folder: Path, finished: Sequence[FinishedShard]) -> None:
         self._folder = folder
         self._shards = finished
-        contents = [shard.rows["sha256"].combine_chunks() for shard in finished]
-        self._contents = pa.concat_arrays(contents) if contents else pa.array([], pa.string())
-        self._ends = np.cumsum([len(content) for content in contents])
+        self._ends = np.cumsum([len(shard.rows) for shard in finished])
         self._opened: tuple[int, pa.Table, Halves] | None = None
 
-    def locate(self, tiles: pa.Table) -> list[int | None]:
-        """Find where each tile's content was encoded before; None if nowhere."""
-        places: list[int | None] = pc.index_in(
-            tiles["sha256"], value_set=self._contents
-        ).to_pylist()
-        return places
+    def locate(self, tasks: Sequence[ShardTask]) -> list[Rows]:
+        """Find where each task's contents were encoded before: int64 [tiles], -1 if nowhere."""
+        known = [chunk for shard in self._shards for chunk in shard.rows["sha256"].chunks]
+        wanted = [chunk for task in tasks for chunk in task.tiles["sha256"].chunks]
+        # One look-up for all tasks: a look-up makes a hash table of all that is known.
+        places = pc.index_in(
+            pa.chunked_array(wanted, pa.string()), value_set=pa.chunked_array(known, pa.string())
+        )
+        found = pc.fill_null(places, -1).to_numpy().astype(np.int64)
+        return np.split(found, np.cumsum([len(task.tiles) for task in tasks])[:-1])
 
     def take(self, place: int) -> _Facts:
         """Read what is kept of the tile at a place.
@@ -73,7 +88,7 @@ class EmbeddingStore:
         Raises:
             IndexFormatError: its shard was damaged since it was found whole.
         """
-        number = int(np.searchsorted(self._ends, place, side="right"))
+        number = self._number(place)
         row = place - (int(self._ends[number - 1]) if number else 0)
         table, embeddings = self._open(number)
         facts = {name: table[name][row].as_py() for name in FACTS}
@@ -81,15 +96,15 @@ class EmbeddingStore:
 
     def runtime(self, place: int) -> Mapping[str, Any]:
         """Say what computed the embedding at a place."""
-        number = int(np.searchsorted(self._ends, place, side="right"))
-        return self._shards[number].receipt.runtime
+        return self._shards[self._number(place)].receipt.runtime
+
+    def _number(self, place: int) -> int:
+        return int(np.searchsorted(self._ends, place, side="right"))
 
     def _open(self, number: int) -> tuple[pa.Table, Halves]:
         """Read a shard; tiles mostly come in shard order, so one is kept."""
         if self._opened is None or self._opened[0] != number:
-            receipt = self._shards[number].receipt
-            path = shard_path(self._folder, receipt.shard_id)
-            table = read_shard(path, size=receipt.bytes, expected=receipt.checksum)
+            table = read_shard(self._folder, self._shards[number].receipt.file)
             self._opened = number, table, embeddings_of(table)
         return self._opened[1], self._opened[2]
 
@@ -97,8 +112,8 @@ class EmbeddingStore:
 def run_tasks(
     tasks: Sequence[ShardTask],
     encode: Encode,
-    store: EmbeddingStore,
     *,
+    store: EmbeddingStore,
     folder: Path,
     root: Path,
     progress: Progress,
@@ -119,93 +134,105 @@ def run_tasks(
     Raises:
         OSError: the disk is full or not writable; finished shards stay.
     """
-    places = [store.locate(task.tiles) for task in tasks]
+    places = store.locate(tasks)
     # Read ahead by the encoder, which is why it is a generator of its own.
     paths = (
         root / path
         for task, found in zip(tasks, places, strict=True)
         for path, place in zip(task.tiles["path"].to_pylist(), found, strict=True)
-        if place is None
+        if place < 0
     )
-    encoded = iter(encode.encode_files(paths)) if _any_new(places) else iter(())
+    is_any_new = any((found < 0).any() for found in places)
+    encoded = iter(encode.encode_files(paths)) if is_any_new else iter(())
     for task, found in zip(tasks, places, strict=True):
-        yield _run_task(task, found, encoded, encode, store, folder=folder, progress=progress)
+        filled = _fill(task, found, encoded=encoded, store=store, root=root, progress=progress)
+        if (found < 0).any():
+            filled.runtimes.append(encode.describe())
+        yield _publish(task, filled, encode=encode, folder=folder)
 
 
-def _any_new(places: Sequence[Sequence[int | None]]) -> bool:
-    return any(place is None for found in places for place in found)
-
-
-def _run_task(
+def _fill(
     task: ShardTask,
-    places: Sequence[int | None],
+    places: Rows,
+    *,
     encoded: Iterator[Encoded | ImageError],
-    encode: Encode,
     store: EmbeddingStore,
-    *,
-    folder: Path,
+    root: Path,
     progress: Progress,
-) -> Receipt:
-    kept: list[int] = []
-    facts: list[_Facts | Encoded] = []
-    rejected: list[Rejection] = []
-    for row, (place, path, sha256) in enumerate(
-        zip(places, task.tiles["path"].to_pylist(), task.tiles["sha256"].to_pylist(), strict=True)
-    ):
-        outcome = next(encoded) if place is None else store.take(place)
-        reason = _problem(outcome, path, sha256)
-        if reason is None:
-            assert not isinstance(outcome, ImageError)
-            kept.append(row)
-            facts.append(outcome)
-            progress(Step(outcome="encoded" if place is None else "copied"))
+) -> _Filled:
+    filled = _Filled()
+    tiles = zip(task.tiles["path"].to_pylist(), task.tiles["sha256"].to_pylist(), strict=True)
+    for row, ((path, sha256), place) in enumerate(zip(tiles, places.tolist(), strict=True)):
+        if place >= 0:
+            outcome: _Facts | Encoded | ImageError = store.take(place)
+            filled.runtimes.append(store.runtime(place))
         else:
-            rejected.append(Rejection(path=path, sha256=sha256, reason=reason))
+            outcome = next(encoded)
+        rejection = _rejection(outcome, path, sha256, root=root)
+        if rejection is not None:
+            filled.rejected.append(rejection)
             progress(Step(outcome="rejected"))
-    runtime = encode.describe() if None in places else store.runtime(places[0] or 0)
-    tiles = task.tiles.take(pa.array(kept, pa.int64()))
-    return _publish(task.shard_id, tiles, facts, rejected, runtime, encode=encode, folder=folder)
+            continue
+        assert not isinstance(outcome, ImageError)
+        filled.kept.append(row)
+        filled.facts.append(outcome)
+        progress(Step(outcome="encoded" if place < 0 else "copied"))
+    return filled
 
 
-def _problem(outcome: Encoded | _Facts | ImageError, path: str, sha256: str) -> str | None:
-    if isinstance(outcome, ImageError):
-        # The message names the file as it was opened; the row names it relative to the root.
-        message = str(outcome)
-        return message.split(f"{path}: ", 1)[-1]
-    if outcome.sha256 != sha256:
-        return "changed while the index was being built: run the build again"
-    return None
+def _rejection(
+    outcome: Encoded | _Facts | ImageError, path: str, sha256: str, *, root: Path
+) -> Rejection | None:
+    """Say why a tile cannot be used.
+
+    Only what lies in the content is put down with its hash, which keeps the next build from trying
+    again: a file that was changed or out of reach meanwhile gets another try.
+    """
+    if not isinstance(outcome, ImageError):
+        return None if outcome.sha256 == sha256 else Rejection(path=path, reason=_CHANGED)
+    # The message names the file as it was opened; the row names it relative to the root.
+    reason = str(outcome).split(f"{path}: ", 1)[-1]
+    try:
+        is_same = hash_file(root / path) == sha256
+    except OSError:
+        return Rejection(path=path, reason=reason)
+    return (
+        Rejection(path=path, sha256=sha256, reason=reason)
+        if is_same
+        else Rejection(path=path, reason=_CHANGED)
+    )
 
 
-def _publish(
-    shard_id: str,
-    tiles: pa.Table,
-    facts: Sequence[_Facts | Encoded],
-    rejected: Sequence[Rejection],
-    runtime: Mapping[str, Any],
-    *,
-    encode: Encode,
-    folder: Path,
-) -> Receipt:
+def _publish(task: ShardTask, filled: _Filled, *, encode: Encode, folder: Path) -> Receipt:
+    tiles = task.tiles.take(pa.array(filled.kept, pa.int64()))
     columns = {"image_id": tiles["image_id"], "path": tiles["path"]}
     for name, kind in FACTS.items():
-        columns[name] = pa.chunked_array(pa.array([getattr(fact, name) for fact in facts], kind))
+        columns[name] = pa.chunked_array([[getattr(fact, name) for fact in filled.facts]], kind)
     for name in user_columns(tiles):
         columns[name] = tiles[name]
-    embeddings = np.zeros((len(facts), encode.embedding_size), np.float16)
-    for row, fact in enumerate(facts):
+    embeddings = np.zeros((len(filled.facts), encode.embedding_size), np.float16)
+    for row, fact in enumerate(filled.facts):
+        assert fact.embedding.shape == (encode.embedding_size,), fact.embedding.shape
         embeddings[row] = fact.embedding
-    path = shard_path(folder, shard_id)
-    write_shard(path, pa.table(columns), embeddings, shard_id=shard_id)
+    path = shard_path(folder, task.shard_id)
+    write_shard(path, pa.table(columns), embeddings, shard_id=task.shard_id)
     receipt = Receipt(
-        shard_id=shard_id,
+        shard_id=task.shard_id,
         fingerprint=encode.fingerprint,
         max_pixels=encode.max_pixels,
-        rows=len(facts),
-        bytes=path.stat().st_size,
-        checksum=file_checksum(path),
-        rejected=tuple(rejected),
-        runtime=dict(runtime),
+        rows=len(filled.facts),
+        file=record_file(folder, path),
+        rejected=tuple(filled.rejected),
+        runtime=_merge(filled.runtimes),
     )
-    write_receipt(receipt_path(folder, shard_id), receipt)
+    write_receipt(receipt_path(folder, task.shard_id), receipt)
     return receipt
+
+
+def _merge(runtimes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Say in one record what computed a shard, with every value where copies differ."""
+    merged: dict[str, dict[str, None]] = {}
+    for runtime in runtimes:
+        for name, value in runtime.items():
+            merged.setdefault(name, {})[str(value)] = None
+    return {name: ", ".join(values) for name, values in merged.items()}

@@ -95,7 +95,7 @@ def test_python_takes_paths_pillow_images_and_arrays(workshop: Workshop) -> None
     assert index.pair(image, B).distance == expected
     assert index.pair(np.asarray(image), workshop.tiles / B).distance == expected
     assert index.pair(np.asarray(image), image).distance == 0
-    with pytest.raises(histo_index.ImageError, match=r"pass uint8 RGB \[H, W, 3\]"):
+    with pytest.raises(histo_index.ImageError, match=r"expected uint8 RGB \[H, W, 3\]"):
         index.pair(np.zeros((4, 4), np.uint8), B)
 
 

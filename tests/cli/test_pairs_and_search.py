@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -69,8 +70,8 @@ def test_neighbours_as_table_json_parquet_and_picture(workshop: Workshop, run: R
     # The query's own pixels stand at the left, its first neighbour's to the right of it.
     query = Image.open(workshop.tiles / A)
     neighbour = Image.open(workshop.tiles / rows[0]["path"])
-    assert list(picture.crop((8, 8, 72, 72)).getdata()) == list(query.getdata())
-    assert list(picture.crop((184, 8, 248, 72)).getdata()) == list(neighbour.getdata())
+    assert np.array_equal(picture.crop((8, 8, 72, 72)), query)
+    assert np.array_equal(picture.crop((184, 8, 248, 72)), neighbour)
     assert run("search", A, "-k", "3").out.splitlines()[0].split() == [
         "query", "rank", "image_id", "distance", "label", "group", "mpp",
     ]  # fmt: skip

@@ -1,0 +1,70 @@
+"""JSON documents that notice when they were damaged: `manifest.json` and the receipts.
+
+A sealed document says what it is and in which version of the format, and ends with a checksum over
+every byte before it. These three fields stay as they are in every later version, so that any
+release can tell a damaged document from one that is too new.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from histo_index.errors import IndexFormatError
+from histo_index.indexer.checksums import DamagedError, checksum
+
+
+def seal(kind: str, version: int, body: Mapping[str, Any]) -> bytes:
+    """Write a document.
+
+    Args:
+        kind: the value of its field `format`.
+        version: the value of its field `format_version`.
+        body: JSON values by name.
+    """
+    # ASCII, because a folder's name need not be UTF-8.
+    text = json.dumps({"format": kind, "format_version": version, **body}, indent=1)
+    head = text.removesuffix("\n}").encode()
+    return head + _end(head)
+
+
+def unseal(path: Path, data: bytes, *, kind: str, newest: int, remedy: str) -> dict[str, Any]:
+    """Read a document.
+
+    Args:
+        path: how messages call it.
+        data: its bytes.
+        kind: what it must be.
+        newest: the highest version that can be read.
+        remedy: what to do if it is damaged, for the end of the message.
+
+    Returns:
+        Its body.
+
+    Raises:
+        DamagedError: it is not as it was written, or no such document.
+        IndexFormatError: it is of a newer version of the format.
+    """
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path}: damaged: {error}; {remedy}") from error
+    if not isinstance(document, dict) or document.get("format") != kind:
+        raise DamagedError(f"{path}: damaged: not a {kind} document; {remedy}")
+    head = data[: -len(_end(b""))]
+    if data != head + _end(head):
+        found, expected = checksum(head), document.get("checksum")
+        raise DamagedError(f"{path}: damaged: checksum {found}, expected {expected}; {remedy}")
+    version = document.pop("format_version")
+    if version > newest:
+        raise IndexFormatError(
+            f"{path} has index format {version}, this release reads up to {newest}; "
+            "upgrade histo-index"
+        )
+    del document["format"], document["checksum"]
+    return document
+
+
+def _end(head: bytes) -> bytes:
+    """Make the last line of a document: the checksum of every byte before it."""
+    return f',\n "checksum": "{checksum(head)}"\n}}'.encode()

@@ -1,0 +1,333 @@
+"""The encoder folder: what goes in comes out, and anything damaged is refused by name."""
+
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from histo_index.encoder import folder as module
+from histo_index.encoder.folder import (
+    EncoderConfig,
+    PublishedThreshold,
+    Weights,
+    bundled_encoder,
+    fingerprint_of,
+    load_encoder,
+    replace_file,
+    save_encoder,
+)
+from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.errors import IndexFormatError, InputError
+
+CONFIG = EncoderConfig(
+    architecture="resnet18",
+    embedding_size=512,
+    preprocessing=Preprocessing(resize_px=80, crop_px=64, mean=(0.1, 0.2, 0.3)),
+    training={"method": "byol", "epochs": 3, "data": {"name": "tiles", "licence": "CC0"}},
+    mpp=0.5,
+    threshold=PublishedThreshold(value=0.705, origin="the reference method"),
+)
+
+
+def small_weights(kind: Any = np.float32) -> Weights:
+    rng = np.random.default_rng(0)
+    return {
+        "conv1.weight": rng.normal(size=(2, 3, 3, 3)).astype(kind),
+        "bn1.bias": rng.normal(size=2).astype(kind),
+    }
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_encoder(tmp_path / "encoder", CONFIG, small_weights())
+    return tmp_path / "encoder"
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(IndexFormatError) as caught:
+        load_encoder(folder)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def edit(folder: Path, **changes: object) -> None:
+    """Change the config as a person with an editor would."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_what_is_saved_is_read_back(tmp_path: Path, kind: Any) -> None:
+    weights = small_weights(kind)
+    fingerprint = save_encoder(tmp_path / "encoder", CONFIG, weights)
+    encoder = load_encoder(tmp_path / "encoder")
+    assert encoder.config == CONFIG
+    assert encoder.config.is_trained
+    assert encoder.path == tmp_path / "encoder"
+    assert encoder.fingerprint == fingerprint == fingerprint_of(CONFIG, weights)
+    assert encoder.weights.keys() == weights.keys()
+    for name, array in encoder.weights.items():
+        assert array.dtype == np.float32
+        assert np.array_equal(array, weights[name].astype(np.float32))
+
+
+def test_only_two_files_are_left_with_ordinary_permissions(saved: Path) -> None:
+    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
+    ordinary = saved.parent / "ordinary"
+    ordinary.touch()
+    for path in saved.iterdir():
+        assert path.stat().st_mode == ordinary.stat().st_mode
+
+
+def test_the_fingerprint_changes_with_whatever_decides_the_numbers() -> None:
+    weights = small_weights()
+    nudged = {name: array.copy() for name, array in weights.items()}
+    nudged["bn1.bias"][1] = np.nextafter(nudged["bn1.bias"][1], np.float32(9))
+    renamed = {name.replace("bn1", "bn2"): array for name, array in weights.items()}
+    reshaped = weights | {"conv1.weight": weights["conv1.weight"].reshape(2, 27, 1, 1)}
+    spec = CONFIG.preprocessing
+    fingerprints = [
+        fingerprint_of(CONFIG, weights),
+        fingerprint_of(CONFIG, nudged),
+        fingerprint_of(CONFIG, renamed),
+        fingerprint_of(CONFIG, reshaped),
+        fingerprint_of(CONFIG, small_weights(np.float16)),
+        fingerprint_of(replace(CONFIG, preprocessing=replace(spec, resize_px=81)), weights),
+        fingerprint_of(replace(CONFIG, preprocessing=replace(spec, crop_px=63)), weights),
+        fingerprint_of(replace(CONFIG, preprocessing=replace(spec, mean=(0.1, 0.2, 0))), weights),
+        fingerprint_of(replace(CONFIG, preprocessing=replace(spec, std=(0.1, 0.2, 1))), weights),
+        fingerprint_of(
+            replace(CONFIG, architecture="resnext50_32x4d", embedding_size=2048), weights
+        ),
+    ]
+    assert len(set(fingerprints)) == len(fingerprints)
+    assert all(len(value) == 32 for value in fingerprints)
+
+
+def test_the_fingerprint_ignores_what_decides_no_number() -> None:
+    weights = small_weights()
+    backwards = dict(reversed(weights.items()))
+    strided = {name: np.asfortranarray(array) for name, array in weights.items()}
+    same = [
+        fingerprint_of(CONFIG, weights),
+        fingerprint_of(CONFIG, backwards),
+        fingerprint_of(CONFIG, strided),
+        fingerprint_of(replace(CONFIG, threshold=None, mpp=None), weights),
+        fingerprint_of(replace(CONFIG, training={"method": "none"}), weights),
+    ]
+    assert len(set(same)) == 1
+
+
+def test_any_flipped_bit_of_the_weights_is_refused_with_both_fingerprints(saved: Path) -> None:
+    path = saved / "model.safetensors"
+    data, intact = path.read_bytes(), load_encoder(saved)
+    messages = []
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        messages.append(refusal(saved))
+        assert messages[-1].startswith(f"{path}: ")
+    # The last bytes are weights, whose only guard is the fingerprint.
+    found, expected = messages[-1].split("fingerprint ")[1].split("; ")[0].split(", expected ")
+    assert expected == intact.fingerprint
+    assert len(found) == 32
+    assert found != expected
+
+
+def test_any_flipped_bit_of_the_config_is_refused(saved: Path) -> None:
+    path = saved / "config.json"
+    data, intact = path.read_bytes(), load_encoder(saved)
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        assert refusal(saved).startswith(f"{path}: ")
+    path.write_bytes(data)
+    assert load_encoder(saved).config == intact.config
+
+
+def test_an_edited_threshold_is_refused_with_both_checksums(saved: Path) -> None:
+    stored = json.loads((saved / "config.json").read_text())["checksum"]
+    edit(saved, threshold={"value": 3.0, "origin": "a person with an editor"})
+    message = refusal(saved)
+    assert message.startswith(f"{saved}/config.json: damaged: checksum ")
+    assert message.endswith(f", expected {stored}; restore the file")
+
+
+def test_weights_of_another_encoder_are_refused(saved: Path, tmp_path: Path) -> None:
+    other = small_weights()
+    other["bn1.bias"] += 1
+    theirs = save_encoder(tmp_path / "other", CONFIG, other)
+    (tmp_path / "other/model.safetensors").replace(saved / "model.safetensors")
+    assert refusal(saved) == (
+        f"{saved}/model.safetensors: damaged: fingerprint {theirs}, "
+        f"expected {fingerprint_of(CONFIG, small_weights())}; restore the file"
+    )
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 100, 300])
+def test_truncated_weights_are_refused(saved: Path, length: int) -> None:
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    assert refusal(saved).startswith(f"{path}: cannot be read (")
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, -2])
+def test_a_truncated_config_is_refused(saved: Path, length: int) -> None:
+    path = saved / "config.json"
+    path.write_bytes(path.read_bytes()[:length])
+    assert refusal(saved).startswith(f"{path}: damaged (")
+
+
+def test_a_newer_version_asks_for_an_upgrade(saved: Path) -> None:
+    edit(saved, format_version=2)
+    assert refusal(saved) == (
+        f"{saved}/config.json: encoder format 2, this release reads 1; upgrade histo-index"
+    )
+
+
+@pytest.mark.parametrize("version", [0, None, "1", [1]])
+def test_an_impossible_version_is_damage(saved: Path, version: object) -> None:
+    edit(saved, format_version=version)
+    assert refusal(saved).startswith(f"{saved}/config.json: damaged: ")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"format": "something else"}'])
+def test_another_json_file_is_refused(saved: Path, text: str) -> None:
+    (saved / "config.json").write_text(text)
+    assert refusal(saved) == f"{saved}/config.json: not an encoder's config.json"
+
+
+def test_what_is_missing_is_named(saved: Path, tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none") == (
+        f"{tmp_path}/none/config.json: cannot be read (No such file or directory); pass a folder "
+        "made by `histo-index encoder` or `histo-index train`"
+    )
+    (saved / "model.safetensors").unlink()
+    assert refusal(saved).startswith(f"{saved}/model.safetensors: cannot be read (")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "vgg16"},
+        {"embedding_size": 2048},
+        {"mpp": -1},
+        {"threshold": {"value": 4.1, "origin": ""}},
+        {"threshold": {"value": 1.0}},
+        {"preprocessing": {"resize_px": 1, "crop_px": 2}},
+        {"preprocessing": {"unknown": 1}},
+        {"training": ["byol"]},
+    ],
+)
+def test_an_impossible_description_is_refused(saved: Path, changes: dict[str, object]) -> None:
+    path = saved / "config.json"
+    document = json.loads(path.read_text()) | changes
+    del document["checksum"]
+    document["checksum"] = module._checksum(document)
+    path.write_text(json.dumps(document))
+    assert refusal(saved).startswith(f"{path}: not a usable encoder description (")
+
+
+@pytest.mark.parametrize("value", [-0.1, 4.1, float("nan")])
+def test_a_threshold_that_is_no_distance_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match=r"is not a distance; expected 0 to 4"):
+        PublishedThreshold(value=value, origin="x")
+
+
+@pytest.mark.parametrize("mpp", [0.0, -0.5, float("nan"), float("inf")])
+def test_an_mpp_that_is_no_length_is_refused(mpp: float) -> None:
+    with pytest.raises(InputError, match=r"expected microns per pixel above 0"):
+        replace(CONFIG, mpp=mpp)
+
+
+def test_nothing_is_overwritten_unasked(saved: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in saved.iterdir()}
+    with pytest.raises(InputError) as caught:
+        save_encoder(saved, CONFIG, small_weights(np.float16))
+    assert str(caught.value) == f"{saved} exists already; pass another folder or --overwrite"
+    assert {path: path.read_bytes() for path in saved.iterdir()} == before
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="exists already"):
+        save_encoder(tmp_path / "file", CONFIG, small_weights())
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    save_encoder(tmp_path / "empty", CONFIG, small_weights())
+    assert load_encoder(tmp_path / "empty").config == CONFIG
+
+
+def test_overwriting_replaces_everything_with_it(saved: Path) -> None:
+    (saved / "int8.json").write_text("ranges of the old weights")
+    other = small_weights(np.float16)
+    fingerprint = save_encoder(saved, replace(CONFIG, mpp=0.25), other, overwrite=True)
+    encoder = load_encoder(saved)
+    assert encoder.fingerprint == fingerprint == fingerprint_of(CONFIG, other)
+    assert encoder.config.mpp == 0.25
+    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bytes_are_on_disk_before_their_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    trace: list[str] = []
+    flush, rename = os.fsync, Path.replace
+
+    def traced_flush(descriptor: int) -> None:
+        what = "folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"
+        trace.append(f"flush {what}")
+        flush(descriptor)
+
+    def traced_rename(self: Path, target: Path) -> Path:
+        trace.append("rename")
+        assert self.read_bytes() == b"new"
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", traced_flush)
+    monkeypatch.setattr(Path, "replace", traced_rename)
+    replace_file(path, b"new")
+    assert trace == ["flush file", "rename", "flush folder"]
+
+
+def test_killed_before_the_config_there_is_no_encoder_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die_at_config(path: Path, data: bytes) -> None:
+        if path.name == "config.json":
+            raise KeyboardInterrupt
+        replace_file(path, data)
+
+    monkeypatch.setattr(module, "replace_file", die_at_config)
+    with pytest.raises(KeyboardInterrupt):
+        save_encoder(tmp_path / "encoder", CONFIG, small_weights())
+    assert refusal(tmp_path / "encoder").startswith(f"{tmp_path}/encoder/config.json: cannot be")
+
+
+def test_the_bundled_encoder_opens_or_its_absence_is_explained() -> None:
+    if module.BUNDLED.is_dir():
+        assert load_encoder(bundled_encoder()).config.is_trained
+    else:
+        with pytest.raises(InputError, match="no encoder is bundled with this release yet"):
+            bundled_encoder()

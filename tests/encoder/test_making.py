@@ -1,0 +1,133 @@
+"""Making encoder folders: untrained ones, imported ones, and int8 ranges."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from histo_index.encoder.folder import EncoderFolder, load_encoder
+from histo_index.encoder.images import Pixels
+from histo_index.encoder.int8 import CALIBRATION_TILES, load_ranges
+from histo_index.encoder.making import import_encoder, init_encoder, quantize_encoder
+from histo_index.encoder.openvino_cpu import measure_ranges
+from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.encoder.trunk import random_weights
+from histo_index.errors import InputError, MismatchError
+from tests.encoder.conftest import MakeEncoder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "best.pth"
+    weights = random_weights("resnet18", seed=3)
+    torch.save({name: torch.from_numpy(array) for name, array in weights.items()}, path)
+    return path
+
+
+def test_an_untrained_encoder_is_marked_as_such(tmp_path: Path) -> None:
+    fingerprint = init_encoder(tmp_path / "encoder", arch="resnet18", seed=4)
+    encoder = load_encoder(tmp_path / "encoder")
+    assert encoder.fingerprint == fingerprint
+    assert encoder.config.training == {"method": "none", "seed": 4}
+    assert not encoder.config.is_trained
+    assert encoder.config.preprocessing == Preprocessing(resize_px=224, crop_px=224)
+    assert (encoder.config.threshold, encoder.config.mpp) == (None, None)
+
+
+def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    first = init_encoder(tmp_path / "a", arch="resnet18", seed=4)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    assert init_encoder(tmp_path / "b", arch="resnet18", seed=4) == first
+    assert torch.equal(torch.get_rng_state(), before)  # nobody else's dice are touched
+    assert init_encoder(tmp_path / "c", arch="resnet18", seed=5) != first
+
+
+def test_an_imported_encoder_says_where_it_is_from(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "encoder"
+    fingerprint = import_encoder(checkpoint, output, arch="resnet18", threshold=0.705, mpp=0.5)
+    encoder = load_encoder(output)
+    assert encoder.fingerprint == fingerprint
+    assert encoder.config.is_trained
+    assert encoder.config.training == {"method": "imported", "checkpoint": "best.pth"}
+    assert encoder.config.mpp == 0.5
+    assert encoder.config.threshold is not None
+    assert encoder.config.threshold.value == 0.705
+    assert encoder.config.threshold.origin == "given when encoder was made"
+    expected = random_weights("resnet18", seed=3)
+    assert encoder.weights.keys() == expected.keys()
+    assert all(np.array_equal(encoder.weights[name], expected[name]) for name in expected)
+
+
+def test_without_a_threshold_none_is_published(checkpoint: Path, tmp_path: Path) -> None:
+    import_encoder(checkpoint, tmp_path / "encoder", arch="resnet18")
+    assert load_encoder(tmp_path / "encoder").config.threshold is None
+
+
+def test_an_unknown_architecture_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    words = (
+        "unknown architecture vgg16; expected one of resnet18, resnext50_32x4d, resnext101_32x8d"
+    )
+    with pytest.raises(InputError) as caught:
+        init_encoder(tmp_path / "a", arch="vgg16", seed=0)
+    assert str(caught.value) == words
+    with pytest.raises(InputError) as caught:
+        import_encoder(checkpoint, tmp_path / "a", arch="vgg16")
+    assert str(caught.value) == words
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_refused_import_leaves_no_folder(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(MismatchError, match="is not a resnext50_32x4d"):
+        import_encoder(checkpoint, tmp_path / "a", arch="resnext50_32x4d")
+    with pytest.raises(InputError, match=r"threshold 5\.0 is not a distance"):
+        import_encoder(checkpoint, tmp_path / "a", arch="resnet18", threshold=5.0)
+    with pytest.raises(InputError, match=r"mpp 0\.0 is no length"):
+        import_encoder(checkpoint, tmp_path / "a", arch="resnet18", mpp=0.0)
+    assert not (tmp_path / "a").exists()
+
+
+def test_nothing_is_overwritten_unasked(checkpoint: Path, tmp_path: Path) -> None:
+    first = init_encoder(tmp_path / "a", arch="resnet18", seed=4)
+    with pytest.raises(InputError, match="exists already"):
+        import_encoder(checkpoint, tmp_path / "a", arch="resnet18")
+    assert load_encoder(tmp_path / "a").fingerprint == first
+    second = import_encoder(checkpoint, tmp_path / "a", arch="resnet18", overwrite=True)
+    assert load_encoder(tmp_path / "a").fingerprint == second != first
+
+
+def test_ranges_are_measured_on_the_tiles_as_the_encoder_sees_them(
+    untrained: EncoderFolder, make_encoder: MakeEncoder, tiles: Pixels, tile_files: list[Path]
+) -> None:
+    encoder = make_encoder(weights=untrained.weights)
+    ranges = quantize_encoder(encoder.path, tile_files[:5])
+    assert ranges == measure_ranges(encoder, tiles[:5])
+    assert ranges == load_ranges(encoder.path, encoder.fingerprint)
+
+
+def test_tiles_are_taken_from_the_whole_list_and_bad_ones_named(
+    make_encoder: MakeEncoder,
+    tile_files: list[Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    encoder = make_encoder()
+    missing = [tmp_path / f"{number}.png" for number in range(76)]
+    # Of 100 paths 64 are taken; of the first 76 those are 49, of the last 24 they are 15.
+    with caplog.at_level(logging.WARNING):
+        ranges = quantize_encoder(encoder.path, [*missing, *tile_files[:24]])
+    assert CALIBRATION_TILES == 64
+    assert ranges.tiles == 15
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 49
+    assert messages[0] == f"{tmp_path}/0.png: cannot be read (No such file or directory)"
+
+
+def test_without_a_usable_tile_nothing_is_written(untrained: EncoderFolder, tmp_path: Path) -> None:
+    for paths in ([], [tmp_path / "none.png"]):
+        with pytest.raises(InputError, match="no usable tiles to measure int8 ranges on"):
+            quantize_encoder(untrained.path, paths)
+    assert not (untrained.path / "int8.json").exists()

@@ -1,0 +1,215 @@
+"""The fast CPU runtime against the slow obvious one: the same features, whatever the company."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from histo_index.encoder import openvino_cpu
+from histo_index.encoder.folder import EncoderFolder
+from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
+from histo_index.encoder.openvino_cpu import (
+    OpenVinoRuntime,
+    Precision,
+    cpu_capabilities,
+    has_bfloat16,
+    measure_ranges,
+)
+from histo_index.encoder.preprocessing import fit_tile
+from histo_index.encoder.quiet_openvino import ov
+from histo_index.encoder.trunk import ReferenceRuntime
+from histo_index.errors import InputError, MismatchError
+from tests.encoder.conftest import REAL_TILES, Floats, MakeEncoder, cosines, settle
+
+needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
+
+
+def embed(runtime: OpenVinoRuntime | ReferenceRuntime, tiles: Pixels) -> Floats:
+    """Features [B, D], one image at a time."""
+    return np.concatenate([runtime.embed(tile[None]) for tile in tiles])
+
+
+def require_equal_features(fast: Floats, slow: Floats) -> None:
+    """Float32 on both sides: equal but for the order of additions."""
+    assert fast.shape == slow.shape
+    assert fast.dtype == np.float32
+    assert cosines(fast, slow).min() >= 0.99999
+    assert np.abs(fast - slow).max() <= 1e-4 * np.abs(slow).max()
+
+
+@pytest.fixture(scope="module")
+def resnext(make_encoder: MakeEncoder) -> EncoderFolder:
+    return make_encoder("resnext50_32x4d")
+
+
+@pytest.fixture(scope="module")
+def resnext_features(resnext: EncoderFolder, fresh_tiles: Pixels) -> Floats:
+    return embed(ReferenceRuntime(resnext), fresh_tiles)
+
+
+@pytest.fixture(scope="module")
+def settled_features(settled: EncoderFolder, fresh_tiles: Pixels) -> Floats:
+    return embed(ReferenceRuntime(settled), fresh_tiles)
+
+
+def test_the_settled_encoder_tells_tiles_apart(settled_features: Floats) -> None:
+    # Else agreement would be no feat: with random weights all tiles have a cosine of 0.97.
+    assert cosines(settled_features[:-1], settled_features[1:]).mean() < 0.9
+
+
+def test_resnet18_in_float32_gives_the_features_of_the_reference(
+    settled: EncoderFolder, fresh_tiles: Pixels, settled_features: Floats
+) -> None:
+    fast = embed(OpenVinoRuntime(settled, precision="float32"), fresh_tiles)
+    require_equal_features(fast, settled_features)
+
+
+def test_resnext50_in_float32_gives_the_features_of_the_reference(
+    resnext: EncoderFolder, fresh_tiles: Pixels, resnext_features: Floats
+) -> None:
+    fast = embed(OpenVinoRuntime(resnext, precision="float32"), fresh_tiles)
+    assert fast.shape == (len(fresh_tiles), 2048)
+    require_equal_features(fast, resnext_features)
+
+
+@needs_bfloat16
+def test_resnext50_in_bfloat16_agrees_with_the_reference(
+    resnext: EncoderFolder, fresh_tiles: Pixels, resnext_features: Floats
+) -> None:
+    fast = embed(OpenVinoRuntime(resnext, precision="bfloat16"), fresh_tiles)
+    assert cosines(fast, resnext_features).min() >= 0.99
+
+
+@needs_bfloat16
+def test_bfloat16_agrees_to_0_999_where_features_differ(
+    settled: EncoderFolder, fresh_tiles: Pixels, settled_features: Floats
+) -> None:
+    fast = embed(OpenVinoRuntime(settled, precision="bfloat16"), fresh_tiles)
+    assert cosines(fast, settled_features).min() >= 0.999
+    assert not np.array_equal(fast, settled_features)
+
+
+def test_resnext101_gives_the_features_of_the_reference(
+    make_encoder: MakeEncoder, fresh_tiles: Pixels
+) -> None:
+    encoder = make_encoder("resnext101_32x8d")
+    one = fresh_tiles[:1]
+    fast = embed(OpenVinoRuntime(encoder, precision="float32"), one)
+    require_equal_features(fast, embed(ReferenceRuntime(encoder), one))
+
+
+def test_normalisation_and_size_are_the_encoders_own(
+    settled: EncoderFolder, fresh_tiles: Pixels
+) -> None:
+    spec = replace(
+        settled.config.preprocessing,
+        mean=(0.7, 0.5, 0.1),
+        std=(0.1, 0.5, 0.9),
+        crop_px=48,
+        resize_px=48,
+    )
+    other = replace(settled, config=replace(settled.config, preprocessing=spec))
+    cut = np.ascontiguousarray(fresh_tiles[:4, :48, :48])
+    fast = embed(OpenVinoRuntime(other, precision="float32"), cut)
+    require_equal_features(fast, embed(ReferenceRuntime(other), cut))
+
+
+@pytest.mark.parametrize(
+    "precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16), "int8"]
+)
+def test_an_embedding_depends_on_its_image_alone(
+    settled: EncoderFolder,
+    tiles: Pixels,
+    fresh_tiles: Pixels,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: Precision,
+) -> None:
+    ranges = measure_ranges(settled, tiles[:8]) if precision == "int8" else None
+    first = OpenVinoRuntime(settled, precision=precision, ranges=ranges)
+    expected = embed(first, fresh_tiles)
+    backwards = embed(first, fresh_tiles[::-1].copy())[::-1]
+    assert np.array_equal(backwards, expected)
+    for cores in (1, 3):
+        monkeypatch.setattr(openvino_cpu, "usable_cores", lambda cores=cores: cores)
+        runtime = OpenVinoRuntime(settled, precision=precision, ranges=ranges)
+        assert runtime.parallel == cores
+        with ThreadPoolExecutor(cores) as threads:
+            rows = list(threads.map(runtime.embed, [tile[None] for tile in fresh_tiles]))
+        assert np.array_equal(np.concatenate(rows), expected)
+
+
+def test_later_images_do_not_change_earlier_answers(
+    settled: EncoderFolder, fresh_tiles: Pixels
+) -> None:
+    runtime = OpenVinoRuntime(settled, precision="float32")
+    first = runtime.embed(fresh_tiles[:1])
+    kept = first.copy()
+    embed(runtime, fresh_tiles[1:4])
+    assert np.array_equal(first, kept)
+
+
+def test_bfloat16_is_refused_where_the_cpu_has_it_not(
+    settled: EncoderFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_cpu, "cpu_capabilities", lambda: ["FP32", "INT8"])
+    with pytest.raises(InputError, match="this CPU has no bfloat16; pass --precision auto"):
+        OpenVinoRuntime(settled, precision="bfloat16")
+
+
+def test_int8_runs_without_bfloat16(
+    settled: EncoderFolder,
+    tiles: Pixels,
+    fresh_tiles: Pixels,
+    settled_features: Floats,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(openvino_cpu, "cpu_capabilities", lambda: ["FP32", "INT8"])
+    runtime = OpenVinoRuntime(settled, precision="int8", ranges=measure_ranges(settled, tiles))
+    assert cosines(embed(runtime, fresh_tiles), settled_features).min() >= 0.95
+
+
+def test_the_runtime_says_what_it_is(settled: EncoderFolder) -> None:
+    runtime = OpenVinoRuntime(settled, precision="float32")
+    assert (runtime.device, runtime.precision, runtime.batch) == ("cpu", "float32", 1)
+    assert runtime.name == f"openvino {ov.__version__.split('-')[0]}"
+    assert "FP32" in cpu_capabilities()
+
+
+def test_weights_of_another_architecture_are_refused(
+    settled: EncoderFolder, resnext: EncoderFolder
+) -> None:
+    swapped = replace(resnext, weights=settled.weights)
+    with pytest.raises(MismatchError) as caught:
+        OpenVinoRuntime(swapped, precision="float32")
+    assert str(caught.value) == (
+        f"{resnext.path}: weights do not belong to resnext50_32x4d: they give 512 features; "
+        "import the checkpoint again with its own --arch"
+    )
+    for name in ("conv1.weight", "layer3.1.bn2.running_var"):
+        weights = {key: array for key, array in settled.weights.items() if key != name}
+        with pytest.raises(MismatchError, match=f"'{name}' is missing"):
+            OpenVinoRuntime(replace(settled, weights=weights), precision="float32")
+
+
+def test_the_reference_refuses_weights_of_another_architecture(
+    settled: EncoderFolder, resnext: EncoderFolder
+) -> None:
+    with pytest.raises(MismatchError, match="weights do not belong to resnext50_32x4d: "):
+        ReferenceRuntime(replace(resnext, weights=settled.weights))
+
+
+@pytest.mark.real
+@needs_bfloat16
+def test_bfloat16_agrees_to_0_999_on_real_tiles(
+    settled: EncoderFolder, make_encoder: MakeEncoder
+) -> None:
+    if not REAL_TILES.is_dir():
+        pytest.skip(f"no real tiles at {REAL_TILES}")
+    spec = settled.config.preprocessing
+    paths = sorted(REAL_TILES.iterdir())[::80]
+    tiles = np.stack([fit_tile(read_tile(path, DecodeLimits()).pixels, spec) for path in paths])
+    encoder = settle(make_encoder("resnet18"), tiles[::2])
+    slow = embed(ReferenceRuntime(encoder), tiles[1::2])
+    fast = embed(OpenVinoRuntime(encoder, precision="bfloat16"), tiles[1::2])
+    assert cosines(fast, slow).min() >= 0.999

@@ -1,0 +1,151 @@
+"""Builds in processes that may be killed: a server that forks once per job.
+
+Run as a program it reads jobs from stdin, one JSON object a line, and answers each with one. The
+imports are paid for once. A job's process can be made to die at its n-th step on the file system,
+which an audit hook counts from outside of the code under test, or after some time.
+"""
+
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+ROOT: Final = Path(__file__).parents[2]
+# Steps at which a name appears, moves or goes, or a file is opened.
+_STEPS: Final = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
+KILLED: Final = -signal.SIGKILL
+
+
+class ChildBuilds:
+    """The server, from the side of the tests."""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "tests.indexer.child"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(timeout=60)
+
+    def run(
+        self,
+        tiles: Path,
+        output: Path,
+        *,
+        shard_rows: int = 8,
+        delay_s: float = 0.0,
+        die_at: int = 0,
+        kill_after_s: float | None = None,
+        largest_file: int | None = None,
+        log: Path | None = None,
+    ) -> dict[str, Any]:
+        """Build in a process of its own.
+
+        Args:
+            tiles: the source folder.
+            output: the index.
+            shard_rows: tiles per shard.
+            delay_s: how long the fake encoder takes for a tile.
+            die_at: the step on the file system before which it kills itself; 0 for never.
+            kill_after_s: when it is killed from outside.
+            largest_file: bytes after which a write fails.
+            log: gets the hash of every content that is encoded.
+
+        Returns:
+            `status` (0 finished, 1 failed, KILLED), and unless it was killed `error`, `steps`
+            counted, and the `warnings` logged.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        job = {name: value for name, value in locals().items() if name != "self"}
+        self._process.stdin.write(json.dumps(job, default=str) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+
+def main() -> None:
+    # Threads do not survive a fork: none may be started before.
+    import faiss  # noqa: F401
+    import pyarrow.compute
+    import pyarrow.parquet  # noqa: F401
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        reader, writer = os.pipe()
+        process = os.fork()
+        if process == 0:
+            os.close(reader)
+            _run_job(job, writer)
+        os.close(writer)
+        if job["kill_after_s"] is not None:
+            time.sleep(job["kill_after_s"])
+            os.kill(process, signal.SIGKILL)
+        with open(reader, encoding="utf-8") as file:
+            said = file.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        print(json.dumps({"status": status, **json.loads(said or "{}")}), flush=True)
+
+
+def _run_job(job: dict[str, Any], writer: int) -> None:
+    from tests.indexer.fakes import FakeEncoder, run_build
+
+    output = Path(job["output"])
+    encoder = FakeEncoder(
+        folder=output.parent / "fake-encoder",
+        log=None if job["log"] is None else Path(job["log"]),
+        delay_s=job["delay_s"],
+    )
+    warnings: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    steps = _count_steps(str(output), job["die_at"])
+    if job["largest_file"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"], resource.RLIM_INFINITY))
+    error = None
+    try:
+        run_build(output, encoder, Path(job["tiles"]), shard_rows=job["shard_rows"])
+    except Exception as caught:
+        error = f"{type(caught).__name__}: {caught}"
+    said = {"error": error, "steps": len(steps), "warnings": warnings}
+    os.write(writer, json.dumps(said).encode())
+    os._exit(0 if error is None else 1)
+
+
+def _count_steps(folder: str, die_at: int) -> list[str]:
+    steps: list[str] = []
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _STEPS and str(arguments[0]).startswith(folder):
+            steps.append(event)
+            if len(steps) == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    return steps
+
+
+if __name__ == "__main__":
+    main()

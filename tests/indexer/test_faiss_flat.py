@@ -1,0 +1,189 @@
+"""FAISS behind its one door: exact answers, and files that are not ours are refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+
+from histo_index.errors import IndexFormatError
+from histo_index.indexer.faiss_flat import (
+    FlatStructure,
+    build_flat,
+    faiss_version,
+    indexed_distances,
+    read_flat,
+    to_float32,
+    write_flat,
+)
+from tests.indexer.child import ROOT
+
+N, D = 500, 32
+HALVES = np.random.default_rng(0).standard_normal((N, D)).astype(np.float16)
+PATH = Path("place/flat.faiss")
+
+
+def written(tmp_path: Path) -> bytes:
+    path = tmp_path / "flat.faiss"
+    write_flat(path, [HALVES[:200], HALVES[200:]], D)
+    return path.read_bytes()
+
+
+def read(data: bytes, *, rows: int = N, size: int = D) -> FlatStructure:
+    return read_flat(PATH, data, rows=rows, size=size, gpu=False)
+
+
+def test_what_is_written_is_found_exactly(tmp_path: Path) -> None:
+    queries = np.random.default_rng(1).standard_normal((40, D)).astype(np.float32)
+    exact = HALVES.astype(np.float64)
+    gaps = ((queries[:, None, :].astype(np.float64) - exact[None]) ** 2).sum(axis=2)
+    expected = np.argsort(gaps, axis=1, kind="stable")[:, :9]
+    found = read(written(tmp_path)).search(queries, 9)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(FlatStructure(build_flat([HALVES], D)).search(queries, 9), found)
+
+
+def test_the_file_is_as_faiss_itself_writes_it(tmp_path: Path) -> None:
+    faiss.write_index(build_flat([HALVES], D), str(tmp_path / "own.faiss"))
+    assert written(tmp_path) == (tmp_path / "own.faiss").read_bytes()
+
+
+def test_every_finite_half_becomes_the_float_that_numpy_makes() -> None:
+    every = np.arange(65536, dtype=np.uint16).view(np.float16)
+    halves = every[np.isfinite(every)].reshape(-1, 16)
+    expected = halves.astype(np.float32)
+    np.testing.assert_array_equal(
+        to_float32(halves).view(np.uint32), expected.view(np.uint32), strict=True
+    )
+    np.testing.assert_array_equal(to_float32(halves[::2]), expected[::2], strict=True)
+    assert to_float32(halves[:0]).shape == (0, 16)
+
+
+def test_distances_between_rows_are_those_of_numpy() -> None:
+    vectors = HALVES.astype(np.float32)
+    random = np.random.default_rng(2)
+    left, right = random.integers(0, N, 3000), random.integers(0, N, 3000)
+    exact = vectors.astype(np.float64)
+    expected = ((exact[left] - exact[right]) ** 2).sum(axis=1)
+    np.testing.assert_allclose(indexed_distances(vectors, left, right), expected, rtol=1e-5)
+    strided = indexed_distances(vectors, left[::3], right[::3])
+    np.testing.assert_allclose(strided, expected[::3], rtol=1e-5)
+    assert indexed_distances(vectors, left[:0], right[:0]).shape == (0,)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
+@pytest.mark.parametrize("missing", [1, 40, N * D])
+def test_a_file_that_cannot_be_written_whole_is_an_error(tmp_path: Path, missing: int) -> None:
+    # FAISS's own writer says nothing when the last bytes of a file cannot be written.
+    import resource
+
+    size = len(written(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - missing, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_flat(tmp_path / "again.faiss", [HALVES], D)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_another_number_or_size_of_vectors_is_refused(tmp_path: Path) -> None:
+    data = written(tmp_path)
+    for rows, size in ((N + 1, D), (N, D * 2), (0, D)):
+        with pytest.raises(IndexFormatError) as caught:
+            read(data, rows=rows, size=size)
+        assert str(caught.value) == (
+            f"place/flat.faiss: holds {N} vectors of {D}, expected {rows} of {size}; "
+            "run `histo-index reindex`"
+        )
+
+
+@pytest.mark.parametrize("kind", ["Flat", "SQ8", "IVF4,Flat", "HNSW8,SQfp16", "product"])
+def test_another_kind_of_index_is_refused(kind: str) -> None:
+    index: Any
+    if kind == "product":
+        index = faiss.IndexScalarQuantizer(
+            D, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        )
+    else:
+        index = faiss.index_factory(D, kind)
+    floats = HALVES.astype(np.float32)
+    index.train(floats)
+    index.add(floats)
+    with pytest.raises(IndexFormatError) as caught:
+        read(faiss.serialize_index(index).tobytes())
+    assert str(caught.value) == (
+        "place/flat.faiss: not an exact index of float16 vectors; run `histo-index reindex`"
+    )
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 30, 60, 1000, -1])
+def test_a_short_file_is_refused(tmp_path: Path, length: int) -> None:
+    with pytest.raises(
+        IndexFormatError, match=r"^place/flat\.faiss: not a FAISS index \("
+    ) as caught:
+        read(written(tmp_path)[:length])
+    assert "\n" not in str(caught.value)
+
+
+_MUTATE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from histo_index.errors import IndexFormatError
+from histo_index.indexer.faiss_flat import read_flat
+
+data = Path(sys.argv[1]).read_bytes()
+rows, size, head = int(sys.argv[2]), int(sys.argv[3]), 81
+queries = np.ones((3, size), np.float32)
+random = np.random.default_rng(0)
+read_flat(Path("x"), data, rows=rows, size=size, gpu=False).search(queries, 5)
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+# What is in use, and eight times the file.
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 8 * len(data),) * 2)
+read = refused = 0
+for number in range(600):
+    mutant = bytearray(data)
+    # Lengths and types lie before the numbers.
+    places = random.integers(0, head, 1 + number % 4)
+    for place in places.tolist():
+        mutant[place] = random.integers(0, 256) if number % 3 else mutant[place] ^ 1 << number % 8
+    if number % 10 == 0:
+        mutant = mutant[: int(random.integers(0, len(data)))]
+    try:
+        structure = read_flat(Path("x"), bytes(mutant), rows=rows, size=size, gpu=False)
+        found = structure.search(queries, 5)
+        assert ((found >= 0) & (found < rows)).all()
+        read += 1
+    except IndexFormatError as error:
+        assert "alloc" not in str(error).lower(), error
+        refused += 1
+print(read, refused)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_mutated_files_neither_crash_nor_allocate_beyond_eight_times_their_size(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "flat.faiss"
+    vectors = np.random.default_rng(3).standard_normal((4000, 256)).astype(np.float16)
+    write_flat(path, [vectors], 256)
+    child = subprocess.run(
+        [sys.executable, "-c", _MUTATE, str(path), "4000", "256"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (child.returncode, child.stderr) == (0, "")
+    read_count, refused = map(int, child.stdout.split())
+    assert read_count + refused == 600
+    assert min(read_count, refused) > 50
+
+
+def test_the_version_names_faiss_and_how_it_was_compiled() -> None:
+    assert faiss_version().startswith(f"{faiss.__version__} (")

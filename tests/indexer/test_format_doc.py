@@ -1,0 +1,255 @@
+"""docs/format.md against a freshly built index: nothing undocumented, nothing invented."""
+
+import importlib
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from histo_index.indexer.plan import user_columns
+from histo_index.indexer.shards import FACTS
+from histo_index.indexer.sources import RESERVED
+from tests.indexer.child import ROOT
+from tests.indexer.fakes import (
+    FakeEncoder,
+    expected_rows,
+    numbered,
+    require_sound,
+    run_build,
+    write_tiles,
+)
+
+TEXT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+# Stands for the user's own columns.
+OWN = "…"
+
+
+def table_rows(name: str) -> list[list[str]]:
+    """Read the rows of the table that follows a mark."""
+    (after,) = TEXT.split(f"<!-- checked: {name} -->\n")[1:]
+    lines = itertools.takewhile(lambda line: line.startswith("|"), after.splitlines())
+    return [[cell.strip().strip("`") for cell in line.strip("|").split(" | ")] for line in lines][
+        2:
+    ]
+
+
+def documented(name: str) -> list[str]:
+    return [row[0] for row in table_rows(name)]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index with rejected tiles, a column of the user's, and the plan of a build cut short."""
+    place = tmp_path_factory.mktemp("documented")
+    encoder = FakeEncoder(folder=place / "fake-encoder")
+    tiles = write_tiles(place / "tiles", numbered(20))
+    write_tiles(tiles, ["bad.png"], content="broken {}")
+    listed = tiles / "list.csv"
+    rows = [f"{name},x\n" for name in [*numbered(20), "bad.png"]]
+    listed.write_text("path,label\n" + "".join(rows))
+    run_build(place / "tiles.hx", encoder, listed)
+
+    def interrupt(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    encoder.before = interrupt
+    write_tiles(tiles, numbered(5, start=20))
+    listed.write_text(listed.read_text() + "".join(f"{n},y\n" for n in numbered(5, start=20)))
+    with pytest.raises(KeyboardInterrupt):
+        run_build(place / "tiles.hx", encoder, listed)
+    return place / "tiles.hx"
+
+
+@pytest.fixture
+def manifest(index: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((index / "manifest.json").read_bytes())
+    return document
+
+
+def file_records(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from manifest["files"].values()
+    for shard in manifest["shards"]:
+        yield from (shard["file"], shard["receipt"])
+
+
+def test_the_manifest_has_the_documented_fields(manifest: dict[str, Any]) -> None:
+    assert list(manifest) == documented("manifest")
+    assert list(manifest["settings"]) == documented("settings")
+    assert list(manifest["encoder"]) == documented("encoder")
+    for shard in manifest["shards"]:
+        assert list(shard) == documented("shard")
+    for record in file_records(manifest):
+        assert list(record) == documented("file")
+
+
+def test_fields_have_the_documented_types(manifest: dict[str, Any]) -> None:
+    kinds: dict[str, Any] = {
+        "text": str,
+        "integer": int,
+        "object": dict,
+        "list": list,
+        "file record": dict,
+    }
+    kinds |= {"boolean": bool, "number or null": (float, type(None)), "object or null": dict}
+    for name, found in (
+        ("manifest", manifest),
+        ("settings", manifest["settings"]),
+        ("encoder", manifest["encoder"]),
+        ("shard", manifest["shards"][0]),
+        ("file", manifest["shards"][0]["file"]),
+    ):
+        for field, kind, _ in table_rows(name):
+            assert isinstance(found[field], kinds[kind]), (name, field)
+
+
+def test_files_have_the_documented_roles_and_places(manifest: dict[str, Any]) -> None:
+    rows = {role: place.split("`")[0] for role, place in table_rows("files")}
+    for role, record in manifest["files"].items():
+        name = role.removeprefix("encoder/")
+        pattern = rows["encoder/<name>" if name != role else role]
+        expected = pattern.replace("<generation>", "000001").replace("<name>", name)
+        assert record["path"] == expected
+    plain = [role for role in manifest["files"] if not role.startswith("encoder/")]
+    assert set(plain) | {"encoder/<name>"} == set(rows)
+
+
+def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
+    overview = TEXT.split("```")[1]
+    patterns = [line.split()[0] for line in overview.splitlines()[2:] if line.strip()]
+    names = [line.split("  ")[1].strip() for line in overview.splitlines()[2:] if line.strip()]
+    assert len(patterns) == 11
+    regexes = [
+        re.escape(name)
+        .replace(re.escape("<shard id>"), "[0-9a-f]{32}")
+        .replace(re.escape("<generation>"), "[0-9]{6}")
+        .replace(re.escape("…"), ".+")
+        for name in names
+    ]
+    used = set()
+    for path in index.rglob("*"):
+        if path.is_file():
+            name = path.relative_to(index).as_posix()
+            (match,) = (regex for regex in regexes if re.fullmatch(regex, name))
+            used.add(match)
+    assert used == set(regexes)
+
+
+def described(schema: pa.Schema) -> list[tuple[str, str]]:
+    """Write a schema as the tables do; the user's columns stand at one place."""
+    own = user_columns(schema.empty_table())
+    columns = [(field.name, str(field.type)) for field in schema if field.name not in own]
+    if "label" in own:
+        columns.insert(next(n for n, f in enumerate(schema) if f.name in own), (OWN, "as given"))
+    return columns
+
+
+def test_columns_have_the_documented_names_and_types(index: Path, manifest: dict[str, Any]) -> None:
+    shard = pq.read_schema(index / manifest["shards"][0]["file"]["path"])
+    expected = [(name, kind.replace("[D]", "[16]")) for name, kind, _ in table_rows("columns")]
+    assert described(shard) == expected
+    assert set(FACTS) | {"image_id", "path", "embedding", OWN} == set(documented("columns"))
+    assert list(shard.metadata) == [b"histo_index"]
+    assert list(json.loads(shard.metadata[b"histo_index"])) == ["shard_id"]
+    rows = pa.ipc.open_file(index / manifest["files"]["rows"]["path"]).schema
+    stemless = [field for field in rows if field.name != "stem"]
+    expected = [(name, kind) for name, kind, _ in table_rows("rows")]
+    assert [*described(pa.schema(stemless)), ("stem", "string")] == expected
+    assert rows.names[-1] == "stem"
+    for name, path in (
+        ("rejected", index / manifest["files"]["rejected"]["path"]),
+        ("plan", index / "plan.parquet"),
+    ):
+        schema = pq.read_schema(path)
+        found = [(field.name, str(field.type)) for field in schema]
+        assert found == [(column, kind) for column, kind, _ in table_rows(name)]
+
+
+def test_receipts_have_the_documented_fields(index: Path, manifest: dict[str, Any]) -> None:
+    receipts = [
+        json.loads((index / shard["receipt"]["path"]).read_bytes()) for shard in manifest["shards"]
+    ]
+    for receipt in receipts:
+        assert list(receipt) == documented("receipt")
+        assert list(receipt["file"]) == documented("file")
+    (entry,) = (entry for receipt in receipts for entry in receipt["rejected"])
+    (row,) = (row for row in table_rows("receipt") if row[0] == "rejected")
+    assert re.findall(r"`(\w+)`", row[2] + "`") == list(entry)
+
+
+def test_constants_have_the_documented_values() -> None:
+    rows = table_rows("constants")
+    assert len(rows) == 10
+    for name, value in rows:
+        module, attribute = name.rsplit(".", 1)
+        assert str(getattr(importlib.import_module(module), attribute)) == value
+
+
+def test_every_constant_of_the_format_is_documented() -> None:
+    known = set(documented("constants"))
+    for path in (ROOT / "histo_index" / "indexer").glob("*.py"):
+        module = f"histo_index.indexer.{path.stem}"
+        for name in re.findall(
+            r"^([A-Z]+_NAME|FOLDER|[A-Z]+_FOLDER|BLOCK_ROWS|FORMAT_VERSION):",
+            path.read_text(),
+            re.M,
+        ):
+            assert f"{module}.{name}" in known
+
+
+def test_reserved_columns_are_documented() -> None:
+    (sentence,) = re.findall(r"they may not be called (.*)\.", TEXT)
+    assert set(re.findall(r"`(\w+)`", sentence)) == RESERVED
+
+
+def test_the_example_reads_every_tile(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+    monkeypatch.chdir(index.parent)
+    names = []
+
+    def keep(table: pa.Table) -> None:
+        names.extend(table["path"].to_pylist())
+
+    code = code.rstrip() + "\n    keep(table)\n"
+    exec(compile(code, "docs/format.md", "exec"), {"keep": keep})
+    assert names == numbered(20)
+
+
+@pytest.mark.parametrize(
+    ("row", "pattern", "encoded"),
+    [
+        ("`search/`", "search", {0}),
+        ("`rejected-….parquet`", "rejected-*.parquet", {0}),
+        ("`plan.parquet`", "plan.parquet", {0}),
+        ("`lock`", "lock", {0}),
+        ("`.tmp-…`", ".tmp-1-x", {0}),
+        ("`encoder/`", "encoder", {0}),
+        ("a shard or a receipt", "embeddings/*.parquet", {4, 8}),
+        ("a shard or a receipt", "embeddings/*.json", {4, 8}),
+        ("`manifest.json`", "manifest.json", {0}),
+    ],
+)
+def test_what_may_be_deleted_is_made_again(
+    tmp_path: Path, row: str, pattern: str, encoded: set[int]
+) -> None:
+    assert f"\n| {row} |" in TEXT.split("## What may be deleted")[1]
+    encoder = FakeEncoder(folder=tmp_path / "fake-encoder")
+    tiles = write_tiles(tmp_path / "tiles", numbered(20))
+    output = tmp_path / "tiles.hx"
+    run_build(output, encoder, tiles)
+    for name in ("plan.parquet", ".tmp-1-x"):
+        (output / name).touch()
+    target = sorted(output.glob(pattern))[0]
+    if target.is_dir():
+        shutil.rmtree(target)
+    else:
+        target.unlink()
+    run_build(output, encoder, tiles)
+    require_sound(output, expected_rows(tiles, numbered(20)))
+    assert len(encoder.encoded) in encoded

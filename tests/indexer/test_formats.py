@@ -1,0 +1,109 @@
+"""An index of every released version of the format is kept, and opens with its values.
+
+`python -m tests.indexer.test_formats` writes that of the present version: once, when it is new.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from histo_index.indexer.commit import reindex
+from histo_index.indexer.manifest import FORMAT_VERSION, read_manifest
+from histo_index.indexer.opened import OpenIndex
+from tests.indexer.fakes import (
+    FakeEncoder,
+    expected_rows,
+    files_of,
+    reasons,
+    require_sound,
+    run_build,
+    write_tiles,
+)
+
+FORMATS: Final = Path(__file__).parent / "formats"
+NAMES: Final = ["a.png", "b/a.png", "b/…é.tif", "b/c.d.jpg", "pages.tif"]
+LABELS: Final = ["x", "", "007", "y", "z"]
+COUNTS: Final = [1, None, 3, 4, 5]
+
+
+def write_example_tiles(folder: Path) -> Path:
+    write_tiles(folder, [*NAMES, "bad.png"])
+    (folder / "bad.png").write_text("broken")
+    (folder / "pages.tif").write_text("pages of something")
+    listed = folder / "list.csv"
+    counts = ["" if count is None else str(count) for count in COUNTS]
+    rows = [",".join(row) for row in zip(NAMES, LABELS, counts, strict=True)]
+    listed.write_text("path,label,n\n" + "\n".join([*rows, "bad.png,,"]) + "\n", encoding="utf-8")
+    return folder
+
+
+def write_example(place: Path, work: Path) -> None:
+    tiles = write_example_tiles(work / "tiles")
+    encoder = FakeEncoder(folder=work / "fake-encoder")
+    run_build(work / "example.hx", encoder, tiles / "list.csv", shard_rows=3)
+    (work / "example.hx" / "lock").unlink()
+    shutil.copytree(work / "example.hx", place)
+
+
+def versions() -> list[int]:
+    return list(range(1, FORMAT_VERSION + 1))
+
+
+@pytest.mark.parametrize("version", versions())
+def test_an_index_of_every_version_opens_with_its_values(version: int, tmp_path: Path) -> None:
+    tiles = write_example_tiles(tmp_path / "tiles")
+    saved = FORMATS / f"version-{version}"
+    before = files_of(saved)
+    manifest = require_sound(saved, expected_rows(tiles, NAMES))
+    assert (manifest.generation, manifest.tiles, manifest.rejected) == (1, 5, 1)
+    assert reasons(saved) == {"bad.png": "not an image: 6 bytes of nothing"}
+    rows = OpenIndex(saved).rows
+    assert rows.select(["path", "label", "n"]).to_pydict() == {
+        "path": NAMES,
+        "label": LABELS,
+        "n": COUNTS,
+    }
+    assert files_of(saved) == before
+
+
+@pytest.mark.parametrize("version", versions())
+def test_an_index_of_every_version_is_brought_up_without_encoding(
+    version: int, tmp_path: Path
+) -> None:
+    tiles = write_example_tiles(tmp_path / "tiles")
+    output = tmp_path / "example.hx"
+    shutil.copytree(FORMATS / f"version-{version}", output)
+    reindex(output)
+    require_sound(output, expected_rows(tiles, NAMES))
+    encoder = FakeEncoder(folder=tmp_path / "fake-encoder")
+    run_build(output, encoder, tiles / "list.csv", shard_rows=3)
+    require_sound(output, expected_rows(tiles, NAMES))
+    assert encoder.encoded == []
+
+
+def test_the_present_version_is_written_as_it_was_saved(tmp_path: Path) -> None:
+    write_example(tmp_path / "now", tmp_path)
+    now, saved = tmp_path / "now", FORMATS / f"version-{FORMAT_VERSION}"
+    was, found = files_of(saved), files_of(now)
+    assert list(found) == list(was)
+    kept = {"created": "", "libraries": {}}
+    for name in found:
+        # The libraries that write Parquet and Arrow put their versions in; the rest is ours.
+        if not name.endswith((".parquet", ".arrow", ".json", ".faiss")):
+            assert hashlib.sha256(found[name]).digest() == hashlib.sha256(was[name]).digest(), name
+    assert [shard.shard_id for shard in read_manifest(now).shards] == [
+        shard.shard_id for shard in read_manifest(saved).shards
+    ]
+    old, new = vars(read_manifest(saved)) | kept, vars(read_manifest(now)) | kept
+    assert set(old) == set(new)
+    assert old["settings"] == new["settings"]
+    assert old["encoder"] == new["encoder"]
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    write_example(FORMATS / f"version-{FORMAT_VERSION}", Path(tempfile.mkdtemp()))
