@@ -59,20 +59,27 @@ def derive(
     total = sum(shard.rows for shard in shards)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:
         _write_rows_and_vectors(rows, vectors, iterate_shards(folder, shards), (total, size))
-    matrix: Halves = np.load(paths["vectors"], mmap_mode="r")
-    blocks = [matrix[start : start + BLOCK_ROWS] for start in range(0, total, BLOCK_ROWS)]
     with publishing(paths["blocks"]) as temporary, open(temporary, "wb") as file:
-        np.save(file, np.array([block_checksum(block) for block in blocks], np.uint64))
+        checksums = [block_checksum(block) for block in _blocks(paths["vectors"], (total, size))]
+        np.save(file, np.array(checksums, np.uint64))
     from histo_index.indexer.faiss_flat import write_flat
 
     with publishing(paths["faiss"]) as temporary:
-        write_flat(temporary, blocks, size)
+        write_flat(temporary, _blocks(paths["vectors"], (total, size)), rows=total, size=size)
     return {role: record_file(folder, path) for role, path in paths.items()}
 
 
 def block_checksum(block: Halves) -> int:
     """Hash up to BLOCK_ROWS rows of the vectors: XXH3-64."""
     return xxhash.xxh3_64_intdigest(np.ascontiguousarray(block).data.cast("B"))
+
+
+def _blocks(path: Path, shape: tuple[int, int]) -> Iterator[Halves]:
+    """Read the vectors file block by block; mapped, it would count as this process's memory."""
+    with open(path, "rb") as file:
+        file.seek(len(npy_header(shape)))
+        while data := file.read(BLOCK_ROWS * 2 * shape[1]):
+            yield np.frombuffer(data, "<f2").reshape(-1, shape[1])
 
 
 def _write_rows_and_vectors(
@@ -82,7 +89,7 @@ def _write_rows_and_vectors(
     with open(vectors_path, "wb") as vectors, open(rows_path, "wb") as file:
         vectors.write(npy_header(shape))
         for table in tables:
-            embeddings_of(table).tofile(vectors)
+            vectors.write(np.ascontiguousarray(embeddings_of(table)).data)
             rows = _with_stem(table.drop_columns([EMBEDDING])).replace_schema_metadata(None)
             writer = writer or pa.ipc.new_file(file, rows.schema)
             writer.write_table(rows)

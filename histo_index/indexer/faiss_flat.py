@@ -6,6 +6,7 @@ float32 flat index and three times as fast for a single query (69 to 24 queries/
 """
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -51,12 +52,29 @@ def build_flat(blocks: Iterable[npt.NDArray[np.float16]], size: int) -> Any:
     return index
 
 
-def write_flat(path: Path, blocks: Iterable[npt.NDArray[np.float16]], size: int) -> None:
-    """Write the structure of float16 [n, D] blocks, in row order."""
-    # FAISS's own writer loses the error of a full disk when it closes the file.
+def write_flat(
+    path: Path, blocks: Iterable[npt.NDArray[np.float16]], *, rows: int, size: int
+) -> None:
+    """Write the structure of float16 [n, D] blocks, in row order, one block in memory at a time.
+
+    Byte for byte what FAISS writes for `build_flat`, which would hold every vector at once: its
+    file ends in the length of the codes and the codes.
+
+    Args:
+        path: where to write.
+        blocks: N rows in all.
+        rows: N.
+        size: D.
+    """
+    empty = build_flat([], size)
+    empty.ntotal = rows
+    head = faiss.serialize_index(empty).tobytes()
+    no_codes = (0).to_bytes(8, "little")
+    assert head.endswith(no_codes), "FAISS has changed its file format"
     with open(path, "wb") as file:
-        writer = faiss.PyCallbackIOWriter(file.write)  # type: ignore[attr-defined]  # as below
-        faiss.write_index(build_flat(blocks, size), writer)
+        file.write(head.removesuffix(no_codes) + (rows * size * 2).to_bytes(8, "little"))
+        for block in blocks:
+            file.write(np.ascontiguousarray(block).data)
 
 
 def read_flat(path: Path, data: Any, *, rows: int, size: int, gpu: bool) -> FlatStructure:
@@ -86,7 +104,7 @@ def read_flat(path: Path, data: Any, *, rows: int, size: int, gpu: bool) -> Flat
         )
     if not _is_flat(index):
         raise IndexFormatError(f"{path}: not an exact index of float16 vectors; {_REMEDY}")
-    return FlatStructure(_on_gpu(index) if gpu and gpu_count() else index)
+    return FlatStructure(on_gpu(index) if gpu and gpu_count() else index)
 
 
 def _is_flat(index: Any) -> bool:
@@ -126,6 +144,17 @@ def indexed_distances(vectors: Floats, left: Rows, right: Rows) -> Floats:
     return distances
 
 
+def start_workers() -> ThreadPoolExecutor:
+    """Start a thread per core, in each of which FAISS computes alone.
+
+    Small pieces of work on Python's threads were measured three times as fast as FAISS's own
+    threads, which wait for each other at the end of every piece.
+    """
+    return ThreadPoolExecutor(
+        faiss.omp_get_max_threads(), initializer=faiss.omp_set_num_threads, initargs=(1,)
+    )
+
+
 def gpu_count() -> int:
     """Count the GPUs that this build of FAISS can use."""
     return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
@@ -136,7 +165,7 @@ def faiss_version() -> str:
     return f"{faiss.__version__} ({faiss.get_compile_options().strip()})"
 
 
-def _on_gpu(index: Any) -> Any:
+def on_gpu(index: Any) -> Any:
     """Copy the vectors to the first GPU, kept there as float16."""
     resources = faiss.StandardGpuResources()
     options = faiss.GpuIndexFlatConfig()

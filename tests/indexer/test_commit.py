@@ -87,7 +87,7 @@ def test_a_shard_of_another_encoder_is_refused_and_stays(built: Path) -> None:
 def test_what_is_newer_or_cannot_be_read_for_now_is_refused_and_stays(built: Path) -> None:
     entry = read_manifest(built).shards[0]
     receipt = built / entry.receipt.path
-    newer = seal("histo-index receipt", FORMAT_VERSION + 1, {})
+    newer = seal("histo-index receipt", {}, version=FORMAT_VERSION + 1)
     old = receipt.read_bytes()
     receipt.write_bytes(newer)
     before = files_of(built)

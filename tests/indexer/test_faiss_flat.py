@@ -28,7 +28,7 @@ PATH = Path("place/flat.faiss")
 
 def written(tmp_path: Path) -> bytes:
     path = tmp_path / "flat.faiss"
-    write_flat(path, [HALVES[:200], HALVES[200:]], D)
+    write_flat(path, [HALVES[:200], HALVES[200:]], rows=len(HALVES), size=D)
     return path.read_bytes()
 
 
@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_written_whole_is_an_error(tmp_path: Path, missing
     resource.setrlimit(resource.RLIMIT_FSIZE, (size - missing, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_flat(tmp_path / "again.faiss", [HALVES], D)
+            write_flat(tmp_path / "again.faiss", [HALVES], rows=len(HALVES), size=D)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -171,7 +171,7 @@ def test_mutated_files_neither_crash_nor_allocate_beyond_eight_times_their_size(
 ) -> None:
     path = tmp_path / "flat.faiss"
     vectors = np.random.default_rng(3).standard_normal((4000, 256)).astype(np.float16)
-    write_flat(path, [vectors], 256)
+    write_flat(path, [vectors], rows=len(vectors), size=256)
     child = subprocess.run(
         [sys.executable, "-c", _MUTATE, str(path), "4000", "256"],
         cwd=ROOT,

@@ -146,7 +146,7 @@ def rewrite(tiles: Path, number: int) -> None:
     for name in numbered(200)[::2]:
         (tiles / name).write_text(f"picture {number} of {name}")
     write_tiles(tiles, numbered(5, start=200 + 5 * number))
-    (tiles / numbered(200)[2 * number - 1]).unlink(missing_ok=True)
+    (tiles / numbered(200)[(2 * number - 1) % 200]).unlink(missing_ok=True)
 
 
 def require_finish(tmp_path: Path, tiles: Path, output: Path, children: ChildBuilds) -> None:

@@ -89,7 +89,7 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_a_newer_version_asks_for_an_upgrade(tmp_path: Path) -> None:
     body: dict[str, Any] = {"generation": 9, "something": "new"}
-    (tmp_path / "manifest.json").write_bytes(seal("histo-index", FORMAT_VERSION + 1, body))
+    (tmp_path / "manifest.json").write_bytes(seal("histo-index", body, version=FORMAT_VERSION + 1))
     with pytest.raises(IndexFormatError) as caught:
         read_manifest(tmp_path)
     assert str(caught.value) == (
@@ -104,5 +104,9 @@ def test_a_change_by_hand_is_refused(tmp_path: Path) -> None:
     document = json.loads(path.read_bytes())
     document["tiles"] = 6
     path.write_text(json.dumps(document, indent=1))
-    with pytest.raises(IndexFormatError, match=r"manifest\.json: damaged: checksum .* expected "):
+    with pytest.raises(
+        IndexFormatError,
+        match=r"/manifest\.json: damaged: checksum \w{32}, expected \w{32}; restore it from a "
+        "copy, or delete it and run `histo-index build` again, which keeps the shards$",
+    ):
         read_manifest(tmp_path)

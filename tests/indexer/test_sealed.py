@@ -18,21 +18,21 @@ def read(data: bytes, *, newest: int = 7) -> dict[str, object]:
 
 
 def test_a_document_reads_back_as_it_was_written() -> None:
-    assert read(seal("thing", 7, BODY)) == BODY
-    assert read(seal("thing", 3, BODY)) == BODY
+    assert read(seal("thing", BODY, version=7)) == BODY
+    assert read(seal("thing", BODY, version=3)) == BODY
 
 
 def test_a_document_is_plain_json_with_the_three_lasting_fields() -> None:
-    document = json.loads(seal("thing", 7, BODY))
+    document = json.loads(seal("thing", BODY, version=7))
     assert list(document) == ["format", "format_version", *BODY, "checksum"]
     assert (document["format"], document["format_version"]) == ("thing", 7)
-    head, end = seal("thing", 7, BODY).split(b',\n "checksum": ')
+    head, end = seal("thing", BODY, version=7).split(b',\n "checksum": ')
     assert end == f'"{checksum(head)}"\n}}'.encode()
     assert document["checksum"] == checksum(head)
 
 
 def test_every_flipped_bit_and_every_truncation_is_refused() -> None:
-    data = seal("thing", 7, BODY)
+    data = seal("thing", BODY, version=7)
     for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -44,7 +44,7 @@ def test_every_flipped_bit_and_every_truncation_is_refused() -> None:
 
 
 def test_a_newer_version_is_called_newer_and_only_if_it_is_whole() -> None:
-    newer = seal("thing", 8, {"whatever": "comes"})
+    newer = seal("thing", {"whatever": "comes"}, version=8)
     with pytest.raises(IndexFormatError) as caught:
         read(newer)
     assert str(caught.value) == (
@@ -65,5 +65,5 @@ def test_what_is_no_such_document_is_damaged(data: bytes) -> None:
 
 def test_another_kind_of_document_is_refused() -> None:
     with pytest.raises(DamagedError) as caught:
-        read(seal("other", 7, BODY))
+        read(seal("other", BODY, version=7))
     assert str(caught.value) == "place/document.json: damaged: not a thing document; mend it"

@@ -154,7 +154,7 @@ def test_a_damaged_receipt_is_damaged_and_a_newer_one_is_newer(tmp_path: Path) -
         with pytest.raises(DamagedError, match=r"part-a\.json: damaged: "):
             read_receipt(path)
         path.write_bytes(whole)
-    path.write_bytes(seal("histo-index receipt", FORMAT_VERSION + 1, {"rows": "many"}))
+    path.write_bytes(seal("histo-index receipt", {"rows": "many"}, version=FORMAT_VERSION + 1))
     with pytest.raises(IndexFormatError, match=r"upgrade histo-index$") as caught:
         read_receipt(path)
     assert not isinstance(caught.value, DamagedError)

@@ -79,11 +79,11 @@ def test_without_threshold_rows_are_answered_unsure(numbers: Numbers) -> None:
     assert (scores.answered, scores.labelled, scores.accuracy) == (1, 0, None)
 
 
-@pytest.mark.parametrize("chunk_rows", [65_536, 64])
+@pytest.mark.parametrize("chunk_pairs", [1024, 7])
 def test_the_fast_path_equals_the_plain_one(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
-    chunk_rows: int,
+    chunk_pairs: int,
 ) -> None:
     vectors = unit_vectors(300, 64)
     folder, _ = build_numbered(
@@ -97,7 +97,7 @@ def test_the_fast_path_equals_the_plain_one(
     stored = np.concatenate([index.matrix, extra])
     assert plain == pytest.approx(pair_distances(stored[left], stored[right]), abs=1e-6)
     monkeypatch.setattr(scoring, "_FEW_PAIRS", 0)
-    monkeypatch.setattr(scoring, "_CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(scoring, "_CHUNK_PAIRS", chunk_pairs)
     fast = scoring.indexed_pair_distances(index, extra, left, right)
     assert fast == pytest.approx(plain, abs=1e-6)
 
