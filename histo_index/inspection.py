@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from histo_index.errors import HistoIndexError, IndexFormatError
@@ -38,6 +39,9 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         raise IndexFormatError(f"{folder} holds no finished index: {progress}")
     manifest = read_manifest(folder)
     damage = [problem for r in manifest.records() if (problem := _problem(folder, r, verify))]
+    if damage and read_manifest(folder).generation != manifest.generation:
+        # Rebuilt meanwhile: what is missing belonged to the generation before.
+        return index_facts(folder, verify=verify)
     if damage:
         raise IndexFormatError("\n".join(damage))
     runtimes = sorted({" ".join(map(str, shard.runtime.values())) for shard in manifest.shards})
@@ -67,7 +71,11 @@ def unfinished_build(folder: Path) -> str | None:
     plan = folder / PLAN_NAME
     if not plan.is_file():
         return None
-    tasks = pq.read_table(plan, columns=["shard_id"])["shard_id"].unique().to_pylist()
+    try:
+        with open(plan, "rb") as file:
+            tasks = pq.read_table(file, columns=["shard_id"])["shard_id"].unique().to_pylist()
+    except (OSError, pa.ArrowException):
+        return "a build is running or was interrupted; `histo-index build` goes on from there"
     done = sum(receipt_path(folder, shard_id).exists() for shard_id in tasks)
     return (
         f"a build is running or was interrupted, {done} of {len(tasks)} shards are finished; "

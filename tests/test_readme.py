@@ -37,7 +37,9 @@ def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "shown"), list(console_commands()), ids=lambda value: str(value[0]) if value else "-"
+    ("arguments", "shown"),
+    list(console_commands()),
+    ids=lambda value: str(value[0]) if value else "-",
 )
 def test_command_prints_what_the_readme_shows(
     readme_folder: Path, arguments: list[str], shown: list[str]

@@ -1,26 +1,19 @@
 """Build an index or bring it up to date: list, hash, plan, encode shard by shard, commit."""
 
-import json
 import logging
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from histo_index.errors import InputError, MismatchError
-from histo_index.indexer import derive as search_files
-from histo_index.indexer import shards as shard_files
-from histo_index.indexer.atomic import (
-    TEMPORARY_PREFIX,
-    make_folder,
-    remove_leftovers,
-)
+from histo_index.indexer import encoder_copy
+from histo_index.indexer.atomic import remove_leftovers
 from histo_index.indexer.checksums import DamagedError
 from histo_index.indexer.commit import (
     PLAN_NAME,
@@ -30,17 +23,18 @@ from histo_index.indexer.commit import (
     finished_shards,
     read_rejected,
 )
+from histo_index.indexer.drafting import draft_manifest, is_unchanged
 from histo_index.indexer.encode import Encode
-from histo_index.indexer.encoder_copy import copy_files, is_whole
 from histo_index.indexer.hashing import hash_tiles
-from histo_index.indexer.lock import LOCK_NAME, writer_lock
+from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import MANIFEST_NAME, FileRecord, Manifest, read_manifest
 from histo_index.indexer.plan import Plan, make_plan
+from histo_index.indexer.preparing import prepare_folder
 from histo_index.indexer.shards import Receipt, write_parquet
 from histo_index.indexer.sources import Rejection, TileList, list_tiles
 from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
 
-ENCODER_FOLDER: Final = "encoder"
+ENCODER_FOLDER: Final = encoder_copy.FOLDER
 # 1,024 embeddings of 2048 are 4 MB: a kill costs seconds of work, a million tiles are 1,000 files.
 DEFAULT_SHARD_ROWS: Final = 1024
 
@@ -151,7 +145,7 @@ def build(
     started = time.monotonic()
     # Sources that cannot be used must not leave an empty folder behind.
     listed = None if config.output.exists() else list_tiles(config.sources, config.manifest)
-    _prepare_folder(config.output)
+    prepare_folder(config.output)
     with writer_lock(config.output):
         tiles = listed or list_tiles(config.sources, config.manifest)
         return _Build(config, encode, progress).run(tiles, started)
@@ -164,6 +158,7 @@ class _Build:
         current: the committed state it starts from; None in a first build.
         finished: the shards it finds.
         known: the rejected list it finds; None if there is none that can be read.
+        encoder_files: the encoder's files in the index, copied before the long work.
     """
 
     def __init__(
@@ -178,6 +173,7 @@ class _Build:
         remove_leftovers(self.folder)
         self.finished = finished_shards(self.folder, encode.fingerprint)
         self.known = self._read_known()
+        self.encoder_files = self._keep_encoder()
 
     def run(self, tiles: TileList, started: float) -> BuildReport:
         wanted, unreadable = self._hash(tiles)
@@ -189,15 +185,15 @@ class _Build:
             max_pixels=self.encode.max_pixels,
             shard_rows=self.config.shard_rows,
         )
-        encoder_files = self._keep_encoder()
         receipts = self._write_shards(plan, tiles.root)
         rejected = [*tiles.rejected, *unreadable, *plan.rejected]
         rejected += [entry for _, receipt in receipts for entry in receipt.rejected]
         kept = [(position, shard.receipt) for position, shard in plan.kept]
         in_order = [receipt for _, receipt in sorted((*kept, *receipts), key=lambda pair: pair[0])]
-        draft = self._draft(in_order, rejected, encoder_files, tiles.root)
-        manifest = self._finish(draft, rejected)
-        return self._report(manifest, tiles, rejected, len(receipts), started)
+        manifest = self._finish(tiles, in_order, rejected)
+        return self._report(
+            manifest, rejected, ignored=tiles.ignored, written=len(receipts), started=started
+        )
 
     def _read_current(self) -> Manifest | None:
         if not (self.folder / MANIFEST_NAME).exists():
@@ -240,18 +236,13 @@ class _Build:
         return known
 
     def _keep_encoder(self) -> dict[str, FileRecord]:
-        """Copy the encoder into the index before the long work, unless it is there already."""
-        if self.current is not None and self.current.encoder == self._card():
+        """Copy the encoder into the index, unless it is there and whole."""
+        if self.current is not None:
             files = self.current.files
             records = {k: v for k, v in files.items() if k.startswith(f"{ENCODER_FOLDER}/")}
-            if all(is_whole(self.folder, record) for record in records.values()):
+            if all(encoder_copy.is_whole(self.folder, record) for record in records.values()):
                 return records
-        return copy_files(self.encode.folder, self.folder, ENCODER_FOLDER)
-
-    def _card(self) -> dict[str, Any]:
-        """Give the encoder's card as it reads back from the manifest."""
-        card: dict[str, Any] = json.loads(json.dumps(dict(self.encode.card())))
-        return card
+        return encoder_copy.copy_encoder(self.encode.folder, self.folder)
 
     def _write_shards(self, plan: Plan, root: Path) -> list[tuple[int, Receipt]]:
         if not plan.tasks:
@@ -286,64 +277,38 @@ class _Build:
         ]
         write_parquet(self.folder / PLAN_NAME, pa.concat_tables(tables))
 
-    def _draft(
-        self,
-        receipts: Sequence[Receipt],
-        rejected: Sequence[Rejection],
-        encoder_files: Mapping[str, FileRecord],
-        root: Path,
+    def _finish(
+        self, tiles: TileList, receipts: Sequence[Receipt], rejected: Sequence[Rejection]
     ) -> Manifest:
-        shards = tuple(
-            shard_files.record_shard(self.folder, receipt) for receipt in receipts if receipt.rows
-        )
-        if not shards:
-            raise InputError(_nothing_usable(self.config, rejected))
-        return Manifest(
-            generation=self.current.generation if self.current else 0,
-            created="",
-            encoder=self._card(),
-            tiles=sum(shard.rows for shard in shards),
+        draft = draft_manifest(
+            self.folder,
+            receipts,
+            encoder=self.current.encoder if self.current else self.encode.card(),
+            encoder_files=self.encoder_files,
             rejected=len(rejected),
-            shards=shards,
-            files=encoder_files,
             settings={
                 "shard_rows": self.config.shard_rows,
                 "max_pixels": self.encode.max_pixels,
                 # Relative, so that tiles and index can be moved together.
-                "root": os.path.relpath(root, self.folder.resolve()),
+                "root": os.path.relpath(tiles.root, self.folder.resolve()),
             },
-            libraries=_libraries(),
         )
-
-    def _finish(self, draft: Manifest, rejected: Sequence[Rejection]) -> Manifest:
+        if not draft.shards:
+            raise InputError(_nothing_usable(self.config, rejected))
         self.progress(BuildProgress(stage="committing", total=draft.tiles))
+        is_same_list = self.known is not None and Counter(self.known) == Counter(rejected)
         manifest = self.current
-        if manifest is None or not self._is_unchanged(manifest, draft, rejected):
-            manifest = commit(self.folder, draft, self.current, rejected)
+        if manifest is None or not is_same_list or not is_unchanged(self.folder, manifest, draft):
+            manifest = commit(self.folder, draft, current=self.current, rejected=rejected)
         clean_up(self.folder, manifest)
         return manifest
-
-    def _is_unchanged(
-        self, current: Manifest, draft: Manifest, rejected: Sequence[Rejection]
-    ) -> bool:
-        same = (
-            current.shards == draft.shards
-            and current.settings == draft.settings
-            and current.encoder == draft.encoder
-            and draft.files.items() <= current.files.items()
-            and self.known is not None
-            and Counter(self.known) == Counter(rejected)
-        )
-        return same and all(
-            (path := self.folder / record.path).is_file() and path.stat().st_size == record.bytes
-            for record in current.records()
-        )
 
     def _report(
         self,
         manifest: Manifest,
-        tiles: TileList,
         rejected: Sequence[Rejection],
+        *,
+        ignored: int,
         written: int,
         started: float,
     ) -> BuildReport:
@@ -356,35 +321,11 @@ class _Build:
             reused=manifest.tiles - encoded,
             rejected=count_reasons(rejected),
             rejected_file=manifest.files["rejected"].path,
-            ignored=tiles.ignored,
+            ignored=ignored,
             shards_written=written,
             seconds=time.monotonic() - started,
             bytes=sum(record.bytes for record in manifest.records()),
         )
-
-
-def _prepare_folder(folder: Path) -> None:
-    """Create the index folder; refuse one that is something else, before anything is written."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; pass a folder for the index, such as tiles.hx")
-    make_folder(folder)
-    names = {path.name for path in folder.iterdir()}
-    if MANIFEST_NAME in names:
-        read_manifest(folder)
-        return
-    foreign = sorted(name for name in names if not _is_ours(name))
-    if names and LOCK_NAME not in names:
-        foreign = sorted(names)
-    if foreign:
-        raise InputError(
-            f"{folder} is no index and holds other files ({foreign[0]}); pass a new folder"
-        )
-
-
-def _is_ours(name: str) -> bool:
-    """Tell whether an interrupted first build may have left a name."""
-    ours = (LOCK_NAME, PLAN_NAME, ENCODER_FOLDER, shard_files.FOLDER, search_files.FOLDER)
-    return name in ours or name.startswith((TEMPORARY_PREFIX, "rejected-"))
 
 
 def _nothing_usable(config: BuildConfig, rejected: Sequence[Rejection]) -> str:
@@ -397,8 +338,3 @@ def _nothing_usable(config: BuildConfig, rejected: Sequence[Rejection]) -> str:
         f"{names}: none of {len(rejected)} images can be used, and nothing was changed; "
         f"the first: {first.path}: {first.reason}"
     )
-
-
-def _libraries() -> dict[str, Any]:
-    names = ("histo-index", "numpy", "pyarrow", "pillow")
-    return {name: version(name) for name in names}

@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 def commit(
     folder: Path,
     draft: Manifest,
+    *,
     current: Manifest | None,
     rejected: Sequence[Rejection] | None = None,
 ) -> Manifest:
@@ -73,7 +74,7 @@ def reindex(folder: Path) -> Manifest:
     with writer_lock(folder):
         remove_leftovers(folder)
         current = read_manifest(folder)
-        manifest = commit(folder, current, current)
+        manifest = commit(folder, current, current=current)
         # Not the shards: those of an interrupted build are still of use to the next one.
         _remove_old_search_files(folder, manifest)
         return manifest

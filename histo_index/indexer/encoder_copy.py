@@ -2,33 +2,35 @@
 
 import shutil
 from pathlib import Path
+from typing import Final
 
 from histo_index.indexer.atomic import publishing
 from histo_index.indexer.checksums import file_checksum
 from histo_index.indexer.manifest import FileRecord
 from histo_index.indexer.shards import record_file
 
+FOLDER: Final = "encoder"
 
-def copy_files(source: Path, folder: Path, name: str) -> dict[str, FileRecord]:
-    """Copy the files of a folder, not the folders in it, into a folder of the index.
+
+def copy_encoder(source: Path, folder: Path) -> dict[str, FileRecord]:
+    """Copy the files of an encoder folder, not the folders in it.
 
     Args:
-        source: where they lie.
+        source: the encoder folder.
         folder: the index.
-        name: of the folder in it.
 
     Returns:
-        Role to file: `<name>/<file>`.
+        Role to file: `encoder/<file>`.
 
     Raises:
         OSError: a file cannot be read or written.
     """
     records = {}
     for file in sorted(path for path in source.iterdir() if path.is_file()):
-        target = folder / name / file.name
+        target = folder / FOLDER / file.name
         with publishing(target) as temporary:
             shutil.copyfile(file, temporary)
-        records[f"{name}/{file.name}"] = record_file(folder, target)
+        records[f"{FOLDER}/{file.name}"] = record_file(folder, target)
     return records
 
 

@@ -13,7 +13,9 @@ from histo_index.indexer.sealed import seal, unseal
 FORMAT_VERSION: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
 _KIND: Final = "histo-index"
-_REMEDY: Final = "restore it from a copy or build into a new folder"
+_REMEDY: Final = (
+    "restore it from a copy, or delete it and run `histo-index build` again, which keeps the shards"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,7 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Commit: from here on readers see this generation."""
-    publish_bytes(folder / MANIFEST_NAME, seal(_KIND, FORMAT_VERSION, asdict(manifest)))
+    publish_bytes(folder / MANIFEST_NAME, seal(_KIND, asdict(manifest), version=FORMAT_VERSION))
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -14,13 +14,13 @@ from histo_index.errors import IndexFormatError
 from histo_index.indexer.checksums import DamagedError, checksum
 
 
-def seal(kind: str, version: int, body: Mapping[str, Any]) -> bytes:
+def seal(kind: str, body: Mapping[str, Any], *, version: int) -> bytes:
     """Write a document.
 
     Args:
         kind: the value of its field `format`.
-        version: the value of its field `format_version`.
         body: JSON values by name.
+        version: the value of its field `format_version`.
     """
     # ASCII, because a folder's name need not be UTF-8.
     text = json.dumps({"format": kind, "format_version": version, **body}, indent=1)

@@ -121,7 +121,7 @@ def write_parquet(path: Path, table: pa.Table, *, first_wins: bool = False, **op
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
     """Publish a receipt: its shard is finished."""
-    document = seal(_RECEIPT_KIND, FORMAT_VERSION, asdict(receipt))
+    document = seal(_RECEIPT_KIND, asdict(receipt), version=FORMAT_VERSION)
     publish_bytes(path, document, first_wins=True)
 
 

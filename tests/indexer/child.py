@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from tests.indexer.fakes import FakeEncoder, run_build
+
 ROOT: Final = Path(__file__).parents[2]
 # Steps at which a name appears, moves or goes, or a file is opened.
 _STEPS: Final = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
@@ -86,10 +88,8 @@ class ChildBuilds:
 
 
 def main() -> None:
-    # Threads do not survive a fork: none may be started before.
-    import faiss  # noqa: F401
-    import pyarrow.compute
-    import pyarrow.parquet  # noqa: F401
+    # What a build loads late; threads do not survive a fork, so nothing is tried out here.
+    import histo_index.indexer.faiss_flat  # noqa: F401
 
     for line in sys.stdin:
         job = json.loads(line)
@@ -109,8 +109,6 @@ def main() -> None:
 
 
 def _run_job(job: dict[str, Any], writer: int) -> None:
-    from tests.indexer.fakes import FakeEncoder, run_build
-
     output = Path(job["output"])
     encoder = FakeEncoder(
         folder=output.parent / "fake-encoder",

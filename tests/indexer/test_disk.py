@@ -20,7 +20,7 @@ from tests.indexer.fakes import (
 )
 
 # Bytes that a file may have, around the sizes of all files of the index below.
-LIMITS = (0, 1, 100, 500, 1000, 1500, 2000, 2200, 2400, 2600, 3000, 3500, 4000, 5000, 6000, 9000)
+LIMITS = (0, 100, 600, 1100, 1600, 2000, 2300, 2600, 3000, 4000, 5500, 9000)
 
 
 @pytest.mark.parametrize("is_rebuild", [False, True], ids=["first build", "rebuild"])

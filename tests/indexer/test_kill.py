@@ -56,10 +56,10 @@ def contents(log: Path) -> list[str]:
 
 def change(tiles: Path) -> None:
     """Add, remove and change tiles so that shards are kept, copied from, merged and written."""
-    write_tiles(tiles, numbered(6, start=30))
+    write_tiles(tiles, numbered(4, start=30))
     (tiles / "t0002.png").unlink()
     (tiles / "t0009.png").write_text("another picture")
-    (tiles / "t0019.png").rename(tiles / "a.png")
+    (tiles / "t0014.png").rename(tiles / "a.png")
 
 
 def names_in(tiles: Path) -> list[str]:
@@ -70,12 +70,12 @@ def names_in(tiles: Path) -> list[str]:
 def test_killed_before_every_step_on_the_file_system_in_turn(
     tmp_path: Path, children: ChildBuilds, is_rebuild: bool
 ) -> None:
-    tiles = write_tiles(tmp_path / "tiles", numbered(20))
+    tiles = write_tiles(tmp_path / "tiles", numbered(15))
     start = tmp_path / "start.hx"
     old = None
     if is_rebuild:
         assert children.run(tiles, start)["status"] == 0
-        old = expected_rows(tiles, numbered(20))
+        old = expected_rows(tiles, numbered(15))
         change(tiles)
     new = expected_rows(tiles, names_in(tiles))
     log, output = tmp_path / "log", tmp_path / "tiles.hx"
@@ -88,7 +88,7 @@ def test_killed_before_every_step_on_the_file_system_in_turn(
         answer = children.run(tiles, output, die_at=len(states) + 1)
         is_new = require_one_of(output, old, new)
         states.append(is_new)
-        if len(states) % 5 == 0 and output.exists():
+        if len(states) % 6 == 0 and output.exists():
             # Go on from there: what has a receipt is not encoded again.
             done = finished_contents(output)
             log.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ def test_killed_before_every_step_on_the_file_system_in_turn(
     assert answer == {"status": 0, "error": None, "steps": len(states) - 1, "warnings": []}
     # There is one moment at which the state changes, and it changes once.
     assert states == sorted(states)
-    assert 60 < states.index(True) < len(states) - 1
+    assert 50 < states.index(True) < len(states) - 1
 
 
 @pytest.mark.parametrize("is_rebuild", [False, True], ids=["first build", "rebuild"])

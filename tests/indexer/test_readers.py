@@ -70,17 +70,21 @@ def test_a_looping_reader_never_fails_and_every_answer_is_of_one_state(
         except BaseException as problem:
             problems.append(problem)
 
-    writer = threading.Thread(target=rebuild)
-    writer.start()
-    seen: list[int] = []
-    while writer.is_alive() or len(seen) < READS:
+    def read() -> int:
         index = OpenIndex(output)
         state = index.manifest.generation - 1
         assert indexed_rows(index) == states[state]
         vectors = index.vectors(np.arange(12)).astype(np.float32)
         assert index.structure.search(vectors, 1)[:, 0].tolist() == list(range(12))
-        seen.append(state)
+        return state
+
+    writer = threading.Thread(target=rebuild)
+    writer.start()
+    seen: list[int] = []
+    while writer.is_alive() or len(seen) < READS:
+        seen.append(read())
     writer.join()
+    seen.append(read())
     assert problems == []
     assert seen == sorted(seen)
     assert seen[-1] == BUILDS
