@@ -4,10 +4,10 @@ from typing import Any, Final
 
 import measuring
 import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
 
 from histo_index.encoder.decode_pool import usable_cores
+from histo_index.encoder.quiet_openvino import opset13 as ops
+from histo_index.encoder.quiet_openvino import ov
 
 # Rows, width and depth of chained matrix products: the best of some tried here. A chain of them
 # spends little on turning its first input from float32.

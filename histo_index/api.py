@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.errors import ImageError, InputError, MismatchError
-from histo_index.indexer.manifest import MANIFEST_NAME, Manifest, read_manifest
+from histo_index.choosing import encoder_for, own_encoder, warn_if_untrained
+from histo_index.errors import ImageError, InputError
+from histo_index.indexer.manifest import Manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.answers import Located, PairAnswer, answer_pair
 from histo_index.search.resolving import Resolver, take_vectors
@@ -76,8 +77,10 @@ def build(
     from histo_index.indexer.build import build as build_index
 
     folder = Path(output)
-    limits = DecodeLimits(max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
     given = None if encoder is None else Path(encoder)
+    limits = DecodeLimits(max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
+    runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
+    warn_if_untrained(runner.folder, runner.card())
     return build_index(
         BuildConfig(
             sources=_as_paths(sources),
@@ -86,7 +89,7 @@ def build(
             shard_rows=shard_rows,
             retry_rejected=retry_rejected,
         ),
-        _encoder_for(folder, given, device=device, precision=precision, limits=limits),
+        runner,
         progress,
     )
 
@@ -141,6 +144,7 @@ def compare(
     from histo_index.encoder.folder import bundled_encoder
 
     runner = open_encoder(Path(encoder) if encoder else bundled_encoder(), device=device)
+    warn_if_untrained(runner.folder, runner.card())
     chosen = Threshold.choose(threshold, runner.card()["threshold"])
     return answer_pair(_encode_one(runner, a), _encode_one(runner, b), chosen)
 
@@ -156,6 +160,7 @@ class Index:
         """Open an index; see `open`."""
         self.opened = OpenIndex(path)
         self._device = device
+        warn_if_untrained(path / "encoder", self.manifest.encoder)
 
     def __len__(self) -> int:
         return len(self.opened)
@@ -172,7 +177,7 @@ class Index:
         Raises:
             MismatchError: the encoder in the folder is not the one the index was built with.
         """
-        return _own_encoder(self.opened.folder, self.manifest, device=self._device)
+        return own_encoder(self.opened.folder, self.manifest, device=self._device)
 
     def pair(self, a: ImageLike, b: ImageLike, *, threshold: float | None = None) -> PairAnswer:
         """Tell whether two images are of the same tissue category.
@@ -339,30 +344,6 @@ def _whole(results: "Iterator[EncodedTile | ImageError]") -> "Iterator[EncodedTi
         if isinstance(result, ImageError):
             raise result
         yield result
-
-
-def _encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
-    """Choose the encoder of a build: the one given, else the index's own, else the bundled one."""
-    from histo_index.encoder.encoder import open_encoder
-    from histo_index.encoder.folder import bundled_encoder
-
-    if given is None and (folder / MANIFEST_NAME).exists():
-        return _own_encoder(folder, read_manifest(folder), **options)
-    return open_encoder(given or bundled_encoder(), **options)
-
-
-def _own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
-    from histo_index.encoder.encoder import open_encoder
-
-    if manifest.encoder["is_int8"] and options.get("precision", "auto") == "auto":
-        options["precision"] = "int8"
-    encoder = open_encoder(folder / "encoder", **options)
-    if encoder.fingerprint != manifest.fingerprint:
-        raise MismatchError(
-            f"{folder} was built by encoder {manifest.fingerprint} but encoder/ in it is "
-            f"{encoder.fingerprint}; restore the encoder folder or build into a new index"
-        )
-    return encoder
 
 
 def _as_paths(sources: _Paths) -> list[Path]:

@@ -29,7 +29,11 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
     "terminal": ({"indexer", "search"}, {"rich"}),
     "inspection": ({"errors", "encoder", "indexer"}, {"pyarrow", "numpy", "torch", "torchvision"}),
     "demo": ({"errors", "demo", "encoder", "search", "histo_index"}, {"numpy", "PIL"}),
-    "api": ({"errors", "encoder", "indexer", "search", "montage"}, {"numpy", "pyarrow", "PIL"}),
+    "choosing": ({"errors", "encoder", "indexer"}, set()),
+    "api": (
+        {"choosing", "errors", "encoder", "indexer", "search", "montage"},
+        {"numpy", "pyarrow", "PIL"},
+    ),
     "cli": (
         {"api", "demo", "encoder", "errors", "indexer", "inspection", "search", "terminal"},
         {"typer"},

@@ -1,17 +1,15 @@
 """Run an encoder over tiles on the best runtime here: decode, infer, in order, streaming."""
 
 import itertools
-import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from histo_index.encoder.decode_pool import DecodePool, Prepared, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
@@ -19,30 +17,8 @@ from histo_index.encoder.folder import EncoderConfig, EncoderFolder, load_encode
 from histo_index.encoder.images import DecodeLimits, Pixels, to_pixels
 from histo_index.encoder.int8 import Ranges, load_ranges
 from histo_index.encoder.preprocessing import fit_tile
-from histo_index.errors import ImageError, InputError
-
-Floats = npt.NDArray[np.float32]
-
-DEVICES: Final = ("auto", "cpu", "cuda", "reference")
-PRECISIONS: Final = ("auto", "float32", "bfloat16", "int8")
-
-_log = logging.getLogger(__name__)
-
-
-class Runtime(Protocol):
-    """A network ready to run. `embed` may be called from `parallel` threads at a time."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def parallel(self) -> int: ...
-    def embed(self, images: Pixels) -> Floats: ...
+from histo_index.encoder.runtime import Floats, Runtime, require_possible, start_runtime
+from histo_index.errors import ImageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +70,7 @@ class Encoder:
                 int8 ranges.
             IndexFormatError: the int8 ranges are damaged.
         """
-        _require_possible(device, precision)
+        require_possible(device, precision)
         self.folder = encoder.path
         self.config: EncoderConfig = encoder.config
         self._encoder = encoder
@@ -105,10 +81,6 @@ class Encoder:
             self._ranges = load_ranges(encoder.path, encoder.fingerprint)
         self.fingerprint = self._ranges.digest if self._ranges else encoder.fingerprint
         self.limits = limits or DecodeLimits()
-        if not self.config.is_trained:
-            _log.warning(
-                "%s is untrained: its distances say little; train or import one", encoder.path
-            )
 
     @property
     def embedding_size(self) -> int:
@@ -123,7 +95,7 @@ class Encoder:
             InputError: this machine has no such device, or not this precision.
             MismatchError: the weights are not those of the architecture.
         """
-        return _start_runtime(self._encoder, self._device, self._precision, self._ranges)
+        return start_runtime(self._encoder, self._device, self._precision, self._ranges)
 
     @property
     def max_pixels(self) -> int:
@@ -220,51 +192,6 @@ def open_encoder(
 ) -> Encoder:
     """Read an encoder folder and choose its runtime; see `Encoder`."""
     return Encoder(load_encoder(folder), device=device, precision=precision, limits=limits)
-
-
-def _require_possible(device: str, precision: str) -> None:
-    if device not in DEVICES or precision not in PRECISIONS:
-        raise InputError(
-            f"device {device}, precision {precision}: expected one of {', '.join(DEVICES[:3])} "
-            f"and one of {', '.join(PRECISIONS)}"
-        )
-    if device == "cuda" and precision == "int8":
-        raise InputError("int8 runs on the CPU only; pass --device cpu or another --precision")
-    if device == "reference" and precision not in ("auto", "float32"):
-        raise InputError(f"the reference computes in float32, not {precision}; pass another device")
-
-
-def _start_runtime(
-    encoder: EncoderFolder, device: str, precision: str, ranges: Ranges | None
-) -> Runtime:
-    if device == "reference":
-        from histo_index.encoder.trunk import ReferenceRuntime
-
-        return ReferenceRuntime(encoder)
-    if device == "cuda" or (device == "auto" and precision != "int8" and _has_cuda()):
-        return _start_cuda(encoder, precision)
-    from histo_index.encoder.openvino_cpu import OpenVinoRuntime, Precision, has_bfloat16
-
-    if precision == "auto":
-        precision = "bfloat16" if has_bfloat16() else "float32"
-    return OpenVinoRuntime(encoder, precision=cast(Precision, precision), ranges=ranges)
-
-
-def _start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:
-    if not _has_cuda():
-        raise InputError("no CUDA device here; pass --device cpu (see `histo-index doctor`)")
-    from histo_index.encoder.torch_cuda import CudaRuntime
-
-    return CudaRuntime(encoder, precision="bfloat16" if precision == "auto" else precision)
-
-
-def _has_cuda() -> bool:
-    # Importing torch takes seconds; the driver's device file tells as well that there is no GPU.
-    if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidiactl").exists():
-        return False
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:

@@ -59,13 +59,14 @@ def fit_tile(pixels: Pixels, spec: Preprocessing) -> Pixels:
     scale = spec.resize_px / min(height, width)
     # The cut is made while resizing: a strip of 1 × 1,000,000 pixels never becomes a larger one.
     side = spec.crop_px / scale
-    # Rounding may carry the box a hair outside the picture, which Pillow refuses.
+    # Rounding may leave a corner a hair below zero, which Pillow refuses; a hair too far right or
+    # down is lost when it takes the box in float32.
     left, top = max((width - side) / 2, 0.0), max((height - side) / 2, 0.0)
     if (height, width) == (spec.crop_px, spec.crop_px) and scale == 1.0:
         return pixels
     fitted = Image.fromarray(pixels).resize(
         (spec.crop_px, spec.crop_px),
         Image.Resampling.BILINEAR,
-        box=(left, top, min(left + side, width), min(top + side, height)),
+        box=(left, top, left + side, top + side),
     )
     return np.asarray(fitted)

@@ -26,6 +26,24 @@ def test_indexed_tiles_by_id_path_and_content_answer_alike(workshop: Workshop, r
     assert answers[0]["verdict"] == ("same" if answers[0]["distance"] <= 0.5 else "different")
 
 
+def test_an_untrained_encoder_is_told_once_by_every_command(
+    workshop: Workshop, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.open(workshop.tiles / A).save("unseen.bmp")
+    Path("pairs.csv").write_text(f"{A},unseen.bmp\n")
+    for command in (
+        ("pair", A, B),
+        ("pair", "unseen.bmp", B),
+        ("pair", f"tiles/{A}", f"tiles/{B}", "--encoder", "encoder"),
+        ("pairs", "pairs.csv"),
+        ("search", "unseen.bmp"),
+        ("build", "tiles", "-o", "tiles.hx"),
+    ):
+        caplog.clear()
+        run(*command)
+        assert caplog.text.count("encoder is untrained: its distances say little") == 1, command
+
+
 def test_text_says_verdict_distance_threshold_and_origin(workshop: Workshop, run: Run) -> None:
     ran = run("pair", A, A, "--threshold", "0.705")
     assert ran.out == (

@@ -1,7 +1,6 @@
 """The encoder from file to embedding: right, in order, on the runtime asked for, none left over."""
 
 import hashlib
-import logging
 import os
 import subprocess
 import sys
@@ -17,10 +16,9 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
-from histo_index.encoder import encoder as module
-from histo_index.encoder import openvino_cpu
+from histo_index.encoder import openvino_cpu, runtime
 from histo_index.encoder.decode_pool import usable_cores
-from histo_index.encoder.encoder import EncodedTile, Encoder, open_encoder
+from histo_index.encoder.encoder import EncodedTile, Encoder
 from histo_index.encoder.folder import EncoderFolder, PublishedThreshold
 from histo_index.encoder.images import DecodeLimits, Pixels
 from histo_index.encoder.openvino_cpu import has_bfloat16
@@ -225,29 +223,6 @@ def test_the_limits_reach_the_decoder(settled: EncoderFolder, tile_files: list[P
     )
 
 
-def test_an_untrained_encoder_warns_once(
-    untrained: EncoderFolder, tile_files: list[Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO, logger="histo_index"):
-        encoder = open_encoder(untrained.path, device="cpu", precision="float32")
-        list(encoder.encode_files(tile_files[:2]))
-        list(encoder.encode_files(tile_files[:2]))
-    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        (
-            "WARNING",
-            f"{untrained.path} is untrained: its distances say little; train or import one",
-        )
-    ]
-
-
-def test_a_trained_encoder_does_not_warn(
-    settled: EncoderFolder, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO, logger="histo_index"):
-        open_encoder(settled.path)
-    assert caplog.records == []
-
-
 @pytest.mark.parametrize(
     ("device", "precision", "words"),
     [
@@ -269,7 +244,7 @@ def test_devices_and_precisions_that_cannot_be_had_are_refused(
 def test_a_missing_gpu_is_named_at_the_first_image(
     settled: EncoderFolder, tiles: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_has_cuda", lambda: False)
+    monkeypatch.setattr(runtime, "_has_cuda", lambda: False)
     encoder = Encoder(settled, device="cuda")
     with pytest.raises(InputError, match=r"^no CUDA device here; pass --device cpu"):
         encoder.encode_pixels(list(tiles[:1]))
@@ -278,7 +253,7 @@ def test_a_missing_gpu_is_named_at_the_first_image(
 def test_auto_takes_what_this_cpu_is_fast_in(
     settled: EncoderFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_has_cuda", lambda: False)
+    monkeypatch.setattr(runtime, "_has_cuda", lambda: False)
     best = "bfloat16" if has_bfloat16() else "float32"
     assert Encoder(settled).runtime.precision == best
     monkeypatch.setattr(openvino_cpu, "cpu_capabilities", lambda: ["FP32", "FP16", "INT8"])

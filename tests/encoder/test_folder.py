@@ -322,6 +322,7 @@ def test_killed_before_the_config_there_is_no_encoder_yet(
     monkeypatch.setattr(module, "replace_file", die_at_config)
     with pytest.raises(KeyboardInterrupt):
         save_encoder(tmp_path / "encoder", CONFIG, small_weights())
+    assert [path.name for path in (tmp_path / "encoder").iterdir()] == ["model.safetensors"]
     assert refusal(tmp_path / "encoder").startswith(f"{tmp_path}/encoder/config.json: cannot be")
 
 

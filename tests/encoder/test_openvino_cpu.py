@@ -207,7 +207,8 @@ def test_bfloat16_agrees_to_0_999_on_real_tiles(
     if not REAL_TILES.is_dir():
         pytest.skip(f"no real tiles at {REAL_TILES}")
     spec = settled.config.preprocessing
-    paths = sorted(REAL_TILES.iterdir())[::80]
+    paths = sorted(REAL_TILES.iterdir())[:48]
+    assert len(paths) == 48
     tiles = np.stack([fit_tile(read_tile(path, DecodeLimits()).pixels, spec) for path in paths])
     encoder = settle(make_encoder("resnet18"), tiles[::2])
     slow = embed(ReferenceRuntime(encoder), tiles[1::2])

@@ -5,6 +5,7 @@ import decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -159,7 +160,7 @@ def test_parquet_keeps_its_types_and_texts_become_plain_texts(tmp_path: Path) ->
         "label": pa.array(["x", "y"]).dictionary_encode(),
         "nothing": pa.nulls(2),
         "count": pa.array([1, None], pa.int16()),
-        "half": pa.array([0.5, 1.5], pa.float16()),
+        "half": pa.array(np.array([0.5, 1.5], np.float16)),
         "is_good": pa.array([True, False]),
         "day": pa.array([day, None]),
         "price": pa.array([decimal.Decimal("1.50"), None]),

@@ -1,0 +1,89 @@
+"""Choose what runs the network here: a GPU, OpenVINO on the CPU, or the slow reference."""
+
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.encoder.folder import EncoderFolder
+from histo_index.encoder.images import Pixels
+from histo_index.encoder.int8 import Ranges
+from histo_index.errors import InputError
+
+Floats = npt.NDArray[np.float32]
+
+DEVICES: Final = ("auto", "cpu", "cuda", "reference")
+PRECISIONS: Final = ("auto", "float32", "bfloat16", "int8")
+
+
+class Runtime(Protocol):
+    """A network ready to run. `embed` may be called from `parallel` threads at a time."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def parallel(self) -> int: ...
+    def embed(self, images: Pixels) -> Floats: ...
+
+
+def require_possible(device: str, precision: str) -> None:
+    """Check that a device and a precision go together; whether they are here shows at the start.
+
+    Raises:
+        InputError: one of them is unknown, or they do not go together.
+    """
+    if device not in DEVICES or precision not in PRECISIONS:
+        raise InputError(
+            f"device {device}, precision {precision}: expected one of {', '.join(DEVICES[:3])} "
+            f"and one of {', '.join(PRECISIONS)}"
+        )
+    if device == "cuda" and precision == "int8":
+        raise InputError("int8 runs on the CPU only; pass --device cpu or another --precision")
+    if device == "reference" and precision not in ("auto", "float32"):
+        raise InputError(f"the reference computes in float32, not {precision}; pass another device")
+
+
+def start_runtime(
+    encoder: EncoderFolder, device: str, precision: str, ranges: Ranges | None
+) -> Runtime:
+    """Load the network on a device; both are as `require_possible` accepts them.
+
+    Raises:
+        InputError: this machine has no such device, or not this precision.
+        MismatchError: the weights are not those of the architecture.
+    """
+    if device == "reference":
+        from histo_index.encoder.trunk import ReferenceRuntime
+
+        return ReferenceRuntime(encoder)
+    if device == "cuda" or (device == "auto" and precision != "int8" and _has_cuda()):
+        return _start_cuda(encoder, precision)
+    from histo_index.encoder.openvino_cpu import OpenVinoRuntime, Precision, has_bfloat16
+
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16() else "float32"
+    return OpenVinoRuntime(encoder, precision=cast(Precision, precision), ranges=ranges)
+
+
+def _start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:
+    if not _has_cuda():
+        raise InputError("no CUDA device here; pass --device cpu (see `histo-index doctor`)")
+    from histo_index.encoder.torch_cuda import CudaRuntime
+
+    return CudaRuntime(encoder, precision="bfloat16" if precision == "auto" else precision)
+
+
+def _has_cuda() -> bool:
+    # Importing torch takes seconds; the driver's device file tells as well that there is no GPU.
+    if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidiactl").exists():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
