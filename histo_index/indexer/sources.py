@@ -6,8 +6,10 @@ folders and indexes (`*.hx`) below a source are no input at all.
 """
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -204,13 +206,24 @@ def _row_problem(path: str, name: str, root: Path) -> str | None:
 def _leads_out(path: Path, root: Path) -> str | None:
     """Refuse a path whose target lies outside the root, however it gets there."""
     try:
-        target = path.resolve()
+        # Most files are no links and lie in few folders: following each in full takes 10 times as
+        # long as listing them.
+        place = _resolved(path.parent) / path.name
+        is_link = stat.S_ISLNK(os.lstat(place).st_mode)
+        target = place.resolve() if is_link else place
+    except FileNotFoundError:
+        return None  # told when its content is to be read
     except (OSError, RuntimeError, ValueError):
         # RuntimeError: a loop of links, before Python 3.13; ValueError: a zero byte in the name.
         return "not a usable path, or a symbolic link that leads nowhere"
     if not target.is_relative_to(root):
         return "a symbolic link out of the source folder"
     return None
+
+
+@lru_cache(maxsize=1024)
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def _relative(path: str, bases: Sequence[Path]) -> str:
