@@ -3,10 +3,10 @@
 What only some questions need is imported inside them: a pair look-up must start fast.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ def build(
     device: str = "auto",
     precision: str = "auto",
     max_pixels: int | None = None,
-    shard_rows: int = 1024,
+    shard_rows: int | None = None,
     retry_rejected: bool = False,
     progress: "Callable[[BuildProgress], None]" = lambda state: None,
 ) -> "BuildReport":
@@ -57,8 +57,9 @@ def build(
         manifest: CSV, TSV or Parquet with a `path` column; the others are kept as metadata.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `float32`, `bfloat16` or `int8`.
-        max_pixels: images with more are rejected from their header; default 64 million.
-        shard_rows: tiles per Parquet file.
+        max_pixels: images with more are rejected from their header; left out, as the index was
+            built before, else 64 million.
+        shard_rows: tiles per Parquet file; left out, as before, else 1,024.
         retry_rejected: try again what an earlier build could not use.
         progress: called often with how far it is.
 
@@ -72,13 +73,13 @@ def build(
         IndexFormatError: index or encoder are damaged or too new.
         OSError: the disk is full or not writable; the old state stands.
     """
-    from histo_index.encoder.images import DEFAULT_MAX_PIXELS, DecodeLimits
+    from histo_index.encoder.images import DecodeLimits
     from histo_index.indexer.build import BuildConfig
     from histo_index.indexer.build import build as build_index
 
     folder = Path(output)
     given = None if encoder is None else Path(encoder)
-    limits = DecodeLimits(max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
+    limits = None if max_pixels is None else DecodeLimits(max_pixels=max_pixels)
     runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
     warn_if_untrained(runner.folder, runner.card())
     return build_index(
@@ -197,7 +198,7 @@ class Index:
 
     def pairs(
         self,
-        pairs: "str | Path | PairList | Iterable[tuple[str, str]]",
+        pairs: "str | Path | PairList | Iterable[Sequence[Any]]",
         *,
         threshold: float | None = None,
         root: str | Path = ".",
@@ -205,7 +206,8 @@ class Index:
         """Score a list of pairs; each unseen image is encoded once.
 
         Args:
-            pairs: a pair-list file, `-` for standard input, or pairs of names.
+            pairs: a pair-list file, `-` for standard input, or rows of two images, each as for
+                `pair`, and maybe a label: 1 same, 0 different.
             threshold: overrides the index's own.
             root: the folder that names of unseen images are relative to.
 
@@ -216,29 +218,33 @@ class Index:
             InputError: the list cannot be used as a whole.
             IndexFormatError: a part of the index that is needed is damaged.
         """
-        from histo_index.search.pairlist import PairList, read_pair_list
+        from histo_index.search.pairlist import PairList, list_pairs, read_pair_list
         from histo_index.search.scoring import score_pairs
 
-        resolver = self._resolver(Path(root))
+        given: dict[str, npt.NDArray[np.float16]] = {}
         if isinstance(pairs, str | Path):
             source = None if str(pairs) == "-" else Path(pairs)
-            listed = read_pair_list(source, resolver.are_known)
+            resolver = self._resolver(Path(root))
+            listed = read_pair_list(source, [resolver.are_indexed, resolver.are_files])
         elif isinstance(pairs, PairList):
             listed = pairs
         else:
-            left, right = zip(*pairs, strict=True)
-            listed = PairList(
-                image_a=pa.array(left, pa.string()), image_b=pa.array(right, pa.string())
-            )
+            rows = [[self._name(image, given) for image in row[:2]] + [*row[2:]] for row in pairs]
+            listed = list_pairs(rows)
+        resolver = self._resolver(Path(root), given)
         return score_pairs(self.opened, listed, resolver, self.threshold(threshold))
 
     def search(
-        self, images: Sequence[ImageLike], *, k: int = 10, exclude_self: bool = True
+        self,
+        images: "ImageLike | Sequence[ImageLike]",
+        *,
+        k: int = 10,
+        exclude_self: bool = True,
     ) -> "list[list[Neighbour]]":
         """Find the nearest tiles of each image, nearest first.
 
         Args:
-            images: each as for `pair`.
+            images: one, or several; each as for `pair`.
             k: how many; fewer come back if the index holds fewer.
             exclude_self: leave out the image itself where it is in the index.
 
@@ -249,7 +255,8 @@ class Index:
         """
         from histo_index.search.neighbours import nearest
 
-        located = self.locate(images)
+        several = images if isinstance(images, list | tuple) else [cast("ImageLike", images)]
+        located = self.locate(several)
         if not located:
             return []
         queries = np.stack([image.vector for image in located])
@@ -263,30 +270,27 @@ class Index:
             InputError: a name is neither in the index nor a file.
             ImageError: an image cannot be used.
         """
-        names = list(dict.fromkeys(str(i) for i in images if isinstance(i, str | Path)))
-        resolved = self._resolver(Path()).resolve(names, prefer_files=True)
-        problem = next((problem for problem in resolved.problems if problem), None)
-        if problem is not None:
-            raise ImageError(problem)
+        given: dict[str, npt.NDArray[np.float16]] = {}
+        names = [self._name(image, given) for image in images]
+        distinct = list(dict.fromkeys(names))
+        resolved = self._resolver(Path(), given).resolve(distinct, prefer_files=True)
+        for problem in resolved.problems:
+            if problem is not None:
+                raise problem
         vectors = take_vectors(self.opened, resolved.extra, resolved.places)
         by_name = {
             name: self._located(name, vector, int(place))
-            for name, vector, place in zip(names, vectors, resolved.places, strict=True)
+            for name, vector, place in zip(distinct, vectors, resolved.places, strict=True)
         }
-        return [
-            by_name[str(image)]
-            if isinstance(image, str | Path)
-            else _encode_one(self.encoder, image)
-            for image in images
-        ]
+        return [by_name[name] for name in names]
 
     def draw(
         self,
-        images: Sequence[str],
+        images: Sequence[ImageLike],
         found: "Sequence[Sequence[Neighbour]]",
-        output: Path,
+        output: str | Path,
         *,
-        tiles: Path | None = None,
+        tiles: str | Path | None = None,
     ) -> None:
         """Draw queries and their neighbours as a PNG.
 
@@ -299,17 +303,34 @@ class Index:
         from histo_index.indexer.atomic import publishing
         from histo_index.montage import draw_montage
 
-        folder = tiles or (self.opened.folder / self.manifest.settings["root"]).resolve()
-        files = [self._file_of(image, folder) for image in images]
-        picture = draw_montage(list(zip(images, files, strict=True)), found, folder)
-        with publishing(output) as temporary:
+        folder = (
+            Path(tiles)
+            if tiles
+            else (self.opened.folder / self.manifest.settings["root"]).resolve()
+        )
+        queries = [
+            (str(image) if isinstance(image, str | Path) else "image", self._file_of(image, folder))
+            for image in images
+        ]
+        picture = draw_montage(queries, found, folder)
+        with publishing(Path(output)) as temporary:
             picture.save(temporary, format="PNG")
 
-    def _file_of(self, name: str, folder: Path) -> Path | None:
-        if Path(name).is_file():
-            return Path(name)
-        row = int(self.opened.find_names(pa.array([name]))[0])
-        return folder / self.opened.row(row)["path"] if row >= 0 else None
+    def _file_of(self, image: ImageLike, folder: Path) -> Path | None:
+        if not isinstance(image, str | Path):
+            return None
+        file = self._resolver(Path()).file_of(str(image))
+        row = -1 if file else int(self.opened.find_names(pa.array([str(image)]))[0])
+        return file or (folder / self.opened.row(row)["path"] if row >= 0 else None)
+
+    def _name(self, image: Any, given: dict[str, npt.NDArray[np.float16]]) -> str:
+        """Name an image; one that is in memory is encoded and entered under its name."""
+        if image is None or isinstance(image, str | Path):
+            return str(image or "")
+        located = _encode_one(self.encoder, image)
+        name = f"image in memory {len(given) + 1}"
+        given[name] = located.vector
+        return name
 
     def threshold(self, given: float | None = None) -> Threshold:
         """Tell which threshold verdicts rest on, and who chose it."""
@@ -320,8 +341,10 @@ class Index:
         image_id = None if row is None else self.opened.row(row)["image_id"]
         return Located(name=name, vector=vector, image_id=image_id, row=row)
 
-    def _resolver(self, root: Path) -> Resolver:
-        return Resolver(self.opened, self._encode_files, root=root)
+    def _resolver(
+        self, root: Path, given: "Mapping[str, npt.NDArray[np.float16]] | None" = None
+    ) -> Resolver:
+        return Resolver(self.opened, self._encode_files, root=root, given=given)
 
     def _encode_files(self, paths: Iterable[Path]) -> "Iterator[EncodedTile | ImageError]":
         return self.encoder.encode_files(paths)

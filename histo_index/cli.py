@@ -1,8 +1,8 @@
 """The command line: parse, call, print. Heavy imports happen inside the commands."""
 
-import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,31 +43,55 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda."
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="auto, float32, bfloat16 or int8.")
 ]
-ArchOption = Annotated[str, typer.Option("--arch", help="resnext50_32x4d or resnext101_32x8d.")]
+ArchOption = Annotated[
+    str, typer.Option("--arch", help="resnext50_32x4d, resnext101_32x8d or resnet18.")
+]
 MaxPixelsOption = Annotated[
-    int, typer.Option("--max-pixels", min=1, help="Refuse larger images from their header.")
+    int | None,
+    typer.Option(
+        "--max-pixels", min=1, help="Refuse larger images; else as before, or 64 million."
+    ),
 ]
 
 
 def main() -> None:
     """Run the command line; what goes wrong is one line on stderr and an exit code."""
+    signal.signal(signal.SIGINT, _interrupt)
     logging.basicConfig(format="histo-index: %(message)s", level=logging.WARNING)
     try:
         app()
     except BrokenPipeError:
         # The reader of our output is gone; there is nobody left to tell.
         os._exit(1)
-    except KeyboardInterrupt:
-        _fail("interrupted; finished shards are kept", 130)
+    except _InterruptedError:
+        _fail("interrupted; a build goes on from its last finished shard", 130)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}; what was finished before is kept", 1)
+        _fail(f"{where}{error.strerror or error}; check the path, its permissions and the disk", 1)
     except Exception as error:
         from histo_index.errors import HistoIndexError
 
         if not isinstance(error, HistoIndexError):
             raise
         _fail(str(error), error.exit_code)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        _print(version("histo-index"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command(epilog="Example: histo-index build tiles -o tiles.hx --manifest labels.csv")
@@ -84,8 +108,10 @@ def build(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    max_pixels: MaxPixelsOption = 64_000_000,
-    shard_rows: Annotated[int, typer.Option("--shard-rows", min=1, help="Tiles a shard.")] = 1024,
+    max_pixels: MaxPixelsOption = None,
+    shard_rows: Annotated[
+        int | None, typer.Option("--shard-rows", min=1, help="Tiles a shard; else as before.")
+    ] = None,
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Try again what could not be used before.")
     ] = False,
@@ -125,9 +151,11 @@ def pair(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell whether two images are of the same tissue category."""
+    """Tell whether two images are of the same tissue category. A file comes before its name."""
     from histo_index import api, terminal
 
+    if encoder and index:
+        _fail("--index and --encoder exclude each other: pass one of them", 2)
     folder = None if encoder else _find_index(index)
     if folder is None:
         answer = api.compare(image_a, image_b, encoder=encoder, threshold=threshold, device=device)
@@ -156,7 +184,7 @@ def pairs(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a list of pairs; one row out per row in, in the same order."""
+    """Score a list of pairs; one row out per row in. Names in the index come before files."""
     from histo_index import api, terminal
     from histo_index.search import writing
 
@@ -166,9 +194,14 @@ def pairs(
     scores = api.open(_require_index(index), device=device).pairs(
         pair_list, threshold=threshold, root=root
     )
-    writing.write_scores(scores, target, form=form)
-    summary = terminal.pairs_summary(scores) if as_json else terminal.describe_pairs(scores)
-    _print(summary, to_stderr=target is None)
+    is_document = as_json and target is None
+    if not is_document:
+        writing.write_scores(scores, target, form=form)
+    document = terminal.pairs_document(scores, with_rows=is_document)
+    _print(
+        document if as_json else terminal.describe_pairs(scores),
+        to_stderr=target is None and not as_json,
+    )
     _exit_if(scores.answered < scores.pairs, REJECTED_EXIT)
 
 
@@ -197,15 +230,15 @@ def search(
     from histo_index import api, terminal
     from histo_index.search import writing
 
-    for target in (output, montage):
-        writing.check_output(target, overwrite=overwrite, extra=(".png",))
+    writing.check_output(output, overwrite=overwrite)
+    writing.check_output(montage, overwrite=overwrite, suffixes=(".png",))
     opened = api.open(_require_index(index), device=device)
     found = opened.search(images, k=k, exclude_self=exclude_self)
     rows = terminal.neighbour_rows(images, found)
     if montage is not None:
         opened.draw(images, found, montage, tiles=tiles)
     if output is not None:
-        writing.write_rows(rows, output)
+        writing.write_rows(rows, output, columns=terminal.NEIGHBOUR_COLUMNS)
     _print(rows if as_json else terminal.table_text(rows))
 
 
@@ -312,6 +345,14 @@ def encoder_quantize(
     _print(f"{folder}: int8 ranges from {ranges.tiles} tiles, fingerprint {ranges.digest}")
 
 
+class _InterruptedError(BaseException):
+    """Ctrl-C; typer would swallow a KeyboardInterrupt."""
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise _InterruptedError
+
+
 def _find_index(given: Path | None) -> Path | None:
     """Take the index given, else $HISTO_INDEX, else the only *.hx folder here, else none."""
     if given is not None:
@@ -335,9 +376,9 @@ def _require_index(given: Path | None) -> Path:
 
 def _print(result: Any, *, to_stderr: bool = False) -> None:
     """Print a result: text as it is, anything else as JSON."""
-    is_text = isinstance(result, str)
-    text = result if is_text else json.dumps(result, default=str, ensure_ascii=False)
-    typer.echo(text, err=to_stderr)
+    from histo_index.search.jsontext import to_json
+
+    typer.echo(result if isinstance(result, str) else to_json(result), err=to_stderr)
 
 
 def _exit_if(condition: object, code: int) -> None:

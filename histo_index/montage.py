@@ -1,5 +1,6 @@
 """Draw queries and their neighbours as one picture."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -7,14 +8,18 @@ from typing import Final
 from PIL import Image, ImageDraw, ImageFont
 
 from histo_index.encoder.images import DecodeLimits, read_tile
-from histo_index.errors import ImageError
+from histo_index.errors import ImageError, printable
 from histo_index.search.neighbours import Neighbour
 
 _TILE_PX: Final = 160
 _CAPTION_PX: Final = 40
 _GAP_PX: Final = 8
+# Neighbours in a line; more go on below.
+_COLUMNS: Final = 10
 _PAPER: Final = "white"
 _INK: Final = "#202020"
+
+_log = logging.getLogger(__name__)
 
 
 def draw_montage(
@@ -32,20 +37,30 @@ def draw_montage(
     Returns:
         An RGB picture. A tile that cannot be read is drawn as an empty frame with its name.
     """
-    columns = 1 + max((len(row) for row in neighbours), default=0)
+    lines = [
+        (query if start == 0 else None, found[start : start + _COLUMNS])
+        for query, found in zip(queries, neighbours, strict=True)
+        for start in range(0, max(len(found), 1), _COLUMNS)
+    ]
+    columns = 1 + max((len(found) for _, found in lines), default=0)
     cell_width, cell_height = _TILE_PX + _GAP_PX, _TILE_PX + _CAPTION_PX + _GAP_PX
-    size = (columns * cell_width + 3 * _GAP_PX, len(queries) * cell_height + _GAP_PX)
+    size = (columns * cell_width + 3 * _GAP_PX, len(lines) * cell_height + _GAP_PX)
     picture = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(picture)
-    for line, ((name, path), found) in enumerate(zip(queries, neighbours, strict=True)):
+    missing = 0
+    for line, (query, found) in enumerate(lines):
         top = line * cell_height + _GAP_PX
-        _draw_tile(picture, draw, path, (_GAP_PX, top), ["query", Path(name).name])
+        if query is not None:
+            _draw_tile(picture, draw, query[1], (_GAP_PX, top), ["query", Path(query[0]).name])
         for place, neighbour in enumerate(found, 1):
             # A wider gap sets the query apart from its answers.
             left = place * cell_width + 2 * _GAP_PX
             captions = [f"{neighbour.rank}.  distance {neighbour.distance:.4f}"]
-            captions.append(neighbour.image_id)
-            _draw_tile(picture, draw, tiles / neighbour.path, (left, top), captions)
+            captions.append(printable(neighbour.image_id))
+            path = tiles / neighbour.path
+            missing += not _draw_tile(picture, draw, path, (left, top), captions)
+    if missing:
+        _log.warning("%d tiles could not be drawn from %s; pass --tiles DIR", missing, tiles)
     return picture
 
 
@@ -55,8 +70,10 @@ def _draw_tile(
     path: Path | None,
     place: tuple[int, int],
     captions: Sequence[str],
-) -> None:
+) -> bool:
+    """Draw a tile or an empty frame; tells whether there was a tile."""
     left, top = place
+    is_there = True
     try:
         if path is None:
             raise ImageError("no file")
@@ -64,12 +81,14 @@ def _draw_tile(
         tile.thumbnail((_TILE_PX, _TILE_PX))
         picture.paste(tile, (left, top))
     except ImageError:
+        is_there = False
         draw.rectangle((left, top, left + _TILE_PX - 1, top + _TILE_PX - 1), outline=_INK)
-        draw.text((left + 8, top + 8), "file not found", fill=_INK)
+        draw.text((left + 8, top + 8), "cannot be read", fill=_INK)
     font = ImageFont.load_default(size=12)
     for line, caption in enumerate(captions):
         text = _shorten(caption, font)
         draw.text((left, top + _TILE_PX + 3 + 16 * line), text, fill=_INK, font=font)
+    return is_there
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

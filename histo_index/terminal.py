@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from histo_index.errors import printable
+
 if TYPE_CHECKING:
     from histo_index.indexer.build import BuildProgress, BuildReport
     from histo_index.search.answers import PairAnswer
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 # How often a log that is no terminal is told how far a build is.
 _LOG_EVERY_S: Final = 30.0
+NEIGHBOUR_COLUMNS: Final = ("query", "rank", "image_id", "path", "distance")
 
 
 def describe_build(report: "BuildReport") -> str:
@@ -24,6 +27,7 @@ def describe_build(report: "BuildReport") -> str:
         f"{report.index}: {report.tiles:,} tiles, generation {report.generation}",
         f"  encoded   {report.encoded:,}{rate}",
         f"  reused    {report.reused:,}",
+        f"  dropped   {report.dropped:,}",
         f"  rejected  {rejected:,}",
         *(f"            {count:,} × {reason}" for reason, count in report.rejected.items()),
         f"  ignored   {report.ignored:,} files that are no images by their name",
@@ -54,8 +58,9 @@ def describe_pair(answer: "PairAnswer") -> str:
 
 def _origin(name: str, image_id: str | None) -> str:
     if image_id is None:
-        return f"{name} (encoded now)"
-    return f"{name} (indexed)" if name == image_id else f"{name} (indexed as {image_id})"
+        return f"{printable(name)} (encoded now)"
+    known = "indexed" if name == image_id else f"indexed as {printable(image_id)}"
+    return f"{printable(name)} ({known})"
 
 
 def describe_pairs(scores: "PairScores") -> str:
@@ -66,6 +71,8 @@ def describe_pairs(scores: "PairScores") -> str:
         f"{scores.encoded:,} images encoded for it",
         f"  threshold  {_limit(scores.threshold)}",
     ]
+    if scores.has_labels and scores.accuracy is None:
+        lines.append("  c-index    none: no labelled pair has a verdict of same or different")
     if scores.accuracy is not None:
         lines.append(
             f"  c-index    {scores.accuracy:.4f} ({scores.correct:,} of {scores.labelled:,} "
@@ -80,8 +87,9 @@ def _limit(threshold: "Threshold") -> str:
     return f"{threshold.value:g}, {threshold.origin}"
 
 
-def pairs_summary(scores: "PairScores") -> dict[str, Any]:
-    """Sum up a scored list, for JSON."""
+def pairs_document(scores: "PairScores", *, with_rows: bool) -> dict[str, Any]:
+    """Sum up a scored list for JSON, with its rows if they go nowhere else."""
+    rows = {"rows": scores.table.to_pylist()} if with_rows else {}
     return {
         "pairs": scores.pairs,
         "answered": scores.answered,
@@ -92,6 +100,7 @@ def pairs_summary(scores: "PairScores") -> dict[str, Any]:
         "labelled": scores.labelled,
         "correct": scores.correct,
         "accuracy": scores.accuracy,
+        **rows,
     }
 
 
@@ -101,12 +110,16 @@ def neighbour_rows(
     """Flatten neighbours: a dict per neighbour, the query's name first."""
     return [
         {
-            "query": name,
+            "query": printable(name),
             "rank": neighbour.rank,
             "image_id": neighbour.image_id,
             "path": neighbour.path,
             "distance": neighbour.distance,
-            **neighbour.metadata,
+            # The user's columns keep their names unless the answer needs them.
+            **{
+                f"tile_{column}" if column in NEIGHBOUR_COLUMNS else column: value
+                for column, value in neighbour.metadata.items()
+            },
         }
         for name, row in zip(names, found, strict=True)
         for neighbour in row
@@ -137,7 +150,7 @@ def facts_text(facts: dict[str, Any]) -> str:
             lines.append(f"{name}:")
             lines += [f"  {line}" for line in facts_text(value).splitlines()]
         else:
-            lines.append(f"{name:<12} {_cell(value)}")
+            lines.append(f"{name:<14} {_cell(value)}")
     return "\n".join(lines)
 
 
@@ -196,7 +209,7 @@ class ProgressLine:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.5f}" if isinstance(value, float) else str(value)
+    return f"{value:.5f}" if isinstance(value, float) else printable(value)
 
 
 def _size(count: int) -> str:

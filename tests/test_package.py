@@ -26,7 +26,7 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
     "indexer": ({"errors", "indexer"}, {"pyarrow", "numpy", "xxhash", "faiss"}),
     "search": ({"errors", "indexer", "search"}, {"numpy", "pyarrow", "sklearn"}),
     "montage": ({"errors", "encoder", "search"}, {"PIL"}),
-    "terminal": ({"indexer", "search"}, {"rich"}),
+    "terminal": ({"errors", "indexer", "search"}, {"rich"}),
     "inspection": ({"errors", "encoder", "indexer"}, {"pyarrow", "numpy", "torch", "torchvision"}),
     "demo": ({"errors", "demo", "encoder", "search", "histo_index"}, {"numpy", "PIL"}),
     "choosing": ({"errors", "encoder", "indexer"}, set()),
@@ -93,7 +93,7 @@ def test_imports_follow_the_design(path: Path) -> None:
 def test_files_can_be_read_in_five_minutes() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     # cli.py and api.py are lists of small functions with long signatures and docstrings.
-    limit = {"cli.py": 380, "api.py": 380, "build.py": 380}
+    limit = {"cli.py": 400, "api.py": 380, "build.py": 380}
     assert [
         f"{path.name}: {lines}"
         for path, lines in lengths.items()

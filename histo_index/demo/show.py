@@ -36,7 +36,7 @@ def show(folder: Path, *, tiles_per_category: int, seed: int, tell: Callable[[st
         InputError: the folder is there already.
         HistoIndexError: a command failed.
     """
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder} exists already; pass a new folder with -o")
     tiles = folder / "tiles"
     tell(f"Rendering {8 * tiles_per_category} H&E-like tiles into {tiles} (seed {seed}) ...")
@@ -103,7 +103,7 @@ def _choose_threshold(index: Path, pairs: Path, tell: Callable[[str], None]) -> 
     from histo_index.search.pairlist import read_pair_list
 
     scores = histo_index.open(index).pairs(pairs)
-    labels = read_pair_list(pairs, lambda names: [False] * len(names)).labels
+    labels = read_pair_list(pairs).labels
     assert labels is not None
     order = np.argsort(scores.table["distance"].to_numpy())
     distances = scores.table["distance"].to_numpy()[order]
@@ -137,7 +137,7 @@ def _run(arguments: Sequence[str | Path], tell: Callable[[str], None] | None) ->
     if tell is not None:
         tell(f"\n$ histo-index {shlex.join(words)}")
     done = subprocess.run(
-        [sys.executable, "-m", "histo_index", *words],
+        [sys.executable, "-P", "-m", "histo_index", *words],
         stdout=subprocess.PIPE,
         text=True,
         check=False,

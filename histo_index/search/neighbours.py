@@ -39,7 +39,7 @@ class Neighbour:
 def nearest(
     index: OpenIndex, queries: Halves, *, k: int, own_rows: list[int | None]
 ) -> list[list[Neighbour]]:
-    """Find the nearest tiles of each query, nearest first; ties in row order.
+    """Find the nearest tiles of each query, nearest first.
 
     Args:
         index: where to search.

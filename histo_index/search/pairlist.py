@@ -2,7 +2,7 @@
 
 * headerless `a.png,b.png[,label]`,
 * headed `image_a,image_b[,label]`, in any order, other columns ignored,
-* headed `query[,prediction]` with rows `idA_idB[,label]`, the reference method's form;
+* rows `idA_idB[,label]`, headed `query[,prediction]` or without a header: the reference method's;
 
 as CSV, TSV, Parquet, or CSV on standard input. A row that cannot be understood keeps its place and
 says why; the list as a whole fails only if it is no list.
@@ -10,11 +10,12 @@ says why; the list as a whole fails only if it is no list.
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,9 +27,13 @@ from histo_index.indexer.tables import read_table
 # Tells of each name whether an index or a folder has it.
 IsKnown = Callable[[Sequence[str]], Sequence[bool]]
 
-_LABELS: Final = {"1": 1, "same": 1, "true": 1, "0": 0, "different": 0, "false": 0}
+_LABELS: Final = {
+    **dict.fromkeys(("1", "1.0", "same", "true"), 1),
+    **dict.fromkeys(("0", "0.0", "different", "false"), 0),
+}
 # A field of a broken file may swallow the rest of it; no name is that long.
 _LONGEST_FIELD: Final = 2**17
+_LEADING_BLANKS: Final = re.compile(rb"\A(?:[ \t]*\r?\n)+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +58,14 @@ class PairList:
         return len(self.image_a)
 
 
-def read_pair_list(source: Path | None, is_known: IsKnown) -> PairList:
+def read_pair_list(source: Path | None, known: Sequence[IsKnown] = ()) -> PairList:
     """Read a pair list.
 
     Args:
         source: a file, read as Parquet or TSV if its suffix says so and else as CSV; None is CSV
             from standard input.
-        is_known: decides where to split an `idA_idB` whose ids hold underscores themselves.
+        known: decide where to split an `idA_idB` whose ids hold underscores themselves, one
+            after the other until both halves of just one split are known.
 
     Raises:
         InputError: it is missing, unreadable, not UTF-8, empty, or no list of pairs.
@@ -83,12 +89,36 @@ def read_pair_list(source: Path | None, is_known: IsKnown) -> PairList:
         label, queries = columns.get("label"), None
     else:
         queries = _trimmed(columns["query"])
-        halves = _split_queries(queries, is_known, problems)
-        label = columns.get("prediction")
+        halves = _split_queries(queries, known, problems)
+        label = columns.get("prediction", columns.get("label"))
     labels = None if label is None else _read_labels(_trimmed(label), problems)
     _note_missing(halves, problems)
     return PairList(
         image_a=halves[0], image_b=halves[1], labels=labels, queries=queries, problems=problems
+    )
+
+
+def list_pairs(rows: Sequence[Sequence[Any]]) -> PairList:
+    """Make a pair list of rows `(image_a, image_b[, label])` of names and 1, 0 or None.
+
+    Raises:
+        InputError: a row has another number of entries.
+    """
+    odd = [number for number, row in enumerate(rows) if not 2 <= len(row) <= 3]
+    if odd:
+        raise InputError(
+            f"pair {odd[0]} has {len(rows[odd[0]])} entries; expected two images and maybe a label"
+        )
+    texts = [["" if entry is None else str(entry) for entry in row] for row in rows]
+    problems: dict[int, str] = {}
+    halves = [pa.array([row[side] for row in texts], pa.string()) for side in (0, 1)]
+    labels = pa.array([row[2] if len(row) == 3 else "" for row in texts], pa.string())
+    _note_missing((halves[0], halves[1]), problems)
+    return PairList(
+        image_a=halves[0],
+        image_b=halves[1],
+        labels=_read_labels(labels, problems) if any(len(row) == 3 for row in rows) else None,
+        problems=problems,
     )
 
 
@@ -101,7 +131,8 @@ def _read_bytes(source: Path | None, name: str) -> bytes:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError(f"{name}: line {line} is not UTF-8; save the list as UTF-8") from error
-    return data.removeprefix(b"\xef\xbb\xbf")
+    # Blank lines before the header are skipped by no reader in the same way.
+    return _LEADING_BLANKS.sub(b"", data.removeprefix(b"\xef\xbb\xbf"))
 
 
 def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, str]]:
@@ -112,6 +143,10 @@ def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, 
         names, skipped = header, 1
     elif 2 <= len(first) <= 3:
         names, skipped = ["image_a", "image_b", "label"][: len(first)], 0
+        if len(first) == 2 and first[1].strip() in ("0", "1") and "_" in first[0]:
+            names = ["query", "prediction"]
+    elif len(first) == 1 and "_" in first[0]:
+        names, skipped = ["query"], 0
     else:
         raise InputError(
             f"{name}: {len(first)} columns and no header; expected `a.png,b.png[,label]`, or a "
@@ -167,23 +202,24 @@ def _first_line(data: bytes) -> str:
 
 
 def _split_queries(
-    queries: pa.Array, is_known: IsKnown, problems: dict[int, str]
+    queries: pa.Array, known: Sequence[IsKnown], problems: dict[int, str]
 ) -> tuple[pa.Array, pa.Array]:
     """Split `idA_idB`; where ids hold underscores themselves, where both halves are known."""
-    texts = queries.to_pylist()
-    options = [_splits(text) for text in texts]
-    doubtful = {half for splits in options if len(splits) > 1 for split in splits for half in split}
-    names = sorted(doubtful)
-    known = {name for name, is_there in zip(names, is_known(names), strict=True) if is_there}
+    options = [_splits(text) for text in queries.to_pylist()]
+    for is_known in known:
+        doubtful = [splits for splits in options if len(splits) > 1]
+        names = sorted({half for splits in doubtful for split in splits for half in split})
+        found = {name for name, is_there in zip(names, is_known(names), strict=True) if is_there}
+        for row, splits in enumerate(options):
+            fitting = [split for split in splits if set(split) <= found]
+            if len(splits) > 1 and fitting:
+                options[row] = fitting
     halves: list[tuple[str, str]] = []
-    for row, (text, splits) in enumerate(zip(texts, options, strict=True)):
-        fitting = [s for s in splits if set(s) <= known] if len(splits) > 1 else splits
-        if len(fitting) == 1:
-            halves.append(fitting[0])
-            continue
-        found = f"at {len(fitting)} places" if fitting else "nowhere"
-        problems.setdefault(row, f"{text!r} can be split into two known ids {found}")
-        halves.append(("", ""))
+    for row, splits in enumerate(options):
+        if len(splits) != 1:
+            query = queries[row].as_py()
+            problems.setdefault(row, f"{query!r} does not split into two known ids in just one way")
+        halves.append(splits[0] if len(splits) == 1 else ("", ""))
     left, right = zip(*halves, strict=True)
     return pa.array(left, pa.string()), pa.array(right, pa.string())
 

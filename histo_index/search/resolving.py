@@ -1,15 +1,18 @@
 """Find the vector of every image that somebody names: in the index, or by encoding it once."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from histo_index.errors import ImageError
+from histo_index.errors import HistoIndexError, ImageError, InputError, printable
 from histo_index.indexer.encode import Encoded
 from histo_index.indexer.hashing import hash_file
 from histo_index.indexer.opened import AMBIGUOUS, MISSING, OpenIndex
@@ -20,6 +23,7 @@ Rows = npt.NDArray[np.int64]
 EncodeFiles = Callable[[Iterable[Path]], Iterator[Encoded | ImageError]]
 
 _UNRESOLVED: Final = -1
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +33,14 @@ class Resolved:
     Attributes:
         places: int64 [n]: a row of the index, or N plus a row of `extra`, or -1 with a problem.
         problems: why a name has no vector, [n]; None where it has one.
+        files: the file that each name was found as, [n]; None where the index alone knows it.
         extra: float16 [m, D], vectors of images outside the index.
-        encoded: how many images were encoded for this.
+        encoded: how many image files were encoded for this.
     """
 
     places: Rows
-    problems: list[str | None]
+    problems: list[HistoIndexError | None]
+    files: list[Path | None]
     extra: Halves
     encoded: int
 
@@ -42,22 +48,31 @@ class Resolved:
 class Resolver:
     """Finds vectors by name.
 
-    A name is, in this order: an image id; a path as the index has it; a file on disk, known by its
-    content or else encoded; a bare file name, with or without suffix. With `prefer_files` a file on
-    disk comes first, because then the user points at that very file.
+    A name is, in this order: an image id; a path as the index has it; a bare file name, with or
+    without suffix; the SHA-256 of a file; a file on disk, known by its content or else encoded.
+    With `prefer_files` a file on disk comes first, because then the user points at that very file.
     """
 
-    def __init__(self, index: OpenIndex, encode_files: EncodeFiles, *, root: Path) -> None:
+    def __init__(
+        self,
+        index: OpenIndex,
+        encode_files: EncodeFiles,
+        *,
+        root: Path,
+        given: Mapping[str, Halves] | None = None,
+    ) -> None:
         """Look up in an index.
 
         Args:
             index: where to look.
             encode_files: encodes what the index does not hold; called only if there is such.
             root: the folder that file names are relative to.
+            given: names whose vectors, float16 [D], are known beforehand.
         """
         self._index = index
         self._encode_files = encode_files
         self._root = root
+        self._given = given or {}
 
     def resolve(self, names: Sequence[str], *, prefer_files: bool = False) -> Resolved:
         """Find the vector of every name; each unseen image is encoded once.
@@ -66,91 +81,150 @@ class Resolver:
             names: distinct.
             prefer_files: an existing file wins over an equal name in the index.
         """
+        files: list[Path | None] = [None] * len(names)
         if prefer_files:
+            files = [self.file_of(name) for name in names]
             places = np.full(len(names), MISSING, np.int64)
+            without = [place for place, file in enumerate(files) if file is None]
+            places[without] = self._find([names[place] for place in without])
         else:
-            places = self._index.find_names(pa.array(names, pa.string()))
-        files = {
-            position: path
-            for position in np.flatnonzero(places < 0).tolist()
-            if (path := self._file(names[position])) is not None
-        }
-        if prefer_files:
-            without = [position for position in range(len(names)) if position not in files]
-            found = self._index.find_names(pa.array([names[p] for p in without], pa.string()))
-            places[without] = found
-        problems = [
-            self._problem(name, place) for name, place in zip(names, places.tolist(), strict=True)
-        ]
-        extra, encoded = self._add_files(files, places, problems)
+            places = self._find(names)
+            for place in np.flatnonzero(places < 0).tolist():
+                files[place] = self.file_of(names[place])
+        search = _Search(names=names, files=files, places=places)
+        extra = [self._given[name] for name in names if name in self._given]
+        outside = itertools.count(len(self._index))
+        for place, name in enumerate(names):
+            if name in self._given:
+                places[place] = next(outside)
+        encoded = self._add_files(search, extra)
+        problems = [self._problem(search, place) for place in range(len(names))]
         places[[problem is not None for problem in problems]] = _UNRESOLVED
-        return Resolved(places=places, problems=problems, extra=extra, encoded=encoded)
+        size = self._index.manifest.embedding_size
+        vectors = np.array(extra, np.float16).reshape(-1, size)
+        return Resolved(
+            places=places, problems=problems, files=files, extra=vectors, encoded=encoded
+        )
 
-    def are_known(self, names: Sequence[str]) -> list[bool]:
-        """Tell of each name whether `resolve` would find something under it."""
-        places = self._index.find_names(pa.array(names, pa.string()))
-        return [
-            bool(place >= 0) or self._file(name) is not None
-            for name, place in zip(names, places, strict=True)
-        ]
+    def are_indexed(self, names: Sequence[str]) -> list[bool]:
+        """Tell of each name whether the index knows it."""
+        return [place >= 0 for place in self._find(names).tolist()]
 
-    def _problem(self, name: str, place: int) -> str | None:
-        if place == AMBIGUOUS:
-            return f"{name}: several tiles have this file name; name one by its path or image id"
-        if place == MISSING:
-            return f"{name}: not in the index, and no such file in {self._root}"
+    def are_files(self, names: Sequence[str]) -> list[bool]:
+        """Tell of each name whether there is such a file."""
+        return [self.file_of(name) is not None for name in names]
+
+    def _find(self, names: Sequence[str]) -> Rows:
+        # A name that is not UTF-8 cannot be in the index; a zero byte is in no name.
+        texts = [name if _is_text(name) else "\0" for name in names]
+        places = self._index.find_names(pa.array(texts, pa.string()))
+        hashes = [p for p, text in enumerate(texts) if _DIGEST.fullmatch(text) and places[p] < 0]
+        if hashes:
+            digests = pa.array([texts[place] for place in hashes], pa.string())
+            places[hashes] = self._index.find_contents(digests)
+        return places
+
+    def _problem(self, search: "_Search", place: int) -> HistoIndexError | None:
+        if place in search.problems:
+            return search.problems[place]
+        name, found = printable(search.names[place]), search.places[place]
+        if found == AMBIGUOUS:
+            return InputError(
+                f"{name}: several tiles have this file name; name one by its path or image id"
+            )
+        if found == MISSING:
+            where = "" if Path(name).is_absolute() else f" in {self._root.resolve()}"
+            return InputError(
+                f"{name}: not in the index, and no such file{where}; check the name, or build it in"
+            )
         return None
 
-    def _file(self, name: str) -> Path | None:
+    def file_of(self, name: str) -> Path | None:
         """Find a name on disk, also without its suffix."""
-        if not Path(name).name or "\x00" in name:
+        if not Path(name).name or "\x00" in name or name in self._given:
             return None
         suffixes = [""] if Path(name).suffix.lower() in SUFFIXES else ["", *sorted(SUFFIXES)]
         candidates = (self._root / f"{name}{suffix}" for suffix in suffixes)
         return next((candidate for candidate in candidates if _is_file(candidate)), None)
 
-    def _add_files(
-        self, files: dict[int, Path], places: Rows, problems: list[str | None]
-    ) -> tuple[Halves, int]:
-        """Find files by content, encode the others, and fill in places and problems."""
+    def _add_files(self, search: "_Search", extra: list[Halves]) -> int:
+        """Find files by content and encode the others; gives how many were encoded."""
         contents: dict[str, list[int]] = {}
-        for position, path in files.items():
+        for place, path in enumerate(search.files):
+            if path is None:
+                continue
             try:
-                contents.setdefault(hash_file(path), []).append(position)
+                contents.setdefault(hash_file(path), []).append(place)
             except OSError as error:
-                problems[position] = f"{path}: cannot be read ({error.strerror or error})"
-        digests = list(contents)
-        known = self._index.find_contents(pa.array(digests, pa.string()))
-        unseen: list[str] = []
-        for digest, row in zip(digests, known, strict=True):
-            for position in contents[digest]:
-                places[position], problems[position] = row, None
-            if row == MISSING:
-                unseen.append(digest)
-        return self._encode(unseen, contents, files, places, problems)
+                reason = error.strerror or error
+                search.problems[place] = ImageError(
+                    f"{printable(path)}: cannot be read ({reason}); check its permissions"
+                )
+        known = self._rows_of(list(contents))
+        for digest, rows in known.items():
+            for place in contents[digest]:
+                path = search.files[place]
+                assert path is not None
+                search.places[place] = self._nearest_name(rows, path)
+        unseen = [places for digest, places in contents.items() if digest not in known]
+        self._encode(unseen, search, extra)
+        return len(unseen)
 
-    def _encode(
-        self,
-        unseen: list[str],
-        contents: dict[str, list[int]],
-        files: dict[int, Path],
-        places: Rows,
-        problems: list[str | None],
-    ) -> tuple[Halves, int]:
-        vectors: list[Halves] = []
+    def _rows_of(self, digests: list[str]) -> dict[str, list[int]]:
+        """Find all rows of each content that the index holds."""
+        if not digests:
+            return {}
+        column = self._index.rows["sha256"]
+        rows = pc.indices_nonzero(pc.is_in(column, value_set=pa.array(digests, pa.string())))
+        found: dict[str, list[int]] = {}
+        for digest, row in zip(column.take(rows).to_pylist(), rows.to_pylist(), strict=True):
+            found.setdefault(digest, []).append(row)
+        return found
+
+    def _nearest_name(self, rows: list[int], path: Path) -> int:
+        """Of rows with one content take the one whose path agrees longest with the file's end."""
+        if len(rows) == 1:
+            return rows[0]
+        parts = path.resolve().parts[::-1]
+
+        def agreement(row: int) -> int:
+            other = Path(self._index.rows["path"][row].as_py()).parts[::-1]
+            pairs = zip(parts, other, strict=False)
+            return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+        return max(rows, key=agreement)
+
+    def _encode(self, unseen: list[list[int]], search: "_Search", extra: list[Halves]) -> None:
+        paths = [path for places in unseen if (path := search.files[places[0]]) is not None]
         # Asking for an encoder loads it, which most lists never need.
-        results = self._encode_files([files[contents[d][0]] for d in unseen]) if unseen else ()
-        for digest, result in zip(unseen, results, strict=True):
-            for position in contents[digest]:
+        results = self._encode_files(paths) if paths else ()
+        for places, result in zip(unseen, results, strict=True):
+            for place in places:
                 if isinstance(result, ImageError):
-                    problems[position] = str(result)
+                    search.problems[place] = result
                 else:
-                    places[position] = len(self._index) + len(vectors)
+                    search.places[place] = len(self._index) + len(extra)
             if not isinstance(result, ImageError):
                 # Rounded as the index rounds, so that a tile answers alike before and after.
-                vectors.append(result.embedding.astype(np.float16))
-        size = self._index.manifest.embedding_size
-        return np.array(vectors, np.float16).reshape(-1, size), len(unseen)
+                extra.append(result.embedding.astype(np.float16))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """Names on their way to a vector; places and problems fill up."""
+
+    names: Sequence[str]
+    files: list[Path | None]
+    places: Rows
+    problems: dict[int, HistoIndexError] = field(default_factory=dict)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_file(path: Path) -> bool:

@@ -36,6 +36,7 @@ class PairScores:
         same: verdicts that say so.
         encoded: images that had to be encoded for this.
         labelled: rows with a label and a verdict of same or different.
+        has_labels: whether the list has labels at all.
         correct: of them right; their share is the reference method's c-index.
         queries: the rows as the reference method writes them, or None.
     """
@@ -47,6 +48,7 @@ class PairScores:
     same: int
     encoded: int
     labelled: int
+    has_labels: bool
     correct: int
     queries: pa.Array | None
 
@@ -73,8 +75,7 @@ def score_pairs(
     both = pa.concat_arrays([pairs.image_a, pairs.image_b]).dictionary_encode()
     names = both.dictionary.to_pylist()
     codes = both.indices.to_numpy().astype(np.int64).reshape(2, len(pairs))
-    # An empty name belongs to a row that has a problem already.
-    resolved = resolver.resolve([name or "\x00" for name in names])
+    resolved = resolver.resolve(names)
     left, right = resolved.places[codes]
     is_whole = np.ones(len(pairs), bool)
     is_whole[list(pairs.problems)] = False
@@ -133,7 +134,7 @@ def _messages(
     for row in np.flatnonzero(~is_answered):
         problem = pairs.problems.get(int(row))
         sides = (resolved.problems[code] for code in codes[:, row])
-        messages[row] = problem or next(side for side in sides if side)
+        messages[row] = problem or next(str(side) for side in sides if side)
     return messages
 
 
@@ -175,6 +176,7 @@ def _scores(
         same=int(is_same.sum()),
         encoded=encoded,
         labelled=labelled,
+        has_labels=pairs.labels is not None,
         correct=correct,
         queries=pairs.queries,
     )

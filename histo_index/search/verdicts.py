@@ -36,7 +36,8 @@ class Threshold:
     is_calibrated: bool = False
 
     def __post_init__(self) -> None:
-        if self.value is not None and not 0 <= self.value <= 4:
+        is_number = isinstance(self.value, int | float)
+        if self.value is not None and not (is_number and 0 <= self.value <= 4):
             raise InputError(f"threshold {self.value} is not a distance; pass a value from 0 to 4")
 
     @classmethod

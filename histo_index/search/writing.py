@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from histo_index.errors import InputError
 from histo_index.indexer.atomic import publishing
+from histo_index.search.jsontext import to_json
 from histo_index.search.scoring import PairScores
 from histo_index.search.verdicts import Verdict
 
@@ -25,20 +25,21 @@ _BATCH_ROWS: Final = 65_536
 FORMS: Final = ("table", "query-prediction")
 
 
-def check_output(path: Path | None, *, overwrite: bool, extra: tuple[str, ...] = ()) -> None:
+def check_output(
+    path: Path | None, *, overwrite: bool, suffixes: tuple[str, ...] = OUTPUT_SUFFIXES
+) -> None:
     """Refuse an output before any work is done for it.
 
     Args:
         path: where to write; None is standard output.
         overwrite: whether a file that is there may be replaced.
-        extra: suffixes allowed besides those of tables.
+        suffixes: what the file's name may end in.
 
     Raises:
         InputError: the file is there already, its folder is not, or its suffix is unknown.
     """
     if path is None:
         return
-    suffixes = OUTPUT_SUFFIXES + extra
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{path}: unknown suffix; expected one of {', '.join(suffixes)}")
     if path.exists() and not overwrite:
@@ -59,9 +60,16 @@ def write_scores(scores: PairScores, path: Path | None, *, form: str) -> None:
     write_table(scores.table if is_table else query_prediction_table(scores), path)
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write rows of equal columns; see `write_table`."""
-    write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path, *, columns: Sequence[str]) -> None:
+    """Write rows of equal columns; see `write_table`.
+
+    Args:
+        rows: column to value.
+        path: the file.
+        columns: what a table without rows still has.
+    """
+    names = list(rows[0]) if rows else columns
+    write_table(pa.table({name: pa.array([row[name] for row in rows]) for name in names}), path)
 
 
 def write_table(table: pa.Table, path: Path | None) -> None:
@@ -77,7 +85,7 @@ def write_table(table: pa.Table, path: Path | None) -> None:
         elif suffix == ".jsonl":
             with open(temporary, "w", encoding="utf-8") as file:
                 file.writelines(
-                    json.dumps(row, ensure_ascii=False) + "\n"
+                    to_json(row) + "\n"
                     for batch in table.to_batches(max_chunksize=_BATCH_ROWS)
                     for row in batch.to_pylist()
                 )
@@ -113,7 +121,9 @@ def _stem(names: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _write_csv(table: pa.Table, file: BinaryIO, delimiter: str) -> None:
     """Write with quotes only around what needs them; Arrow alone quotes every text or none."""
-    file.write((delimiter.join(table.column_names) + "\n").encode())
+    header = io.StringIO()
+    csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(table.column_names)
+    file.write(header.getvalue().encode())
     options = pa_csv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="none")
     for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
         if _needs_quotes(batch, delimiter):

@@ -134,10 +134,14 @@ def test_without_index_and_bundled_encoder_it_says_so(
     assert "no encoder is bundled" in ran.err
 
 
-@pytest.mark.parametrize("name", ["nothing.png", "tiles", "tiles/labels.csv"])
-def test_what_is_no_image_is_one_clear_line(workshop: Workshop, run: Run, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "code"), [("nothing.png", 2), ("tiles", 2), ("tiles/labels.csv", 1)]
+)
+def test_what_is_no_image_is_one_clear_line(
+    workshop: Workshop, run: Run, name: str, code: int
+) -> None:
     ran = run("pair", name, B)
-    assert (ran.code, ran.out) == (1, "")
+    assert (ran.code, ran.out) == (code, "")
     assert ran.err.splitlines()[-1].startswith("histo-index: error: ")
     assert name in ran.err.splitlines()[-1]
 

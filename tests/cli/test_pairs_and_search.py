@@ -1,6 +1,9 @@
 """`histo-index pairs`, `search`, `info`, `reindex`, `doctor` and `encoder`."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,11 +85,20 @@ def test_the_query_itself_comes_first_if_included(workshop: Workshop, run: Run) 
     assert (rows[0]["image_id"], rows[0]["distance"]) == (A, 0)
 
 
-def test_a_montage_survives_missing_tiles(workshop: Workshop, run: Run) -> None:
+def test_a_montage_survives_missing_tiles_and_says_so(
+    workshop: Workshop, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     workshop.tiles.rename("moved")
     assert run("search", A, "-k", "2", "--montage", "gone.png").code == 0
+    assert "2 tiles could not be drawn from" in caplog.text
     assert run("search", A, "-k", "2", "--montage", "found.png", "--tiles", "moved").code == 0
     assert Path("gone.png").read_bytes() != Path("found.png").read_bytes()
+
+
+def test_a_long_montage_goes_on_below(workshop: Workshop, run: Run) -> None:
+    run("search", A, "-k", "15", "--montage", "out.png")
+    with Image.open("out.png") as picture:
+        assert picture.size == (11 * 168 + 24, 2 * 208 + 8)
 
 
 def test_info_tells_and_verifies(workshop: Workshop, run: Run) -> None:
@@ -134,7 +146,7 @@ def test_doctor_names_what_will_be_used(workshop: Workshop, run: Run) -> None:
 def test_doctor_fails_if_a_part_does(
     workshop: Workshop, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "histo_index.indexer.faiss_flat", None)
+    monkeypatch.setitem(sys.modules, "histo_index.indexer.faiss_flat", None)
     ran = run("doctor")
     assert ran.code == 1
     assert "histo-index: faiss: " in ran.err
@@ -159,3 +171,59 @@ def test_an_import_of_the_wrong_architecture_is_exit_status_4(workshop: Workshop
     ran = run("encoder", "import", "net.pth", "--arch", "resnext50_32x4d", "-o", "mine")
     assert ran.code == 4
     assert not Path("mine").exists()
+
+
+def test_a_users_columns_never_hide_the_answers(workshop: Workshop, run: Run) -> None:
+    names = sorted(path.name for path in (workshop.tiles / "slide-01").iterdir())
+    lines = ["path,rank,distance,query", *(f"slide-01/{name},7,0.5,mine" for name in names)]
+    (workshop.tiles / "odd.csv").write_text("\n".join(lines))
+    run("build", "tiles/odd.csv", "-o", "odd.hx", "--encoder", "encoder")
+    row = json.loads(run("search", names[0], "-k", "1", "-i", "odd.hx", "--json").out)[0]
+    assert (row["query"], row["rank"]) == (names[0], 1)
+    assert row["distance"] != 0.5
+    assert (row["tile_query"], row["tile_rank"], row["tile_distance"]) == ("mine", 7, 0.5)
+
+
+def test_json_on_standard_output_is_one_document(workshop: Workshop, run: Run) -> None:
+    Path("pairs.csv").write_text(f"{A},{B}\n")
+    ran = run("pairs", "pairs.csv", "--json", "--threshold", "4")
+    document = json.loads(ran.out)
+    assert (document["answered"], document["rows"][0]["verdict"]) == (1, "same")
+
+
+def test_outputs_are_named_for_what_they_are(workshop: Workshop, run: Run) -> None:
+    assert run("search", A, "-o", "out.png").code == 2
+    assert run("search", A, "--montage", "out.csv").code == 2
+
+
+def test_python_pairs_take_what_pair_takes(workshop: Workshop) -> None:
+    index = histo_index.open(workshop.index)
+    image = Image.open(workshop.tiles / A)
+    rows = [(A, B, 0), (workshop.tiles / A, B), (image, np.asarray(image)), ("", B)]
+    table = index.pairs(rows, threshold=0.5).table.to_pylist()
+    assert table[0]["distance"] == table[1]["distance"] == index.pair(A, B).distance
+    assert table[2]["distance"] == 0
+    assert table[3]["message"] == "an image name is missing"
+    assert index.pairs([]).pairs == 0
+    assert [n.image_id for n in index.search(A, k=2)[0]] == [
+        n.image_id for n in index.search([A], k=2)[0]
+    ]
+    index.draw([image], index.search([image], k=2), "drawn.png")
+    with Image.open("drawn.png") as picture:
+        assert picture.size == (3 * 168 + 24, 208 + 8)
+
+
+def test_ctrl_c_is_one_line_and_exit_status_130(workshop: Workshop) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "histo_index", "pairs", "-"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    # The untrained encoder is told when the index is open; the command then waits for its input.
+    assert "untrained" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert err == (
+        "histo-index: error: interrupted; a build goes on from its last finished shard\n"
+    )

@@ -9,17 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.search.pairlist import PairList, read_pair_list
-
-
-def known_none(names: Sequence[str]) -> list[bool]:
-    return [False] * len(names)
+from histo_index.search.pairlist import PairList, list_pairs, read_pair_list
 
 
 def read(tmp_path: Path, text: str | bytes, name: str = "pairs.csv") -> PairList:
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_pair_list(path, known_none)
+    return read_pair_list(path)
 
 
 def pairs_of(listed: PairList) -> list[tuple[str, str]]:
@@ -70,20 +66,58 @@ def test_ids_with_underscores_are_split_where_both_halves_are_known(tmp_path: Pa
     path = tmp_path / "pairs.csv"
     path.write_text("query\ns_1_s_2\ns_1_s_9\n_\nplain\n")
     known = {"s_1", "s_2"}
-    listed = read_pair_list(path, lambda names: [name in known for name in names])
+    listed = read_pair_list(path, [lambda names: [name in known for name in names]])
     assert pairs_of(listed) == [("s_1", "s_2"), ("", ""), ("", ""), ("", "")]
     assert listed.problems == {
-        1: "'s_1_s_9' can be split into two known ids nowhere",
-        2: "'_' can be split into two known ids nowhere",
-        3: "'plain' can be split into two known ids nowhere",
+        1: "'s_1_s_9' does not split into two known ids in just one way",
+        2: "'_' does not split into two known ids in just one way",
+        3: "'plain' does not split into two known ids in just one way",
     }
 
 
 def test_a_query_that_splits_twice_is_not_guessed(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text("query\na_b_c\n")
-    listed = read_pair_list(path, lambda names: [True] * len(names))
-    assert listed.problems == {0: "'a_b_c' can be split into two known ids at 2 places"}
+    listed = read_pair_list(path, [lambda names: [True] * len(names)])
+    assert listed.problems == {0: "'a_b_c' does not split into two known ids in just one way"}
+
+
+def test_files_are_asked_only_about_what_the_index_leaves_open(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("query\ns_1_s_2\nnew_1_s_2\n")
+    asked: list[str] = []
+
+    def are_files(names: Sequence[str]) -> list[bool]:
+        asked.extend(names)
+        return [name in ("new_1", "s_2") for name in names]
+
+    listed = read_pair_list(path, [lambda names: [n in ("s_1", "s_2") for n in names], are_files])
+    assert pairs_of(listed) == [("s_1", "s_2"), ("new_1", "s_2")]
+    assert sorted(asked) == ["1_s_2", "2", "new", "new_1", "new_1_s", "s_2"]
+
+
+def test_queries_without_a_header_or_with_a_label_column(tmp_path: Path) -> None:
+    for text in ("a_b,1\nc_d,0\n", "query,label\na_b,1\nc_d,0\n"):
+        listed = read(tmp_path, text)
+        assert pairs_of(listed) == [("a", "b"), ("c", "d")]
+        assert listed.labels is not None
+        assert listed.labels.to_pylist() == [1, 0]
+    assert pairs_of(read(tmp_path, "a_b\nc_d\n")) == [("a", "b"), ("c", "d")]
+
+
+def test_blank_lines_before_the_header_are_no_rows(tmp_path: Path) -> None:
+    assert pairs_of(read(tmp_path, "\n \r\nimage_a,image_b\na,b\n")) == [("a", "b")]
+
+
+def test_pairs_from_python(tmp_path: Path) -> None:
+    listed = list_pairs([("a", "b", 1), (Path("c"), "d"), ("", None)])
+    assert pairs_of(listed) == [("a", "b"), ("c", "d"), ("", "")]
+    assert listed.labels is not None
+    assert listed.labels.to_pylist() == [1, None, None]
+    assert listed.problems == {2: "an image name is missing"}
+    assert len(list_pairs([])) == 0
+    with pytest.raises(InputError, match="pair 1 has 1 entries"):
+        list_pairs([("a", "b"), ("c",)])
 
 
 def test_tsv_parquet_and_standard_input_say_the_same(
@@ -93,13 +127,13 @@ def test_tsv_parquet_and_standard_input_say_the_same(
     assert pairs_of(read(tmp_path, "a, 1.png\tb.png\n", "pairs.tsv")) == expected
     table = pa.table({"image_a": ["a, 1.png"], "image_b": ["b.png"], "label": [1]})
     pq.write_table(table, tmp_path / "pairs.parquet")
-    listed = read_pair_list(tmp_path / "pairs.parquet", known_none)
+    listed = read_pair_list(tmp_path / "pairs.parquet")
     assert pairs_of(listed) == expected
     assert listed.labels is not None
     assert listed.labels.to_pylist() == [1]
     stdin = io.TextIOWrapper(io.BytesIO(b'"a, 1.png",b.png\n'))
     monkeypatch.setattr("sys.stdin", stdin)
-    assert pairs_of(read_pair_list(None, known_none)) == expected
+    assert pairs_of(read_pair_list(None)) == expected
 
 
 def test_bom_crlf_blank_lines_quotes_and_spaces(tmp_path: Path) -> None:
@@ -160,7 +194,7 @@ def test_what_is_no_pair_list_is_refused_in_one_line(
 
 def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
-        read_pair_list(tmp_path / "none.csv", known_none)
+        read_pair_list(tmp_path / "none.csv")
     with pytest.raises(InputError, match="not a usable parquet table"):
         read(tmp_path, b"PAR1 this is not", "pairs.parquet")
 
@@ -168,4 +202,4 @@ def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_parquet_without_the_columns_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"left": ["a"], "right": ["b"]}), tmp_path / "pairs.parquet")
     with pytest.raises(InputError, match="found left, right"):
-        read_pair_list(tmp_path / "pairs.parquet", known_none)
+        read_pair_list(tmp_path / "pairs.parquet")

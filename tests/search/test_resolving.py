@@ -4,8 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from histo_index.search.resolving import take_vectors
+from histo_index.indexer.build import BuildConfig, build
+from histo_index.indexer.hashing import hash_file
+from histo_index.indexer.opened import OpenIndex
+from histo_index.search.resolving import Resolver, take_vectors
 from tests.search.conftest import Numbers
+from tests.vectors import build_numbered, unit_vectors
 
 
 def test_index_names_come_first_and_encode_nothing(numbers: Numbers) -> None:
@@ -35,11 +39,13 @@ def test_a_file_whose_content_is_indexed_is_not_encoded(numbers: Numbers) -> Non
 def test_each_name_without_a_vector_says_why(numbers: Numbers) -> None:
     found = numbers.resolver.resolve(["a", "nothing.png", "broken.png", "s1", "d.png"])
     assert found.places[:4].tolist() == [-1, -1, -1, -1]
-    assert found.problems == [
+    assert [problem and str(problem) for problem in found.problems] == [
         "a: several tiles have this file name; name one by its path or image id",
-        f"nothing.png: not in the index, and no such file in {numbers.tiles}",
+        f"nothing.png: not in the index, and no such file in {numbers.tiles}; check the name, or "
+        "build it in",
         f"{numbers.tiles / 'broken.png'}: not an image: no number in it",
-        f"s1: not in the index, and no such file in {numbers.tiles}",
+        f"s1: not in the index, and no such file in {numbers.tiles}; check the name, or "
+        "build it in",
         None,
     ]
 
@@ -66,9 +72,33 @@ def test_preferring_files_still_finds_names_without_files(numbers: Numbers) -> N
     )
 
 
-def test_known_means_resolvable(numbers: Numbers) -> None:
+def test_known_is_told_apart_by_index_and_files(numbers: Numbers) -> None:
     names = ["d.png", "new", "nothing", "a"]
-    assert numbers.resolver.are_known(names) == [True, True, False, False]
+    assert numbers.resolver.are_indexed(names) == [True, False, False, False]
+    assert numbers.resolver.are_files(names) == [True, True, False, False]
+
+
+def test_of_equal_contents_the_one_with_the_files_own_name_is_taken(tmp_path: Path) -> None:
+    names = ["a/x.png", "b/x.png", "c/y.png"]
+    folder, encoder = build_numbered(tmp_path, unit_vectors(3, 16), names)
+    for name in names:
+        (tmp_path / "tiles" / name).write_text("1")
+    build(BuildConfig(sources=[tmp_path / "tiles"], output=folder), encoder)
+    index = OpenIndex(folder)
+    resolver = Resolver(index, encoder.encode_files, root=tmp_path)
+    found = resolver.resolve([f"tiles/{name}" for name in names], prefer_files=True)
+    assert [index.row(row)["image_id"] for row in found.places.tolist()] == names
+
+
+def test_a_tile_is_found_by_the_hash_of_its_content(numbers: Numbers) -> None:
+    found = numbers.resolver.resolve([hash_file(numbers.tiles / "d.png"), "0" * 64])
+    assert found.places.tolist() == [4, -1]
+
+
+def test_names_that_are_not_utf8_are_missing(numbers: Numbers) -> None:
+    found = numbers.resolver.resolve(["x\udcff.png"])
+    assert found.places.tolist() == [-1]
+    assert str(found.problems[0]).startswith("x\\udcff.png: not in the index")
 
 
 def test_odd_names_are_missing_and_not_an_error(numbers: Numbers) -> None:

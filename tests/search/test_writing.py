@@ -1,6 +1,7 @@
 """What is written can be read back, value by value, and is whole or not there."""
 
 import csv
+import datetime
 import json
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_every_form_holds_the_same_rows(scores: PairScores, tmp_path: Path) -> N
 def test_the_answer_file_is_exactly_the_reference_form(numbers: Numbers, tmp_path: Path) -> None:
     source = tmp_path / "queries.csv"
     source.write_text("query,prediction\nd_d,1\nd_new,0\nd_gone,1\n")
-    listed = read_pair_list(source, numbers.resolver.are_known)
+    listed = read_pair_list(source, [numbers.resolver.are_indexed])
     result = score_pairs(
         numbers.index, listed, numbers.resolver, Threshold(value=0.001, origin="test")
     )
@@ -82,3 +83,23 @@ def test_outputs_are_refused_before_any_work(tmp_path: Path) -> None:
         writing.check_output(tmp_path / "out.xlsx", overwrite=False)
     with pytest.raises(InputError, match="no such folder"):
         writing.check_output(tmp_path / "none" / "out.csv", overwrite=False)
+
+
+def test_headers_and_odd_values_survive_every_form(tmp_path: Path) -> None:
+    day = datetime.date(2024, 1, 31)
+    rows = [{"query": "q", "a,b": 1, 'x"y': day, "z": float("nan")}]
+    writing.write_rows(rows, tmp_path / "out.csv", columns=())
+    with open(tmp_path / "out.csv", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["query", "a,b", 'x"y', "z"],
+            ["q", "1", "2024-01-31", "nan"],
+        ]
+    writing.write_rows(rows, tmp_path / "out.jsonl", columns=())
+    line = (tmp_path / "out.jsonl").read_text()
+    assert json.loads(line) == {"query": "q", "a,b": 1, 'x"y': "2024-01-31", "z": None}
+    assert "NaN" not in line
+
+
+def test_no_rows_still_have_columns(tmp_path: Path) -> None:
+    writing.write_rows([], tmp_path / "out.csv", columns=("query", "rank"))
+    assert (tmp_path / "out.csv").read_text() == "query,rank\n"
