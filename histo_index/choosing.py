@@ -15,12 +15,29 @@ _log = logging.getLogger(__name__)
 
 
 def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
-    """Choose the encoder of a build: the one given, else the index's own, else the bundled one."""
+    """Choose the encoder of a build: the one given, else the index's own, else the bundled one.
+
+    Args:
+        folder: the index, which need not be there yet.
+        given: an encoder folder.
+        options: `device`, `precision`, `limits` as `open_encoder` takes them; without `limits` an
+            index keeps the ones that it has.
+
+    Raises:
+        InputError: an option cannot be used, or no encoder is bundled.
+        MismatchError: precision or encoder are not those that the index was built with.
+        IndexFormatError: index or encoder are damaged or too new.
+    """
     from histo_index.encoder.encoder import open_encoder
     from histo_index.encoder.folder import bundled_encoder
+    from histo_index.encoder.images import DecodeLimits
 
-    if given is None and (folder / MANIFEST_NAME).exists():
-        return own_encoder(folder, read_manifest(folder), **options)
+    if (folder / MANIFEST_NAME).exists():
+        manifest = read_manifest(folder)
+        if options.get("limits") is None:
+            options["limits"] = DecodeLimits(max_pixels=manifest.settings["max_pixels"])
+        if given is None:
+            return own_encoder(folder, manifest, **options)
     return open_encoder(given or bundled_encoder(), **options)
 
 
@@ -34,11 +51,17 @@ def own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
     """Open the encoder inside an index, as the index was built with it.
 
     Raises:
-        MismatchError: it is not the one that the index was built with.
+        MismatchError: it, or the precision asked for, is not what the index was built with.
     """
     from histo_index.encoder.encoder import open_encoder
 
-    if manifest.encoder["is_int8"] and options.get("precision", "auto") == "auto":
+    is_int8, precision = manifest.encoder["is_int8"], options.get("precision", "auto")
+    if precision != "auto" and is_int8 != (precision == "int8"):
+        raise MismatchError(
+            f"{folder} was {'' if is_int8 else 'not '}built in int8; "
+            "leave out --precision, or build into a new index"
+        )
+    if is_int8:
         options["precision"] = "int8"
     encoder = open_encoder(folder / "encoder", **options)
     if encoder.fingerprint != manifest.fingerprint:

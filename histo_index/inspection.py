@@ -32,8 +32,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         verify: read every file and compare its checksum; else sizes only.
 
     Raises:
-        IndexFormatError: there is no index, or a file of it is not as it was written; every such
-            file is named.
+        IndexFormatError: there is no index, or a file of it is not as it was written.
     """
     if not (folder / MANIFEST_NAME).exists() and (progress := unfinished_build(folder)):
         raise IndexFormatError(f"{folder} holds no finished index: {progress}")
@@ -43,7 +42,8 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         # Rebuilt meanwhile: what is missing belonged to the generation before.
         return index_facts(folder, verify=verify)
     if damage:
-        raise IndexFormatError("\n".join(damage))
+        several = f"{len(damage)} files are damaged; the first: " if len(damage) > 1 else ""
+        raise IndexFormatError(several + damage[0])
     runtimes = sorted({" ".join(map(str, shard.runtime.values())) for shard in manifest.shards})
     facts = {
         "index": str(folder),
@@ -55,7 +55,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "shards": len(manifest.shards),
         "bytes": sum(record.bytes for record in manifest.records()),
         "encoder": dict(manifest.encoder),
-        "computed by": "; ".join(runtimes),
+        "computed_by": "; ".join(runtimes),
         "settings": dict(manifest.settings),
         "libraries": dict(manifest.libraries),
         "files": f"{len(manifest.records())}, all whole"
@@ -85,11 +85,12 @@ def unfinished_build(folder: Path) -> str | None:
 
 def _problem(folder: Path, record: FileRecord, verify: bool) -> str | None:
     path = folder / record.path
-    remedy = (
-        "run `histo-index reindex`"
-        if record.path.startswith("search/")
-        else "restore it, or run `histo-index build` again"
-    )
+    remedy = "restore it, or run `histo-index build` again"
+    if record.path.startswith("search/"):
+        remedy = "run `histo-index reindex`"
+    elif record.path.startswith("encoder/"):
+        # Without it a build would open this very copy.
+        remedy += " with --encoder DIR"
     try:
         require_size(path, found=path.stat().st_size, expected=record.bytes, remedy=remedy)
         found = file_checksum(path) if verify else record.checksum
@@ -121,7 +122,7 @@ def diagnose() -> Diagnosis:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "memory": f"{_memory_bytes() / 1e9:.1f} GB",
-        "free disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB here",
+        "free_disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB here",
         "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
     }
     problems: list[str] = []

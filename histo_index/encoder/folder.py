@@ -20,6 +20,7 @@ from histo_index.errors import IndexFormatError, InputError
 Weights = dict[str, npt.NDArray[Any]]
 
 FORMAT_VERSION: Final = 1
+_FORMAT: Final = "histo-index encoder"
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_NAME: Final = "model.safetensors"
 INT8_NAME: Final = "int8.json"
@@ -113,21 +114,20 @@ def save_encoder(
         folder: created if missing.
         config: what the encoder is.
         weights: parameters in torchvision's names; written in the float type they have.
-        overwrite: replace an encoder that is there.
+        overwrite: replace an encoder that is there; anything else stays.
 
     Returns:
         The fingerprint.
 
     Raises:
-        InputError: the folder holds something already.
+        InputError: the folder holds something already; with overwrite, other than an encoder.
         OSError: the disk is full or not writable.
     """
-    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists already; pass another folder or --overwrite")
+    _require_free(folder, overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_of(config, weights)
     document = {
-        "format": "histo-index encoder",
+        "format": _FORMAT,
         "format_version": FORMAT_VERSION,
         "fingerprint": fingerprint,
         **asdict(config),
@@ -137,6 +137,22 @@ def save_encoder(
     replace_file(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
     (folder / INT8_NAME).unlink(missing_ok=True)
     return fingerprint
+
+
+def _require_free(folder: Path, *, overwrite: bool) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not overwrite:
+        raise InputError(f"{folder} exists already; pass another folder or --overwrite")
+    try:
+        document = json.loads((folder / CONFIG_NAME).read_bytes())
+    except (OSError, ValueError):
+        document = None
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise InputError(
+            f"{folder} holds other files and no encoder, which alone is overwritten; "
+            "pass another folder"
+        )
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -227,11 +243,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise IndexFormatError(
             f"{path}: cannot be read ({error.strerror}); pass a folder made by "
-            "`histo-index encoder` or `histo-index train`"
+            "`histo-index encoder`"
         ) from error
     except ValueError as error:
         raise IndexFormatError(f"{path}: damaged ({error}); restore the file") from error
-    if not isinstance(document, dict) or document.get("format") != "histo-index encoder":
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise IndexFormatError(f"{path}: not an encoder's config.json")
     version = document.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:

@@ -14,6 +14,7 @@ import stat
 import struct
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -171,17 +172,21 @@ def decode(data: bytes, *, max_pixels: int, name: str) -> tuple[Pixels, str | No
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
-                    raise ImageError(
-                        f"{name}: too large: {width}×{height} pixels, the limit is {max_pixels:,}; "
-                        "cut it into tiles or raise --max-pixels"
-                    )
+                    raise ImageError(_too_large(name, width, height, max_pixels))
                 is_one_of_several = getattr(image, "is_animated", False)
                 pixels, note = _upright_rgb(image, name)
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name}: not an image: expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]} content"
         ) from error
-    except (Image.DecompressionBombError, MemoryError) as error:
+    except Image.DecompressionBombError as error:
+        size = _size_of(data)
+        raise ImageError(
+            _too_large(name, *size, max_pixels)
+            if size and size[0] * size[1] > max_pixels
+            else f"{name}: too large: more pixels than Pillow opens; cut it into tiles"
+        ) from error
+    except MemoryError as error:
         raise ImageError(f"{name}: too large: {one_line(error)}; cut it into tiles") from error
     except _DECODE_FAULTS as error:
         raise ImageError(f"{name}: damaged image ({one_line(error)})") from error
@@ -220,6 +225,27 @@ def one_line(error: BaseException) -> str:
 def _open_at_once(path: str, flags: int) -> int:
     # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _too_large(name: str, width: int, height: int, max_pixels: int) -> str:
+    can_be_raised = width * height <= HIGHEST_MAX_PIXELS
+    return (
+        f"{name}: too large: {width}×{height} pixels, the limit is {max_pixels:,}; "
+        f"cut it into tiles{' or raise --max-pixels' if can_be_raised else ''}"
+    )
+
+
+def _size_of(data: bytes) -> tuple[int, int] | None:
+    """Read width and height from a header that Pillow's own open refuses; None if not there."""
+    for kind in FORMATS:
+        factory, accepts = Image.OPEN[kind]
+        # A text is what a plugin answers that knows the format and cannot read it.
+        if accepts is None or accepts(data[:16]) is True:
+            with warnings.catch_warnings(), suppress(*_DECODE_FAULTS, Image.DecompressionBombError):
+                warnings.simplefilter("ignore")
+                with factory(io.BytesIO(data), "") as image:
+                    return image.size
+    return None
 
 
 def _upright_rgb(image: Image.Image, name: str) -> tuple[Pixels, str | None]:

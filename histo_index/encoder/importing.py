@@ -83,7 +83,10 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
 def _reason(error: Exception) -> str:
     # Torch tells first how to load the file unsafely, and last where to read about it.
     said = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n\n")[-2:][0]
-    return " ".join(said.split()).split(". ")[0][:160] or type(error).__name__
+    reason = " ".join(said.split()).split(". ")[0][:160]
+    # A KeyError says no more than its key: a number tells nothing.
+    is_number = reason.strip("-'\"").isdigit()
+    return type(error).__name__ if is_number or not reason else reason
 
 
 def _only_online(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

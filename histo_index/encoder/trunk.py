@@ -14,7 +14,7 @@ import torchvision
 from histo_index.encoder.folder import ARCHITECTURES, EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.errors import MismatchError
+from histo_index.errors import InputError, MismatchError
 
 
 class Shaped(Protocol):
@@ -107,7 +107,13 @@ def random_weights(architecture: str, *, seed: int) -> Weights:
 
     Returns:
         Parameter name to float32 array, without the classifier.
+
+    Raises:
+        MismatchError: the architecture is unknown.
+        InputError: the seed is not 0 to 2**63 - 1, which is what torch and other tools share.
     """
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed} is out of range; expected 0 to {2**63 - 1}")
     if architecture not in ARCHITECTURES:
         raise MismatchError(f"unknown architecture {architecture}; one of {list(ARCHITECTURES)}")
     with torch.random.fork_rng(devices=[]):

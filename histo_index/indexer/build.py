@@ -1,7 +1,6 @@
 """Build an index or bring it up to date: list, hash, plan, encode shard by shard, commit."""
 
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,15 +22,15 @@ from histo_index.indexer.commit import (
     finished_shards,
     read_rejected,
 )
-from histo_index.indexer.drafting import draft_manifest, is_unchanged
+from histo_index.indexer.drafting import count_dropped, draft_manifest, is_unchanged, root_of
 from histo_index.indexer.encode import Encode
 from histo_index.indexer.hashing import hash_tiles
 from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import MANIFEST_NAME, FileRecord, Manifest, read_manifest
 from histo_index.indexer.plan import Plan, make_plan
-from histo_index.indexer.preparing import prepare_folder
+from histo_index.indexer.preparing import prepare_folder, undoing_first_build
 from histo_index.indexer.shards import Receipt, write_parquet
-from histo_index.indexer.sources import Rejection, TileList, list_tiles
+from histo_index.indexer.sources import LIST_SUFFIXES, Rejection, TileList, list_tiles
 from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
 
 ENCODER_FOLDER: Final = encoder_copy.FOLDER
@@ -49,18 +48,18 @@ class BuildConfig:
         sources: folders, image files, or one manifest.
         output: the index folder, created if missing.
         manifest: a list of tiles with their metadata; see `list_tiles`.
-        shard_rows: tiles per shard.
+        shard_rows: tiles per shard; None is the index's own, DEFAULT_SHARD_ROWS in a first build.
         retry_rejected: try again what an earlier build could not use.
     """
 
     sources: Sequence[Path]
     output: Path
     manifest: Path | None = None
-    shard_rows: int = DEFAULT_SHARD_ROWS
+    shard_rows: int | None = None
     retry_rejected: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.shard_rows <= 1_000_000:
+        if self.shard_rows is not None and not 1 <= self.shard_rows <= 1_000_000:
             raise InputError(f"shard_rows is {self.shard_rows}; expected 1 to 1,000,000")
 
 
@@ -91,6 +90,7 @@ class BuildReport:
         tiles: N, now in the index.
         encoded: tiles that went through the encoder.
         reused: tiles whose embedding was there already.
+        dropped: tiles of the generation before, by image_id, that are in the index no longer.
         rejected: kind of reason to number of inputs.
         rejected_file: the list of them, relative to the index.
         ignored: files that are no images by their name.
@@ -104,6 +104,7 @@ class BuildReport:
     tiles: int
     encoded: int
     reused: int
+    dropped: int
     rejected: Mapping[str, int]
     rejected_file: str
     ignored: int
@@ -125,7 +126,8 @@ def build(
     """Build an index or bring it up to date.
 
     Only new and changed tiles are encoded; vanished ones are dropped; an interrupted build goes on
-    from its last finished shard. Readers see the old generation until the new one is complete.
+    from its last finished shard. Readers see the old generation until the new one is complete. A
+    first build that fails before there is anything to go on from leaves no folder behind.
 
     Args:
         config: what to build.
@@ -143,12 +145,24 @@ def build(
         OSError: the disk is full or not writable; the old state stands.
     """
     started = time.monotonic()
-    # Sources that cannot be used must not leave an empty folder behind.
-    listed = None if config.output.exists() else list_tiles(config.sources, config.manifest)
+    is_new = not config.output.exists()
+    # Sources that cannot be used must not leave a folder behind, or anything in one.
+    is_begun = (config.output / MANIFEST_NAME).exists()
+    listed = None if is_begun else _list(config)
     prepare_folder(config.output)
-    with writer_lock(config.output):
-        tiles = listed or list_tiles(config.sources, config.manifest)
+    with (
+        writer_lock(config.output),
+        undoing_first_build(config.output, encode.folder, is_new=is_new),
+    ):
+        tiles = listed or _list(config)
         return _Build(config, encode, progress).run(tiles, started)
+
+
+def _list(config: BuildConfig) -> TileList:
+    tiles = list_tiles(config.sources, config.manifest)
+    if not len(tiles.table):
+        raise InputError(_nothing_usable(config, tiles.rejected))
+    return tiles
 
 
 class _Build:
@@ -159,6 +173,7 @@ class _Build:
         finished: the shards it finds.
         known: the rejected list it finds; None if there is none that can be read.
         encoder_files: the encoder's files in the index, copied before the long work.
+        shard_rows: tiles per new shard.
     """
 
     def __init__(
@@ -170,12 +185,14 @@ class _Build:
         self.progress = progress
         self.counts: Counter[str] = Counter()
         self.current = self._read_current()
+        self.shard_rows = config.shard_rows or self._own_shard_rows()
         remove_leftovers(self.folder)
         self.finished = finished_shards(self.folder, encode.fingerprint)
         self.known = self._read_known()
         self.encoder_files = self._keep_encoder()
 
     def run(self, tiles: TileList, started: float) -> BuildReport:
+        self._tell_moved(tiles.root)
         wanted, unreadable = self._hash(tiles)
         plan = make_plan(
             wanted,
@@ -183,16 +200,21 @@ class _Build:
             known_rejected=self._known_rejected(),
             fingerprint=self.encode.fingerprint,
             max_pixels=self.encode.max_pixels,
-            shard_rows=self.config.shard_rows,
+            shard_rows=self.shard_rows,
         )
         receipts = self._write_shards(plan, tiles.root)
-        rejected = [*tiles.rejected, *unreadable, *plan.rejected]
-        rejected += [entry for _, receipt in receipts for entry in receipt.rejected]
+        unusable = [*plan.rejected, *(e for _, receipt in receipts for e in receipt.rejected)]
+        rejected = [*tiles.rejected, *unreadable, *unusable]
         kept = [(position, shard.receipt) for position, shard in plan.kept]
         in_order = [receipt for _, receipt in sorted((*kept, *receipts), key=lambda pair: pair[0])]
         manifest = self._finish(tiles, in_order, rejected)
         return self._report(
-            manifest, rejected, ignored=tiles.ignored, written=len(receipts), started=started
+            manifest,
+            rejected,
+            dropped=count_dropped(self.current, self.finished, wanted, unusable),
+            ignored=tiles.ignored,
+            written=len(receipts),
+            started=started,
         )
 
     def _read_current(self) -> Manifest | None:
@@ -205,6 +227,18 @@ class _Build:
                 f"{self.encode.fingerprint}; pass the matching encoder or build into a new folder"
             )
         return manifest
+
+    def _own_shard_rows(self) -> int:
+        return self.current.settings["shard_rows"] if self.current else DEFAULT_SHARD_ROWS
+
+    def _tell_moved(self, root: Path) -> None:
+        before = self.current.settings["root"] if self.current else root_of(root, self.folder)
+        if before != root_of(root, self.folder):
+            _log.warning(
+                "paths now start from %s, before from %s: image ids may have changed",
+                root,
+                (self.folder / before).resolve(),
+            )
 
     def _read_known(self) -> list[Rejection] | None:
         if self.current is None:
@@ -287,10 +321,9 @@ class _Build:
             encoder_files=self.encoder_files,
             rejected=len(rejected),
             settings={
-                "shard_rows": self.config.shard_rows,
+                "shard_rows": self.shard_rows,
                 "max_pixels": self.encode.max_pixels,
-                # Relative, so that tiles and index can be moved together.
-                "root": os.path.relpath(tiles.root, self.folder.resolve()),
+                "root": root_of(tiles.root, self.folder),
             },
         )
         if not draft.shards:
@@ -308,6 +341,7 @@ class _Build:
         manifest: Manifest,
         rejected: Sequence[Rejection],
         *,
+        dropped: int,
         ignored: int,
         written: int,
         started: float,
@@ -319,6 +353,7 @@ class _Build:
             tiles=manifest.tiles,
             encoded=encoded,
             reused=manifest.tiles - encoded,
+            dropped=dropped,
             rejected=count_reasons(rejected),
             rejected_file=manifest.files["rejected"].path,
             ignored=ignored,
@@ -331,6 +366,8 @@ class _Build:
 def _nothing_usable(config: BuildConfig, rejected: Sequence[Rejection]) -> str:
     sources = (*config.sources, *([config.manifest] if config.manifest else []))
     names = ", ".join(str(source) for source in sources)
+    if not rejected and Path(sources[-1]).suffix.lower() in LIST_SUFFIXES:
+        return f"{names}: lists no tiles; expected a row for each"
     if not rejected:
         return f"{names}: no images found; expected PNG, JPEG, TIFF, BMP or WebP files"
     first = rejected[0]

@@ -1,12 +1,18 @@
-"""Put together what a build would commit, and tell whether that is anything new."""
+"""Put together what a build would commit, and tell what of that is new or gone."""
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from histo_index.indexer.manifest import FileRecord, Manifest
+from histo_index.indexer.plan import FinishedShard
 from histo_index.indexer.shards import Receipt, record_shard
+from histo_index.indexer.sources import Rejection
 
 
 def draft_manifest(
@@ -43,13 +49,52 @@ def draft_manifest(
 
 
 def is_unchanged(folder: Path, current: Manifest, draft: Manifest) -> bool:
-    """Tell whether a draft would commit again what is committed, and all of that is there."""
+    """Tell whether a draft would commit again what is committed, and all of that is there.
+
+    How many rows new shards would have is nothing new where there are no new shards.
+    """
+    settings = {**draft.settings, "shard_rows": current.settings["shard_rows"]}
     return (
         current.shards == draft.shards
-        and current.settings == draft.settings
+        and current.settings == settings
         and draft.files.items() <= current.files.items()
         and all(_is_there(folder, record) for record in current.records())
     )
+
+
+def count_dropped(
+    current: Manifest | None,
+    finished: Sequence[FinishedShard],
+    wanted: pa.Table,
+    rejected: Sequence[Rejection],
+) -> int:
+    """Count tiles of the committed generation, by image_id, that a build leaves out.
+
+    Args:
+        current: what is committed; None in a first build.
+        finished: shards found whole; what stood in a damaged one is not known.
+        wanted: the tiles that could be hashed.
+        rejected: those of them that cannot be used.
+    """
+    if current is None:
+        return 0
+    committed = {shard.shard_id for shard in current.shards}
+    chunks = [
+        chunk
+        for shard in finished
+        if shard.receipt.shard_id in committed
+        for chunk in shard.rows["image_id"].chunks
+    ]
+    unusable = pa.array([entry.path for entry in rejected], pa.string())
+    indexed = wanted.filter(pc.invert(pc.is_in(wanted["path"], value_set=unusable)))
+    before = pa.chunked_array(chunks, pa.string())
+    is_kept = pc.is_in(before, value_set=indexed["image_id"])
+    return len(before) - int(pc.sum(is_kept).as_py() or 0)
+
+
+def root_of(root: Path, folder: Path) -> str:
+    """Name the folder that paths start from relative to the index, so that both can move."""
+    return os.path.relpath(root, folder.resolve())
 
 
 def _is_there(folder: Path, record: FileRecord) -> bool:

@@ -8,7 +8,7 @@ tiles are therefore one and the same case.
 import hashlib
 import itertools
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,7 +63,7 @@ class Plan:
     Attributes:
         kept: finished shards that stay as they are, with the position of their first tile.
         tasks: shards still to be written.
-        rejected: tiles known to be unusable from an earlier, equal attempt.
+        rejected: tiles known to be unusable: from an earlier, equal attempt, or by their size.
     """
 
     kept: tuple[tuple[int, FinishedShard], ...]
@@ -95,8 +95,10 @@ def make_plan(
         shard_rows: tiles per task.
     """
     cover = _Cover(wanted)
+    # First, so that no shard stays that holds one of them.
+    rejected = list(cover.claim_too_large(_too_large(finished, max_pixels), max_pixels))
     kept = cover.claim(finished)
-    rejected = tuple(cover.claim_rejected(known_rejected))
+    rejected += cover.claim_rejected(known_rejected)
     if not cover.done.all():
         small = [entry for entry in kept if 2 * entry[1].receipt.planned < shard_rows]
         for places, _ in small:
@@ -110,7 +112,7 @@ def make_plan(
     cut = list(_cut(wanted, np.flatnonzero(~cover.done), shard_rows, identity, taken=partial))
     in_place += [(t.position, whole[t.shard_id]) for t in cut if t.shard_id in whole]
     tasks = tuple(task for task in cut if task.shard_id not in whole)
-    return Plan(kept=tuple(in_place), tasks=tasks, rejected=rejected)
+    return Plan(kept=tuple(in_place), tasks=tasks, rejected=tuple(rejected))
 
 
 def user_columns(table: pa.Table) -> list[str]:
@@ -139,6 +141,22 @@ class _Cover:
                 claimed.append((places, finished[number]))
         return claimed
 
+    def claim_too_large(
+        self, sizes: Mapping[str, tuple[int, int]], max_pixels: int
+    ) -> Iterator[Rejection]:
+        """Take tiles whose content is known to be over the limit; the words are the encoder's."""
+        known = pa.array(list(sizes), pa.string())
+        places = np.flatnonzero(pc.is_in(self._wanted["sha256"], value_set=known).to_numpy())
+        self.done[places] = True
+        for tile in self._wanted.select(["path", "sha256"]).take(pa.array(places)).to_pylist():
+            width, height = sizes[tile["sha256"]]
+            yield Rejection(
+                path=tile["path"],
+                sha256=tile["sha256"],
+                reason=f"too large: {width}×{height} pixels, the limit is {max_pixels:,}; "
+                "cut it into tiles or raise --max-pixels",
+            )
+
     def claim_rejected(self, rejected: Sequence[Rejection]) -> Iterator[Rejection]:
         """Take rejections of wanted tiles, of the very content that was rejected."""
         keys = _join(
@@ -150,6 +168,18 @@ class _Cover:
             if place >= 0 and not self.done[place]:
                 self.done[place] = True
                 yield entry
+
+
+def _too_large(finished: Sequence[FinishedShard], max_pixels: int) -> dict[str, tuple[int, int]]:
+    """Find contents that were encoded under a higher limit: sha256 to width and height."""
+    found = {}
+    for shard in finished:
+        if shard.receipt.max_pixels > max_pixels:
+            width, height = (shard.rows[name].cast(pa.int64()) for name in ("width", "height"))
+            large = shard.rows.filter(pc.greater(pc.multiply(width, height), max_pixels))
+            for row in large.select(["sha256", "width", "height"]).to_pylist():
+                found[row["sha256"]] = row["width"], row["height"]
+    return found
 
 
 def _find_rows(finished: Sequence[FinishedShard], wanted: pa.Table) -> list[Rows]:

@@ -1,12 +1,14 @@
-"""The folder of an index before a build: made, or refused if it is something else."""
+"""The folder of an index before a build: made, refused if it is something else, or unmade."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from histo_index.errors import InputError
+from histo_index.errors import IndexFormatError, InputError
 from histo_index.indexer import derive as search_files
 from histo_index.indexer import encoder_copy
 from histo_index.indexer import shards as shard_files
-from histo_index.indexer.atomic import TEMPORARY_PREFIX, make_folder
+from histo_index.indexer.atomic import TEMPORARY_PREFIX, make_folder, remove_leftovers
 from histo_index.indexer.commit import PLAN_NAME
 from histo_index.indexer.lock import LOCK_NAME
 from histo_index.indexer.manifest import MANIFEST_NAME, read_manifest
@@ -33,6 +35,53 @@ def prepare_folder(folder: Path) -> None:
         raise InputError(
             f"{folder} is no index and holds other files ({min(foreign)}); pass a new folder"
         )
+
+
+@contextmanager
+def undoing_first_build(folder: Path, encoder: Path, *, is_new: bool) -> Iterator[None]:
+    """Remove the folder if the build in it fails before one embedding is finished.
+
+    Only what a build writes is removed; with anything else in it the folder stays.
+
+    Args:
+        folder: the index, locked.
+        encoder: the encoder folder, whose files are copied.
+        is_new: this build made the folder.
+    """
+    try:
+        yield
+    except BaseException:
+        # What made the build fail is to be told, not what made this fail.
+        with suppress(OSError, IndexFormatError):
+            if is_new and not _holds_work(folder):
+                _remove_begun(folder, encoder)
+        raise
+
+
+def _holds_work(folder: Path) -> bool:
+    receipts = (folder / shard_files.FOLDER).glob("part-*.json")
+    return (folder / MANIFEST_NAME).exists() or any(
+        shard_files.read_receipt(path).rows for path in receipts
+    )
+
+
+def _remove_begun(folder: Path, encoder: Path) -> None:
+    copies, shards = folder / encoder_copy.FOLDER, folder / shard_files.FOLDER
+    remove_leftovers(folder)
+    for path in (
+        *(copies / file.name for file in encoder.iterdir()),
+        *shards.glob("part-*.json"),
+        *shards.glob("part-*.parquet"),
+        folder / PLAN_NAME,
+    ):
+        path.unlink(missing_ok=True)
+    for place in (copies, shards):
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+    # The lock is what tells a begun index from a foreign folder: it goes with the folder or stays.
+    if {path.name for path in folder.iterdir()} == {LOCK_NAME}:
+        (folder / LOCK_NAME).unlink()
+        folder.rmdir()
 
 
 def _is_ours(name: str) -> bool:

@@ -207,7 +207,7 @@ def test_another_json_file_is_refused(saved: Path, text: str) -> None:
 def test_what_is_missing_is_named(saved: Path, tmp_path: Path) -> None:
     assert refusal(tmp_path / "none") == (
         f"{tmp_path}/none/config.json: cannot be read (No such file or directory); pass a folder "
-        "made by `histo-index encoder` or `histo-index train`"
+        "made by `histo-index encoder`"
     )
     (saved / "model.safetensors").unlink()
     assert refusal(saved).startswith(f"{saved}/model.safetensors: cannot be read (")
@@ -272,6 +272,30 @@ def test_overwriting_replaces_everything_with_it(saved: Path) -> None:
     assert encoder.fingerprint == fingerprint == fingerprint_of(CONFIG, other)
     assert encoder.config.mpp == 0.25
     assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("config", [None, "{}", "[]", "no JSON"])
+def test_only_an_encoder_is_overwritten(tmp_path: Path, config: str | None) -> None:
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "model.safetensors").write_text("mine")
+    if config is not None:
+        (folder / "config.json").write_text(config)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError) as caught:
+        save_encoder(folder, CONFIG, small_weights(), overwrite=True)
+    assert str(caught.value) == (
+        f"{folder} holds other files and no encoder, which alone is overwritten; "
+        "pass another folder"
+    )
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    with pytest.raises(InputError, match="holds other files"):
+        save_encoder(folder / "model.safetensors", CONFIG, small_weights(), overwrite=True)
+
+
+def test_overwriting_takes_an_empty_folder(tmp_path: Path) -> None:
+    save_encoder(tmp_path, CONFIG, small_weights(), overwrite=True)
+    assert load_encoder(tmp_path).config == CONFIG
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

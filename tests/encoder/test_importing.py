@@ -256,3 +256,19 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     words = "no such file; pass a checkpoint written by torch.save"
     assert refusal(tmp_path / "none.pth") == f"{tmp_path}/none.pth: {words}"
     assert refusal(tmp_path) == f"{tmp_path}: {words}"
+
+
+@pytest.mark.parametrize("error", [KeyError(0), KeyError(-17), KeyError("0"), ValueError(3)])
+def test_a_reason_that_is_only_a_number_gives_way_to_the_kind_of_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    path = tmp_path / "a.pth"
+    path.touch()
+    assert refusal(path) == (
+        f"{path}: not a checkpoint of plain tensors ({type(error).__name__}); "
+        "save its state_dict() alone"
+    )

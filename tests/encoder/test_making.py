@@ -131,3 +131,11 @@ def test_without_a_usable_tile_nothing_is_written(untrained: EncoderFolder, tmp_
         with pytest.raises(InputError, match="no usable tiles to measure int8 ranges on"):
             quantize_encoder(untrained.path, paths)
     assert not (untrained.path / "int8.json").exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64])
+def test_a_seed_out_of_range_is_refused(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(InputError) as caught:
+        init_encoder(tmp_path / "a", arch="resnet18", seed=seed)
+    assert str(caught.value) == f"seed {seed} is out of range; expected 0 to 9223372036854775807"
+    assert not (tmp_path / "a").exists()

@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from histo_index.errors import InputError, MismatchError
-from histo_index.indexer.build import BuildConfig, BuildProgress, build
+from histo_index.encoder.images import DecodeLimits, read_tile
+from histo_index.errors import ImageError, InputError, MismatchError
+from histo_index.indexer.build import DEFAULT_SHARD_ROWS, BuildConfig, BuildProgress, build
 from histo_index.indexer.manifest import read_manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.sources import list_tiles
@@ -707,3 +709,167 @@ def test_every_input_of_a_random_mix_ends_in_exactly_one_place(
 def test_row_order_follows_the_tiles(tiles: Path, built: Path) -> None:
     assert OpenIndex(built).rows["path"].to_pylist() == numbered(20)
     assert OpenIndex(built).rows["path"].type == pa.string()
+
+
+def test_an_index_keeps_its_shard_rows_and_another_number_is_no_change(
+    tiles: Path, built: Path, encoder: FakeEncoder
+) -> None:
+    for shard_rows in (None, 8, 16):
+        assert run_build(built, encoder, tiles, shard_rows=shard_rows).generation == 1
+        assert read_manifest(built).settings["shard_rows"] == 8
+    write_tiles(tiles, numbered(20, start=20))
+    run_build(built, encoder, tiles, shard_rows=None)
+    manifest = require_sound(built, expected_rows(tiles, numbered(40)))
+    assert [shard.rows for shard in manifest.shards] == [8, 8, 4, 8, 8, 4]
+    write_tiles(tiles, numbered(20, start=40))
+    run_build(built, encoder, tiles, shard_rows=10)
+    assert read_manifest(built).settings["shard_rows"] == 10
+
+
+def test_a_first_build_takes_the_default_shard_rows(
+    tiles: Path, output: Path, encoder: FakeEncoder
+) -> None:
+    run_build(output, encoder, tiles, shard_rows=None)
+    assert read_manifest(output).settings["shard_rows"] == DEFAULT_SHARD_ROWS
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_lower_pixel_limit_drops_what_is_larger_without_encoding(
+    tmp_path: Path, output: Path, encoder: FakeEncoder, retry: bool
+) -> None:
+    # 14 × 116 pixels each, and 20 × 116.
+    tiles = write_tiles(tmp_path / "some", [*numbered(10), "t0003-larger.png"])
+    size = f"{len('tile t0003-larger.png')}×{ord('t')}"
+    encoder.max_pixels = 5000
+    run_build(output, encoder, tiles)
+    require_sound(output, expected_rows(tiles, [*numbered(10), "t0003-larger.png"]))
+    encoder.max_pixels = 2000
+    report = run_build(output, encoder, tiles, retry_rejected=retry)
+    require_sound(output, expected_rows(tiles, numbered(10)))
+    words = f"too large: {size} pixels, the limit is 2,000"
+    assert reasons(output) == {
+        "t0003-larger.png": f"{words}; cut it into tiles or raise --max-pixels"
+    }
+    assert (encoder.encoded, report.dropped, report.rejected) == ([], 1, {"too large": 1})
+    again = run_build(output, encoder, tiles)
+    assert (again.generation, again.dropped, encoder.encoded) == (2, 0, [])
+    encoder.max_pixels = 5000
+    run_build(output, encoder, tiles)
+    require_sound(output, expected_rows(tiles, [*numbered(10), "t0003-larger.png"]))
+    assert encoder.encoded == ["t0003-larger.png"]
+
+
+def test_what_is_too_large_is_said_as_the_encoder_says_it(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    encoder = FakeEncoder(folder=tmp_path / "fake", max_pixels=100_000)
+    run_build(tmp_path / "a.hx", encoder, tmp_path / "a.png")
+    height = (tmp_path / "a.png").read_bytes()[0]
+    width = (tmp_path / "a.png").stat().st_size
+    encoder.max_pixels = 599
+    with pytest.raises(InputError) as said:
+        run_build(tmp_path / "a.hx", encoder, tmp_path / "a.png")
+    with pytest.raises(ImageError) as expected:
+        read_tile(tmp_path / "a.png", DecodeLimits(max_pixels=599))
+    words = str(expected.value).removeprefix(f"{tmp_path}/").replace("30×20", f"{width}×{height}")
+    assert str(said.value).endswith(f"; the first: {words}")
+
+
+def test_a_report_tells_how_many_tiles_were_dropped(
+    tmp_path: Path, tiles: Path, output: Path, encoder: FakeEncoder
+) -> None:
+    assert run_build(output, encoder, tiles).dropped == 0
+    for name in ("t0003.png", "t0019.png"):
+        (tiles / name).unlink()
+    (tiles / "t0005.png").write_text("broken now")
+    (tiles / "t0006.png").write_text("another picture")
+    write_tiles(tiles, ["new.png"])
+    assert run_build(output, encoder, tiles).dropped == 3
+    assert run_build(output, encoder, tiles).dropped == 0
+    listed = tiles / "labels.csv"
+    listed.write_text("path,image_id\nt0007.png,t0008.png\n")
+    assert run_build(output, encoder, listed).dropped == 17
+
+
+def test_another_root_is_told(
+    tmp_path: Path, tiles: Path, built: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_build(built, encoder, tiles)
+    assert caplog.messages == []
+    write_tiles(tmp_path / "more", ["z.png"])
+    report = run_build(built, encoder, tiles, tmp_path / "more")
+    assert caplog.messages == [
+        f"paths now start from {tmp_path}, before from {tiles}: image ids may have changed"
+    ]
+    assert report.dropped == 20
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_without_one_tile_nothing_is_made(
+    tmp_path: Path, output: Path, encoder: FakeEncoder, exists: bool
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    header = tmp_path / "header.csv"
+    header.write_text("path,label\n")
+    if exists:
+        output.mkdir()
+    words = {
+        empty: "no images found; expected PNG, JPEG, TIFF, BMP or WebP files",
+        header: "lists no tiles; expected a row for each",
+    }
+    for source, problem in words.items():
+        with pytest.raises(InputError) as caught:
+            run_build(output, encoder, source)
+        assert str(caught.value) == f"{source}: {problem}"
+        assert output.exists() == exists
+        assert not exists or not any(output.iterdir())
+
+
+def _refuse(path: Path) -> None:
+    raise InputError("no CUDA device here")
+
+
+def test_a_first_build_that_fails_at_once_leaves_no_folder_behind(
+    tiles: Path, output: Path, encoder: FakeEncoder
+) -> None:
+    encoder.before = _refuse
+    with pytest.raises(InputError, match="no CUDA device here"):
+        run_build(output, encoder, tiles)
+    assert not output.exists()
+    broken = write_tiles(tiles.parent / "broken", ["a.png"], content="broken")
+    encoder.before = lambda path: None
+    with pytest.raises(InputError, match="none of 1 images can be used"):
+        run_build(output, encoder, broken)
+    assert not output.exists()
+
+
+def test_a_first_build_that_fails_removes_nothing_that_is_not_its_own(
+    tiles: Path, output: Path, encoder: FakeEncoder
+) -> None:
+    encoder.before = _refuse
+    output.mkdir()
+    with pytest.raises(InputError):
+        run_build(output, encoder, tiles)
+    assert (output / "lock").exists()  # it was there before
+    other = output.with_name("other.hx")
+
+    def interfere(path: Path) -> None:
+        (other / "mine.txt").write_text("mine")
+        (other / "encoder" / "mine.txt").write_text("mine")
+        _refuse(path)
+
+    encoder.before = interfere
+    with pytest.raises(InputError):
+        run_build(other, encoder, tiles)
+    assert sorted(files_of(other)) == ["encoder/mine.txt", "lock", "mine.txt"]
+
+
+def test_a_first_build_that_fails_later_keeps_its_finished_shards(
+    tiles: Path, output: Path, encoder: FakeEncoder
+) -> None:
+    encoder.before = lambda path: _refuse(path) if path.name == "t0012.png" else None
+    with pytest.raises(InputError):
+        run_build(output, encoder, tiles)
+    encoder.before = lambda path: None
+    run_build(output, encoder, tiles)
+    assert encoder.encoded == numbered(12, start=8)
