@@ -69,8 +69,11 @@ class SyntheticEncoder:
         threshold = {"value": 2.0, "origin": "made up for a benchmark"}
         return {
             "fingerprint": self.fingerprint,
+            "architecture": "synthetic",
             "embedding_size": self.embedding_size,
+            "is_trained": True,
             "is_int8": False,
+            "mpp": None,
             "threshold": threshold,
         }
 
