@@ -82,7 +82,7 @@ class TilePairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 def main() -> None:
     options = measuring.parser(__doc__)
-    options.add_argument("--tiles", type=int, default=512, help="PNG files of 256 px, about")
+    options.add_argument("--tiles", type=int, default=192, help="PNG files of 256 px, about")
     options.add_argument("--pairs", type=int, default=96, help="pairs of the reference loop")
     options.add_argument("--arch", default="resnext50_32x4d", help="architecture")
     options.add_argument("--repeats", type=int, default=3, help="runs of each")
