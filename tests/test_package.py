@@ -34,13 +34,16 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
         {"choosing", "errors", "encoder", "indexer", "search", "montage"},
         {"numpy", "pyarrow", "PIL"},
     ),
-    "cli": (
-        {"api", "demo", "encoder", "errors", "indexer", "inspection", "search", "terminal"},
+    "cli": ({"commands", "demo", "errors", "inspection", "terminal"}, {"typer"}),
+    "commands": (
+        {"api", "commands", "encoder", "errors", "indexer", "inspection", "search", "terminal"},
         {"typer"},
     ),
     "__init__": ({"api", "errors", "indexer", "search"}, set()),
     "__main__": ({"cli"}, set()),
 }
+
+COMMANDS: Final = sorted(path.stem for path in (PACKAGE / "commands").glob("*.py"))
 
 # Heavy libraries with one home each: swapping one touches one file.
 HOMES: Final = {
@@ -48,7 +51,7 @@ HOMES: Final = {
     "openvino": {"encoder/quiet_openvino.py"},
     "safetensors": {"encoder/folder.py"},
     "xxhash": {"indexer/checksums.py", "indexer/derive.py"},
-    "typer": {"cli.py"},
+    "typer": {"cli.py", *(f"commands/{name}.py" for name in COMMANDS)},
     "rich": {"terminal.py"},
 }
 
@@ -92,8 +95,8 @@ def test_imports_follow_the_design(path: Path) -> None:
 
 def test_files_can_be_read_in_five_minutes() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
-    # cli.py and api.py are lists of small functions with long signatures and docstrings.
-    limit = {"cli.py": 400, "api.py": 380, "build.py": 380}
+    # api.py is a list of small functions with long signatures and docstrings.
+    limit = {"api.py": 380, "build.py": 380}
     assert [
         f"{path.name}: {lines}"
         for path, lines in lengths.items()
@@ -128,8 +131,9 @@ def test_every_command_is_documented_with_an_example(name: str) -> None:
 
 def test_command_bodies_are_wiring() -> None:
     """A command imports, calls and prints: at most 15 statements, itself not counted."""
-    tree = ast.parse((PACKAGE / "cli.py").read_text(encoding="utf-8"))
-    for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+    paths = [PACKAGE / "cli.py", *(PACKAGE / "commands").glob("*.py")]
+    nodes = [node for path in paths for node in ast.parse(path.read_text(encoding="utf-8")).body]
+    for function in (node for node in nodes if isinstance(node, ast.FunctionDef)):
         statements = [node for node in ast.walk(function) if isinstance(node, ast.stmt)]
         docstring = 1
         assert len(statements) - 1 - docstring <= 15, function.name

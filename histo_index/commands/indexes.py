@@ -1,0 +1,88 @@
+"""Make an index, look at it, make its search files anew."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from histo_index.commands.options import (
+    DeviceOption,
+    EncoderOption,
+    IndexOption,
+    JsonOption,
+    MaxPixelsOption,
+    PrecisionOption,
+)
+from histo_index.commands.outcome import REJECTED_EXIT, exit_if, print_result, require_index
+
+indexes = typer.Typer()
+
+
+@indexes.command(epilog="Example: histo-index build tiles -o tiles.hx --manifest labels.csv")
+def build(
+    tiles: Annotated[
+        list[Path] | None, typer.Argument(help="Folders, image files, or one manifest.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The index folder.")] = Path(
+        "tiles.hx"
+    ),
+    encoder: EncoderOption = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="CSV, TSV or Parquet with a path column.")
+    ] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    max_pixels: MaxPixelsOption = None,
+    shard_rows: Annotated[
+        int | None, typer.Option("--shard-rows", min=1, help="Tiles a shard; else as before.")
+    ] = None,
+    retry_rejected: Annotated[
+        bool, typer.Option("--retry-rejected", help="Try again what could not be used before.")
+    ] = False,
+    allow_rejected: Annotated[
+        bool, typer.Option("--allow-rejected", help="Exit 0 even if images were rejected.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build an index from tiles, or bring it up to date; only new and changed ones are encoded."""
+    from histo_index import api, terminal
+
+    progress = terminal.ProgressLine()
+    try:
+        report = api.build(
+            tiles or [], output, encoder=encoder, manifest=manifest, device=device,
+            precision=precision, max_pixels=max_pixels, shard_rows=shard_rows,
+            retry_rejected=retry_rejected, progress=progress,
+        )  # fmt: skip
+    finally:
+        progress.close()
+    print_result(vars(report) if as_json else terminal.describe_build(report))
+    exit_if(report.rejected and not allow_rejected, REJECTED_EXIT)
+
+
+@indexes.command(epilog="Example: histo-index info -i tiles.hx --verify")
+def info(
+    index: IndexOption = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file and check its checksum.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what an index is, what made it, and whether every file is whole."""
+    from histo_index import inspection, terminal
+
+    facts = inspection.index_facts(require_index(index), verify=verify)
+    print_result(facts if as_json else terminal.facts_text(facts))
+
+
+@indexes.command(epilog="Example: histo-index reindex -i tiles.hx")
+def reindex(index: IndexOption = None, as_json: JsonOption = False) -> None:
+    """Make the search files of an index anew from its shards."""
+    from histo_index.indexer.commit import reindex as run
+
+    folder = require_index(index)
+    manifest = run(folder)
+    facts = {"index": folder, "generation": manifest.generation, "tiles": manifest.tiles}
+    print_result(
+        facts if as_json else f"{folder}: {manifest.tiles:,} tiles, search files made anew"
+    )

@@ -1,0 +1,32 @@
+"""Options that several commands take, each declared once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--index", "-i", help="The index; else $HISTO_INDEX, else the only *.hx folder here."
+    ),
+]
+EncoderOption = Annotated[Path | None, typer.Option("--encoder", help="Encoder folder.")]
+ThresholdOption = Annotated[
+    float | None, typer.Option("--threshold", help="Distance up to which a pair is the same.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="auto, float32, bfloat16 or int8.")
+]
+ArchOption = Annotated[
+    str, typer.Option("--arch", help="resnext50_32x4d, resnext101_32x8d or resnet18.")
+]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels", min=1, help="Refuse larger images; else as before, or 64 million."
+    ),
+]
