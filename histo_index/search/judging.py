@@ -1,0 +1,190 @@
+"""Judge one set of vectors on labelled pairs and classes: every figure with its interval."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.search import metrics
+from histo_index.search.distances import pair_distances
+from histo_index.search.metrics import PairFigures
+from histo_index.search.resampling import bands
+from histo_index.search.retrieval import (
+    FIGURES,
+    Ranking,
+    answerable,
+    micro_and_macro,
+    rank_others,
+    retrieval_values,
+)
+from histo_index.search.subject import Subject
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+# Distances [P] to the probability of being the same [P].
+Probability = Callable[[npt.NDArray[np.floating]], Floats]
+
+PAIR_FIGURES: Final = (
+    "accuracy", "balanced_accuracy", "roc_auc", "equal_error_rate", "brier",
+    "expected_calibration_error",
+)  # fmt: skip
+# Enough for an end to move by less than a twentieth of the width.
+_ROUNDS: Final = 400
+# More queries than this are drawn from; their figures differ from all by less than a hundredth.
+_MOST_QUERIES: Final = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure and its 95 % interval.
+
+    Attributes:
+        value: the figure; None where it is not defined.
+        low: lower end; None where the tiles or groups are too few to tell.
+        high: upper end; likewise.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a set of vectors is worth.
+
+    Attributes:
+        distances: squared distances of the pairs, float32 [P].
+        ranking: neighbours of the tiles with a class; None without classes.
+        values: float64 [Q, M], each query by each retrieval figure.
+        pairs: figures of the pairs, by name.
+        retrieval: figures of the neighbours, by `micro` and `macro`, then by name.
+    """
+
+    distances: npt.NDArray[np.float32]
+    ranking: Ranking | None
+    values: Floats | None
+    pairs: dict[str, Estimate] = field(default_factory=dict)
+    retrieval: dict[str, dict[str, Estimate]] = field(default_factory=dict)
+
+
+def judge(
+    vectors: npt.NDArray[np.floating],
+    subject: Subject,
+    *,
+    threshold: float | None = None,
+    probability: Probability | None = None,
+) -> Judged:
+    """Judge vectors by the pairs and the classes of a subject.
+
+    Args:
+        vectors: floats [T, D] of its tiles, rows of length 1.
+        subject: what they are judged on.
+        threshold: squared distance up to which a pair is called same; None leaves out accuracies.
+        probability: turns distances into probabilities; None leaves out what needs them.
+    """
+    distances = pair_distances(vectors[subject.left], vectors[subject.right])
+    pairs = _judge_pairs(distances, subject, threshold, probability) if len(distances) else {}
+    queries = queries_of(subject)
+    if not len(queries):
+        return Judged(distances=distances, ranking=None, values=None, pairs=pairs)
+    ranking = _rank_labelled(vectors, subject, queries)
+    values = retrieval_values(ranking, subject.labels, subject.groups)
+    own = subject.labels[queries]
+
+    def averages(weights: Floats) -> Floats:
+        return np.stack(micro_and_macro(values, own, weights)).ravel()
+
+    found = np.split(
+        np.array(_estimates(averages, subject.groups[queries]), object), 2
+    )  # micro, macro
+    retrieval = {
+        kind: dict(zip(FIGURES, estimates.tolist(), strict=True))
+        for kind, estimates in zip(("micro", "macro"), found, strict=True)
+    }
+    return Judged(
+        distances=distances, ranking=ranking, values=values, pairs=pairs, retrieval=retrieval
+    )
+
+
+def queries_of(subject: Subject) -> Rows:
+    """Choose the tiles to ask about: those with one of their class in another group, int64 [Q]."""
+    labelled = subject.labelled
+    if not len(labelled):
+        return labelled
+    labels, groups = subject.labels[labelled], subject.groups[labelled]
+    queries = labelled[answerable(labels, groups, np.arange(len(labelled)))]
+    if len(queries) > _MOST_QUERIES:
+        generator = np.random.default_rng(0)
+        queries = np.sort(generator.choice(queries, _MOST_QUERIES, replace=False))
+    return queries
+
+
+def _rank_labelled(vectors: npt.NDArray[np.floating], subject: Subject, queries: Rows) -> Ranking:
+    """Rank among tiles with a class: a neighbour without one is neither right nor wrong."""
+    labelled = subject.labelled
+    inner = rank_others(
+        vectors[labelled], subject.groups[labelled], np.searchsorted(labelled, queries)
+    )
+    places = np.where(inner.neighbours >= 0, labelled[inner.neighbours], -1)
+    return Ranking(queries=queries, neighbours=places, distances=inner.distances)
+
+
+def _judge_pairs(
+    distances: npt.NDArray[np.float32],
+    subject: Subject,
+    threshold: float | None,
+    probability: Probability | None,
+) -> dict[str, Estimate]:
+    is_same = subject.is_same
+    figures = PairFigures(distances, is_same)
+    said = None if threshold is None else distances.astype(np.float64) <= threshold
+    chances = None if probability is None else np.asarray(probability(distances), np.float64)
+    nothing = float("nan")
+
+    def all_figures(weights: Floats) -> Floats:
+        return np.array(
+            [
+                nothing if said is None else metrics.accuracy(said, is_same, weights),
+                nothing if said is None else metrics.balanced_accuracy(said, is_same, weights),
+                figures.roc_auc(weights),
+                figures.equal_error_rate(weights),
+                nothing if chances is None else metrics.brier(chances, is_same, weights),
+                nothing
+                if chances is None
+                else metrics.calibration_error(chances, is_same, weights),
+            ]
+        )
+
+    units = subject.groups[subject.left], subject.groups[subject.right]
+    return dict(zip(PAIR_FIGURES, _estimates(all_figures, *units), strict=True))
+
+
+def _estimates(
+    statistic: Callable[[Floats], Floats], units_a: Rows, units_b: Rows | None = None
+) -> list[Estimate]:
+    center = statistic(np.ones(len(units_a)))
+    low, high = bands(statistic, units_a, units_b, rounds=_ROUNDS)
+    ends = zip(center, low, high, strict=True)
+    return [Estimate(value=_known(c), low=_known(a), high=_known(b)) for c, a, b in ends]
+
+
+def difference(
+    statistic: Callable[[Floats], float], units_a: Rows, units_b: Rows | None = None
+) -> Estimate:
+    """Give a difference of two figures on the same items with its interval: both drawn alike."""
+    center = statistic(np.ones(len(units_a)))
+    low, high = bands(
+        lambda weights: np.array([statistic(weights)]),
+        units_a,
+        units_b,
+        rounds=_ROUNDS,
+        is_share=False,
+    )
+    return Estimate(value=_known(center), low=_known(low[0]), high=_known(high[0]))
+
+
+def _known(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,152 @@
+"""Labelled pairs as numbers, and a sigmoid fitted to them by weights."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.search.objectives import Objective, cut_probability, limited_cut
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+# Distances beyond this many are put in bins of equally many; the curve moves by less than 0.001.
+_MOST_POINTS: Final = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Labelled pairs, measured.
+
+    Attributes:
+        distances: float64 [P], squared.
+        is_same: bool [P].
+        units_a: int64 [P], the image or group of the first side.
+        units_b: int64 [P], of the second.
+        prior: share of same pairs to be expected in use, 0…1.
+    """
+
+    distances: Floats
+    is_same: Flags
+    units_a: npt.NDArray[np.int64]
+    units_b: npt.NDArray[np.int64]
+    prior: float
+
+    def importance(self) -> Floats:
+        """Weigh pairs so that same ones have the share of the prior: float64 [P], mean 1."""
+        share = self.is_same.mean()
+        weights: Floats = np.where(self.is_same, self.prior / share, (1 - self.prior) / (1 - share))
+        return weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sigmoid:
+    """Log-odds of "same": `intercept - slope · root(distance)`, falling."""
+
+    intercept: float
+    slope: float
+
+    def log_odds(self, distances: Floats) -> Floats:
+        """Give float64 [n]."""
+        return self.intercept - self.slope * np.sqrt(distances)
+
+    def distance_at(self, log_odds: Floats) -> Floats:
+        """Invert `log_odds`, float64 [n], within 0…4."""
+        return np.clip((self.intercept - log_odds) / self.slope, 0, 2) ** 2
+
+
+class Bins:
+    """Distances of a sample, fewer of them, so that hundreds of fits take seconds."""
+
+    def __init__(self, sample: Sample, objective: Objective) -> None:
+        self._objective = objective
+        self._prior = sample.prior
+        self._importance = sample.importance()
+        codes = _bin_codes(sample.distances)
+        # One series of bins for the different pairs and one for the same.
+        self._codes = codes + sample.is_same * (codes.max() + 1)
+        self._used, self._codes = np.unique(self._codes, return_inverse=True)
+        counts = np.bincount(self._codes)
+        self._roots = np.bincount(self._codes, np.sqrt(sample.distances)) / counts
+        self._is_same = self._used > codes.max()
+        self._order = np.argsort(sample.distances, kind="stable")
+        self._order = self._order[~sample.is_same[self._order]]
+        self._others = sample.distances[self._order]
+
+    def sigmoid(self, weights: Floats) -> Sigmoid | None:
+        """Fit by weights of the pairs, float64 [P]; None where "same" is not the nearer class.
+
+        Each label is moved a little to the other class, as if a pair more of each had been seen,
+        so that classes that do not overlap have a finite curve.
+
+        Source: Platt (1999), Probabilistic outputs for support vector machines, section 2.2.
+        """
+        counts = np.bincount(self._codes, weights, minlength=len(self._roots))
+        same, other = counts[self._is_same].sum(), counts[~self._is_same].sum()
+        if not (same > 0 and other > 0):
+            return None
+        shares = np.where(self._is_same, (same + 1) / (same + 2), 1 / (other + 2))
+        importance = self._weigh(weights)
+        return _fit_sigmoid(self._roots, shares, importance)
+
+    def _weigh(self, weights: Floats) -> Floats:
+        """Give every bin the importance of its pairs, the classes in the shares of the prior."""
+        found = np.bincount(self._codes, weights, minlength=len(self._roots))
+        same, other = found[self._is_same].sum(), found[~self._is_same].sum()
+        total = same + other
+        shares = np.where(
+            self._is_same, self._prior * total / same, (1 - self._prior) * total / other
+        )
+        weighed: Floats = found * shares
+        return weighed
+
+    def cut(self, sigmoid: Sigmoid, weights: Floats) -> float:
+        """Choose the threshold by the objective: a squared distance."""
+        most = self._objective.max_false_positive_rate
+        if most is not None:
+            return limited_cut(self._others, weights[self._order], most)
+        counts = self._weigh(weights)
+        probabilities = expit(sigmoid.log_odds(self._roots**2))
+        probability = cut_probability(self._objective, self._prior, probabilities, counts)
+        log_odds = np.log(probability / (1 - probability))
+        return float(sigmoid.distance_at(np.array([log_odds]))[0])
+
+
+def _bin_codes(distances: Floats) -> npt.NDArray[np.int64]:
+    values, codes = np.unique(distances, return_inverse=True)
+    if len(values) <= _MOST_POINTS:
+        return codes.astype(np.int64)
+    edges = np.unique(np.quantile(distances, np.linspace(0, 1, _MOST_POINTS + 1))[1:-1])
+    return np.searchsorted(edges, distances, side="right").astype(np.int64)
+
+
+def _fit_sigmoid(roots: Floats, shares: Floats, weights: Floats) -> Sigmoid | None:
+    """Fit log-odds that fall with the distance by maximum likelihood; None if they do not.
+
+    Args:
+        roots: float64 [n], Euclidean distances.
+        shares: float64 [n], how much of each counts as same, 0…1.
+        weights: float64 [n].
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    center, scale = np.average(roots, weights=weights), roots.std()
+    if not scale > 0:
+        return None
+    features = np.concatenate([roots, roots])[:, None]
+    labels = np.repeat([1, 0], len(roots))
+    both = np.concatenate([weights * shares, weights * (1 - shares)])
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-6)
+    model.fit((features - center) / scale, labels, both)
+    slope = -float(model.coef_[0, 0]) / scale
+    if not slope > 0:
+        return None
+    return Sigmoid(intercept=float(model.intercept_[0]) + slope * float(center), slope=slope)
+
+
+def expit(log_odds: Floats) -> Floats:
+    """Turn log-odds into probabilities."""
+    with np.errstate(over="ignore"):
+        probability: Floats = 1 / (1 + np.exp(-log_odds))
+    return probability
