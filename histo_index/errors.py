@@ -36,6 +36,10 @@ class LockedError(HistoIndexError):
     """Another process is writing the index."""
 
 
+class TrainingError(HistoIndexError):
+    """A training run cannot go on: it collapsed, diverged or ran out of memory."""
+
+
 class ShapeError(HistoIndexError, ValueError):
     """An array has the wrong shape, type or row length."""
 
