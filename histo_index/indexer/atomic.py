@@ -7,7 +7,7 @@ too late, after an empty file had been renamed into place.
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,8 @@ def publishing(final: Path, *, first_wins: bool = False) -> Iterator[Path]:
         first_wins: keep a file that is already there instead of replacing it.
 
     Raises:
-        OSError: the disk is full or the folder not writable; nothing is visible under `final`.
+        OSError: the disk is full or the folder not writable, with `final` as its filename; nothing
+            is visible there.
     """
     make_folder(final.parent)
     temporary = final.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{final.name}")
@@ -36,10 +37,20 @@ def publishing(final: Path, *, first_wins: bool = False) -> Iterator[Path]:
             _link_if_free(temporary, final)
         else:
             os.replace(temporary, final)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        # What went wrong is to be told, not that a closed folder does not let it be cleared away.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and _is_about(error, temporary):
+            # The name that was to be, not the temporary one, nor that of a file it is copied from.
+            raise OSError(error.errno, error.strerror, str(final)) from error
         raise
     flush_folder(final.parent)
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    names = {error.filename, error.filename2}
+    return error.errno is not None and (names == {None} or str(path) in names)
 
 
 def publish_bytes(final: Path, data: bytes, *, first_wins: bool = False) -> None:
@@ -70,11 +81,22 @@ def _link_if_free(temporary: Path, final: Path) -> None:
     temporary.unlink()
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say in an error which file it is about: what writes and flushes knows only a descriptor."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def flush_file(path: Path) -> None:
     """Wait until a file's bytes are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import xxhash
 
 from histo_index.errors import IndexFormatError
+from histo_index.indexer.atomic import naming
 
 _READ_BYTES: Final = 2**22
 
@@ -74,4 +75,7 @@ class MappedFile:
             found = os.fstat(file.fileno()).st_size
             require_size(path, found=found, expected=size, remedy=remedy)
             # An empty file cannot be mapped.
-            self.data: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            with naming(path):
+                self.data: Any = (
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+                )

@@ -1,5 +1,6 @@
 """Hash the content of tiles, so that a build knows what is new, changed, moved or gone."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -12,6 +13,9 @@ import pyarrow as pa
 
 from histo_index.indexer.sources import Rejection, TileList
 
+# What the decoder refuses unread (its DecodeLimits) is not worth hashing either: a sparse file of a
+# terabyte would take an hour.
+MAX_BYTES: Final = 512 * 2**20
 _CHUNK: Final = 1024
 # Hashing waits for disks more than it computes: a few threads more than cores do no harm.
 _THREADS: Final = 8
@@ -21,11 +25,15 @@ def hash_file(path: Path) -> str:
     """Hash a file's bytes: hex SHA-256.
 
     Raises:
-        OSError: it cannot be read, or is a pipe or device.
+        OSError: it cannot be read, is a pipe or device, or larger than any tile.
     """
     with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(0, "not a regular file")
+        if status.st_size > MAX_BYTES:
+            size = f"{status.st_size:,} bytes, the limit is {MAX_BYTES:,}"
+            raise OSError(errno.EFBIG, f"too large: {size}; cut it into tiles")
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -45,6 +53,9 @@ def hash_tiles(
 
     Returns:
         The table of readable tiles, and a rejection for each of the others.
+
+    Raises:
+        OSError: too many files are open.
     """
     paths = tiles.table["path"].to_pylist()
     digests: list[str | None] = []
@@ -68,6 +79,9 @@ def _outcomes(root: Path, paths: list[str]) -> Iterator[str | OSError]:
         try:
             return hash_file(root / path)
         except OSError as error:
+            # A limit of this process says nothing about the tile, which must not be lost for it.
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
             return error
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="hash") as threads:

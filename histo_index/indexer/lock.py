@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from histo_index.errors import LockedError
+from histo_index.indexer.atomic import naming
 
 LOCK_NAME: Final = "lock"
 
@@ -21,17 +22,18 @@ def writer_lock(folder: Path) -> Iterator[None]:
     Raises:
         LockedError: another process holds it; the message names process and host.
     """
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-    with open(descriptor, "r+", encoding="utf-8", errors="replace") as file:
+    path = folder / LOCK_NAME
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    # Unbuffered: a full disk is noticed here, and not once more when the file is closed.
+    with open(descriptor, "r+b", buffering=0) as file:
         if not _take(file):
-            raise LockedError(
-                f"{folder} is being written by {_holder(file.read())}; wait for it or stop it"
-            )
-        file.seek(0)
-        file.truncate()
+            found = _holder(file.read().decode(errors="replace"))
+            raise LockedError(f"{folder} is being written by {found}; wait for it or stop it")
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        json.dump({"process": os.getpid(), "host": socket.gethostname(), "since": since}, file)
-        file.flush()
+        holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
+        with naming(path):
+            file.truncate(0)
+            file.write(json.dumps(holder).encode())
         yield
 
 

@@ -185,7 +185,8 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
             manifest = newer
         except OSError as error:
             raise IndexFormatError(
-                f"{error.filename}: cannot be read ({error.strerror}); {_REMEDY}"
+                f"{error.filename}: cannot be read ({error.strerror}); "
+                "check the disk, permissions and limits, or " + _REMEDY
             ) from error
     raise IndexFormatError(f"{folder} is being rebuilt faster than it can be opened; try again")
 

@@ -6,12 +6,15 @@ release can tell a damaged document from one that is too new.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.checksums import DamagedError, checksum
+
+_END: Final = re.compile(rb',\n "checksum": "([0-9a-f]{32})"\n}\Z')
 
 
 def seal(kind: str, body: Mapping[str, Any], *, version: int) -> bytes:
@@ -45,13 +48,18 @@ def unseal(path: Path, data: bytes, *, kind: str, newest: int, remedy: str) -> d
         DamagedError: it is not as it was written, or no such document.
         IndexFormatError: it is of a newer version of the format.
     """
+    head = data[: -len(_end(b""))]
+    # Before anything is made of it: of damage both checksums are told wherever both are there.
+    if (end := _END.search(data)) and (found := checksum(head)) != end[1].decode():
+        raise DamagedError(
+            f"{path}: damaged: checksum {found}, expected {end[1].decode()}; {remedy}"
+        )
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path}: damaged: {error}; {remedy}") from error
     if not isinstance(document, dict) or document.get("format") != kind:
         raise DamagedError(f"{path}: damaged: not a {kind} document; {remedy}")
-    head = data[: -len(_end(b""))]
     if data != head + _end(head):
         found, expected = checksum(head), document.get("checksum")
         raise DamagedError(f"{path}: damaged: checksum {found}, expected {expected}; {remedy}")

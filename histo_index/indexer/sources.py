@@ -15,7 +15,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from histo_index.errors import InputError
+from histo_index.errors import InputError, printable
 from histo_index.indexer.tables import read_table
 
 SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"))
@@ -127,7 +127,8 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         folders[:] = [name for name in folders if not name.endswith(".hx")]
         for name in folders:
-            if (here / name).is_symlink():
+            # Where a path is too long to be asked about, listing what lies there will say so.
+            if os.path.islink(here / name):
                 reason = "a linked folder is not followed; pass it as a source of its own"
                 yield (here / name).relative_to(root).as_posix(), reason
         for name in files:
@@ -144,9 +145,8 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
 def _list_manifest(manifest: Path, *, root: Path) -> TileList:
     table = read_table(manifest)
     if "path" not in table.column_names:
-        raise InputError(
-            f"{manifest}: no column `path`; found {', '.join(table.column_names[:8]) or 'none'}"
-        )
+        columns = printable(", ".join(table.column_names[:8]))[:200]
+        raise InputError(f"{manifest}: no column `path`; found {columns or 'none'}")
     reserved = sorted(RESERVED & set(table.column_names))
     if reserved:
         raise InputError(f"{manifest}: column `{reserved[0]}` is written by the index; rename it")

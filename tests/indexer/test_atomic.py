@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and their bytes are on disk before their names are."""
+"""Files appear whole or not at all; `tests/promises` traces the order of flushes and names."""
 
 import errno
 import os
@@ -13,100 +13,7 @@ from histo_index.indexer.atomic import (
     publishing,
     remove_leftovers,
 )
-from histo_index.indexer.commit import reindex
-from tests.indexer.fakes import FakeEncoder, files_of, run_build, write_tiles
-
-Step = tuple[str, Path, Path]
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
-    """Record flushes, new names and removals in the order they happen."""
-    recorded: list[Step] = []
-    fsync, link, replace, mkdir, unlink = os.fsync, os.link, os.replace, os.mkdir, os.unlink
-
-    def record_fsync(descriptor: int) -> None:
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        recorded.append(("flush", path, path))
-        fsync(descriptor)
-
-    def record_link(source: Any, target: Any, **options: Any) -> None:
-        recorded.append(("name", Path(source), Path(target)))
-        link(source, target, **options)
-
-    def record_replace(source: Any, target: Any, **options: Any) -> None:
-        recorded.append(("name", Path(source), Path(target)))
-        replace(source, target, **options)
-
-    def record_mkdir(path: Any, *rest: Any, **options: Any) -> None:
-        recorded.append(("folder", Path(path), Path(path)))
-        mkdir(path, *rest, **options)
-
-    def record_unlink(path: Any, **options: Any) -> None:
-        recorded.append(("remove", Path(path), Path(path)))
-        unlink(path, **options)
-
-    for name, function in (
-        ("fsync", record_fsync),
-        ("link", record_link),
-        ("replace", record_replace),
-        ("mkdir", record_mkdir),
-        ("unlink", record_unlink),
-    ):
-        monkeypatch.setattr(os, name, function)
-    return recorded
-
-
-def require_order(steps: list[Step], index: Path) -> list[Path]:
-    """Check the order of one commit; gives the names published in it, in order."""
-    manifest = index / "manifest.json"
-    named = [number for number, step in enumerate(steps) if step[0] == "name"]
-    (commit,) = (number for number in named if steps[number][2] == manifest)
-    assert commit == named[-1], "a file is published after the manifest"
-    for number in named:
-        source, target = steps[number][1:]
-        flushed = [s for s in steps[:number] if s == ("flush", source, source)]
-        assert len(flushed) == 1, f"{target} is named before its bytes are on disk"
-        end = commit if number < commit else len(steps)
-        folder = ("flush", target.parent, target.parent)
-        assert folder in steps[number + 1 : end], f"the name of {target} is not flushed"
-    for number, (what, path, _) in enumerate(steps):
-        if what == "folder":
-            assert ("flush", path.parent, path.parent) in steps[number + 1 : commit]
-        is_temporary = path.name.startswith(".tmp-")
-        if what == "remove" and not is_temporary:
-            assert number > commit, f"{path} is removed before the manifest is replaced"
-            assert ("flush", index, index) in steps[commit + 1 : number]
-    return [steps[number][2] for number in named]
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads names of descriptors")
-def test_a_build_flushes_files_then_names_them_then_flushes_folders_then_the_manifest(
-    tiles: Path, tmp_path: Path, encoder: FakeEncoder, steps: list[Step]
-) -> None:
-    output = tmp_path / "new" / "tiles.hx"
-    run_build(output, encoder, tiles)
-    named = require_order(steps, output)
-    names = [path.relative_to(output).as_posix() for path in named]
-    assert names[:3] == ["encoder/config.json", "encoder/model.safetensors", "plan.parquet"]
-    shards, receipts = names[3:9:2], names[4:9:2]
-    assert all(name.startswith("embeddings/part-") for name in shards)
-    assert receipts == [name.replace(".parquet", ".json") for name in shards]
-    assert sorted(names[9:11]) == ["search/000001/rows.arrow", "search/000001/vectors.npy"]
-    assert names[11:] == [
-        "search/000001/blocks.npy",
-        "search/000001/flat.faiss",
-        "rejected-000001.parquet",
-        "manifest.json",
-    ]
-    write_tiles(tiles, ["z.png"])
-    steps.clear()
-    run_build(output, encoder, tiles)
-    require_order(steps, output)
-    assert any(step[0] == "remove" and "000001" in str(step[1]) for step in steps)
-    steps.clear()
-    reindex(output)
-    require_order(steps, output)
+from tests.indexer.fakes import files_of, write_tiles
 
 
 def test_a_file_is_published_with_the_bytes_written(tmp_path: Path) -> None:
