@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from histo_index.errors import InputError
+from histo_index.errors import InputError, printable
 from histo_index.indexer.tables import read_table
 
 # Tells of each name whether an index or a folder has it.
@@ -33,6 +33,8 @@ _LABELS: Final = {
 }
 # A field of a broken file may swallow the rest of it; no name is that long.
 _LONGEST_FIELD: Final = 2**17
+# Beyond it a query has too many ways to be split to try them all; ids have a few underscores.
+_MOST_UNDERSCORES: Final = 64
 _LEADING_BLANKS: Final = re.compile(rb"\A(?:[ \t]*\r?\n)+")
 
 
@@ -81,9 +83,8 @@ def read_pair_list(source: Path | None, known: Sequence[IsKnown] = ()) -> PairLi
     if not len(table):
         raise InputError(f"{name}: no pairs in it; expected rows `a.png,b.png`")
     if not ({"image_a", "image_b"} <= columns.keys() or "query" in columns):
-        raise InputError(
-            f"{name}: no columns image_a and image_b, nor query; found {', '.join(columns)}"
-        )
+        found = printable(_brief(", ".join(columns)))
+        raise InputError(f"{name}: no columns image_a and image_b, nor query; found {found}")
     if {"image_a", "image_b"} <= columns.keys():
         halves = _trimmed(columns["image_a"]), _trimmed(columns["image_b"])
         label, queries = columns.get("label"), None
@@ -137,7 +138,13 @@ def _read_bytes(source: Path | None, name: str) -> bytes:
 
 def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, str]]:
     """Parse delimited text into string columns named as the forms name them."""
-    first = next(csv.reader(io.StringIO(_first_line(data)), delimiter=delimiter), [])
+    csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        first = next(csv.reader(io.StringIO(_first_line(data)), delimiter=delimiter), [])
+    except csv.Error as error:
+        raise InputError(
+            f"{name}: not readable as CSV ({error}); expected `a.png,b.png`"
+        ) from error
     header = [cell.strip().lower() for cell in first]
     if {"image_a", "image_b"} <= set(header) or "query" in header:
         names, skipped = header, 1
@@ -153,7 +160,8 @@ def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, 
             "header `image_a,image_b[,label]` or `query[,prediction]`"
         )
     if len(set(names)) < len(names):
-        raise InputError(f"{name}: a column name is there twice: {', '.join(names)}")
+        repeated = printable(", ".join(names))
+        raise InputError(f"{name}: a column name is there twice: {_brief(repeated)}")
     try:
         return _parse_fast(data, delimiter, names, skipped), {}
     except pa.ArrowInvalid:
@@ -218,13 +226,16 @@ def _split_queries(
     for row, splits in enumerate(options):
         if len(splits) != 1:
             query = queries[row].as_py()
-            problems.setdefault(row, f"{query!r} does not split into two known ids in just one way")
+            why = "does not split into two known ids in just one way"
+            problems.setdefault(row, f"{_brief(query)!r} {why}")
         halves.append(splits[0] if len(splits) == 1 else ("", ""))
     left, right = zip(*halves, strict=True)
     return pa.array(left, pa.string()), pa.array(right, pa.string())
 
 
 def _splits(query: str) -> list[tuple[str, str]]:
+    if query.count("_") > _MOST_UNDERSCORES:
+        return []
     parts = query.split("_")
     pairs = [("_".join(parts[:cut]), "_".join(parts[cut:])) for cut in range(1, len(parts))]
     return [pair for pair in pairs if all(pair)]
@@ -236,8 +247,13 @@ def _read_labels(texts: pa.Array, problems: dict[int, str]) -> pa.Array:
     labels = values.take(pc.index_in(lowered, value_set=pa.array(list(_LABELS), pa.string())))
     odd = pc.and_(labels.is_null(), pc.not_equal(texts, ""))
     for row in pc.indices_nonzero(odd).to_pylist():
-        problems.setdefault(row, f"label {texts[row].as_py()!r} is neither 0 nor 1")
+        problems.setdefault(row, f"label {_brief(texts[row].as_py())!r} is neither 0 nor 1")
     return labels
+
+
+def _brief(text: str) -> str:
+    """Cut what a message quotes: a broken file may hold anything, of any length."""
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _note_missing(halves: tuple[pa.Array, pa.Array], problems: dict[int, str]) -> None:
