@@ -18,7 +18,7 @@ from histo_index.errors import InputError
 from histo_index.search.curves import Curve
 from histo_index.search.objectives import Objective
 from histo_index.search.resampling import Interval, bands
-from histo_index.search.sigmoids import Bins, Floats, Sample, expit
+from histo_index.search.sigmoids import Bins, Floats, Sample, Sigmoid, expit
 
 # Knots are this far apart on the scale of log-odds, where straight lines then err by under 0.002.
 _KNOT_STEP: Final = 0.25
@@ -49,12 +49,7 @@ def fit(sample: Sample, objective: Objective, *, rounds: int = ROUNDS, seed: int
     """
     bins = Bins(sample, objective)
     ones = np.ones(len(sample.distances))
-    sigmoid = bins.sigmoid(ones)
-    if sigmoid is None:
-        raise InputError(
-            "same pairs are not nearer than different ones, so distances tell nothing here; "
-            "check the labels, or use another encoder"
-        )
+    sigmoid = _require(bins.sigmoid(ones))
     steps = np.arange(_OUTERMOST_LOG_ODDS, -_OUTERMOST_LOG_ODDS - _KNOT_STEP, -_KNOT_STEP)
     knots = np.unique(np.concatenate([[0.0, 4.0], sigmoid.distance_at(steps)]))
 
@@ -74,6 +69,21 @@ def fit(sample: Sample, objective: Objective, *, rounds: int = ROUNDS, seed: int
         threshold_interval=_clip(low[0], high[0]),
         curve=_curve(knots, sigmoid.log_odds(knots), low[1:], high[1:]),
     )
+
+
+def fit_threshold(sample: Sample, objective: Objective) -> float:
+    """Fit the threshold alone; see `fit`."""
+    bins, ones = Bins(sample, objective), np.ones(len(sample.distances))
+    return bins.cut(_require(bins.sigmoid(ones)), ones)
+
+
+def _require(sigmoid: Sigmoid | None) -> Sigmoid:
+    if sigmoid is None:
+        raise InputError(
+            "same pairs are not nearer than different ones, so distances tell nothing here; "
+            "check the labels, or use another encoder"
+        )
+    return sigmoid
 
 
 def _curve(knots: Floats, middle: Floats, low: Floats, high: Floats) -> Curve:

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from histo_index.search import metrics
+from histo_index.search.crossfitting import cross_fit
 from histo_index.search.distances import pair_distances
 from histo_index.search.metrics import PairFigures
-from histo_index.search.resampling import bands
+from histo_index.search.objectives import Objective
+from histo_index.search.resampling import Estimate, bands
 from histo_index.search.retrieval import (
     FIGURES,
     Ranking,
@@ -26,29 +28,17 @@ Rows = npt.NDArray[np.int64]
 # Distances [P] to the probability of being the same [P].
 Probability = Callable[[npt.NDArray[np.floating]], Floats]
 
+# Accuracy at thresholds fitted on these very labels, but never on a pair's own groups or tiles: by
+# it anything can be compared that has no threshold of its own.
+CROSS_FITTED: Final = "cross_fitted_accuracy"
 PAIR_FIGURES: Final = (
-    "accuracy", "balanced_accuracy", "roc_auc", "equal_error_rate", "brier",
+    "accuracy", "balanced_accuracy", CROSS_FITTED, "roc_auc", "equal_error_rate", "brier",
     "expected_calibration_error",
 )  # fmt: skip
 # Enough for an end to move by less than a twentieth of the width.
 _ROUNDS: Final = 400
 # More queries than this are drawn from; their figures differ from all by less than a hundredth.
 _MOST_QUERIES: Final = 5_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A figure and its 95 % interval.
-
-    Attributes:
-        value: the figure; None where it is not defined.
-        low: lower end; None where the tiles or groups are too few to tell.
-        high: upper end; likewise.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +87,10 @@ def judge(
     def averages(weights: Floats) -> Floats:
         return np.stack(micro_and_macro(values, own, weights)).ravel()
 
-    found = np.split(
-        np.array(_estimates(averages, subject.groups[queries]), object), 2
-    )  # micro, macro
+    found = estimates(averages, subject.groups[queries])
     retrieval = {
-        kind: dict(zip(FIGURES, estimates.tolist(), strict=True))
-        for kind, estimates in zip(("micro", "macro"), found, strict=True)
+        "micro": dict(zip(FIGURES, found[: len(FIGURES)], strict=True)),
+        "macro": dict(zip(FIGURES, found[len(FIGURES) :], strict=True)),
     }
     return Judged(
         distances=distances, ranking=ranking, values=values, pairs=pairs, retrieval=retrieval
@@ -139,36 +127,38 @@ def _judge_pairs(
     probability: Probability | None,
 ) -> dict[str, Estimate]:
     is_same = subject.is_same
-    figures = PairFigures(distances, is_same)
-    said = None if threshold is None else distances.astype(np.float64) <= threshold
-    chances = None if probability is None else np.asarray(probability(distances), np.float64)
-    nothing = float("nan")
-
-    def all_figures(weights: Floats) -> Floats:
-        return np.array(
-            [
-                nothing if said is None else metrics.accuracy(said, is_same, weights),
-                nothing if said is None else metrics.balanced_accuracy(said, is_same, weights),
-                figures.roc_auc(weights),
-                figures.equal_error_rate(weights),
-                nothing if chances is None else metrics.brier(chances, is_same, weights),
-                nothing
-                if chances is None
-                else metrics.calibration_error(chances, is_same, weights),
-            ]
-        )
-
+    exact = distances.astype(np.float64)
+    figures = PairFigures(exact, is_same)
     units = subject.groups[subject.left], subject.groups[subject.right]
-    return dict(zip(PAIR_FIGURES, _estimates(all_figures, *units), strict=True))
+    called, is_judged = cross_fit(subject.sample(exact), Objective())
+    statistics: dict[str, Callable[[Floats], float]] = {
+        CROSS_FITTED: lambda w: metrics.accuracy(called, is_same, w * is_judged),
+        "roc_auc": figures.roc_auc,
+        "equal_error_rate": figures.equal_error_rate,
+    }
+    if threshold is not None:
+        said = exact <= threshold
+        statistics["accuracy"] = lambda w: metrics.accuracy(said, is_same, w)
+        statistics["balanced_accuracy"] = lambda w: metrics.balanced_accuracy(said, is_same, w)
+    if probability is not None:
+        chances = np.asarray(probability(exact), np.float64)
+        statistics["brier"] = lambda w: metrics.brier(chances, is_same, w)
+        statistics["expected_calibration_error"] = lambda w: metrics.calibration_error(
+            chances, is_same, w
+        )
+    unknown = Estimate(value=None, low=None, high=None)
+    found = dict.fromkeys(PAIR_FIGURES, unknown)
+    made = estimates(lambda w: np.array([f(w) for f in statistics.values()]), *units)
+    return found | dict(zip(statistics, made, strict=True))
 
 
-def _estimates(
+def estimates(
     statistic: Callable[[Floats], Floats], units_a: Rows, units_b: Rows | None = None
 ) -> list[Estimate]:
+    """Give several figures of weights, each with its interval; see `bands`."""
     center = statistic(np.ones(len(units_a)))
     low, high = bands(statistic, units_a, units_b, rounds=_ROUNDS)
-    ends = zip(center, low, high, strict=True)
-    return [Estimate(value=_known(c), low=_known(a), high=_known(b)) for c, a, b in ends]
+    return [Estimate.of(*ends) for ends in zip(center, low, high, strict=True)]
 
 
 def difference(
@@ -183,8 +173,4 @@ def difference(
         rounds=_ROUNDS,
         is_share=False,
     )
-    return Estimate(value=_known(center), low=_known(low[0]), high=_known(high[0]))
-
-
-def _known(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return Estimate.of(center, low[0], high[0])

@@ -16,7 +16,7 @@ Sources:
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,27 @@ class Interval:
 
     low: float
     high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure and its 95 % interval, as it is shown and stored.
+
+    Attributes:
+        value: the figure; None where it is not defined.
+        low: lower end; None where the tiles or groups are too few to tell.
+        high: upper end; likewise.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, value: float, low: float, high: float) -> Self:
+        """Make one of numbers, of which those that are not known are NaN."""
+        known = (float(x) if np.isfinite(x) else None for x in (value, low, high))
+        return cls(**dict(zip(("value", "low", "high"), known, strict=True)))
 
 
 def interval(

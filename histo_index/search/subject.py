@@ -1,7 +1,7 @@
 """What an evaluation is made on: tiles with classes and groups, and labelled pairs of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from histo_index.errors import InputError, printable
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.labels import Labels, own_groups
 from histo_index.search.pairlist import PairList
+from histo_index.search.sigmoids import Sample
 
 Rows = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -55,6 +56,48 @@ class Subject:
     labels_from: str | None
     has_groups: bool
     problems: list[str]
+
+    def sample(self, distances: npt.NDArray[np.floating], prior: float | None = None) -> Sample:
+        """Take its pairs with their distances; units are groups, which may be single tiles.
+
+        Args:
+            distances: squared distances [P].
+            prior: share of same pairs in use; None is their share here.
+        """
+        return Sample(
+            distances=distances.astype(np.float64),
+            is_same=self.is_same,
+            units_a=self.groups[self.left],
+            units_b=self.groups[self.right],
+            prior=float(self.is_same.mean()) if prior is None else prior,
+        )
+
+    def thinned(self, most: int) -> Rows:
+        """Choose tiles by lot, at most so many: half of them for their pairs, int64 [n] rising."""
+        count = len(self.rows)
+        if count <= most:
+            return np.arange(count)
+        generator = np.random.default_rng(0)
+        order = generator.permutation(len(self.left))
+        ends = np.stack([self.left[order], self.right[order]], axis=1).ravel()
+        paired = ends[np.sort(np.unique(ends, return_index=True)[1])]
+        # Whole pairs first, as long as they last, then others.
+        chosen = np.concatenate([paired[: most // 2], generator.permutation(count)])
+        return np.sort(chosen[np.sort(np.unique(chosen, return_index=True)[1])][:most])
+
+    def part(self, chosen: Rows) -> "Subject":
+        """Keep some tiles, places int64 [n] rising, and the pairs that lie among them."""
+        is_kept = np.isin(self.left, chosen) & np.isin(self.right, chosen)
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            names=[self.names[place] for place in chosen.tolist()],
+            labels=self.labels[chosen],
+            groups=self.groups[chosen],
+            left=np.searchsorted(chosen, self.left[is_kept]),
+            right=np.searchsorted(chosen, self.right[is_kept]),
+            is_same=self.is_same[is_kept],
+        )
 
     @property
     def labelled(self) -> Rows:
@@ -110,7 +153,7 @@ def make_subject(
         is_same=is_same,
         pairs_from=origin,
         labels_from=f"{labels.source}; groups: {labels.group_from}" if labels else None,
-        has_groups=len(group_names) < len(rows),
+        has_groups=labels.has_groups if labels else len(group_names) < len(rows),
         problems=problems,
     )
 

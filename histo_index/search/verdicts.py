@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.errors import InputError
+from histo_index.search.calibration import Calibration
+from histo_index.search.curves import Likelihoods
 
 
 class Verdict(StrEnum):
@@ -28,12 +30,16 @@ class Threshold:
         value: squared distance, 0…4; at or below it two images are the same. None if nobody has
             chosen one, and then every verdict is unsure.
         origin: who chose it, on what.
-        is_calibrated: whether it was fitted on the user's own labelled pairs.
+        is_calibrated: whether it was fitted on the user's own pairs.
+        calibration: of the index, which gives probabilities, whoever chose the value.
+        answers_unsure: whether a pair that the calibration cannot tell gets the verdict unsure.
     """
 
     value: float | None
     origin: str
     is_calibrated: bool = False
+    calibration: Calibration | None = None
+    answers_unsure: bool = False
 
     def __post_init__(self) -> None:
         is_number = isinstance(self.value, int | float)
@@ -41,20 +47,84 @@ class Threshold:
             raise InputError(f"threshold {self.value} is not a distance; pass a value from 0 to 4")
 
     @classmethod
-    def choose(cls, given: float | None, published: Mapping[str, Any] | None) -> Self:
-        """Take the user's threshold, else the encoder's published one, else none."""
-        if given is not None:
-            return cls(value=given, origin="given by the user")
-        if published is not None:
-            origin = f"published with the encoder: {published['origin']}"
-            return cls(value=published["value"], origin=origin)
-        return cls(value=None, origin="none: the encoder publishes none; pass --threshold")
+    def choose(
+        cls,
+        given: float | None,
+        published: Mapping[str, Any] | None,
+        calibration: Calibration | None = None,
+        *,
+        unsure: bool | None = None,
+    ) -> Self:
+        """Take the user's threshold, else the calibrated, else the encoder's published one.
 
-    def judge(self, distances: npt.NDArray[np.floating]) -> pa.Array:
-        """Turn distances [P] into verdicts, string [P]."""
+        Args:
+            given: the user's, if any.
+            published: the encoder's, if any.
+            calibration: the index's, if any.
+            unsure: whether verdicts may be unsure; None is as calibrated.
+
+        Raises:
+            InputError: the threshold is no distance, or nothing tells what is unsure.
+        """
+        if unsure and calibration is None:
+            raise InputError(
+                "nothing tells which pairs are unsure: run `histo-index calibrate` first, or "
+                "leave out --unsure"
+            )
+        value, origin = None, "none: the encoder publishes none; pass --threshold"
+        if given is not None:
+            value, origin = given, "given by the user"
+        elif calibration is not None:
+            value, origin = calibration.threshold.value, calibration.origin
+        elif published is not None:
+            value, origin = published["value"], f"published with the encoder: {published['origin']}"
+        return cls(
+            value=value,
+            origin=origin,
+            is_calibrated=given is None and calibration is not None,
+            calibration=calibration,
+            answers_unsure=calibration is not None
+            and (calibration.answers_unsure if unsure is None else unsure),
+        )
+
+    def likelihoods(self, distances: npt.NDArray[np.floating]) -> Likelihoods | None:
+        """Give the probability that each pair [P] is the same; None without a calibration."""
+        return None if self.calibration is None else self.calibration.curve.at(distances)
+
+    def judge(
+        self,
+        distances: npt.NDArray[np.floating],
+        is_far: npt.NDArray[np.bool_] | None = None,
+    ) -> pa.Array:
+        """Turn distances [P] into verdicts, string [P].
+
+        Args:
+            distances: squared distances [P].
+            is_far: bool [P], pairs with an image that is unlike all of the index.
+        """
         codes = np.full(len(distances), 2, np.int8)
         if self.value is not None:
             # In float64, the threshold's own type, so that a distance printed in full is decisive.
             codes = (~(distances.astype(np.float64) <= self.value)).astype(np.int8)
+            codes[self.is_open(distances, is_far)] = 2
         names = [Verdict.SAME.value, Verdict.DIFFERENT.value, Verdict.UNSURE.value]
         return pa.DictionaryArray.from_arrays(codes, names).cast(pa.string())
+
+    def is_open(
+        self,
+        distances: npt.NDArray[np.floating],
+        is_far: npt.NDArray[np.bool_] | None = None,
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which pairs the calibration cannot tell, bool [P]; none unless unsure is wanted.
+
+        Those are pairs whose probability may lie on either side of the cut, and pairs with an image
+        that is far from everything in the index.
+        """
+        nothing = np.zeros(len(distances), bool)
+        if not self.answers_unsure or self.calibration is None or self.value is None:
+            return nothing
+        curve = self.calibration.curve
+        cut = float(curve.at(np.array([self.value])).probability[0])
+        found = curve.at(distances)
+        straddles: npt.NDArray[np.bool_] = (found.low < cut) & (cut < found.high)
+        return straddles if is_far is None else straddles | is_far

@@ -1,0 +1,180 @@
+"""What an index knows of its distances: threshold and probability, fitted on the user's own pairs.
+
+It lies in `calibration.json` beside the manifest and is replaced as a whole. Reading and using it
+needs numpy alone; `calibrating.py` makes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+from histo_index.errors import MismatchError
+from histo_index.indexer.sealed import seal, unseal
+from histo_index.search.curves import Curve
+from histo_index.search.resampling import Estimate
+
+CALIBRATION_NAME: Final = "calibration.json"
+# One more with every change of what is written; see docs/format.md.
+CALIBRATION_VERSION: Final = 1
+_KIND: Final = "histo-index calibration"
+_REMEDY: Final = "run `histo-index calibrate` again, or delete it"
+# How vectors are compared: the one way so far, squared Euclidean distance of embeddings as stored.
+PLAIN: Final = "plain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """How the distances of the pairs were spread.
+
+    Attributes:
+        edges: squared distances, rising, one more than there are bins.
+        same: same pairs in each bin.
+        different: different pairs in each bin.
+    """
+
+    edges: list[float]
+    same: list[int]
+    different: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A threshold, a probability curve, and all that they rest on.
+
+    Attributes:
+        fingerprint: of the encoder whose distances it is about.
+        distance: how vectors are compared, `plain`.
+        threshold: squared distance, 0…4, up to which a pair is the same.
+        curve: probability of the same by distance, with its band.
+        objective: what the threshold is best at, in words.
+        prior: share of same pairs that threshold and probabilities are made for.
+        accuracy: share of right verdicts, each by a threshold that saw neither of its units.
+        answers_unsure: whether verdicts may be unsure unless the user says otherwise.
+        far_distance: an image outside the index whose nearest tile is further is unlike all of it.
+        is_unlabelled: fitted without any label, hence weaker.
+        source: where the pairs come from, without folders.
+        unit: what was drawn anew for the intervals: `group` or `tile`.
+        pairs: how many.
+        same: how many of them are the same.
+        tiles: how many tiles are in them.
+        units: how many groups, or tiles, they are of.
+        warnings: what is doubtful about them, a line each.
+        histogram: how their distances were spread.
+        contents: first 16 hex digits of the SHA-256 of each tile; None where they are too many.
+        created: when: UTC, ISO 8601, seconds.
+        libraries: name to version of what made it.
+    """
+
+    fingerprint: str
+    distance: str
+    threshold: Estimate
+    curve: Curve
+    objective: str
+    prior: float
+    accuracy: Estimate
+    answers_unsure: bool
+    far_distance: float
+    is_unlabelled: bool
+    source: str
+    unit: str
+    pairs: int
+    same: int
+    tiles: int
+    units: int
+    warnings: list[str]
+    histogram: Histogram
+    contents: list[str] | None
+    created: str
+    libraries: Mapping[str, str]
+
+    @property
+    def origin(self) -> str:
+        """Say where the threshold comes from."""
+        if self.is_unlabelled:
+            return f"calibrated without labels, which is weaker, on {self.source}"
+        units = f" of {self.units:,} groups" if self.unit == "group" else ""
+        return (
+            f"calibrated for {self.objective} on {self.pairs:,} labelled pairs, "
+            f"{self.tiles:,} tiles{units}: {self.source}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain values, for JSON."""
+        return {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "threshold": asdict(self.threshold),
+            "curve": self.curve.as_dict(),
+            "accuracy": asdict(self.accuracy),
+            "histogram": asdict(self.histogram),
+            "libraries": dict(self.libraries),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Take what `as_dict` gave."""
+        made = {
+            "threshold": Estimate(**values["threshold"]),
+            "curve": Curve.from_dict(values["curve"]),
+            "accuracy": Estimate(**values["accuracy"]),
+            "histogram": Histogram(**values["histogram"]),
+        }
+        return cls(**{**values, **made})
+
+    def deciding(self, answers_unsure: bool | None) -> Self:
+        """Give it with another choice of whether verdicts may be unsure; None keeps its own."""
+        return self if answers_unsure is None else replace(self, answers_unsure=answers_unsure)
+
+
+def read_calibration(folder: Path, fingerprint: str) -> Calibration | None:
+    """Read the calibration of an index.
+
+    Args:
+        folder: the index.
+        fingerprint: of its encoder.
+
+    Returns:
+        The calibration; None if there is none.
+
+    Raises:
+        MismatchError: it was made for another encoder.
+        IndexFormatError: it is damaged or too new.
+        OSError: it cannot be read.
+    """
+    path = folder / CALIBRATION_NAME
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    body = unseal(path, data, kind=_KIND, newest=CALIBRATION_VERSION, remedy=_REMEDY)
+    if body["fingerprint"] != fingerprint:
+        raise MismatchError(
+            f"{path} was fitted to encoder {body['fingerprint']} but this index was built by "
+            f"{fingerprint}; {_REMEDY}"
+        )
+    return Calibration.from_dict(body)
+
+
+def store_calibration(folder: Path, calibration: Calibration) -> None:
+    """Make a calibration the index's own, whole or not at all; the next look-up uses it.
+
+    Raises:
+        MismatchError: the index is now of another encoder.
+        LockedError: another process is writing the index.
+        OSError: the disk is full or not writable; the old calibration stands.
+    """
+    # Imported here: look-ups never write.
+    from histo_index.indexer.atomic import publish_bytes
+    from histo_index.indexer.lock import writer_lock
+    from histo_index.indexer.manifest import read_manifest
+
+    # A build clears away the temporary files of others, hence the lock.
+    with writer_lock(folder):
+        found = read_manifest(folder).fingerprint
+        if found != calibration.fingerprint:
+            raise MismatchError(
+                f"{folder} was rebuilt by encoder {found} while the calibration was fitted to "
+                f"{calibration.fingerprint}; run `histo-index calibrate` again"
+            )
+        data = seal(_KIND, calibration.as_dict(), version=CALIBRATION_VERSION)
+        publish_bytes(folder / CALIBRATION_NAME, data)

@@ -1,0 +1,124 @@
+"""What stands behind the figures of an evaluation: curves, tables, pairs and tiles to look at."""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.search import metrics
+from histo_index.search.evaluation import Reliability, RiskCoverage, Strip, WrongPair
+from histo_index.search.judging import Judged, estimates
+from histo_index.search.subject import Subject
+from histo_index.search.verdicts import Threshold
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+
+_MOST_WRONG: Final = 24
+_STRIP: Final = 8
+
+
+def reliability_of(probabilities: Floats | None, is_same: Bools) -> Reliability | None:
+    """Compare probabilities [P] with what was found; None without them."""
+    if probabilities is None:
+        return None
+    said, found, share = metrics.calibration_bins(
+        probabilities, is_same, np.ones(len(probabilities))
+    )
+    return Reliability(said=said, found=found, share=share)
+
+
+def _margins(distances: npt.NDArray[np.floating], threshold: Threshold) -> Floats:
+    """Tell how sure each verdict is: the probability's log-odds are linear in the root."""
+    assert threshold.value is not None
+    gaps: Floats = np.abs(np.sqrt(distances.astype(np.float64)) - np.sqrt(threshold.value))
+    return gaps
+
+
+def _are_wrong(
+    distances: npt.NDArray[np.floating], subject: Subject, threshold: Threshold
+) -> Bools:
+    assert threshold.value is not None
+    wrong: Bools = (distances.astype(np.float64) <= threshold.value) != subject.is_same
+    return wrong
+
+
+def risk_coverage_of(
+    distances: npt.NDArray[np.floating], subject: Subject, threshold: Threshold
+) -> RiskCoverage:
+    """Tell how many verdicts are wrong if only the surest are given."""
+    is_wrong = _are_wrong(distances, subject, threshold)
+    order = np.argsort(-_margins(distances, threshold), kind="stable")
+    counts = np.arange(1, len(order) + 1)
+    answered = risk = None
+    if threshold.calibration is not None:
+        is_answered = ~replace(threshold, answers_unsure=True).is_open(distances)
+
+        def both(weights: Floats) -> Floats:
+            kept = weights @ is_answered
+            wrong = weights @ (is_answered & is_wrong)
+            return np.array([kept / weights.sum(), wrong / kept if kept else np.nan])
+
+        units = subject.groups[subject.left], subject.groups[subject.right]
+        answered, risk = estimates(both, *units)
+    return RiskCoverage(
+        coverage=counts / len(order),
+        risk=np.cumsum(is_wrong[order]) / counts,
+        answered=answered,
+        risk_answered=risk,
+    )
+
+
+def confusion_of(subject: Subject, judged: Judged) -> Rows | None:
+    """Count queries by their class and that of their nearest neighbour, int64 [C, C]."""
+    if judged.ranking is None:
+        return None
+    count = len(subject.classes)
+    own = subject.labels[judged.ranking.queries]
+    found = subject.labels[judged.ranking.neighbours[:, 0]]
+    return np.bincount(own * count + found, minlength=count**2).reshape(count, count)
+
+
+def wrong_pairs_of(
+    distances: npt.NDArray[np.floating],
+    probabilities: Floats | None,
+    subject: Subject,
+    threshold: Threshold,
+) -> list[WrongPair]:
+    """Choose the wrong pairs that lie furthest from the threshold, furthest first."""
+    is_wrong = _are_wrong(distances, subject, threshold)
+    order = np.argsort(-_margins(distances, threshold), kind="stable")
+    return [
+        WrongPair(
+            pair=place,
+            tile_a=int(subject.left[place]),
+            tile_b=int(subject.right[place]),
+            distance=float(distances[place]),
+            probability=None if probabilities is None else float(probabilities[place]),
+            is_same=bool(subject.is_same[place]),
+        )
+        for place in order[is_wrong[order]][:_MOST_WRONG].tolist()
+    ]
+
+
+def strips_of(subject: Subject, judged: Judged) -> list[Strip]:
+    """Take a tile of each class by lot: one chosen for its answer would flatter or shame."""
+    if judged.ranking is None:
+        return []
+    ranking, generator = judged.ranking, np.random.default_rng(0)
+    own = subject.labels[ranking.queries]
+    strips = []
+    for code in np.unique(own).tolist():
+        query = generator.choice(np.flatnonzero(own == code))
+        is_there = ranking.neighbours[query] >= 0
+        strips.append(
+            Strip(
+                label=subject.classes[code],
+                query=int(ranking.queries[query]),
+                neighbours=ranking.neighbours[query][is_there][:_STRIP].tolist(),
+                distances=ranking.distances[query][is_there][:_STRIP].tolist(),
+            )
+        )
+    return strips
