@@ -240,28 +240,40 @@ class Index:
         *,
         k: int = 10,
         exclude_self: bool = True,
+        where: str | None = None,
+        exclude_same: str | Sequence[str] = (),
+        near_duplicates: str = "keep",
     ) -> "list[list[Neighbour]]":
         """Find the nearest tiles of each image, nearest first.
 
         Args:
             images: one, or several; each as for `pair`.
-            k: how many; fewer come back if the index holds fewer.
+            k: how many; fewer come back only if fewer may.
             exclude_self: leave out the image itself where it is in the index.
+            where: an SQL expression over the index's columns; only tiles it is true of come back.
+            exclude_same: columns; tiles that have the query's own value there, or none, stay out.
+            near_duplicates: `keep`, or `drop` copies of the query and all but one of other copies.
 
         Raises:
-            InputError: k is not positive, or a name is neither in the index nor a file.
+            InputError: k is not positive, a filter does not fit the index, or a name is neither in
+                the index nor a file.
             ImageError: an image cannot be used.
             IndexFormatError: a part of the index that is needed is damaged.
         """
+        from histo_index.search.filtering import Filters
         from histo_index.search.neighbours import nearest
 
+        same = [exclude_same] if isinstance(exclude_same, str) else exclude_same
+        filters = Filters(where=where, exclude_same=same, near_duplicates=near_duplicates)
         several = images if isinstance(images, list | tuple) else [cast("ImageLike", images)]
         located = self.locate(several)
         if not located:
             return []
         queries = np.stack([image.vector for image in located])
-        own = [image.row if exclude_self else None for image in located]
-        return nearest(self.opened, queries, k=k, own_rows=own)
+        own = [image.row for image in located]
+        return nearest(
+            self.opened, queries, k=k, own_rows=own, exclude_self=exclude_self, filters=filters
+        )
 
     def locate(self, images: Sequence[ImageLike]) -> list[Located]:
         """Find or compute the vector of each image; a file on disk wins over an equal name.

@@ -21,14 +21,15 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
     "errors": (set(), set()),
     "encoder": (
         {"errors", "encoder"},
-        {"torch", "torchvision", "PIL", "numpy", "safetensors", "openvino"},
+        {"torch", "torchvision", "PIL", "numpy", "safetensors", "openvino", "matplotlib"},
     ),
     "indexer": ({"errors", "indexer"}, {"pyarrow", "numpy", "xxhash", "faiss"}),
-    "search": ({"errors", "indexer", "search"}, {"numpy", "pyarrow", "sklearn"}),
+    "search": ({"errors", "indexer", "search"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
     "montage": ({"errors", "encoder", "search"}, {"PIL"}),
     "terminal": ({"errors", "indexer", "search"}, {"rich"}),
     "inspection": ({"errors", "encoder", "indexer"}, {"pyarrow", "numpy", "torch", "torchvision"}),
     "demo": ({"errors", "demo", "encoder", "search", "histo_index"}, {"numpy", "PIL"}),
+    "training": ({"encoder", "errors", "indexer", "search"}, {"numpy"}),
     "choosing": ({"errors", "encoder", "indexer"}, set()),
     "api": (
         {"choosing", "errors", "encoder", "indexer", "search", "montage"},
@@ -36,10 +37,20 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
     ),
     "cli": ({"commands", "demo", "errors", "inspection", "terminal"}, {"typer"}),
     "commands": (
-        {"api", "commands", "encoder", "errors", "indexer", "inspection", "search", "terminal"},
+        {
+            "api",
+            "commands",
+            "encoder",
+            "errors",
+            "indexer",
+            "inspection",
+            "search",
+            "terminal",
+            "training",
+        },
         {"typer"},
     ),
-    "__init__": ({"api", "errors", "indexer", "search"}, set()),
+    "__init__": ({"api", "errors", "indexer", "search", "training"}, set()),
     "__main__": ({"cli"}, set()),
 }
 
@@ -47,6 +58,7 @@ COMMANDS: Final = sorted(path.stem for path in (PACKAGE / "commands").glob("*.py
 
 # Heavy libraries with one home each: swapping one touches one file.
 HOMES: Final = {
+    "duckdb": {"search/filtering.py"},
     "faiss": {"indexer/faiss_flat.py"},
     "openvino": {"encoder/quiet_openvino.py"},
     "safetensors": {"encoder/folder.py"},
@@ -96,7 +108,7 @@ def test_imports_follow_the_design(path: Path) -> None:
 def test_files_can_be_read_in_five_minutes() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     # api.py is a list of small functions with long signatures and docstrings.
-    limit = {"api.py": 380, "build.py": 380}
+    limit = {"api.py": 420, "build.py": 380}
     assert [
         f"{path.name}: {lines}"
         for path, lines in lengths.items()

@@ -113,6 +113,16 @@ def search(
     exclude_self: Annotated[
         bool, typer.Option("--exclude-self/--include-self", help="Leave out the query itself.")
     ] = True,
+    where: Annotated[
+        str | None, typer.Option("--where", help="SQL over columns: \"site = 'A' and mpp < 0.6\".")
+    ] = None,
+    exclude_same: Annotated[
+        list[str] | None,
+        typer.Option("--exclude-same", help="Column whose value must differ; repeatable."),
+    ] = None,
+    near_duplicates: Annotated[
+        str, typer.Option("--near-duplicates", help="keep, or drop.")
+    ] = "keep",
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -124,7 +134,10 @@ def search(
     writing.check_output(output, overwrite=overwrite)
     writing.check_output(montage, overwrite=overwrite, suffixes=(".png",))
     opened = api.open(require_index(index), device=device)
-    found = opened.search(images, k=k, exclude_self=exclude_self)
+    found = opened.search(
+        images, k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
+        near_duplicates=near_duplicates,
+    )  # fmt: skip
     rows = terminal.neighbour_rows(images, found)
     if montage is not None:
         opened.draw(images, found, montage, tiles=tiles)

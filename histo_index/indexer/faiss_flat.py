@@ -18,6 +18,7 @@ from histo_index.errors import IndexFormatError
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 # A damaged file must not make FAISS allocate: nothing in it is larger than the file itself.
 _ALLOCATION_FACTOR: Final = 2
@@ -27,20 +28,37 @@ _REMEDY: Final = "run `histo-index reindex`"
 class Structure(Protocol):
     """Something that finds candidates for the nearest rows."""
 
-    def search(self, queries: Floats, count: int) -> Rows:
-        """Give the rows nearest to each query, int64 [Q, count], -1 where there are fewer."""
+    def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
+        """Give the rows nearest to each query.
+
+        Args:
+            queries: float32 [Q, D].
+            count: how many.
+            allowed: bool [N], which rows may come back; None is all.
+
+        Returns:
+            int64 [Q, count], -1 where there are fewer.
+        """
 
 
 class FlatStructure:
-    """Exact search on the CPU, or on a GPU where FAISS has one."""
+    """Exact search on the CPU, or on a GPU where FAISS has one; filters run on the CPU."""
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, *, gpu: bool = False) -> None:
         self._index = index
+        self._fastest = on_gpu(index) if gpu and gpu_count() else index
 
-    def search(self, queries: Floats, count: int) -> Rows:
-        """Give the rows nearest to each query, int64 [Q, count], -1 where there are fewer."""
-        _, rows = self._index.search(queries, count)
-        found: Rows = rows
+    def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
+        """Give the rows nearest to each query; see `Structure`."""
+        found: Rows
+        if allowed is None:
+            _, found = self._fastest.search(queries, count)
+        else:
+            bits = np.packbits(allowed, bitorder="little")
+            # FAISS's stubs know neither of the forms that its Python layer takes.
+            selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg,arg-type]
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+            _, found = self._index.search(queries, count, params=parameters)
         return found
 
 
@@ -104,7 +122,7 @@ def read_flat(path: Path, data: Any, *, rows: int, size: int, gpu: bool) -> Flat
         )
     if not _is_flat(index):
         raise IndexFormatError(f"{path}: not an exact index of float16 vectors; {_REMEDY}")
-    return FlatStructure(on_gpu(index) if gpu and gpu_count() else index)
+    return FlatStructure(index, gpu=gpu)
 
 
 def _is_flat(index: Any) -> bool:
