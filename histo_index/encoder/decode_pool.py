@@ -20,8 +20,7 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from histo_index.encoder.decode_worker import READY, DecodeSettings, PreparedTile
-from histo_index.encoder.images import printable
-from histo_index.errors import HistoIndexError, ImageError
+from histo_index.errors import HistoIndexError, ImageError, printable
 
 Prepared = PreparedTile | ImageError
 
@@ -38,6 +37,8 @@ _CHUNK: Final = 8
 _AHEAD: Final = 3
 # A tile within the limits decodes in under 10 s; a network folder may stall for longer.
 _CHUNK_TIMEOUT_S: Final = 300.0
+# How often a child that is killed while it starts is started anew.
+_STARTS: Final = 5
 # Between the end of a child's answers and its own: for a traceback to be written.
 _LAST_WORDS_S: Final = 5.0
 
@@ -185,27 +186,37 @@ class _Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-c", _WORKER, str(_PACKAGE_ROOT)]
+        for _ in range(_STARTS):
+            process = self._launch(command)
+            if self._is_ready(process):
+                return process
+            status = self.bury()
+            # Killed from outside, for want of memory perhaps: no tile's fault, nor one of ours.
+            if status >= 0 or self._is_stopped:
+                break
+        # Our own fault, and no tile's: every one would be rejected for it.
+        raise HistoIndexError(
+            f"a decoder process did not start (status {status}): {' '.join(command[:3])}; "
+            "what it wrote stands above"
+        )
+
+    def _launch(self, command: list[str]) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._is_stopped:
                 raise RuntimeError("the decode pool is closed")
             self._is_overdue = False
-            self._process = process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            return self._process
+
+    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Tell a new child its settings and wait until it has understood them."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             _send(self._settings, process.stdin)
-            is_ready = pickle.load(process.stdout) == READY
+            return bool(pickle.load(process.stdout) == READY)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            is_ready = False
-        if not is_ready:
-            # Our own fault, and no tile's: every one would be rejected for it.
-            raise HistoIndexError(
-                f"a decoder process did not start (status {self.bury()}): {' '.join(command[:3])}; "
-                "what it wrote stands above"
-            )
-        return process
+            return False
 
     def _expire(self) -> None:
         with self._lock:
@@ -218,7 +229,10 @@ class _Worker:
         if self._is_overdue:
             return f"decoding took too long (over {_CHUNK_TIMEOUT_S:g} s); remove the tile"
         how = f"killed by signal {-status}" if status < 0 else f"it ended with status {status}"
-        return f"its decoder died ({how}); the tile is too large or hostile, remove it"
+        return (
+            f"its decoder died ({how}); if memory was short, build again with --retry-rejected, "
+            "else remove the tile"
+        )
 
 
 def _send(message: object, pipe: IO[bytes]) -> None:

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from histo_index.encoder.images import DecodeLimits, Pixels, printable, read_tile
+from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.preprocessing import Preprocessing, fit_tile
-from histo_index.errors import ImageError
+from histo_index.errors import ImageError, printable
 
 # The first answer: everything was imported and the settings were understood.
 READY: Final = "ready"
+# Of 1,000, added to a process's share of the memory when the kernel chooses which one to kill: a
+# decoder costs one tile, its parent the build.
+_OOM_SCORE: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,7 @@ def main() -> None:
     """Serve on stdin and stdout."""
     # Ctrl-C reaches every process of the group; the parent ends its children itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _offer_to_the_kernel()
     # What Pillow found wrong with a file stands in the answer.
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     # Anything a library prints must not end up between the answers, and libtiff's remarks on a
@@ -97,6 +101,13 @@ def main() -> None:
     # The parent may be gone before it has read everything.
     with contextlib.suppress(BrokenPipeError), open(private, "wb") as out:
         serve(sys.stdin.buffer, out)
+
+
+def _offer_to_the_kernel() -> None:
+    """Be killed before others when memory runs out; only Linux can be told."""
+    path = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError):
+        path.write_text(str(min(int(path.read_text()) + _OOM_SCORE, 1000)))
 
 
 def _send(answer: PreparedTile | ImageError | str, answers: BinaryIO) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.encoder.replacing import replace_file
 from histo_index.errors import IndexFormatError, InputError
 
 Weights = dict[str, npt.NDArray[Any]]
@@ -105,10 +105,7 @@ class EncoderFolder:
 def save_encoder(
     folder: Path, config: EncoderConfig, weights: Weights, *, overwrite: bool = False
 ) -> str:
-    """Write an encoder folder.
-
-    The config comes last: killed before it, there is no encoder yet; killed while overwriting, the
-    two files may not belong together, which `load_encoder` refuses.
+    """Write an encoder folder where nothing else is.
 
     Args:
         folder: created if missing.
@@ -124,6 +121,21 @@ def save_encoder(
         OSError: the disk is full or not writable.
     """
     _require_free(folder, overwrite=overwrite)
+    return write_encoder(folder, config, weights)
+
+
+def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
+    """Write an encoder's files into a folder, over those of an encoder that is there.
+
+    The config comes last: killed before it, there is no encoder yet; killed while overwriting, the
+    two files may not belong together, which `load_encoder` refuses.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_of(config, weights)
     document = {
@@ -133,7 +145,7 @@ def save_encoder(
         **asdict(config),
     }
     document["checksum"] = _checksum(document)
-    replace_file(folder / WEIGHTS_NAME, save_safetensors(weights))
+    replace_file(folder / WEIGHTS_NAME, pack_weights(weights))
     replace_file(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
     (folder / INT8_NAME).unlink(missing_ok=True)
     return fingerprint
@@ -155,29 +167,6 @@ def _require_free(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves what was there or the new content, never a part.
-
-    Raises:
-        OSError: the disk is full or not writable; what was there stands.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # a rename is on disk only when its folder is
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def load_encoder(folder: Path) -> EncoderFolder:
     """Read an encoder folder and check that it is whole.
 
@@ -194,8 +183,8 @@ def load_encoder(folder: Path) -> EncoderFolder:
         ) from error
     path = folder / WEIGHTS_NAME
     try:
-        stored = load_safetensors(path.read_bytes())
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        stored = unpack_weights(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise IndexFormatError(f"{path}: cannot be read ({error}); restore the file") from error
     found, expected = fingerprint_of(config, stored), document.get("fingerprint")
     if found != expected:
@@ -204,6 +193,25 @@ def load_encoder(folder: Path) -> EncoderFolder:
         )
     weights = {name: np.asarray(array, np.float32) for name, array in stored.items()}
     return EncoderFolder(path=folder, config=config, weights=weights, fingerprint=found)
+
+
+def pack_weights(weights: Weights) -> bytes:
+    """Write weights as safetensors."""
+    data: bytes = save_safetensors(weights)
+    return data
+
+
+def unpack_weights(data: bytes) -> Weights:
+    """Read weights from safetensors.
+
+    Raises:
+        ValueError: these are none.
+    """
+    try:
+        weights: Weights = load_safetensors(data)
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(str(error)) from error
+    return weights
 
 
 def bundled_encoder() -> Path:

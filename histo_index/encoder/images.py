@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from histo_index.errors import ImageError, InputError
+from histo_index.errors import ImageError, InputError, printable
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -55,6 +55,8 @@ _TURNS: Final[Mapping[Any, Image.Transpose]] = {
 _BITS_PER_SAMPLE: Final = 258
 _PHOTOMETRIC: Final = 262
 _WHITE_IS_ZERO: Final = 0
+_SAMPLE_FORMAT: Final = 339
+_SIGNED: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +92,6 @@ class TileImage:
     pixels: Pixels
     sha256: str
     note: str | None
-
-
-def printable(name: str | Path) -> str:
-    """Write a file name so that it stays on one line and in UTF-8; most names stay as they are."""
-    # Control characters and the Unicode line ends, and bytes that were not UTF-8 (surrogates).
-    return "".join(
-        c.encode("unicode_escape").decode()
-        if ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" or "\ud800" <= c <= "\udfff"
-        else c
-        for c in str(name)
-    )
 
 
 def read_tile(path: Path, limits: DecodeLimits) -> TileImage:
@@ -187,7 +178,10 @@ def decode(data: bytes, *, max_pixels: int, name: str) -> tuple[Pixels, str | No
             else f"{name}: too large: more pixels than Pillow opens; cut it into tiles"
         ) from error
     except MemoryError as error:
-        raise ImageError(f"{name}: too large: {one_line(error)}; cut it into tiles") from error
+        raise ImageError(
+            f"{name}: too large: not enough memory to decode it; cut it into tiles, or build again "
+            "with --retry-rejected where there is more"
+        ) from error
     except _DECODE_FAULTS as error:
         raise ImageError(f"{name}: damaged image ({one_line(error)})") from error
     notes = ["first of several pages"] if is_one_of_several else []
@@ -265,6 +259,11 @@ def _upright_rgb(image: Image.Image, name: str) -> tuple[Pixels, str | None]:
 def _to_rgb(image: Image.Image, name: str) -> Pixels:
     if image.mode.startswith(("I", "F")):
         return _scale_deep(image, name)
+    if _SIGNED in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ()):
+        # Pillow takes -5 for 251.
+        raise ImageError(
+            f"{name}: values out of range: 8-bit ones with a sign; convert it to unsigned ones"
+        )
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         colour = image.convert("RGBA")
         white = Image.new("RGBA", colour.size, "white")

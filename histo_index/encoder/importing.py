@@ -1,8 +1,12 @@
-"""Read a foreign checkpoint: a torchvision-style state dict of a ResNeXt."""
+"""Read a foreign checkpoint: a torchvision-style state dict of a ResNeXt.
+
+For a file nobody vouches for go through `import_child.read_in_child`.
+"""
 
 import pickle
 import struct
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,13 +14,13 @@ import numpy as np
 import torch
 
 from histo_index.encoder.folder import Weights
-from histo_index.encoder.trunk import compare_shapes, random_weights
-from histo_index.errors import InputError, MismatchError
+from histo_index.errors import InputError, MismatchError, printable
 
 # What torch.load was seen to raise on damaged and foreign files.
 _LOAD_FAULTS: Final = (
     pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError,
     TypeError, AttributeError, AssertionError, OverflowError, MemoryError, struct.error,
+    zipfile.BadZipFile,
 )  # fmt: skip
 # Where training code keeps a state dict inside its checkpoint.
 _CONTAINERS: Final = ("state_dict", "model_state_dict", "model")
@@ -38,49 +42,88 @@ def read_checkpoint(path: Path, architecture: str) -> Weights:
         InputError: the file is missing, not a checkpoint, or holds more than tensors.
         MismatchError: the weights are not of this architecture, or not finite.
     """
-    state = _stripped(_state_dict(path), path)
+    name = printable(path)
+    state = _stripped(_state_dict(path, name), name)
+    # Networks are known by torchvision, which takes seconds to load: a bad file is told before.
+    from histo_index.encoder.trunk import compare_shapes, random_weights
+
     expected = random_weights(architecture, seed=0)
     differences = compare_shapes(state, expected)
     if differences:
         raise MismatchError(
-            f"{path} is not a {architecture}: {differences}; pass the checkpoint's own --arch"
+            f"{name} is not a {architecture}: {_brief(differences)}; "
+            "pass the checkpoint's own --arch"
         )
-    weights = {name: state[name].detach().to_dense().float().numpy() for name in expected}
-    broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
+    weights = _as_arrays({key: state[key] for key in expected}, name)
+    broken = [key for key, array in weights.items() if not np.isfinite(array).all()]
     if broken:
         raise MismatchError(
-            f"{path}: {len(broken)} weights hold values that are not finite, {broken[0]} first; "
+            f"{name}: {len(broken)} weights hold values that are not finite, {broken[0]} first; "
             "training diverged, pass an earlier checkpoint"
         )
     return weights
 
 
-def _state_dict(path: Path) -> dict[str, torch.Tensor]:
+def _state_dict(path: Path, name: str) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        raise InputError(f"{path}: no such file; pass a checkpoint written by torch.save")
+        raise InputError(f"{name}: no such file; pass a checkpoint written by torch.save")
     try:
+        _require_undamaged(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles it does not like, which it then refuses
             loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except _LOAD_FAULTS as error:
         raise InputError(
-            f"{path}: not a checkpoint of plain tensors ({_reason(error)}); "
+            f"{name}: not a checkpoint of plain tensors ({_reason(error)}); "
             "save its state_dict() alone"
         ) from error
     for key in _CONTAINERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     tensors = {
-        name: value
-        for name, value in (loaded.items() if isinstance(loaded, dict) else ())
-        if isinstance(name, str) and isinstance(value, torch.Tensor)
+        key: value
+        for key, value in (loaded.items() if isinstance(loaded, dict) else ())
+        if isinstance(key, str) and isinstance(value, torch.Tensor)
     }
     if not tensors:
-        raise InputError(f"{path}: holds no state dict; save its state_dict() alone")
+        raise InputError(f"{name}: holds no state dict; save its state_dict() alone")
     return _only_online(tensors)
 
 
+def _require_undamaged(path: Path) -> None:
+    """Compare the checksums that `torch.save` writes and `torch.load` never reads."""
+    if not zipfile.is_zipfile(path):
+        return  # the old format has none
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"damaged: {_brief(damaged)} in it has another checksum")
+
+
+def _as_arrays(tensors: dict[str, torch.Tensor], name: str) -> Weights:
+    """Turn tensors, whose kind and storage are what the file says, into float32 arrays."""
+    arrays: Weights = {}
+    for key, tensor in tensors.items():
+        try:
+            if tensor.is_complex() or tensor.is_meta:
+                raise TypeError(f"it is {'complex' if tensor.is_complex() else 'without values'}")
+            arrays[key] = tensor.detach().to_dense().float().numpy()
+        except _LOAD_FAULTS as error:
+            raise InputError(
+                f"{name}: {key} is no tensor of plain numbers ({_reason(error)}); "
+                "save the state_dict() of the network itself"
+            ) from error
+    return arrays
+
+
+def _brief(text: str) -> str:
+    # Names of weights are what the file says: of any length, with any characters.
+    return printable(text)[:500]
+
+
 def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "it asks for more memory than a file of its size can need"
     # Torch tells first how to load the file unsafely, and last where to read about it.
     said = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n\n")[-2:][0]
     reason = " ".join(said.split()).split(". ")[0][:160]
@@ -95,15 +138,17 @@ def _only_online(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return online or tensors
 
 
-def _stripped(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+def _stripped(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
     """Name the trunk's weights as torchvision does; classifier and batch counts are left out."""
     state: dict[str, torch.Tensor] = {}
-    for long_name, value in tensors.items():
-        name = _strip(long_name)
-        if name in state:
-            raise MismatchError(f"{path} holds {name} twice; save the state_dict() of one network")
-        if not name.startswith("fc.") and not name.endswith("num_batches_tracked"):
-            state[name] = value
+    for long_key, value in tensors.items():
+        key = _strip(long_key)
+        if key in state:
+            raise MismatchError(
+                f"{name} holds {_brief(key)} twice; save the state_dict() of one network"
+            )
+        if not key.startswith("fc.") and not key.endswith("num_batches_tracked"):
+            state[key] = value
     return state
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from histo_index.encoder.folder import INT8_NAME, replace_file
+from histo_index.encoder.folder import INT8_NAME
+from histo_index.encoder.replacing import replace_file
 from histo_index.errors import IndexFormatError, InputError, MismatchError
 
 LEAST_COSINE: Final = 0.95

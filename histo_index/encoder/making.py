@@ -14,6 +14,7 @@ from histo_index.encoder.folder import (
     save_encoder,
 )
 from histo_index.encoder.images import DecodeLimits, Pixels
+from histo_index.encoder.import_child import read_in_child
 from histo_index.encoder.int8 import CALIBRATION_TILES, Ranges, save_ranges
 from histo_index.errors import ImageError, InputError
 
@@ -29,7 +30,7 @@ def import_encoder(
     mpp: float | None = None,
     overwrite: bool = False,
 ) -> str:
-    """Turn a torchvision-style checkpoint into an encoder folder; see `read_checkpoint`.
+    """Turn a torchvision-style checkpoint into an encoder folder; see `read_in_child`.
 
     Returns:
         The fingerprint.
@@ -39,8 +40,6 @@ def import_encoder(
         MismatchError: the weights are not of the architecture.
     """
     _require_architecture(arch)
-    from histo_index.encoder.importing import read_checkpoint
-
     published = None
     if threshold is not None:
         published = PublishedThreshold(value=threshold, origin=f"given when {output.name} was made")
@@ -51,7 +50,7 @@ def import_encoder(
         mpp=mpp,
         threshold=published,
     )
-    return save_encoder(output, config, read_checkpoint(checkpoint, arch), overwrite=overwrite)
+    return save_encoder(output, config, read_in_child(checkpoint, arch), overwrite=overwrite)
 
 
 def init_encoder(output: Path, *, arch: str, seed: int, overwrite: bool = False) -> str:

@@ -63,7 +63,7 @@ def start_runtime(
         from histo_index.encoder.trunk import ReferenceRuntime
 
         return ReferenceRuntime(encoder)
-    if device == "cuda" or (device == "auto" and precision != "int8" and _has_cuda()):
+    if device == "cuda" or (device == "auto" and precision != "int8" and has_cuda()):
         return _start_cuda(encoder, precision)
     from histo_index.encoder.openvino_cpu import OpenVinoRuntime, Precision, has_bfloat16
 
@@ -73,14 +73,15 @@ def start_runtime(
 
 
 def _start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:
-    if not _has_cuda():
+    if not has_cuda():
         raise InputError("no CUDA device here; pass --device cpu (see `histo-index doctor`)")
     from histo_index.encoder.torch_cuda import CudaRuntime
 
     return CudaRuntime(encoder, precision="bfloat16" if precision == "auto" else precision)
 
 
-def _has_cuda() -> bool:
+def has_cuda() -> bool:
+    """Tell whether torch can use a GPU here."""
     # Importing torch takes seconds; the driver's device file tells as well that there is no GPU.
     if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidiactl").exists():
         return False

@@ -37,19 +37,35 @@ def png_chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
+def tiff_file(
+    size: tuple[int, int], data: bytes, tags: Mapping[int, tuple[int, ...]] | None = None
+) -> bytes:
+    """An uncompressed little-endian TIFF of one strip: 8-bit grey unless `tags` say otherwise."""
+    width, height = size
+    chosen = {
+        256: (width,), 257: (height,), 258: (8,), 259: (1,), 262: (1,),
+        273: (8,), 277: (1,), 278: (height,), 279: (len(data),), 339: (1,),
+        **(tags or {}),
+    }  # fmt: skip
+    start = 8 + len(data) + len(data) % 2
+    entries, further = b"", b""
+    for tag, values in sorted(chosen.items()):
+        # Every value as LONG (4): readers take that for SHORT tags too.
+        packed = struct.pack(f"<{len(values)}I", *values)
+        place = start + 6 + 12 * len(chosen) + len(further)
+        entries += struct.pack("<HHI", tag, 4, len(values))
+        entries += packed if len(values) == 1 else struct.pack("<I", place)
+        further += packed if len(values) > 1 else b""
+    head = struct.pack("<2sHI", b"II", 42, start) + data + b"\0" * (len(data) % 2)
+    return head + struct.pack("<H", len(chosen)) + entries + b"\0\0\0\0" + further
+
+
 def grey_tiff(
     size: tuple[int, int], data: bytes, *, bits: int, photometric: int = 1, sample_format: int = 1
 ) -> bytes:
     """An uncompressed little-endian TIFF of one strip and one channel."""
-    tags = {
-        256: size[0], 257: size[1], 258: bits, 259: 1, 262: photometric,
-        273: 8, 277: 1, 278: size[1], 279: len(data), 339: sample_format,
-    }  # fmt: skip
-    # Every value as LONG (4): readers take that for SHORT tags too.
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    padding = b"\0" * (len(data) % 2)
-    start = struct.pack("<2sHI", b"II", 42, 8 + len(data) + len(padding))
-    return start + data + padding + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+    tags = {258: (bits,), 262: (photometric,), 339: (sample_format,)}
+    return tiff_file(size, data, tags)
 
 
 def twelve_bit_rows(values: npt.NDArray[np.uint16]) -> bytes:
@@ -97,3 +113,29 @@ def sample_files() -> Mapping[str, bytes]:
         "tiff jpeg": written(rgb, "TIFF", compression="jpeg"),
         "tiff cmyk": written(rgb.convert("CMYK"), "TIFF"),
     }
+
+
+# An image of six cells as stored, and upright by EXIF orientation (EXIF 2.32, tag 0x0112).
+STORED = ("abc", "def")
+
+
+UPRIGHT = {
+    1: ("abc", "def"),
+    2: ("cba", "fed"),
+    3: ("fed", "cba"),
+    4: ("def", "abc"),
+    5: ("ad", "be", "cf"),
+    6: ("da", "eb", "fc"),
+    7: ("fc", "eb", "da"),
+    8: ("cf", "be", "ad"),
+}
+
+
+LETTERS = dict(zip("abcdef", (20, 60, 100, 140, 180, 220), strict=True))
+
+
+def painted(rows: tuple[str, ...], cell: int) -> npt.NDArray[np.uint8]:
+    """The cells as squares of so many pixels, each of its own grey, RGB."""
+    levels = np.array([[LETTERS[letter] for letter in row] for row in rows], np.uint8)
+    large = np.kron(levels, np.ones((cell, cell), np.uint8))
+    return np.repeat(large[:, :, None], 3, axis=2)

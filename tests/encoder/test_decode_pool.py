@@ -28,9 +28,9 @@ from histo_index.encoder.decode_worker import (
     prepare,
     serve,
 )
-from histo_index.encoder.images import DecodeLimits, printable
+from histo_index.encoder.images import DecodeLimits
 from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.errors import HistoIndexError, ImageError
+from histo_index.errors import HistoIndexError, ImageError, printable
 
 SETTINGS = DecodeSettings(
     limits=DecodeLimits(max_pixels=10_000),
@@ -165,7 +165,8 @@ def test_a_killed_child_costs_the_tile_it_was_at(
     for path, result in zip(paths, results, strict=True):
         if path.name == "die.png":
             assert reason(result, path) == (
-                "its decoder died (killed by signal 9); the tile is too large or hostile, remove it"
+                "its decoder died (killed by signal 9); if memory was short, build again with "
+                "--retry-rejected, else remove the tile"
             )
 
 
@@ -240,6 +241,29 @@ def test_a_child_that_cannot_start_is_an_error_and_not_the_tiles_fault(
     with (
         DecodePool(SETTINGS, workers=2) as pool,
         pytest.raises(HistoIndexError, match=r"a decoder process did not start \(status 3\)"),
+    ):
+        list(pool.prepare(good))
+
+
+def test_a_child_killed_while_it_starts_is_started_again(
+    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = tmp_path / "starts"
+    dying = f"""
+import os, signal
+with open({str(counter)!r}, "a") as file:
+    file.write("x")
+if os.path.getsize({str(counter)!r}) < 4:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    monkeypatch.setattr(decode_pool, "_WORKER", dying + decode_pool._WORKER)
+    with DecodePool(SETTINGS, workers=1) as pool:
+        assert [grey(tile) for tile in pool.prepare(good)] == list(range(40))
+    assert counter.read_text() == "xxxx"
+    monkeypatch.setattr(decode_pool, "_WORKER", "import os; os.kill(os.getpid(), 9)")
+    with (
+        DecodePool(SETTINGS, workers=1) as pool,
+        pytest.raises(HistoIndexError, match=r"a decoder process did not start \(status -9\)"),
     ):
         list(pool.prepare(good))
 

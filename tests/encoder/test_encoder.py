@@ -244,7 +244,7 @@ def test_devices_and_precisions_that_cannot_be_had_are_refused(
 def test_a_missing_gpu_is_named_at_the_first_image(
     settled: EncoderFolder, tiles: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "_has_cuda", lambda: False)
+    monkeypatch.setattr(runtime, "has_cuda", lambda: False)
     encoder = Encoder(settled, device="cuda")
     with pytest.raises(InputError, match=r"^no CUDA device here; pass --device cpu"):
         encoder.encode_pixels(list(tiles[:1]))
@@ -253,7 +253,7 @@ def test_a_missing_gpu_is_named_at_the_first_image(
 def test_auto_takes_what_this_cpu_is_fast_in(
     settled: EncoderFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "_has_cuda", lambda: False)
+    monkeypatch.setattr(runtime, "has_cuda", lambda: False)
     best = "bfloat16" if has_bfloat16() else "float32"
     assert Encoder(settled).runtime.precision == best
     monkeypatch.setattr(openvino_cpu, "cpu_capabilities", lambda: ["FP32", "FP16", "INT8"])

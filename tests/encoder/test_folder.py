@@ -18,10 +18,10 @@ from histo_index.encoder.folder import (
     bundled_encoder,
     fingerprint_of,
     load_encoder,
-    replace_file,
     save_encoder,
 )
 from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.encoder.replacing import replace_file
 from histo_index.errors import IndexFormatError, InputError
 
 CONFIG = EncoderConfig(
