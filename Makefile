@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check clean
+.PHONY: demo test test-long lint check clean
 
 demo: $(VENV)/ready
 	rm -rf demo
@@ -11,6 +11,10 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/pytest
+
+# The promises of docs/promises.md at full length: minutes to an hour, and a table at the end.
+test-long: $(VENV)/ready
+	$(BIN)/pytest tests/promises --long
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""A fake encoder, a few tiles, a child that may die, a place without root's powers."""
+"""A fake encoder, a few tiles, a place without root's powers."""
 
 import os
 import shutil
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.indexer.child import ChildBuilds
 from tests.indexer.fakes import FakeEncoder, is_root, numbered, write_tiles
 
 # The number of `nobody` nearly everywhere; any number without rights does.
@@ -24,12 +23,6 @@ def encoder(tmp_path: Path) -> FakeEncoder:
 def tiles(tmp_path: Path) -> Path:
     """A folder of 20 tiles."""
     return write_tiles(tmp_path / "tiles", numbered(20))
-
-
-@pytest.fixture(scope="session")
-def children() -> Iterator[ChildBuilds]:
-    with ChildBuilds() as builds:
-        yield builds
 
 
 @pytest.fixture

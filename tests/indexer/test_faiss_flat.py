@@ -1,6 +1,5 @@
 """FAISS behind its one door: exact answers, and files that are not ours are refused."""
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from histo_index.indexer.faiss_flat import (
     to_float32,
     write_flat,
 )
-from tests.indexer.child import ROOT
 
 N, D = 500, 32
 HALVES = np.random.default_rng(0).standard_normal((N, D)).astype(np.float16)
@@ -127,62 +125,6 @@ def test_a_short_file_is_refused(tmp_path: Path, length: int) -> None:
     ) as caught:
         read(written(tmp_path)[:length])
     assert "\n" not in str(caught.value)
-
-
-_MUTATE = """
-import resource, sys
-from pathlib import Path
-import numpy as np
-from histo_index.errors import IndexFormatError
-from histo_index.indexer.faiss_flat import read_flat
-
-data = Path(sys.argv[1]).read_bytes()
-rows, size, head = int(sys.argv[2]), int(sys.argv[3]), 81
-queries = np.ones((3, size), np.float32)
-random = np.random.default_rng(0)
-read_flat(Path("x"), data, rows=rows, size=size, gpu=False).search(queries, 5)
-pages = int(Path("/proc/self/statm").read_text().split()[0])
-# What is in use, and eight times the file.
-resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 8 * len(data),) * 2)
-read = refused = 0
-for number in range(600):
-    mutant = bytearray(data)
-    # Lengths and types lie before the numbers.
-    places = random.integers(0, head, 1 + number % 4)
-    for place in places.tolist():
-        mutant[place] = random.integers(0, 256) if number % 3 else mutant[place] ^ 1 << number % 8
-    if number % 10 == 0:
-        mutant = mutant[: int(random.integers(0, len(data)))]
-    try:
-        structure = read_flat(Path("x"), bytes(mutant), rows=rows, size=size, gpu=False)
-        found = structure.search(queries, 5)
-        assert ((found >= 0) & (found < rows)).all()
-        read += 1
-    except IndexFormatError as error:
-        assert "alloc" not in str(error).lower(), error
-        refused += 1
-print(read, refused)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
-def test_mutated_files_neither_crash_nor_allocate_beyond_eight_times_their_size(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "flat.faiss"
-    vectors = np.random.default_rng(3).standard_normal((4000, 256)).astype(np.float16)
-    write_flat(path, [vectors], rows=len(vectors), size=256)
-    child = subprocess.run(
-        [sys.executable, "-c", _MUTATE, str(path), "4000", "256"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (child.returncode, child.stderr) == (0, "")
-    read_count, refused = map(int, child.stdout.split())
-    assert read_count + refused == 600
-    assert min(read_count, refused) > 50
 
 
 def test_the_version_names_faiss_and_how_it_was_compiled() -> None:

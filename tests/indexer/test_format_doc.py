@@ -16,7 +16,6 @@ import pytest
 from histo_index.indexer.plan import user_columns
 from histo_index.indexer.shards import FACTS
 from histo_index.indexer.sources import RESERVED
-from tests.indexer.child import ROOT
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,
@@ -25,6 +24,7 @@ from tests.indexer.fakes import (
     run_build,
     write_tiles,
 )
+from tests.promises.child import ROOT
 
 TEXT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 # Stands for the user's own columns.

@@ -23,6 +23,8 @@ ROOT: Final = Path(__file__).parents[2]
 # Steps at which a name appears, moves or goes, or a file is opened.
 _STEPS: Final = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
 KILLED: Final = -signal.SIGKILL
+# In the middle of a write; the system's own signal for a file that grows too large.
+KILLED_WRITING: Final = -signal.SIGXFSZ
 
 
 class ChildBuilds:
@@ -30,7 +32,7 @@ class ChildBuilds:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.indexer.child"],
+            [sys.executable, "-W", "error", "-m", "tests.promises.child"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -60,6 +62,7 @@ class ChildBuilds:
         die_at: int = 0,
         kill_after_s: float | None = None,
         largest_file: int | None = None,
+        is_deadly: bool = False,
         log: Path | None = None,
     ) -> dict[str, Any]:
         """Build in a process of its own.
@@ -72,11 +75,12 @@ class ChildBuilds:
             die_at: the step on the file system before which it kills itself; 0 for never.
             kill_after_s: when it is killed from outside.
             largest_file: bytes after which a write fails.
+            is_deadly: such a write kills the process in its middle instead.
             log: gets the hash of every content that is encoded.
 
         Returns:
-            `status` (0 finished, 1 failed, KILLED), and unless it was killed `error`, `steps`
-            counted, and the `warnings` logged.
+            `status` (0 finished, 1 failed, KILLED, KILLED_WRITING), and unless it was killed
+            `error`, `steps` counted, and the `warnings` logged.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -111,7 +115,7 @@ def main() -> None:
 def _run_job(job: dict[str, Any], writer: int) -> None:
     output = Path(job["output"])
     encoder = FakeEncoder(
-        folder=output.parent / "fake-encoder",
+        folder=Path(job["tiles"]).parent / "fake-encoder",
         log=None if job["log"] is None else Path(job["log"]),
         delay_s=job["delay_s"],
     )
@@ -122,6 +126,9 @@ def _run_job(job: dict[str, Any], writer: int) -> None:
     steps = _count_steps(str(output), job["die_at"])
     if job["largest_file"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"], resource.RLIM_INFINITY))
+    if job["is_deadly"]:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     error = None
     try:
         run_build(output, encoder, Path(job["tiles"]), shard_rows=job["shard_rows"])

@@ -1,18 +1,24 @@
-"""An index of every released version of the format is kept, and opens with its values.
+"""Promise 25: every released format version opens with its values; newer ones are refused by name.
 
-`python -m tests.indexer.test_formats` writes that of the present version: once, when it is new.
+`python -m tests.promises.test_25_every_version_opens` writes that of the present version: once,
+when it is new.
 """
 
 import hashlib
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from histo_index.errors import IndexFormatError
 from histo_index.indexer.commit import reindex
 from histo_index.indexer.manifest import FORMAT_VERSION, read_manifest
 from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.sealed import seal
+from histo_index.inspection import index_facts
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,
@@ -23,7 +29,7 @@ from tests.indexer.fakes import (
     write_tiles,
 )
 
-FORMATS: Final = Path(__file__).parent / "formats"
+FORMATS: Final = Path(__file__).parents[1] / "indexer" / "formats"
 NAMES: Final = ["a.png", "b/a.png", "b/…é.tif", "b/c.d.jpg", "pages.tif"]
 LABELS: Final = ["x", "", "007", "y", "z"]
 COUNTS: Final = [1, None, 3, 4, 5]
@@ -82,6 +88,43 @@ def test_an_index_of_every_version_is_brought_up_without_encoding(
     run_build(output, encoder, tiles / "list.csv", shard_rows=3)
     require_sound(output, expected_rows(tiles, NAMES))
     assert encoder.encoded == []
+
+
+def test_what_is_newer_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
+    tiles = write_example_tiles(tmp_path / "tiles")
+    newer, output = FORMAT_VERSION + 1, tmp_path / "example.hx"
+    encoder = FakeEncoder(folder=tmp_path / "fake-encoder")
+    run_build(output, encoder, tiles / "list.csv", shard_rows=3)
+    receipt = output / read_manifest(output).shards[0].receipt.path
+    whole = {path: path.read_bytes() for path in (output / "manifest.json", receipt)}
+
+    def build_again() -> object:
+        return run_build(output, encoder, tiles / "list.csv")
+
+    uses: dict[Path, list[Callable[[], object]]] = {
+        output / "manifest.json": [
+            lambda: OpenIndex(output),
+            lambda: index_facts(output, verify=True),
+            lambda: reindex(output),
+        ],
+        receipt: [],
+    }
+    for path, only_there in uses.items():
+        body = json.loads(whole[path])
+        kind = body.pop("format")
+        del body["format_version"], body["checksum"]
+        path.write_bytes(seal(kind, {**body, "wings": 2}, version=newer))
+        before = files_of(output)
+        for use in (*only_there, build_again):
+            with pytest.raises(IndexFormatError) as caught:
+                use()
+            assert str(caught.value) == (
+                f"{path} has index format {newer}, this release reads up to {FORMAT_VERSION}; "
+                "upgrade histo-index"
+            )
+        assert {**files_of(output), "lock": b""} == {**before, "lock": b""}
+        path.write_bytes(whole[path])
+    require_sound(output, expected_rows(tiles, NAMES))
 
 
 def test_the_present_version_is_written_as_it_was_saved(tmp_path: Path) -> None:

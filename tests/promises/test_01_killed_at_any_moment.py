@@ -1,0 +1,50 @@
+"""Promise 1: killed at any moment, a reader opens the old state or the new one, never a mixture."""
+
+import pytest
+
+from tests.promises.child import KILLED, KILLED_WRITING
+from tests.promises.conftest import Tell
+from tests.promises.killing import Aftermath, Killings
+
+KINDS = ["first build", "rebuild"]
+
+
+def states(run: list[Aftermath]) -> list[str]:
+    return [entry.state for entry in run]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_before_every_step_on_the_file_system_in_turn(
+    killings: Killings, kind: str, tell: Tell
+) -> None:
+    run = killings.at_every_step[kind]
+    before = {"first build": "none", "rebuild": "old"}[kind]
+    tell(f"{kind} killed before each of {len(run) - 1} steps", f"states: {set(states(run))}")
+    # There is one moment at which the state changes, and it changes once.
+    changed = states(run).index("new")
+    assert states(run) == [before] * changed + ["new"] * (len(run) - changed)
+    assert 50 < changed < len(run) - 1
+    assert [entry.status for entry in run] == [KILLED] * (len(run) - 1) + [0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_in_the_middle_of_writing_a_file(killings: Killings, kind: str, tell: Tell) -> None:
+    run = killings.while_writing[kind]
+    before = {"first build": "none", "rebuild": "old"}[kind]
+    tell(f"{kind} killed in {len(run) - 1} writes", f"states: {set(states(run))}")
+    # The largest file is the manifest, or comes before it: none of these gets past it.
+    assert states(run) == [before] * (len(run) - 1) + ["new"]
+    assert [entry.status for entry in run] == [KILLED_WRITING] * (len(run) - 1) + [0]
+    assert len(run) > 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_random_moments(killings: Killings, kind: str, tell: Tell) -> None:
+    run = killings.at_random[kind]
+    killed = [entry for entry in run if entry.status == KILLED]
+    wrong = [state for state in states(run) if state not in ("none", "old", "new")]
+    tell(f"{kind}: {len(killed)} SIGKILLs at random", f"{len(wrong)} mixtures or damaged files")
+    assert wrong == []
+    assert [entry.state for entry in run if entry.status == 0] == ["new"] * (len(run) - len(killed))
+    # Most kills fell into a build that was under way and not yet done.
+    assert 3 * sum(entry.state != "new" for entry in killed) > len(killed) >= 25

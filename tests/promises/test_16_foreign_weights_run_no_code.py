@@ -1,0 +1,241 @@
+"""A foreign checkpoint gives weights or one line; its code never runs, nor does it hold us up."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+import pytest
+import torch
+
+from histo_index.encoder.folder import Weights, load_encoder
+from histo_index.encoder.import_child import ImportLimits, read_in_child
+from histo_index.encoder.making import import_encoder
+from histo_index.encoder.trunk import random_weights
+from histo_index.errors import HistoIndexError, InputError, MismatchError
+from tests.promises.conftest import Tell, Tries
+
+PLAIN: Final = "not a checkpoint of plain tensors ("
+DIED: Final = "the process that read it died ("
+MEMORY: Final = f"{PLAIN}it asks for more memory than a file of its size can need); "
+Tensors = dict[str, torch.Tensor]
+
+
+class Trap:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch '{self.marker}'",)
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return random_weights("resnet18", seed=5)
+
+
+@pytest.fixture(scope="module")
+def sound(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that is nothing but what it should be."""
+    path = tmp_path_factory.mktemp("sound") / "sound.pth"
+    torch.save(tensors_of(weights), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running() -> Iterator[None]:
+    before = psutil.Process().children()
+    yield
+    assert psutil.Process().children() == before
+
+
+def tensors_of(weights: Weights) -> Tensors:
+    return {name: torch.from_numpy(array) for name, array in weights.items()}
+
+
+def refusals(paths: list[Path], limits: ImportLimits | None = None) -> list[str]:
+    """Import each file in a child of its own, two at a time; each must be refused in one line."""
+
+    def refusal(path: Path) -> str:
+        with pytest.raises(HistoIndexError) as caught:
+            read_in_child(path, "resnet18", limits)
+        message = str(caught.value)
+        assert len(message.splitlines()) == 1
+        assert message.startswith(str(path))
+        return message.removeprefix(f"{path}: ")
+
+    with ThreadPoolExecutor(2) as threads:
+        return list(threads.map(refusal, paths))
+
+
+def packed(path: Path, pickled: bytes, data: bytes = b"", *, mebibytes: int = 1) -> Path:
+    """A checkpoint with this pickle; `data` is its first tensor's, so many times a mebibyte."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", pickled)
+        archive.writestr("a/version", "3\n")
+        if data:
+            with archive.open("a/data/0", "w", force_zip64=True) as file:
+                for _ in range(mebibytes):
+                    file.write(data)
+    return path
+
+
+def pickled_in(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(f"{path.stem}/data.pkl")
+
+
+def test_a_sound_checkpoint_comes_through_value_by_value(
+    sound: Path, weights: Weights, tmp_path: Path
+) -> None:
+    import_encoder(sound, tmp_path / "encoder", arch="resnet18")
+    found = load_encoder(tmp_path / "encoder").weights
+    assert found.keys() == weights.keys()
+    assert all(np.array_equal(found[name], weights[name]) for name in weights)
+
+
+def test_code_in_a_checkpoint_does_not_run(weights: Weights, tmp_path: Path, tell: Tell) -> None:
+    marker, paths = tmp_path / "marker", [tmp_path / f"{n}.pth" for n in range(4)]
+    content = {"state_dict": tensors_of(weights), "hook": Trap(marker)}
+    torch.save(content, paths[0])
+    torch.save(content, paths[1], _use_new_zipfile_serialization=False)
+    paths[2].write_bytes(pickle.dumps(Trap(marker)))
+    torch.save(torch.nn.Sequential(torch.nn.Linear(1, 1)), paths[3])
+    found = refusals(paths)
+    assert all(reason.startswith(PLAIN) for reason in found)
+    assert not marker.exists()
+    with pytest.raises(InputError):
+        import_encoder(paths[0], tmp_path / "encoder", arch="resnet18")
+    assert not (tmp_path / "encoder").exists()
+    # The trap is a real one.
+    pickle.loads(pickle.dumps(Trap(marker)))
+    assert marker.exists()
+    tell("4 checkpoints with code in them", "all refused, none ran")
+
+
+def test_truncated_and_flipped_files_are_refused(
+    sound: Path, tmp_path: Path, tries: Tries, tell: Tell
+) -> None:
+    data, dice, count = sound.read_bytes(), Random(16), tries(3, 200)
+    paths = []
+    for number in range(count):
+        paths.append(tmp_path / f"cut {number}.pth")
+        paths[-1].write_bytes(data[: dice.randrange(len(data))])
+        changed = bytearray(data)
+        # All but the last bytes, the table of contents, whose every second byte says nothing.
+        changed[dice.randrange(len(data) - 20_000)] ^= 1 << dice.randrange(8)
+        paths.append(tmp_path / f"flipped {number}.pth")
+        paths[-1].write_bytes(changed)
+    found = refusals(paths)
+    assert all(reason.startswith(PLAIN) for reason in found)
+    tell(f"{count} truncated and {count} flipped checkpoints", "all refused")
+
+
+def zip_bomb(folder: Path) -> Path:
+    """A megabyte that unpacks to a tensor of 1.3 GB."""
+    small = folder / "small.pth"
+    torch.save({"conv1.weight": torch.zeros(4)}, small)
+    return packed(folder / "bomb.pth", pickled_in(small), bytes(2**20), mebibytes=1_300)
+
+
+def huge_shape(folder: Path) -> Path:
+    """One number that says it is a matrix of a million by a million."""
+    torch.save({"conv1.weight": torch.ones(1).expand(10**6, 10**6)}, folder / "shape.pth")
+    return folder / "shape.pth"
+
+
+def hash_bomb(folder: Path) -> Path:
+    """A tuple of tuples of tuples: as a key of a dictionary it is hashed for a thousand years."""
+    twice = b"h\x00\x86q\x00"
+    return packed(folder / "hash.pth", b"\x80\x02})q\x00" + twice * 60 + b"K\x01s.")
+
+
+def deep_pickle(folder: Path) -> Path:
+    return packed(folder / "deep.pth", b"\x80\x02" + b"(" * 10**6 + b".")
+
+
+ABSURD: Final[dict[Callable[[Path], Path], str]] = {
+    zip_bomb: MEMORY,
+    huge_shape: f"{huge_shape.__name__} is not a resnet18",
+    deep_pickle: PLAIN,
+}
+
+
+def test_absurd_sizes_end_within_bounded_memory_and_time(tmp_path: Path, tell: Tell) -> None:
+    found = refusals([make(tmp_path) for make in ABSURD], ImportLimits(spare_bytes=2**30))
+    found[1] = found[1].replace(str(tmp_path / "shape.pth"), huge_shape.__name__)
+    for reason, expected in zip(found, ABSURD.values(), strict=True):
+        assert reason.startswith(expected)
+    (reason,) = refusals([hash_bomb(tmp_path)], ImportLimits(cpu_s=2))
+    assert reason.startswith(f"{DIED}killed by signal 24: CPU time limit exceeded); ")
+    tell(f"{len(ABSURD) + 1} checkpoints of absurd sizes", "all refused in bounded memory and time")
+
+
+def test_a_file_over_the_limit_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+    (reason,) = refusals([path])
+    assert reason == (
+        "too large: 1,099,511,627,776 bytes, the limit is 8,589,934,592; save its state_dict() "
+        "alone"
+    )
+
+
+def test_a_child_that_dies_is_told_in_one_line(sound: Path, tmp_path: Path) -> None:
+    hung = hash_bomb(tmp_path)
+    with ThreadPoolExecutor(1) as threads:
+        refused = threads.submit(refusals, [hung], ImportLimits(cpu_s=600))
+        while not (children := psutil.Process().children()):
+            assert not refused.done()
+        children[0].kill()
+        (reason,) = refused.result()
+    assert reason == (
+        f"{DIED}killed by signal 9: Killed); the file is damaged, hostile or too large for this "
+        "machine"
+    )
+    # Too little memory even for the libraries: whatever they raise, it is one line.
+    starved = replace(ImportLimits(), spare_bytes=2**20)
+    with pytest.raises(InputError, match=r"sound\.pth: (the process|not a checkpoint)") as caught:
+        read_in_child(sound, "resnet18", starved)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_child_that_hangs_is_given_up(tmp_path: Path) -> None:
+    (reason,) = refusals([hash_bomb(tmp_path)], ImportLimits(cpu_s=600, wait_s=0.5))
+    assert reason.startswith("reading took over 0.5 s; ")
+
+
+ODD: Final[dict[str, Callable[[torch.Tensor], torch.Tensor]]] = {
+    "without values": lambda tensor: torch.empty(tensor.shape, device="meta"),
+    "complex": lambda tensor: tensor.to(torch.complex64),
+}
+
+
+@pytest.mark.parametrize("words", ODD)
+def test_tensors_that_are_no_plain_numbers_are_refused(
+    words: str, weights: Weights, tmp_path: Path
+) -> None:
+    odd = tensors_of(weights)
+    odd["conv1.weight"] = ODD[words](odd["conv1.weight"])
+    torch.save(odd, tmp_path / "a.pth")
+    (reason,) = refusals([tmp_path / "a.pth"])
+    assert reason.startswith(f"conv1.weight is no tensor of plain numbers (it is {words}); ")
+
+
+def test_names_of_weights_and_files_stay_on_one_line(weights: Weights, tmp_path: Path) -> None:
+    path = tmp_path / "two\nlines.pth"
+    torch.save({**tensors_of(weights), "a\nb" * 10**6: torch.ones(1)}, path)
+    with pytest.raises(MismatchError) as caught:
+        read_in_child(path, "resnet18")
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 1_000
