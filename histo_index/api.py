@@ -17,16 +17,22 @@ from histo_index.errors import ImageError, InputError
 from histo_index.indexer.manifest import Manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.answers import Located, PairAnswer, answer_pair
+from histo_index.search.calibration import read_calibration
 from histo_index.search.resolving import Resolver, take_vectors
+from histo_index.search.strangers import are_far
 from histo_index.search.verdicts import Threshold
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from histo_index.assessing import Pairs
     from histo_index.encoder.encoder import EncodedTile, Encoder
     from histo_index.encoder.int8 import Ranges
     from histo_index.indexer.build import BuildProgress, BuildReport
+    from histo_index.search.calibration import Calibration
+    from histo_index.search.evaluation import Evaluation
     from histo_index.search.neighbours import Neighbour
+    from histo_index.search.objectives import Objective
     from histo_index.search.pairlist import PairList
     from histo_index.search.scoring import PairScores
 
@@ -180,13 +186,31 @@ class Index:
         """
         return own_encoder(self.opened.folder, self.manifest, device=self._device)
 
-    def pair(self, a: ImageLike, b: ImageLike, *, threshold: float | None = None) -> PairAnswer:
+    @cached_property
+    def calibration(self) -> "Calibration | None":
+        """Threshold and probabilities fitted on the user's own pairs; None until `calibrate`.
+
+        Raises:
+            MismatchError: it was made for another encoder.
+            IndexFormatError: it is damaged or too new.
+        """
+        return read_calibration(self.opened.folder, self.manifest.fingerprint)
+
+    def pair(
+        self,
+        a: ImageLike,
+        b: ImageLike,
+        *,
+        threshold: float | None = None,
+        unsure: bool | None = None,
+    ) -> PairAnswer:
         """Tell whether two images are of the same tissue category.
 
         Args:
             a: a file, image id or path in the index, a Pillow image, or uint8 RGB [H, W, 3].
             b: likewise.
             threshold: overrides the index's own.
+            unsure: whether the verdict may be unsure; None is as calibrated.
 
         Raises:
             InputError: a name is neither in the index nor a file.
@@ -194,13 +218,19 @@ class Index:
             IndexFormatError: a part of the index that is needed is damaged.
         """
         first, second = self.locate([a, b])
-        return answer_pair(first, second, self.threshold(threshold))
+        chosen = self.threshold(threshold, unsure=unsure)
+        unseen = [image for image in (first, second) if image.row is None]
+        vectors = np.array([image.vector for image in unseen], np.float16)
+        is_far = are_far(self.opened, vectors, chosen)
+        far = [image for image, answer in zip(unseen, is_far, strict=True) if answer]
+        return answer_pair(first, second, chosen, far=far)
 
     def pairs(
         self,
         pairs: "str | Path | PairList | Iterable[Sequence[Any]]",
         *,
         threshold: float | None = None,
+        unsure: bool | None = None,
         root: str | Path = ".",
     ) -> "PairScores":
         """Score a list of pairs; each unseen image is encoded once.
@@ -209,6 +239,7 @@ class Index:
             pairs: a pair-list file, `-` for standard input, or rows of two images, each as for
                 `pair`, and maybe a label: 1 same, 0 different.
             threshold: overrides the index's own.
+            unsure: whether verdicts may be unsure; None is as calibrated.
             root: the folder that names of unseen images are relative to.
 
         Returns:
@@ -232,7 +263,8 @@ class Index:
             rows = [[self._name(image, given) for image in row[:2]] + [*row[2:]] for row in pairs]
             listed = list_pairs(rows)
         resolver = self._resolver(Path(root), given)
-        return score_pairs(self.opened, listed, resolver, self.threshold(threshold))
+        chosen = self.threshold(threshold, unsure=unsure)
+        return score_pairs(self.opened, listed, resolver, chosen)
 
     def search(
         self,
@@ -274,6 +306,44 @@ class Index:
         return nearest(
             self.opened, queries, k=k, own_rows=own, exclude_self=exclude_self, filters=filters
         )
+
+    def calibrate(
+        self,
+        pairs: "Pairs | None" = None,
+        *,
+        labels: str | Path | None = None,
+        label: str | None = None,
+        group: str | None = None,
+        objective: "Objective | None" = None,
+        unsure: bool = False,
+    ) -> "Calibration":
+        """Fit threshold and probabilities, kept in the index; see `assessing.calibrate`."""
+        from histo_index import assessing
+
+        found = assessing.calibrate(
+            self.opened, pairs=pairs, labels=labels, label=label, group=group,
+            objective=objective, unsure=unsure,
+        )  # fmt: skip
+        self.calibration = found
+        return found
+
+    def evaluate(
+        self,
+        labels: str | Path | None = None,
+        *,
+        pairs: "Pairs | None" = None,
+        label: str | None = None,
+        group: str | None = None,
+        threshold: float | None = None,
+        tiles: str | Path | None = None,
+    ) -> "Evaluation":
+        """Say what the index is worth on labelled tiles; see `assessing.evaluate`."""
+        from histo_index import assessing
+
+        return assessing.evaluate(
+            self.opened, self.threshold(threshold), labels=labels, pairs=pairs, label=label,
+            group=group, tiles=None if tiles is None else Path(tiles), device=self._device,
+        )  # fmt: skip
 
     def locate(self, images: Sequence[ImageLike]) -> list[Located]:
         """Find or compute the vector of each image; a file on disk wins over an equal name.
@@ -344,9 +414,10 @@ class Index:
         given[name] = located.vector
         return name
 
-    def threshold(self, given: float | None = None) -> Threshold:
+    def threshold(self, given: float | None = None, *, unsure: bool | None = None) -> Threshold:
         """Tell which threshold verdicts rest on, and who chose it."""
-        return Threshold.choose(given, self.manifest.encoder["threshold"])
+        published = self.manifest.encoder["threshold"]
+        return Threshold.choose(given, published, self.calibration, unsure=unsure)
 
     def _located(self, name: str, vector: npt.NDArray[np.float16], place: int) -> Located:
         row = place if place < len(self.opened) else None

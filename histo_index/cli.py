@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from histo_index.commands.assessing import assessing
 from histo_index.commands.encoders import encoders
 from histo_index.commands.indexes import indexes
 from histo_index.commands.options import JsonOption
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(indexes)
 app.add_typer(questions)
+app.add_typer(assessing)
 app.add_typer(encoders, name="encoder")
 
 

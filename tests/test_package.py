@@ -23,16 +23,21 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
         {"errors", "encoder"},
         {"torch", "torchvision", "PIL", "numpy", "safetensors", "openvino", "matplotlib"},
     ),
-    "indexer": ({"errors", "indexer"}, {"pyarrow", "numpy", "xxhash", "faiss"}),
+    "indexer": (
+        {"errors", "indexer"},
+        {"pyarrow", "numpy", "xxhash", "faiss", "numba", "llvmlite"},
+    ),
     "search": ({"errors", "indexer", "search"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
     "montage": ({"errors", "encoder", "search"}, {"PIL"}),
     "terminal": ({"errors", "indexer", "search"}, {"rich"}),
     "inspection": ({"errors", "encoder", "indexer"}, {"pyarrow", "numpy", "torch", "torchvision"}),
     "demo": ({"errors", "demo", "encoder", "search", "histo_index"}, {"numpy", "PIL"}),
     "training": ({"encoder", "errors", "indexer", "search"}, {"numpy"}),
+    "assessing": ({"encoder", "errors", "indexer", "search"}, {"numpy", "pyarrow"}),
+    "judgements": ({"errors", "search"}, set()),
     "choosing": ({"errors", "encoder", "indexer"}, set()),
     "api": (
-        {"choosing", "errors", "encoder", "indexer", "search", "montage"},
+        {"assessing", "choosing", "errors", "encoder", "indexer", "search", "montage"},
         {"numpy", "pyarrow", "PIL"},
     ),
     "cli": ({"commands", "demo", "errors", "inspection", "terminal"}, {"typer"}),
@@ -44,6 +49,7 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
             "errors",
             "indexer",
             "inspection",
+            "judgements",
             "search",
             "terminal",
             "training",
@@ -60,6 +66,8 @@ COMMANDS: Final = sorted(path.stem for path in (PACKAGE / "commands").glob("*.py
 HOMES: Final = {
     "duckdb": {"search/filtering.py"},
     "faiss": {"indexer/faiss_flat.py"},
+    "llvmlite": {"indexer/compiled.py"},
+    "numba": {"indexer/compiled.py"},
     "openvino": {"encoder/quiet_openvino.py"},
     "safetensors": {"encoder/folder.py"},
     "xxhash": {"indexer/checksums.py", "indexer/derive.py"},
@@ -108,7 +116,7 @@ def test_imports_follow_the_design(path: Path) -> None:
 def test_files_can_be_read_in_five_minutes() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     # api.py is a list of small functions with long signatures and docstrings.
-    limit = {"api.py": 420, "build.py": 380}
+    limit = {"api.py": 470, "build.py": 380}
     assert [
         f"{path.name}: {lines}"
         for path, lines in lengths.items()

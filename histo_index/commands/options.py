@@ -15,6 +15,17 @@ EncoderOption = Annotated[Path | None, typer.Option("--encoder", help="Encoder f
 ThresholdOption = Annotated[
     float | None, typer.Option("--threshold", help="Distance up to which a pair is the same.")
 ]
+UnsureOption = Annotated[
+    bool | None,
+    typer.Option("--unsure/--decide", help="Allow the verdict unsure; else as calibrated."),
+]
+GroupOption = Annotated[
+    str | None,
+    typer.Option("--group", help="Column of what must not be matched with itself; else group."),
+]
+LabelOption = Annotated[
+    str | None, typer.Option("--label", help="Column of the label file with the class; else label.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]

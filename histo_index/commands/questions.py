@@ -11,6 +11,7 @@ from histo_index.commands.options import (
     JsonOption,
     OverwriteOption,
     ThresholdOption,
+    UnsureOption,
 )
 from histo_index.commands.outcome import (
     REJECTED_EXIT,
@@ -36,6 +37,7 @@ def pair(
         Path | None, typer.Option("--encoder", help="Compare without an index, by this encoder.")
     ] = None,
     threshold: ThresholdOption = None,
+    unsure: UnsureOption = None,
     device: DeviceOption = "auto",
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit 0 same, 10 different, 11 unsure.")
@@ -51,7 +53,8 @@ def pair(
     if folder is None:
         answer = api.compare(image_a, image_b, encoder=encoder, threshold=threshold, device=device)
     else:
-        answer = api.open(folder, device=device).pair(image_a, image_b, threshold=threshold)
+        opened = api.open(folder, device=device)
+        answer = opened.pair(image_a, image_b, threshold=threshold, unsure=unsure)
     print_result(answer.as_dict() if as_json else terminal.describe_pair(answer))
     codes = {"same": 0, "different": DIFFERENT_EXIT, "unsure": UNSURE_EXIT}
     exit_if(exit_status, codes[answer.verdict.value])
@@ -65,6 +68,7 @@ def pairs(
     ] = "-",
     index: IndexOption = None,
     threshold: ThresholdOption = None,
+    unsure: UnsureOption = None,
     root: Annotated[
         Path, typer.Option("--root", help="Folder that names of unseen images start from.")
     ] = Path(),
@@ -83,7 +87,7 @@ def pairs(
     writing.check_output(target, overwrite=overwrite)
     writing.check_form(form)
     scores = api.open(require_index(index), device=device).pairs(
-        pair_list, threshold=threshold, root=root
+        pair_list, threshold=threshold, unsure=unsure, root=root
     )
     is_document = as_json and target is None
     if not is_document:

@@ -21,6 +21,8 @@ _KIND: Final = "histo-index calibration"
 _REMEDY: Final = "run `histo-index calibrate` again, or delete it"
 # How vectors are compared: the one way so far, squared Euclidean distance of embeddings as stored.
 PLAIN: Final = "plain"
+# Hex digits that are kept of a tile's hash: enough that no two of a billion tiles share them.
+CONTENT_DIGITS: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +61,10 @@ class Calibration:
         same: how many of them are the same.
         tiles: how many tiles are in them.
         units: how many groups, or tiles, they are of.
+        unused: rows of labels or pairs that could not be used.
         warnings: what is doubtful about them, a line each.
         histogram: how their distances were spread.
-        contents: first 16 hex digits of the SHA-256 of each tile; None where they are too many.
+        contents: start of the SHA-256 of each tile; None where they are too many.
         created: when: UTC, ISO 8601, seconds.
         libraries: name to version of what made it.
     """
@@ -82,6 +85,7 @@ class Calibration:
     same: int
     tiles: int
     units: int
+    unused: int
     warnings: list[str]
     histogram: Histogram
     contents: list[str] | None
@@ -95,7 +99,7 @@ class Calibration:
             return f"calibrated without labels, which is weaker, on {self.source}"
         units = f" of {self.units:,} groups" if self.unit == "group" else ""
         return (
-            f"calibrated for {self.objective} on {self.pairs:,} labelled pairs, "
+            f"calibrated for {self.objective} on {self.pairs:,} pairs of "
             f"{self.tiles:,} tiles{units}: {self.source}"
         )
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from histo_index.errors import HistoIndexError
 from histo_index.indexer.opened import OpenIndex
+from histo_index.search.calibration import CONTENT_DIGITS
 from histo_index.search.evaluation import Contender, Evaluation
 from histo_index.search.exhibits import (
     confusion_of,
@@ -33,8 +34,6 @@ FloorVectors = Callable[[Rows], Mapping[str, npt.NDArray[np.floating]]]
 
 # More tiles than this are drawn from when looking for twins, so that it takes seconds.
 _MOST_SEARCHED: Final = 5_000
-# Hex digits of a content's hash that a calibration keeps.
-DIGITS: Final = 16
 
 
 def evaluate(
@@ -128,7 +127,7 @@ def _leakage(
     fitted_on = None
     if threshold.calibration is not None and threshold.calibration.contents is not None:
         known = set(threshold.calibration.contents)
-        fitted_on = np.flatnonzero([digest[:DIGITS] in known for digest in digests])
+        fitted_on = np.flatnonzero([digest[:CONTENT_DIGITS] in known for digest in digests])
     return find_leakage(
         vectors,
         digests,

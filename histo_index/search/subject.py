@@ -139,8 +139,14 @@ def make_subject(
     left, right = np.searchsorted(rows, left), np.searchsorted(rows, right)
     origin = pairs_name
     if pairs is None:
+        assert labels is not None
         left, right, is_same = draw_pairs(codes, groups, seed=seed)
-        origin = f"{len(left):,} drawn from the classes, across groups, half of them same"
+        if not len(left):
+            raise InputError(
+                f"{labels.source}: no class has tiles in two groups ({labels.group_from}), so no "
+                "same pair can be drawn; label more groups, or pass another --group"
+            )
+        origin = f"drawn from {labels.source}, across groups, half of them same"
     return Subject(
         rows=rows,
         names=index.rows["image_id"].take(pa.array(rows)).to_pylist(),
@@ -204,6 +210,7 @@ def _usable_pairs(
         names = (pairs.image_a[place].as_py(), pairs.image_b[place].as_py())
         why = pairs.problems.get(place) or _pair_problem(names, left[place], right[place])
         problems.append(f"{name} pair {place + 1}: {why}")
+    _drop_repeated(name, np.stack([left, right]), labels, is_usable, problems)
     is_same = labels[is_usable] == 1
     if not len(is_same):
         raise InputError(f"{name}: not one pair can be used; the first: {problems[-1]}")
@@ -211,6 +218,26 @@ def _usable_pairs(
         kind = "same" if is_same[0] else "different"
         raise InputError(f"{name}: all {len(is_same)} usable pairs are {kind}; expected both kinds")
     return left[is_usable], right[is_usable], is_same
+
+
+def _drop_repeated(
+    name: str, pairs: Rows, labels: npt.NDArray[np.int8], is_usable: Bools, problems: list[str]
+) -> None:
+    """Keep the first of each pair, in either order; of one with both labels, none at all."""
+    places = np.flatnonzero(is_usable)
+    keys = np.unique(np.sort(pairs[:, places], axis=0), axis=1, return_inverse=True)[1].ravel()
+    first: dict[int, int] = {}
+    for place, key in zip(places.tolist(), keys.tolist(), strict=True):
+        earlier = first.setdefault(key, place)
+        if earlier == place:
+            continue
+        is_usable[place] = False
+        if labels[place] != labels[earlier]:
+            is_usable[earlier] = False
+            problems.append(
+                f"{name} pair {place + 1}: labelled {labels[place]}, but {labels[earlier]} as pair "
+                f"{earlier + 1}; both are left out"
+            )
 
 
 def _pair_problem(names: tuple[str, str], left: int, right: int) -> str:
@@ -237,7 +264,9 @@ def _groups_of(
         known = dict(zip(labels.rows.tolist(), labels.groups, strict=True))
     others = np.array([row for row in rows.tolist() if row not in known], np.int64)
     if len(others):
-        asked = group if group in index.rows.column_names else None
+        # A label file may have the column, and then what it leaves open is nobody's fault.
+        is_asked = labels is None or group in index.rows.column_names
+        asked = group if is_asked else None
         known |= dict(zip(others.tolist(), own_groups(index, others, asked), strict=True))
     texts: Sequence[str] = [known[row] for row in rows.tolist()]
     names, codes = np.unique(np.asarray(texts, object).astype(str), return_inverse=True)

@@ -1,0 +1,90 @@
+"""Calibrate and evaluate an index on labelled tiles."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from histo_index.commands.options import (
+    DeviceOption,
+    GroupOption,
+    IndexOption,
+    JsonOption,
+    LabelOption,
+    ThresholdOption,
+)
+from histo_index.commands.outcome import REJECTED_EXIT, exit_if, print_result, require_index
+
+assessing = typer.Typer()
+
+
+@assessing.command(epilog="Example: histo-index calibrate --pairs labelled.csv -i tiles.hx")
+def calibrate(
+    index: IndexOption = None,
+    pairs: Annotated[
+        str | None, typer.Option("--pairs", help="Labelled pairs: CSV, TSV, Parquet, or -.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", help="Draw pairs from a label file, or a column of the index."),
+    ] = None,
+    label: LabelOption = None,
+    group: GroupOption = None,
+    objective: Annotated[
+        str, typer.Option("--objective", help="accuracy, balanced-accuracy or f1.")
+    ] = "accuracy",
+    prior: Annotated[
+        float | None, typer.Option("--prior", help="Share of same pairs in use; else as labelled.")
+    ] = None,
+    max_fpr: Annotated[
+        float | None,
+        typer.Option("--max-fpr", help="Instead: at most this share of different called same."),
+    ] = None,
+    costs: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--costs", help="Instead: what a wrong same and a wrong different cost."),
+    ] = None,
+    unsure: Annotated[
+        bool, typer.Option("--unsure", help="Let verdicts be unsure from now on.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit threshold and probabilities to labelled pairs; later answers use them."""
+    from histo_index import api, judgements
+    from histo_index.search.objectives import Objective
+
+    aim = Objective(name=objective, prior=prior, max_false_positive_rate=max_fpr, costs=costs)
+    folder = require_index(index)
+    found = api.open(folder).calibrate(
+        pairs, labels=labels, label=label, group=group, objective=aim, unsure=unsure
+    )
+    print_result(found.as_dict() if as_json else judgements.describe_calibration(found, folder))
+    exit_if(found.unused, REJECTED_EXIT)
+
+
+@assessing.command(epilog="Example: histo-index evaluate --labels labels.csv -i tiles.hx")
+def evaluate(
+    index: IndexOption = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", help="A label file, or a column; else label.")
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option("--pairs", help="Labelled pairs; else drawn from the classes.")
+    ] = None,
+    label: LabelOption = None,
+    group: GroupOption = None,
+    threshold: ThresholdOption = None,
+    tiles: Annotated[
+        Path | None, typer.Option("--tiles", help="Where the tiles lie now, for the floors.")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the index is worth on labelled tiles, beside what it has to beat."""
+    from histo_index import api, judgements
+
+    found = api.open(require_index(index), device=device).evaluate(
+        labels, pairs=pairs, label=label, group=group, threshold=threshold, tiles=tiles
+    )
+    print_result(found.as_dict() if as_json else judgements.describe_evaluation(found))
+    exit_if(found.subject.problems, REJECTED_EXIT)

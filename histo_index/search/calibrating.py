@@ -1,0 +1,135 @@
+"""Fit what `calibration.json` holds: threshold, probabilities, and how far to trust them."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from histo_index.indexer.opened import OpenIndex
+from histo_index.search.calibration import CONTENT_DIGITS, PLAIN, Calibration, Histogram
+from histo_index.search.crossfitting import cross_fit, share_of
+from histo_index.search.doubts import doubts_about, require_enough
+from histo_index.search.fitting import fit
+from histo_index.search.labels import own_groups
+from histo_index.search.objectives import Objective
+from histo_index.search.resampling import Estimate
+from histo_index.search.retrieval import rank_others
+from histo_index.search.scoring import indexed_pair_distances
+from histo_index.search.sigmoids import Sample
+from histo_index.search.subject import Subject
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+_BINS: Final = 40
+# An image as far from its nearest tile as one in a hundred tiles of the index is from its own.
+_FAR_QUANTILE: Final = 0.99
+_FAR_QUERIES: Final = 1_000
+# Nearest neighbours among these are a little further than among millions, which calls fewer far.
+_FAR_GALLERY: Final = 20_000
+# With more tiles the hashes alone would make look-ups slow.
+_MOST_CONTENTS: Final = 20_000
+
+
+def calibrate(
+    index: OpenIndex,
+    subject: Subject,
+    objective: Objective,
+    *,
+    answers_unsure: bool = False,
+    group: str | None = None,
+    is_unlabelled: bool = False,
+) -> Calibration:
+    """Fit threshold and probabilities to labelled pairs of indexed tiles.
+
+    Args:
+        index: whose distances are calibrated.
+        subject: the pairs.
+        objective: what the threshold is to be best at.
+        answers_unsure: whether verdicts may be unsure unless the user says otherwise.
+        group: column of the index that holds the groups; left out, `group` where there is one.
+        is_unlabelled: the labels are guesses.
+
+    Raises:
+        InputError: the pairs are too few, share one tile, or same ones are not the nearer ones.
+        IndexFormatError: a vector that is needed is damaged.
+    """
+    require_enough(subject)
+    rows_a, rows_b = subject.rows[subject.left], subject.rows[subject.right]
+    nothing = np.empty((0, index.manifest.embedding_size), np.float16)
+    distances = indexed_pair_distances(index, nothing, rows_a, rows_b)
+    sample = subject.sample(distances, objective.prior)
+    fitted = fit(sample, objective)
+    accuracy = _accuracy(sample, objective)
+    tiles = np.unique(np.concatenate([rows_a, rows_b]))
+    ends = fitted.threshold_interval
+    return Calibration(
+        fingerprint=index.manifest.fingerprint,
+        distance=PLAIN,
+        threshold=Estimate.of(fitted.threshold, ends.low, ends.high),
+        curve=fitted.curve,
+        objective=str(objective),
+        prior=sample.prior,
+        accuracy=accuracy,
+        answers_unsure=answers_unsure,
+        far_distance=_far_distance(index, group),
+        is_unlabelled=is_unlabelled,
+        source=subject.pairs_from,
+        unit="group" if subject.has_groups else "tile",
+        pairs=len(sample.distances),
+        same=int(sample.is_same.sum()),
+        tiles=len(tiles),
+        units=len(np.unique([sample.units_a, sample.units_b])),
+        unused=len(subject.problems),
+        warnings=doubts_about(subject, accuracy),
+        histogram=_histogram(sample),
+        contents=_contents(index, tiles),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        libraries=_versions(("histo-index", "numpy", "scikit-learn", "scipy")),
+    )
+
+
+def _accuracy(sample: Sample, objective: Objective) -> Estimate:
+    called, is_judged = cross_fit(sample, objective)
+    if not is_judged.any():
+        return Estimate(value=None, low=None, high=None)
+    share, ends = share_of(sample, called == sample.is_same, is_judged)
+    return Estimate.of(share, ends.low, ends.high)
+
+
+def _far_distance(index: OpenIndex, group: str | None) -> float:
+    """Tell how far from the nearest tile of another group hardly any tile of the index is."""
+    generator = np.random.default_rng(0)
+    count = len(index)
+    rows = np.sort(generator.choice(count, min(count, _FAR_GALLERY), replace=False))
+    column = group if group in index.rows.column_names else None
+    groups = np.unique(own_groups(index, rows, column), return_inverse=True)[1]
+    queries = generator.choice(len(rows), min(len(rows), _FAR_QUERIES), replace=False)
+    nearest = rank_others(index.vectors(rows), groups, np.sort(queries), k=1).distances[:, 0]
+    is_there = np.isfinite(nearest)
+    # One group alone has nothing to compare with: nothing is far then.
+    return float(np.quantile(nearest[is_there], _FAR_QUANTILE)) if is_there.any() else 4.0
+
+
+def _histogram(sample: Sample) -> Histogram:
+    edges = np.linspace(0, sample.distances.max(), _BINS + 1)
+    same, different = (
+        np.histogram(sample.distances[kind], edges)[0].tolist()
+        for kind in (sample.is_same, ~sample.is_same)
+    )
+    return Histogram(edges=edges.tolist(), same=same, different=different)
+
+
+def _contents(index: OpenIndex, rows: Rows) -> list[str] | None:
+    if len(rows) > _MOST_CONTENTS:
+        return None
+    digests = index.rows["sha256"].take(pa.array(rows)).to_pylist()
+    return [digest[:CONTENT_DIGITS] for digest in digests]
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    return {name: version(name) for name in names}
