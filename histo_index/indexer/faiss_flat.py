@@ -6,7 +6,6 @@ float32 flat index and three times as fast for a single query (69 to 24 queries/
 """
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -135,41 +134,6 @@ def _is_flat(index: Any) -> bool:
         and quantizer.qtype == faiss.ScalarQuantizer.QT_fp16
         and (quantizer.d, quantizer.code_size, index.code_size) == (index.d, code_size, code_size)
         and index.codes.size() == index.ntotal * code_size
-    )
-
-
-def to_float32(halves: npt.NDArray[np.float16]) -> Floats:
-    """Convert float16 [n, D] to float32; numpy takes several times as long."""
-    quantizer = faiss.ScalarQuantizer(halves.shape[1], faiss.ScalarQuantizer.QT_fp16)
-    codes = np.ascontiguousarray(halves).view(np.uint8)
-    floats: Floats = quantizer.decode(codes)
-    return floats
-
-
-def indexed_distances(vectors: Floats, left: Rows, right: Rows) -> Floats:
-    """Measure squared distances between rows of one array: float32 [P] for int64 [P] twice."""
-    distances = np.empty(len(left), np.float32)
-    left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
-    faiss.pairwise_indexed_L2sqr(  # type: ignore[attr-defined]  # missing in its stubs
-        vectors.shape[1],
-        len(left),
-        faiss.swig_ptr(vectors),
-        faiss.swig_ptr(left),
-        faiss.swig_ptr(vectors),
-        faiss.swig_ptr(right),
-        faiss.swig_ptr(distances),
-    )
-    return distances
-
-
-def start_workers() -> ThreadPoolExecutor:
-    """Start a thread per core, in each of which FAISS computes alone.
-
-    Small pieces of work on Python's threads were measured three times as fast as FAISS's own
-    threads, which wait for each other at the end of every piece.
-    """
-    return ThreadPoolExecutor(
-        faiss.omp_get_max_threads(), initializer=faiss.omp_set_num_threads, initargs=(1,)
     )
 
 

@@ -84,9 +84,9 @@ class OpenIndex:
         Raises:
             IndexFormatError: one is not as it was written.
         """
-        for block in np.unique(rows // BLOCK_ROWS):
-            if self._is_verified[block]:
-                continue
+        is_touched = np.zeros(len(self._blocks), bool)
+        is_touched[rows // BLOCK_ROWS] = True
+        for block in np.flatnonzero(is_touched & ~self._is_verified):
             start = int(block) * BLOCK_ROWS
             found = block_checksum(self._vectors[start : start + BLOCK_ROWS])
             if found != int(self._blocks[block]):

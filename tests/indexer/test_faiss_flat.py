@@ -13,9 +13,7 @@ from histo_index.indexer.faiss_flat import (
     FlatStructure,
     build_flat,
     faiss_version,
-    indexed_distances,
     read_flat,
-    to_float32,
     write_flat,
 )
 
@@ -47,29 +45,6 @@ def test_what_is_written_is_found_exactly(tmp_path: Path) -> None:
 def test_the_file_is_as_faiss_itself_writes_it(tmp_path: Path) -> None:
     faiss.write_index(build_flat([HALVES], D), str(tmp_path / "own.faiss"))
     assert written(tmp_path) == (tmp_path / "own.faiss").read_bytes()
-
-
-def test_every_finite_half_becomes_the_float_that_numpy_makes() -> None:
-    every = np.arange(65536, dtype=np.uint16).view(np.float16)
-    halves = every[np.isfinite(every)].reshape(-1, 16)
-    expected = halves.astype(np.float32)
-    np.testing.assert_array_equal(
-        to_float32(halves).view(np.uint32), expected.view(np.uint32), strict=True
-    )
-    np.testing.assert_array_equal(to_float32(halves[::2]), expected[::2], strict=True)
-    assert to_float32(halves[:0]).shape == (0, 16)
-
-
-def test_distances_between_rows_are_those_of_numpy() -> None:
-    vectors = HALVES.astype(np.float32)
-    random = np.random.default_rng(2)
-    left, right = random.integers(0, N, 3000), random.integers(0, N, 3000)
-    exact = vectors.astype(np.float64)
-    expected = ((exact[left] - exact[right]) ** 2).sum(axis=1)
-    np.testing.assert_allclose(indexed_distances(vectors, left, right), expected, rtol=1e-5)
-    strided = indexed_distances(vectors, left[::3], right[::3])
-    np.testing.assert_allclose(strided, expected[::3], rtol=1e-5)
-    assert indexed_distances(vectors, left[:0], right[:0]).shape == (0,)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")

@@ -1,9 +1,12 @@
 """A pair list is scored row by row, in order, from stored vectors."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from histo_index.errors import IndexFormatError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search import scoring
 from histo_index.search.distances import pair_distances
@@ -79,11 +82,8 @@ def test_without_threshold_rows_are_answered_unsure(numbers: Numbers) -> None:
     assert (scores.answered, scores.labelled, scores.accuracy) == (1, 0, None)
 
 
-@pytest.mark.parametrize("chunk_pairs", [1024, 7])
 def test_the_fast_path_equals_the_plain_one(
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-    chunk_pairs: int,
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = unit_vectors(300, 64)
     folder, _ = build_numbered(
@@ -95,11 +95,32 @@ def test_the_fast_path_equals_the_plain_one(
     left, right = generator.integers(0, 320, (2, 5000))
     plain = scoring.indexed_pair_distances(index, extra, left, right)
     stored = np.concatenate([index.matrix, extra])
-    assert plain == pytest.approx(pair_distances(stored[left], stored[right]), abs=1e-6)
+    expected = pair_distances(stored[left], stored[right])
+    assert plain == pytest.approx(expected, abs=1e-6)
     monkeypatch.setattr(scoring, "_FEW_PAIRS", 0)
-    monkeypatch.setattr(scoring, "_CHUNK_PAIRS", chunk_pairs)
     fast = scoring.indexed_pair_distances(index, extra, left, right)
-    assert fast == pytest.approx(plain, abs=1e-6)
+    assert fast == pytest.approx(expected, abs=1e-6)
+    inside = np.flatnonzero((left < 300) & (right < 300))
+    alone = scoring.indexed_pair_distances(index, extra[:0], left[inside], right[inside])
+    assert alone == pytest.approx(expected[inside], abs=1e-6)
+
+
+@pytest.mark.parametrize("few", [0, 10**9])
+def test_a_damaged_vector_is_not_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    folder, _ = build_numbered(tmp_path, unit_vectors(600, 8), [f"{n}.png" for n in range(600)])
+    (file,) = folder.glob("search/*/vectors.npy")
+    damaged = bytearray(file.read_bytes())
+    damaged[-1] ^= 1
+    file.write_bytes(damaged)
+    monkeypatch.setattr(scoring, "_FEW_PAIRS", few)
+    index, nothing = OpenIndex(folder), np.empty((0, 8), np.float16)
+    left = np.array([0, 511])
+    distances = scoring.indexed_pair_distances(index, nothing, left, left[::-1])
+    assert distances[0] == distances[1] > 0
+    with pytest.raises(IndexFormatError, match="damaged at row 512"):
+        scoring.indexed_pair_distances(index, nothing, left, np.array([5, 512]))
 
 
 def test_the_reference_shape_encodes_each_image_once(
