@@ -219,10 +219,7 @@ class Index:
         """
         first, second = self.locate([a, b])
         chosen = self.threshold(threshold, unsure=unsure)
-        unseen = [image for image in (first, second) if image.row is None]
-        vectors = np.array([image.vector for image in unseen], np.float16)
-        is_far = are_far(self.opened, vectors, chosen)
-        far = [image for image, answer in zip(unseen, is_far, strict=True) if answer]
+        far = self._far([first, second], chosen)
         return answer_pair(first, second, chosen, far=far)
 
     def pairs(
@@ -293,7 +290,7 @@ class Index:
             IndexFormatError: a part of the index that is needed is damaged.
         """
         from histo_index.search.filtering import Filters
-        from histo_index.search.neighbours import nearest
+        from histo_index.search.neighbours import judged, nearest
 
         same = [exclude_same] if isinstance(exclude_same, str) else exclude_same
         filters = Filters(where=where, exclude_same=same, near_duplicates=near_duplicates)
@@ -303,9 +300,22 @@ class Index:
             return []
         queries = np.stack([image.vector for image in located])
         own = [image.row for image in located]
-        return nearest(
+        found = nearest(
             self.opened, queries, k=k, own_rows=own, exclude_self=exclude_self, filters=filters
         )
+        threshold = self.threshold()
+        far = self._far(located, threshold)
+        return [
+            judged(row, threshold, is_far=any(image is other for other in far))
+            for row, image in zip(found, located, strict=True)
+        ]
+
+    def _far(self, located: Sequence[Located], threshold: Threshold) -> list[Located]:
+        """Choose the images that are unlike everything in the index, which its own never are."""
+        unseen = [image for image in located if image.row is None]
+        vectors = np.array([image.vector for image in unseen], np.float16)
+        is_far = are_far(self.opened, vectors, threshold)
+        return [image for image, answer in zip(unseen, is_far, strict=True) if answer]
 
     def calibrate(
         self,

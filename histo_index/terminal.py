@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from histo_index.errors import printable
 
 if TYPE_CHECKING:
+    from histo_index.encoder.training.run import TrainProgress
+    from histo_index.encoder.training.train import TrainReport
     from histo_index.indexer.build import BuildProgress, BuildReport
     from histo_index.search.answers import PairAnswer
     from histo_index.search.neighbours import Neighbour
@@ -16,7 +18,12 @@ if TYPE_CHECKING:
 
 # How often a log that is no terminal is told how far a build is.
 _LOG_EVERY_S: Final = 30.0
+_TERMINAL_EVERY_S: Final = 0.5
 NEIGHBOUR_COLUMNS: Final = ("query", "rank", "image_id", "path", "distance")
+# With those that a calibration adds: what the user's own columns may not be called.
+_ANSWERED: Final = (
+    *NEIGHBOUR_COLUMNS, "verdict", "probability", "probability_low", "probability_high"
+)  # fmt: skip
 
 
 def describe_build(report: "BuildReport") -> str:
@@ -47,13 +54,17 @@ def describe_pair(answer: "PairAnswer") -> str:
     ]
     is_silent = answer.is_calibrated or answer.threshold is None
     calibrated = "" if is_silent else " (not calibrated for these images)"
-    return "\n".join(
-        [
-            f"{answer.verdict.value}   distance {answer.distance:.4f}, threshold {limit}",
-            f"  images     {sources[0]}, {sources[1]}",
-            f"  threshold  {answer.threshold_from}{calibrated}",
-        ]
-    )
+    lines = [
+        f"{answer.verdict.value}   distance {answer.distance:.4f}, threshold {limit}",
+        f"  images     {sources[0]}, {sources[1]}",
+        f"  threshold  {answer.threshold_from}{calibrated}",
+    ]
+    if answer.probability is not None:
+        ends = f"{answer.probability_low:.3f}…{answer.probability_high:.3f}"
+        lines.insert(1, f"  same       {answer.probability:.3f} probable (95 % interval {ends})")
+    if answer.unsure_because is not None and answer.threshold is not None:
+        lines.append(f"  unsure     {printable(answer.unsure_because)}")
+    return "\n".join(lines)
 
 
 def _origin(name: str, image_id: str | None) -> str:
@@ -65,9 +76,10 @@ def _origin(name: str, image_id: str | None) -> str:
 
 def describe_pairs(scores: "PairScores") -> str:
     """Sum up a scored list."""
+    unsure = f", {scores.unsure:,} unsure" if scores.threshold.answers_unsure else ""
     lines = [
         f"{scores.pairs:,} pairs: {scores.answered:,} answered, "
-        f"{scores.pairs - scores.answered:,} not; {scores.same:,} same; "
+        f"{scores.pairs - scores.answered:,} not; {scores.same:,} same{unsure}; "
         f"{scores.encoded:,} images encoded for it",
         f"  threshold  {_limit(scores.threshold)}",
     ]
@@ -94,6 +106,7 @@ def pairs_document(scores: "PairScores", *, with_rows: bool) -> dict[str, Any]:
         "pairs": scores.pairs,
         "answered": scores.answered,
         "same": scores.same,
+        "unsure": scores.unsure,
         "encoded": scores.encoded,
         "threshold": scores.threshold.value,
         "threshold_from": scores.threshold.origin,
@@ -115,15 +128,27 @@ def neighbour_rows(
             "image_id": neighbour.image_id,
             "path": neighbour.path,
             "distance": neighbour.distance,
+            **_chances(neighbour),
             # The user's columns keep their names unless the answer needs them.
             **{
-                f"tile_{column}" if column in NEIGHBOUR_COLUMNS else column: value
+                f"tile_{column}" if column in _ANSWERED else column: value
                 for column, value in neighbour.metadata.items()
             },
         }
         for name, row in zip(names, found, strict=True)
         for neighbour in row
     ]
+
+
+def _chances(neighbour: "Neighbour") -> dict[str, Any]:
+    if neighbour.verdict is None:
+        return {}
+    return {
+        "verdict": neighbour.verdict.value,
+        "probability": neighbour.probability,
+        "probability_low": neighbour.probability_low,
+        "probability_high": neighbour.probability_high,
+    }
 
 
 def table_text(rows: Sequence[dict[str, Any]]) -> str:
@@ -204,6 +229,61 @@ class ProgressLine:
 
     def _rate(self, state: "BuildProgress") -> float:
         return state.done / max(time.monotonic() - self._started, 1e-9)
+
+
+class TrainingLine:
+    """Tells on stderr how far a training run is: one line that changes, or one now and then."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._every_s = _TERMINAL_EVERY_S if self._is_terminal else _LOG_EVERY_S
+        self._told = time.monotonic()
+
+    def __call__(self, state: "TrainProgress") -> None:
+        """Take note of a step."""
+        now = time.monotonic()
+        if now - self._told < self._every_s:
+            return
+        self._told = now
+        left = (state.steps - state.step) * state.batch / state.images_per_second
+        line = (
+            f"epoch {state.epoch} of {state.epochs}, step {state.step:,} of {state.steps:,}, "
+            f"loss {state.loss:.3f}, {state.images_per_second:.1f} images/s, {_duration(left)} left"
+        )
+        # Clears what is left of a longer line before.
+        print(f"\r{line}\x1b[K" if self._is_terminal else line, file=sys.stderr, flush=True,
+              end="" if self._is_terminal else "\n")  # fmt: skip
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._is_terminal:
+            print("\r\x1b[K", file=sys.stderr, end="")
+
+
+def describe_training(report: "TrainReport") -> str:
+    """Sum up a training run."""
+    last = report.epochs[-1]
+    lines = [
+        f"{report.encoder}: {len(report.epochs)} epochs over {report.tiles:,} tiles in "
+        f"{_duration(report.seconds)}, fingerprint {report.fingerprint}",
+        f"  loss       {last['loss']:.4f}, effective rank {last['effective_rank']:.1f}",
+        f"  rejected   {len(report.rejected):,} tiles",
+    ]
+    if report.best_epoch is not None:
+        best = report.epochs[report.best_epoch - 1]
+        lines.append(
+            f"  monitor    best epoch {report.best_epoch}, pair ROC-AUC {best['pair_auc']:.3f}, "
+            f"kept in {report.encoder / 'best'}"
+        )
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _cell(value: Any) -> str:

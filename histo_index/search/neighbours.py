@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from histo_index.indexer.opened import OpenIndex
 from histo_index.search.copies import drop_copies, near_limit
 from histo_index.search.distances import pair_distances
 from histo_index.search.filtering import Bools, Filters, group_queries
+from histo_index.search.verdicts import Threshold, Verdict
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
@@ -36,6 +37,10 @@ class Neighbour:
         path: its file, relative to the source root.
         distance: squared distance, 0…4; smaller is more alike.
         metadata: the user's own columns.
+        verdict: whether it is of the query's category; None without a calibration, as what follows.
+        probability: that it is, 0…1.
+        probability_low: lower end of the 95 % interval.
+        probability_high: upper end.
     """
 
     rank: int
@@ -43,6 +48,10 @@ class Neighbour:
     path: str
     distance: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    probability: float | None = None
+    probability_low: float | None = None
+    probability_high: float | None = None
 
 
 def nearest(
@@ -130,3 +139,29 @@ def _neighbour(index: OpenIndex, row: int, distance: float, rank: int) -> Neighb
     for name in ("sha256", "width", "height", "note"):
         del facts[name]
     return Neighbour(rank=rank, image_id=image_id, path=path, distance=distance, metadata=facts)
+
+
+def judged(found: Sequence[Neighbour], threshold: Threshold, *, is_far: bool) -> list[Neighbour]:
+    """Say of each neighbour how probably it is of the query's category.
+
+    Args:
+        found: the neighbours of a query.
+        threshold: what verdicts rest on; without a calibration nothing is said.
+        is_far: whether the query is unlike everything in the index.
+    """
+    distances = np.array([neighbour.distance for neighbour in found])
+    chances = threshold.likelihoods(distances)
+    if chances is None:
+        return list(found)
+    verdicts = threshold.judge(distances, np.full(len(found), is_far)).to_pylist()
+    columns = (verdicts, chances.probability, chances.low, chances.high)
+    return [
+        replace(
+            neighbour,
+            verdict=Verdict(verdict),
+            probability=float(probability),
+            probability_low=float(low),
+            probability_high=float(high),
+        )
+        for neighbour, verdict, probability, low, high in zip(found, *columns, strict=True)
+    ]

@@ -37,6 +37,7 @@ class PairScores:
         pairs: P.
         answered: rows with a distance.
         same: verdicts that say so.
+        unsure: verdicts that say so; without a threshold, all of them.
         encoded: images that had to be encoded for this.
         labelled: rows with a label and a verdict of same or different.
         has_labels: whether the list has labels at all.
@@ -49,6 +50,7 @@ class PairScores:
     pairs: int
     answered: int
     same: int
+    unsure: int
     encoded: int
     labelled: int
     has_labels: bool
@@ -206,6 +208,7 @@ def _scores(
         pairs=len(pairs),
         answered=int(is_answered.sum()),
         same=int(is_same.sum()),
+        unsure=int(_mask(pc.equal(verdicts, Verdict.UNSURE.value)).sum()),
         encoded=encoded,
         labelled=labelled,
         has_labels=pairs.labels is not None,
