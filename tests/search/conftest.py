@@ -1,5 +1,6 @@
-"""One small index that the search tests share."""
+"""Small indexes that the search tests share."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.resolving import Resolver
+from tests.search.classes import Classes, build_classes, class_vectors
 from tests.vectors import Floats, NumberEncoder, build_numbered, unit_vectors
 
 # Tiles 0 to 5 are indexed; vectors 6 and 7 belong to files that are not.
@@ -45,4 +47,25 @@ def numbers(tmp_path: Path) -> Numbers:
         resolver=Resolver(index, encoder.encode_files, root=tiles),
         vectors=vectors.astype(np.float16).astype(np.float32),
         tiles=tiles,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("classes")
+    build_classes(folder)
+    return folder
+
+
+@pytest.fixture
+def classes(finished_classes: Path, tmp_path: Path) -> Classes:
+    """A copy of the index of three classes, to be calibrated at will."""
+    shutil.copytree(finished_classes, tmp_path, dirs_exist_ok=True)
+    vectors, labels, groups = class_vectors(0.2)
+    return Classes(
+        index=OpenIndex(tmp_path / "tiles.hx"),
+        vectors=vectors,
+        names=[f"t{tile:02d}.png" for tile in range(len(labels))],
+        labels=labels,
+        groups=groups,
     )
