@@ -1,9 +1,14 @@
 """From distance to verdict, and on whose authority."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from histo_index.errors import InputError
+from histo_index.search.calibration import Calibration, Histogram
+from histo_index.search.curves import Curve
+from histo_index.search.resampling import Estimate
 from histo_index.search.verdicts import Threshold, Verdict
 
 
@@ -29,3 +34,93 @@ def test_the_user_wins_over_the_encoder() -> None:
 def test_what_is_no_distance_is_no_threshold(value: float) -> None:
     with pytest.raises(InputError, match="0 to 4"):
         Threshold(value=value, origin="test")
+
+
+def calibrated(**changes: Any) -> Calibration:
+    """A calibration whose probability falls from 1 at distance 0 to 0 at 2, give or take 0.1."""
+    middle = np.linspace(1, 0, 5)
+    made: dict[str, Any] = {
+        "fingerprint": "f" * 32,
+        "distance": "plain",
+        "threshold": Estimate(value=1.0, low=0.9, high=1.1),
+        "curve": Curve(
+            distance=np.linspace(0, 2, 5),
+            probability=middle,
+            low=np.clip(middle - 0.1, 0, 1),
+            high=np.clip(middle + 0.1, 0, 1),
+        ),
+        "objective": "accuracy",
+        "prior": 0.5,
+        "accuracy": Estimate(value=0.9, low=0.8, high=0.95),
+        "answers_unsure": False,
+        "far_distance": 0.5,
+        "is_unlabelled": False,
+        "source": "p.csv",
+        "unit": "tile",
+        "pairs": 100,
+        "same": 50,
+        "tiles": 80,
+        "units": 80,
+        "unused": 0,
+        "warnings": [],
+        "histogram": Histogram(edges=[0.0, 2.0], same=[50], different=[50]),
+        "contents": None,
+        "created": "2026-01-01T00:00:00+00:00",
+        "libraries": {},
+    }
+    return Calibration(**{**made, **changes})
+
+
+DISTANCES = np.array([0.5, 0.85, 1.0, 1.15, 1.5], np.float32)
+
+
+def test_a_calibration_comes_before_the_encoder_s_threshold_and_after_the_user_s() -> None:
+    published = {"value": 0.7, "origin": "somewhere"}
+    chosen = Threshold.choose(None, published, calibrated())
+    assert (chosen.value, chosen.is_calibrated) == (1.0, True)
+    assert chosen.origin == "calibrated for accuracy on 100 pairs of 80 tiles: p.csv"
+    given = Threshold.choose(0.3, published, calibrated())
+    assert (given.value, given.is_calibrated, given.origin) == (0.3, False, "given by the user")
+
+
+def test_without_labels_the_origin_says_that_it_is_weaker() -> None:
+    chosen = Threshold.choose(None, None, calibrated(is_unlabelled=True))
+    assert chosen.origin == "calibrated without labels, which is weaker, on p.csv"
+
+
+def test_probabilities_come_with_their_interval() -> None:
+    found = Threshold.choose(None, None, calibrated()).likelihoods(DISTANCES)
+    assert found is not None
+    assert found.probability == pytest.approx([0.75, 0.575, 0.5, 0.425, 0.25])
+    assert found.low == pytest.approx([0.65, 0.475, 0.4, 0.325, 0.15])
+    assert found.high == pytest.approx([0.85, 0.675, 0.6, 0.525, 0.35])
+    assert Threshold.choose(0.3, None).likelihoods(DISTANCES) is None
+
+
+def test_unsure_are_pairs_whose_interval_holds_the_cut() -> None:
+    threshold = Threshold.choose(None, None, calibrated(), unsure=True)
+    expected = ["same", "unsure", "unsure", "unsure", "different"]
+    assert threshold.judge(DISTANCES).to_pylist() == expected
+    stored = Threshold.choose(None, None, calibrated(answers_unsure=True))
+    assert stored.judge(DISTANCES).to_pylist() == expected
+    decided = Threshold.choose(None, None, calibrated(answers_unsure=True), unsure=False)
+    assert "unsure" not in decided.judge(DISTANCES).to_pylist()
+
+
+def test_the_user_s_threshold_has_its_own_unsure_pairs() -> None:
+    threshold = Threshold.choose(0.5, None, calibrated(), unsure=True)
+    expected = ["unsure", "different", "different", "different", "different"]
+    assert threshold.judge(DISTANCES).to_pylist() == expected
+
+
+def test_pairs_with_a_stranger_are_unsure_only_where_that_is_allowed() -> None:
+    far = np.array([True, False, False, False, True])
+    threshold = Threshold.choose(None, None, calibrated(), unsure=True)
+    assert threshold.judge(DISTANCES, far).to_pylist() == ["unsure"] * 5
+    decided = Threshold.choose(None, None, calibrated())
+    assert decided.judge(DISTANCES, far).to_pylist()[0] == "same"
+
+
+def test_unsure_without_a_calibration_is_refused() -> None:
+    with pytest.raises(InputError, match="run `histo-index calibrate` first"):
+        Threshold.choose(0.5, None, unsure=True)

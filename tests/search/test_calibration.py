@@ -1,0 +1,174 @@
+"""A calibration is fitted, stored whole or not at all, and refused where it does not belong."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from histo_index.errors import IndexFormatError, InputError, LockedError, MismatchError
+from histo_index.indexer.lock import writer_lock
+from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.sealed import seal
+from histo_index.search import calibrating
+from histo_index.search.calibrating import calibrate
+from histo_index.search.calibration import (
+    CALIBRATION_NAME,
+    Calibration,
+    read_calibration,
+    store_calibration,
+)
+from histo_index.search.distances import pair_distances
+from histo_index.search.labels import read_labels
+from histo_index.search.objectives import Objective
+from histo_index.search.strangers import are_far
+from histo_index.search.subject import Subject, make_subject
+from histo_index.search.verdicts import Threshold
+from tests.search.classes import Classes
+
+
+def subject_of(classes: Classes) -> Subject:
+    return make_subject(classes.index, read_labels(classes.index, group="patient"), None)
+
+
+@pytest.fixture(scope="session")
+def calibration(finished_classes: Path) -> Calibration:
+    index = OpenIndex(finished_classes / "tiles.hx")
+    subject = make_subject(index, read_labels(index, group="patient"), None)
+    return calibrate(index, subject, Objective(), group="patient")
+
+
+def test_a_calibration_says_what_it_rests_on(classes: Classes, calibration: Calibration) -> None:
+    assert calibration.fingerprint == classes.index.manifest.fingerprint
+    assert (calibration.pairs, calibration.same, calibration.prior) == (2688, 1344, 0.5)
+    assert (calibration.tiles, calibration.units, calibration.unit) == (96, 8, "group")
+    assert calibration.origin == (
+        "calibrated for accuracy on 2,688 pairs of 96 tiles of 8 groups: drawn from column label "
+        "of the index, across groups, half of them same"
+    )
+    assert calibration.contents is not None
+    digests = classes.index.rows["sha256"].to_pylist()
+    assert calibration.contents == [digest[:16] for digest in digests]
+
+
+def test_its_histogram_counts_every_pair(classes: Classes, calibration: Calibration) -> None:
+    subject = subject_of(classes)
+    stored = classes.index.vectors(subject.rows)
+    distances = pair_distances(stored[subject.left], stored[subject.right])
+    expected, _ = np.histogram(distances[subject.is_same], calibration.histogram.edges)
+    assert calibration.histogram.same == expected.tolist()
+    assert sum(calibration.histogram.same) == sum(calibration.histogram.different) == 1344
+
+
+def test_its_threshold_tells_the_classes_apart(calibration: Calibration) -> None:
+    accuracy, threshold = calibration.accuracy, calibration.threshold
+    assert accuracy.value is not None
+    assert accuracy.low is not None
+    assert accuracy.value > accuracy.low > 0.8
+    assert threshold.low is not None
+    assert threshold.high is not None
+    assert threshold.value is not None
+    assert 0 < threshold.low < threshold.value < threshold.high < 4
+
+
+def test_stored_and_read_it_is_the_same(classes: Classes, calibration: Calibration) -> None:
+    assert read_calibration(classes.index.folder, calibration.fingerprint) is None
+    store_calibration(classes.index.folder, calibration)
+    found = read_calibration(classes.index.folder, calibration.fingerprint)
+    assert found is not None
+    assert found.as_dict() == calibration.as_dict()
+
+
+def test_one_of_another_encoder_is_refused_with_both_fingerprints(
+    classes: Classes, calibration: Calibration
+) -> None:
+    folder = classes.index.folder
+    store_calibration(folder, calibration)
+    with pytest.raises(MismatchError) as caught:
+        read_calibration(folder, "0" * 32)
+    assert str(caught.value) == (
+        f"{folder / 'calibration.json'} was fitted to encoder {'f' * 32} but this index was built "
+        f"by {'0' * 32}; run `histo-index calibrate` again, or delete it"
+    )
+    with pytest.raises(MismatchError, match="was rebuilt by encoder"):
+        store_calibration(folder, replace(calibration, fingerprint="0" * 32))
+
+
+@pytest.mark.parametrize("place", [0, 100, -3])
+def test_a_damaged_one_is_refused(classes: Classes, calibration: Calibration, place: int) -> None:
+    store_calibration(classes.index.folder, calibration)
+    path = classes.index.folder / "calibration.json"
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IndexFormatError, match=r"calibration\.json: damaged"):
+        read_calibration(classes.index.folder, calibration.fingerprint)
+
+
+def test_a_newer_one_is_refused_by_its_version(classes: Classes, calibration: Calibration) -> None:
+    path = classes.index.folder / "calibration.json"
+    path.write_bytes(seal("histo-index calibration", calibration.as_dict(), version=2))
+    with pytest.raises(IndexFormatError, match="has index format 2, this release reads up to 1"):
+        read_calibration(classes.index.folder, calibration.fingerprint)
+
+
+def test_a_full_disk_leaves_the_old_one(
+    classes: Classes, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = classes.index.folder
+    store_calibration(folder, calibration)
+    before = (folder / "calibration.json").read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        store_calibration(folder, replace(calibration, prior=0.3))
+    assert (folder / "calibration.json").read_bytes() == before
+    assert sorted(path.name for path in folder.glob(".tmp-*")) == []
+
+
+def test_it_waits_for_no_writer(classes: Classes, calibration: Calibration) -> None:
+    with writer_lock(classes.index.folder), pytest.raises(LockedError):
+        store_calibration(classes.index.folder, calibration)
+
+
+def test_only_images_outside_the_index_can_be_far(
+    classes: Classes, calibration: Calibration
+) -> None:
+    index = classes.index
+    threshold = Threshold.choose(None, None, calibration, unsure=True)
+    near = index.vectors(np.array([5]))
+    opposite = (-near.astype(np.float32)).astype(np.float16)
+    assert are_far(index, np.concatenate([near, opposite]), threshold).tolist() == [False, True]
+    asked_for_answers = Threshold.choose(None, None, calibration, unsure=False)
+    assert are_far(index, opposite, asked_for_answers).tolist() == [False]
+    assert are_far(index, opposite[:0], threshold).tolist() == []
+
+
+def test_hardly_any_tile_is_far_from_other_groups(
+    classes: Classes, calibration: Calibration
+) -> None:
+    stored = classes.index.vectors(np.arange(96)).astype(np.float64)
+    distances = ((stored[:, None] - stored[None]) ** 2).sum(axis=2)
+    groups = np.array(classes.groups)
+    distances[groups[:, None] == groups[None]] = np.inf
+    expected = np.quantile(distances.min(axis=1), 0.99)
+    assert calibration.far_distance == pytest.approx(expected, abs=1e-3)
+
+
+def test_more_tiles_than_a_look_up_can_bear_are_not_listed(
+    classes: Classes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrating, "_MOST_CONTENTS", 95)
+    assert calibrating._contents(classes.index, np.arange(95)) is not None
+    assert calibrating._contents(classes.index, np.arange(96)) is None
+
+
+def test_labels_that_say_the_opposite_store_nothing(classes: Classes) -> None:
+    subject = subject_of(classes)
+    with pytest.raises(InputError, match="same pairs are not nearer"):
+        calibrate(classes.index, replace(subject, is_same=~subject.is_same), Objective())
+    assert not (classes.index.folder / CALIBRATION_NAME).exists()
