@@ -7,6 +7,7 @@ its line and left out; the file as a whole fails only if nothing of it can be us
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +199,7 @@ def _decode(path: Path) -> str:
 
 def _require_header(row: list[str], path: Path) -> list[str]:
     header = [cell.strip() for cell in row]
-    repeated = sorted(name for name in set(header) if header.count(name) > 1)
+    repeated = [name for name, times in Counter(header).items() if times > 1]
     if repeated:
         raise InputError(f"{path}: column {_quote(repeated[0])} is there twice; rename one")
     return header
