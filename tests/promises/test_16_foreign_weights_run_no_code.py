@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import torch
 
 from histo_index.encoder.folder import Weights, load_encoder
 from histo_index.encoder.import_child import ImportLimits, read_in_child
+from histo_index.encoder.importing import read_checkpoint
 from histo_index.encoder.making import import_encoder
 from histo_index.encoder.trunk import random_weights
 from histo_index.errors import HistoIndexError, InputError, MismatchError
@@ -110,12 +112,12 @@ def test_code_in_a_checkpoint_does_not_run(weights: Weights, tmp_path: Path, tel
     torch.save(content, paths[1], _use_new_zipfile_serialization=False)
     paths[2].write_bytes(pickle.dumps(Trap(marker)))
     torch.save(torch.nn.Sequential(torch.nn.Linear(1, 1)), paths[3])
-    found = refusals(paths)
+    found = refusals(paths[1:])
     assert all(reason.startswith(PLAIN) for reason in found)
-    assert not marker.exists()
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=re.escape(f"{paths[0]}: {PLAIN}")):
         import_encoder(paths[0], tmp_path / "encoder", arch="resnet18")
     assert not (tmp_path / "encoder").exists()
+    assert not marker.exists()
     # The trap is a real one.
     pickle.loads(pickle.dumps(Trap(marker)))
     assert marker.exists()
@@ -125,7 +127,7 @@ def test_code_in_a_checkpoint_does_not_run(weights: Weights, tmp_path: Path, tel
 def test_truncated_and_flipped_files_are_refused(
     sound: Path, tmp_path: Path, tries: Tries, tell: Tell
 ) -> None:
-    data, dice, count = sound.read_bytes(), Random(16), tries(3, 200)
+    data, dice, count = sound.read_bytes(), Random(16), tries(2, 200)
     paths = []
     for number in range(count):
         paths.append(tmp_path / f"cut {number}.pth")
@@ -141,10 +143,10 @@ def test_truncated_and_flipped_files_are_refused(
 
 
 def zip_bomb(folder: Path) -> Path:
-    """A megabyte that unpacks to a tensor of 1.3 GB."""
+    """A third of a megabyte that unpacks to a tensor of 315 MB."""
     small = folder / "small.pth"
     torch.save({"conv1.weight": torch.zeros(4)}, small)
-    return packed(folder / "bomb.pth", pickled_in(small), bytes(2**20), mebibytes=1_300)
+    return packed(folder / "bomb.pth", pickled_in(small), bytes(2**20), mebibytes=300)
 
 
 def huge_shape(folder: Path) -> Path:
@@ -171,7 +173,10 @@ ABSURD: Final[dict[Callable[[Path], Path], str]] = {
 
 
 def test_absurd_sizes_end_within_bounded_memory_and_time(tmp_path: Path, tell: Tell) -> None:
-    found = refusals([make(tmp_path) for make in ABSURD], ImportLimits(spare_bytes=2**30))
+    # What is refused unpacked needs no library more; the shape is compared by torchvision.
+    found = refusals([zip_bomb(tmp_path)], ImportLimits(spare_bytes=2**28))
+    rest = [make(tmp_path) for make in ABSURD if make is not zip_bomb]
+    found += refusals(rest, ImportLimits(spare_bytes=2**30))
     found[1] = found[1].replace(str(tmp_path / "shape.pth"), huge_shape.__name__)
     for reason, expected in zip(found, ABSURD.values(), strict=True):
         assert reason.startswith(expected)
@@ -228,8 +233,11 @@ def test_tensors_that_are_no_plain_numbers_are_refused(
     odd = tensors_of(weights)
     odd["conv1.weight"] = ODD[words](odd["conv1.weight"])
     torch.save(odd, tmp_path / "a.pth")
-    (reason,) = refusals([tmp_path / "a.pth"])
-    assert reason.startswith(f"conv1.weight is no tensor of plain numbers (it is {words}); ")
+    # By the child's own reader, here: what it says of a file comes through as for the others.
+    with pytest.raises(InputError) as caught:
+        read_checkpoint(tmp_path / "a.pth", "resnet18")
+    reason = f"conv1.weight is no tensor of plain numbers (it is {words}); "
+    assert str(caught.value).startswith(f"{tmp_path / 'a.pth'}: {reason}")
 
 
 def test_names_of_weights_and_files_stay_on_one_line(weights: Weights, tmp_path: Path) -> None:
