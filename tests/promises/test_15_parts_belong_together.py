@@ -1,4 +1,4 @@
-"""Promise 15: index, encoder and preprocessing belong together or are refused, with both values."""
+"""Promise 15: index, encoder, preprocessing and calibration belong together or are refused."""
 
 import json
 import re
@@ -13,6 +13,8 @@ from histo_index.encoder.folder import load_encoder, save_encoder
 from histo_index.encoder.making import init_encoder
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.indexer.manifest import read_manifest
+from histo_index.indexer.sealed import seal
+from histo_index.search.calibration import CALIBRATION_NAME, CALIBRATION_VERSION
 from tests.cli.conftest import Run, Workshop
 from tests.indexer.fakes import files_of
 from tests.promises.conftest import Tell
@@ -58,6 +60,14 @@ def other_precision(workshop: Workshop, other: Path) -> Use:
     return ["build", "tiles", "-o", "tiles.hx", "--precision", "int8"], "not built in int8"
 
 
+def other_calibration(workshop: Workshop, other: Path) -> Use:
+    # Refused by the fingerprint in it, before anything else of it is looked at.
+    body = {"fingerprint": fingerprint(other)}
+    document = seal("histo-index calibration", body, version=CALIBRATION_VERSION)
+    (workshop.index / CALIBRATION_NAME).write_bytes(document)
+    return ["pair", "unseen.png", "unseen.png", "-i", "tiles.hx"], fingerprint(other)
+
+
 CASES: tuple[Callable[[Workshop, Path], Use], ...] = (
     other_encoder_to_build,
     other_encoder_to_go_on_with,
@@ -66,6 +76,7 @@ CASES: tuple[Callable[[Workshop, Path], Use], ...] = (
     other_weights_inside,
     other_preprocessing_inside,
     other_precision,
+    other_calibration,
 )
 # Weights that are not their config's cannot be told from damaged ones.
 DAMAGE_EXIT = 1
