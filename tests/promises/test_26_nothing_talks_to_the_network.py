@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="traces system c
 COMMANDS = (
     ["build", "tiles", "-o", "new.hx", "--encoder", "encoder"],
     ["pair", "unseen.png", "unseen.png", "-i", "tiles.hx"],
-    ["search", "unseen.png", "-i", "tiles.hx", "--montage", "found.png"],
+    ["search", "unseen.png", "-i", "tiles.hx", "--where", "mpp < 9", "--montage", "found.png"],
+    ["evaluate", "-i", "tiles.hx"],
     ["reindex", "-i", "tiles.hx"],
     ["info", "-i", "tiles.hx", "--verify"],
     ["doctor"],
