@@ -326,13 +326,14 @@ class Index:
         group: str | None = None,
         objective: "Objective | None" = None,
         unsure: bool = False,
+        unlabelled: bool = False,
     ) -> "Calibration":
         """Fit threshold and probabilities, kept in the index; see `assessing.calibrate`."""
         from histo_index import assessing
 
         found = assessing.calibrate(
             self.opened, pairs=pairs, labels=labels, label=label, group=group,
-            objective=objective, unsure=unsure,
+            objective=objective, unsure=unsure, unlabelled=unlabelled,
         )  # fmt: skip
         self.calibration = found
         return found

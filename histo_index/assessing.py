@@ -5,6 +5,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from histo_index.search.evaluating import FloorVectors
 from histo_index.search.evaluating import evaluate as judge_index
 from histo_index.search.evaluation import Evaluation
 from histo_index.search.floors import COLOUR, RANDOM
+from histo_index.search.guessing import guess
 from histo_index.search.labels import read_labels
 from histo_index.search.objectives import Objective
 from histo_index.search.pairlist import PairList, list_pairs, read_pair_list
@@ -43,6 +45,7 @@ def calibrate(
     group: str | None = None,
     objective: Objective | None = None,
     unsure: bool = False,
+    unlabelled: bool = False,
 ) -> Calibration:
     """Fit threshold and probabilities to labelled tiles of an index, and store them in it.
 
@@ -54,6 +57,10 @@ def calibrate(
         group: column that holds what must not be matched with itself; left out, `group`.
         objective: what the threshold is to be best at; left out, accuracy.
         unsure: whether verdicts may be unsure unless the user says otherwise.
+        unlabelled: guess the threshold without any label, which is weaker; no probabilities.
+
+    Returns:
+        What was found; `warnings` says what makes it doubtful. Rows that cannot be used are logged.
 
     Raises:
         InputError: the labels cannot be used, or tell nothing.
@@ -62,11 +69,17 @@ def calibrate(
     """
     if pairs is not None and labels is not None:
         raise InputError("both pairs and labels; calibrate on one of them")
+    if unlabelled:
+        if (pairs, labels, objective or Objective()) != (None, None, Objective()):
+            raise InputError("without labels there is nothing to choose by; leave out the others")
+        found = replace(guess(index, group=group), answers_unsure=unsure)
+        store_calibration(index.folder, found)
+        return found
     subject = read_subject(index, pairs=pairs, labels=labels, label=label, group=group)
     found = fit_calibration(
         index, subject, objective or Objective(), answers_unsure=unsure, group=group
     )
-    _tell([*subject.problems[:_MOST_TOLD], *_untold(subject), *found.warnings])
+    _tell([*subject.problems[:_MOST_TOLD], *_untold(subject)])
     store_calibration(index.folder, found)
     return found
 

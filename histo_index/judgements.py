@@ -17,11 +17,14 @@ _UNKNOWN: Final = "-"
 def describe_calibration(found: "Calibration", index: Path) -> str:
     """Say what an index now decides by, and how far to trust it."""
     units = "groups" if found.unit == "group" else "tiles"
+    accuracy = "unknown without labels; no probabilities either"
+    if not found.is_unlabelled:
+        accuracy = f"{_ends(found.accuracy, '.3f')}, of pairs whose {units} chose no threshold"
     lines = [
         f"{index}: {found.origin}",
         f"  threshold  {_ends(found.threshold, '.4g')}, where {found.prior:.3g} of the pairs "
         "in use are the same",
-        f"  accuracy   {_ends(found.accuracy, '.3f')}, of pairs whose {units} chose no threshold",
+        f"  accuracy   {accuracy}",
         f"  unsure     {'a verdict' if found.answers_unsure else 'no verdict unless asked for'}",
     ]
     return "\n".join([*lines, *(f"  doubtful   {printable(line)}" for line in found.warnings)])

@@ -47,6 +47,9 @@ def calibrate(
     unsure: Annotated[
         bool, typer.Option("--unsure", help="Let verdicts be unsure from now on.")
     ] = False,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Guess the threshold without labels: weaker.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit threshold and probabilities to labelled pairs; later answers use them."""
@@ -56,8 +59,9 @@ def calibrate(
     aim = Objective(name=objective, prior=prior, max_false_positive_rate=max_fpr, costs=costs)
     folder = require_index(index)
     found = api.open(folder).calibrate(
-        pairs, labels=labels, label=label, group=group, objective=aim, unsure=unsure
-    )
+        pairs, labels=labels, label=label, group=group, objective=aim, unsure=unsure,
+        unlabelled=unlabelled,
+    )  # fmt: skip
     print_result(found.as_dict() if as_json else judgements.describe_calibration(found, folder))
     exit_if(found.unused, REJECTED_EXIT)
 

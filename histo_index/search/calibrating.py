@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from histo_index.search.subject import Subject
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
+UNKNOWN: Final = Estimate(value=None, low=None, high=None)
 _BINS: Final = 40
 # An image as far from its nearest tile as one in a hundred tiles of the index is from its own.
 _FAR_QUANTILE: Final = 0.99
@@ -42,7 +43,6 @@ def calibrate(
     *,
     answers_unsure: bool = False,
     group: str | None = None,
-    is_unlabelled: bool = False,
 ) -> Calibration:
     """Fit threshold and probabilities to labelled pairs of indexed tiles.
 
@@ -52,7 +52,6 @@ def calibrate(
         objective: what the threshold is to be best at.
         answers_unsure: whether verdicts may be unsure unless the user says otherwise.
         group: column of the index that holds the groups; left out, `group` where there is one.
-        is_unlabelled: the labels are guesses.
 
     Raises:
         InputError: the pairs are too few, share one tile, or same ones are not the nearer ones.
@@ -65,43 +64,66 @@ def calibrate(
     sample = subject.sample(distances, objective.prior)
     fitted = fit(sample, objective)
     accuracy = _accuracy(sample, objective)
-    tiles = np.unique(np.concatenate([rows_a, rows_b]))
     ends = fitted.threshold_interval
-    return Calibration(
-        fingerprint=index.manifest.fingerprint,
-        distance=PLAIN,
+    return describe(
+        index,
+        np.unique(np.concatenate([rows_a, rows_b])),
         threshold=Estimate.of(fitted.threshold, ends.low, ends.high),
         curve=fitted.curve,
         objective=str(objective),
         prior=sample.prior,
         accuracy=accuracy,
         answers_unsure=answers_unsure,
-        far_distance=_far_distance(index, group),
-        is_unlabelled=is_unlabelled,
+        far_distance=far_distance(index, group),
         source=subject.pairs_from,
         unit="group" if subject.has_groups else "tile",
         pairs=len(sample.distances),
         same=int(sample.is_same.sum()),
-        tiles=len(tiles),
         units=len(np.unique([sample.units_a, sample.units_b])),
         unused=len(subject.problems),
         warnings=doubts_about(subject, accuracy),
         histogram=_histogram(sample),
-        contents=_contents(index, tiles),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        libraries=_versions(("histo-index", "numpy", "scikit-learn", "scipy")),
     )
+
+
+def describe(index: OpenIndex, tiles: Rows, **facts: Any) -> Calibration:
+    """Make the record of a calibration: what was found, and what every one says of itself.
+
+    Args:
+        index: whose distances are calibrated.
+        tiles: int64 [n], rows of the tiles it was fitted on.
+        facts: fields of `Calibration`; what is left out is as without labels.
+    """
+    bare: dict[str, Any] = {
+        "curve": None,
+        "prior": 0.5,
+        "answers_unsure": False,
+        "is_unlabelled": False,
+        "same": 0,
+        "unused": 0,
+        "warnings": [],
+        "histogram": None,
+    }
+    found = {
+        "fingerprint": index.manifest.fingerprint,
+        "distance": PLAIN,
+        "tiles": len(tiles),
+        "contents": _contents(index, tiles),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "libraries": _versions(("histo-index", "numpy", "scikit-learn", "scipy")),
+    }
+    return Calibration(**{**bare, **found, **facts})
 
 
 def _accuracy(sample: Sample, objective: Objective) -> Estimate:
     called, is_judged = cross_fit(sample, objective)
     if not is_judged.any():
-        return Estimate(value=None, low=None, high=None)
+        return UNKNOWN
     share, ends = share_of(sample, called == sample.is_same, is_judged)
     return Estimate.of(share, ends.low, ends.high)
 
 
-def _far_distance(index: OpenIndex, group: str | None) -> float:
+def far_distance(index: OpenIndex, group: str | None) -> float:
     """Tell how far from the nearest tile of another group hardly any tile of the index is."""
     generator = np.random.default_rng(0)
     count = len(index)

@@ -5,7 +5,7 @@ needs numpy alone; `calibrating.py` makes it.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -48,7 +48,7 @@ class Calibration:
         fingerprint: of the encoder whose distances it is about.
         distance: how vectors are compared, `plain`.
         threshold: squared distance, 0…4, up to which a pair is the same.
-        curve: probability of the same by distance, with its band.
+        curve: probability of the same by distance, with its band; None without labels.
         objective: what the threshold is best at, in words.
         prior: share of same pairs that threshold and probabilities are made for.
         accuracy: share of right verdicts, each by a threshold that saw neither of its units.
@@ -63,7 +63,7 @@ class Calibration:
         units: how many groups, or tiles, they are of.
         unused: rows of labels or pairs that could not be used.
         warnings: what is doubtful about them, a line each.
-        histogram: how their distances were spread.
+        histogram: how their distances were spread; None without labels.
         contents: start of the SHA-256 of each tile; None where they are too many.
         created: when: UTC, ISO 8601, seconds.
         libraries: name to version of what made it.
@@ -72,7 +72,7 @@ class Calibration:
     fingerprint: str
     distance: str
     threshold: Estimate
-    curve: Curve
+    curve: Curve | None
     objective: str
     prior: float
     accuracy: Estimate
@@ -87,7 +87,7 @@ class Calibration:
     units: int
     unused: int
     warnings: list[str]
-    histogram: Histogram
+    histogram: Histogram | None
     contents: list[str] | None
     created: str
     libraries: Mapping[str, str]
@@ -96,7 +96,7 @@ class Calibration:
     def origin(self) -> str:
         """Say where the threshold comes from."""
         if self.is_unlabelled:
-            return f"calibrated without labels, which is weaker, on {self.source}"
+            return f"guessed without labels, which is weaker, from {self.source}"
         units = f" of {self.units:,} groups" if self.unit == "group" else ""
         return (
             f"calibrated for {self.objective} on {self.pairs:,} pairs of "
@@ -108,26 +108,23 @@ class Calibration:
         return {
             **{field.name: getattr(self, field.name) for field in fields(self)},
             "threshold": asdict(self.threshold),
-            "curve": self.curve.as_dict(),
+            "curve": None if self.curve is None else self.curve.as_dict(),
             "accuracy": asdict(self.accuracy),
-            "histogram": asdict(self.histogram),
+            "histogram": None if self.histogram is None else asdict(self.histogram),
             "libraries": dict(self.libraries),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Take what `as_dict` gave."""
+        curve, histogram = values["curve"], values["histogram"]
         made = {
             "threshold": Estimate(**values["threshold"]),
-            "curve": Curve.from_dict(values["curve"]),
+            "curve": None if curve is None else Curve.from_dict(curve),
             "accuracy": Estimate(**values["accuracy"]),
-            "histogram": Histogram(**values["histogram"]),
+            "histogram": None if histogram is None else Histogram(**histogram),
         }
         return cls(**{**values, **made})
-
-    def deciding(self, answers_unsure: bool | None) -> Self:
-        """Give it with another choice of whether verdicts may be unsure; None keeps its own."""
-        return self if answers_unsure is None else replace(self, answers_unsure=answers_unsure)
 
 
 def read_calibration(folder: Path, fingerprint: str) -> Calibration | None:

@@ -53,13 +53,16 @@ def risk_coverage_of(
     order = np.argsort(-_margins(distances, threshold), kind="stable")
     counts = np.arange(1, len(order) + 1)
     answered = risk = None
-    if threshold.calibration is not None:
+    if threshold.likelihoods(distances) is not None:
         is_answered = ~replace(threshold, answers_unsure=True).is_open(distances)
 
         def both(weights: Floats) -> Floats:
-            kept = weights @ is_answered
-            wrong = weights @ (is_answered & is_wrong)
-            return np.array([kept / weights.sum(), wrong / kept if kept else np.nan])
+            return np.array(
+                [
+                    metrics.share(is_answered, weights),
+                    metrics.share(is_wrong, weights * is_answered),
+                ]
+            )
 
         units = subject.groups[subject.left], subject.groups[subject.right]
         answered, risk = estimates(both, *units)

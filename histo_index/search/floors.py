@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.search import metrics
 from histo_index.search.evaluation import Contender
 from histo_index.search.judging import CROSS_FITTED, Judged, difference, estimates, judge
 from histo_index.search.metrics import PairFigures
@@ -62,14 +63,14 @@ def _contender(name: str, floor: Judged, own: Judged, subject: Subject) -> Conte
 
 
 def _mean_lead(gaps: Floats, units_a: Rows, units_b: Rows | None = None) -> Estimate:
-    return difference(lambda w: w @ gaps / w.sum() if w.any() else np.nan, units_a, units_b)
+    return difference(lambda w: metrics.mean(gaps, w), units_a, units_b)
 
 
 def majority(subject: Subject, judged: Judged) -> Contender:
     """Judge what always gives the most frequent answer, of pairs and of classes."""
     is_common = subject.is_same == (subject.is_same.mean() >= 0.5)
     units = subject.groups[subject.left], subject.groups[subject.right]
-    (share,) = estimates(lambda w: np.array([w @ is_common / w.sum()]), *units)
+    (share,) = estimates(lambda w: np.array([metrics.share(is_common, w)]), *units)
     half = Estimate(value=0.5, low=0.5, high=0.5)
     pairs = {"accuracy": share, "balanced_accuracy": half, CROSS_FITTED: share, _AUC: half}
     retrieval: dict[str, dict[str, Estimate]] = {}

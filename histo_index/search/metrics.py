@@ -96,7 +96,7 @@ class PairFigures:
 
 def accuracy(said_same: Bools, is_same: Bools, weights: Floats) -> float:
     """Tell the share of verdicts that are right, 0…1; the reference method's c-index."""
-    return _share(said_same == is_same, weights)
+    return share(said_same == is_same, weights)
 
 
 def balanced_accuracy(said_same: Bools, is_same: Bools, weights: Floats) -> float:
@@ -105,8 +105,7 @@ def balanced_accuracy(said_same: Bools, is_same: Bools, weights: Floats) -> floa
     Source: Brodersen et al. (2010), The balanced accuracy and its posterior distribution.
     """
     return (
-        _share(said_same[is_same], weights[is_same])
-        + _share(~said_same[~is_same], weights[~is_same])
+        share(said_same[is_same], weights[is_same]) + share(~said_same[~is_same], weights[~is_same])
     ) / 2
 
 
@@ -115,7 +114,7 @@ def brier(probabilities: Floats, is_same: Bools, weights: Floats) -> float:
 
     Source: Brier (1950), Monthly Weather Review 78(1), for two classes, halved.
     """
-    return _mean((probabilities - is_same) ** 2, weights)
+    return mean((probabilities - is_same) ** 2, weights)
 
 
 def calibration_bins(
@@ -148,10 +147,12 @@ def calibration_error(probabilities: Floats, is_same: Bools, weights: Floats) ->
     return float(np.sum(np.abs(said - found)[is_filled] * shares[is_filled]))
 
 
-def _share(claims: Bools, weights: Floats) -> float:
-    return _mean(claims.astype(np.float64), weights)
+def share(claims: Bools, weights: Floats) -> float:
+    """Tell the share of claims that hold, 0…1; NaN without any weight."""
+    return mean(claims.astype(np.float64), weights)
 
 
-def _mean(values: Floats, weights: Floats) -> float:
+def mean(values: Floats, weights: Floats) -> float:
+    """Average by weight; NaN without any."""
     total = weights.sum()
     return float(values @ weights / total) if total > 0 else float("nan")

@@ -200,6 +200,7 @@ def _usable_pairs(
     index: OpenIndex, pairs: PairList, name: str, problems: list[str]
 ) -> tuple[Rows, Rows, Bools]:
     """Find both tiles of each pair, rows of the index; what cannot be used is told by its row."""
+    before = len(problems)
     if pairs.labels is None:
         raise InputError(f"{name}: no labels in it; expected rows `a.png,b.png,1` or `…,0`")
     left, right = index.find_names(pairs.image_a), index.find_names(pairs.image_b)
@@ -213,7 +214,7 @@ def _usable_pairs(
     _drop_repeated(name, np.stack([left, right]), labels, is_usable, problems)
     is_same = labels[is_usable] == 1
     if not len(is_same):
-        raise InputError(f"{name}: not one pair can be used; the first: {problems[-1]}")
+        raise InputError(f"{name}: not one pair can be used; the first: {problems[before]}")
     if is_same.all() or not is_same.any():
         kind = "same" if is_same[0] else "different"
         raise InputError(f"{name}: all {len(is_same)} usable pairs are {kind}; expected both kinds")

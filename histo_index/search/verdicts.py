@@ -88,8 +88,9 @@ class Threshold:
         )
 
     def likelihoods(self, distances: npt.NDArray[np.floating]) -> Likelihoods | None:
-        """Give the probability that each pair [P] is the same; None without a calibration."""
-        return None if self.calibration is None else self.calibration.curve.at(distances)
+        """Give the probability that each pair [P] is the same; None where no labels told it."""
+        curve = self.calibration.curve if self.calibration else None
+        return None if curve is None else curve.at(distances)
 
     def judge(
         self,
@@ -120,11 +121,10 @@ class Threshold:
         Those are pairs whose probability may lie on either side of the cut, and pairs with an image
         that is far from everything in the index.
         """
-        nothing = np.zeros(len(distances), bool)
-        if not self.answers_unsure or self.calibration is None or self.value is None:
-            return nothing
-        curve = self.calibration.curve
-        cut = float(curve.at(np.array([self.value])).probability[0])
-        found = curve.at(distances)
-        straddles: npt.NDArray[np.bool_] = (found.low < cut) & (cut < found.high)
-        return straddles if is_far is None else straddles | is_far
+        is_open = np.zeros(len(distances), bool)
+        if not self.answers_unsure or self.value is None:
+            return is_open
+        found, here = self.likelihoods(distances), self.likelihoods(np.array([self.value]))
+        if found is not None and here is not None:
+            is_open = (found.low < here.probability) & (here.probability < found.high)
+        return is_open if is_far is None else is_open | is_far

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from histo_index.indexer.opened import OpenIndex
+from histo_index.search.calibrating import calibrate
+from histo_index.search.calibration import Calibration
+from histo_index.search.labels import read_labels
+from histo_index.search.objectives import Objective
 from histo_index.search.resolving import Resolver
+from histo_index.search.subject import make_subject
 from tests.search.classes import Classes, build_classes, class_vectors
 from tests.vectors import Floats, NumberEncoder, build_numbered, unit_vectors
 
@@ -69,3 +74,10 @@ def classes(finished_classes: Path, tmp_path: Path) -> Classes:
         labels=labels,
         groups=groups,
     )
+
+
+@pytest.fixture(scope="session")
+def calibration(finished_classes: Path) -> Calibration:
+    index = OpenIndex(finished_classes / "tiles.hx")
+    subject = make_subject(index, read_labels(index, group="patient"), None)
+    return calibrate(index, subject, Objective(), group="patient")

@@ -1,0 +1,110 @@
+"""Guess a threshold without any label: where near pairs end and far ones begin.
+
+The logarithms of the distances of random pairs are parted in two, so that each part is as much of
+one kind as can be. Measured on the training side (52 sets of two to five of its classes, by an
+untrained and a trained ResNet-18), such thresholds are right as often as labelled ones on average,
+and never by more than 1.1 points less often. Fixed quantiles of the distances lost up to 2.8 points
+(the best, 40 %) or more, a mixture of two normal distributions 1.9, the same on the roots 4.4,
+clusters of tiles 2.2 to 11, nearest neighbours as stand-ins for same pairs 8 to 25.
+`benchmarks/calibration.py` measures it again. Nothing tells how probable "same" is.
+
+Source: Otsu (1979), A threshold selection method from gray-level histograms, IEEE Transactions on
+Systems, Man, and Cybernetics 9(1), here without bins.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.errors import InputError
+from histo_index.indexer.opened import OpenIndex
+from histo_index.search.calibrating import UNKNOWN, describe, far_distance
+from histo_index.search.calibration import Calibration
+from histo_index.search.distances import pair_distances
+from histo_index.search.labels import own_groups
+from histo_index.search.resampling import Estimate, bands
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+_TILES: Final = 2_000
+_PAIRS: Final = 6_000
+_FEWEST_TILES: Final = 20
+_ROUNDS: Final = 400
+# Copies among random pairs would be a kind of their own.
+_COPIES: Final = 0.01
+
+
+def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calibration:
+    """Guess a threshold from the distances of random pairs of tiles of different groups.
+
+    Args:
+        index: whose distances are calibrated.
+        group: column of the index that holds the groups; left out, `group` where there is one.
+        seed: of drawing pairs.
+
+    Raises:
+        InputError: there is no such column, or the tiles or groups are too few.
+        IndexFormatError: a vector that is needed is damaged.
+    """
+    generator = np.random.default_rng(seed)
+    rows = np.sort(generator.choice(len(index), min(len(index), _TILES), replace=False))
+    names = own_groups(index, rows, group)
+    units = np.unique(names, return_inverse=True)[1]
+    left, right = generator.integers(0, len(rows), (2, _PAIRS))
+    is_across = units[left] != units[right]
+    left, right = left[is_across], right[is_across]
+    if len(rows) < _FEWEST_TILES or not len(left):
+        raise InputError(
+            f"{index.folder}: {len(rows)} tiles of {units.max() + 1} groups; expected at least "
+            f"{_FEWEST_TILES} tiles of two groups to guess a threshold: add tiles"
+        )
+    vectors = index.vectors(rows)
+    distances = pair_distances(vectors[left], vectors[right])
+    order = np.argsort(distances)
+    left, right, logarithms = left[order], right[order], _logarithms(distances[order])
+    threshold = _valley(logarithms, np.ones(len(left)))
+    low, high = bands(
+        lambda weights: np.array([_valley(logarithms, weights)]),
+        units[left],
+        units[right],
+        rounds=_ROUNDS,
+        is_share=False,
+    )
+    has_groups = len(set(names)) < len(rows)
+    return describe(
+        index,
+        rows[np.unique([left, right])],
+        threshold=Estimate.of(*np.exp([threshold, low[0], high[0]]).tolist()),
+        accuracy=UNKNOWN,
+        objective="the valley between near and far pairs",
+        far_distance=far_distance(index, group),
+        is_unlabelled=True,
+        source=f"{len(left):,} random pairs across {'groups' if has_groups else 'tiles'}",
+        unit="group" if has_groups else "tile",
+        units=int(units.max()) + 1,
+        pairs=len(left),
+    )
+
+
+def _logarithms(distances: npt.NDArray[np.float32]) -> Floats:
+    exact = distances.astype(np.float64)
+    floor = np.quantile(exact, _COPIES)
+    if not floor > 0:
+        floor = exact[exact > 0].min(initial=1.0)
+    return np.log(np.maximum(exact, floor))
+
+
+def _valley(logarithms: Floats, weights: Floats) -> float:
+    """Part rising numbers in two and give what lies halfway between the means of the parts.
+
+    The parts are those whose means differ most, for how many numbers they hold; NaN if all are one.
+    """
+    counts, sums = np.cumsum(weights), np.cumsum(weights * logarithms)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below, above = sums / counts, (sums[-1] - sums) / (counts[-1] - counts)
+        between = counts * (counts[-1] - counts) * (above - below) ** 2
+    between[~np.isfinite(between)] = 0.0
+    best = int(between.argmax())
+    return float((below[best] + above[best]) / 2) if between[best] > 0 else float("nan")
