@@ -50,6 +50,9 @@ def build(
     device: str = "auto",
     precision: str = "auto",
     max_pixels: int | None = None,
+    structure: str | None = None,
+    recall: float | None = None,
+    memory: str | int | None = None,
     shard_rows: int | None = None,
     retry_rejected: bool = False,
     progress: "Callable[[BuildProgress], None]" = lambda state: None,
@@ -65,6 +68,10 @@ def build(
         precision: `auto`, `float32`, `bfloat16` or `int8`.
         max_pixels: images with more are rejected from their header; left out, as the index was
             built before, else 64 million.
+        structure: a FAISS factory string to search by, or `exact`; left out with the next two, as
+            the index was built before, else by its size.
+        recall: share of the true ten nearest to find, tuned on the index; else 0.99.
+        memory: bytes that the structure may take, or text such as `4GB`, which is the default.
         shard_rows: tiles per Parquet file; left out, as before, else 1,024.
         retry_rejected: try again what an earlier build could not use.
         progress: called often with how far it is.
@@ -82,6 +89,7 @@ def build(
     from histo_index.encoder.images import DecodeLimits
     from histo_index.indexer.build import BuildConfig
     from histo_index.indexer.build import build as build_index
+    from histo_index.indexer.structure import search_config
 
     folder = Path(output)
     given = None if encoder is None else Path(encoder)
@@ -95,6 +103,7 @@ def build(
             manifest=None if manifest is None else Path(manifest),
             shard_rows=shard_rows,
             retry_rejected=retry_rejected,
+            search=search_config(structure, recall, memory),
         ),
         runner,
         progress,

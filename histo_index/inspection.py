@@ -56,6 +56,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "bytes": sum(record.bytes for record in manifest.records()),
         "encoder": dict(manifest.encoder),
         "computed_by": "; ".join(runtimes),
+        "searched_by": dict(manifest.structure) or {"factory": "exact"},
         "settings": dict(manifest.settings),
         "libraries": dict(manifest.libraries),
         "files": f"{len(manifest.records())}, all whole"
@@ -171,10 +172,10 @@ def _try_openvino() -> dict[str, Any]:
 def _try_faiss() -> dict[str, Any]:
     import numpy as np
 
-    from histo_index.indexer.faiss_flat import FlatStructure, build_flat, faiss_version, gpu_count
+    from histo_index.indexer.faiss_search import ExactSearch, faiss_version, gpu_count
 
     vectors = np.eye(4, 8, dtype=np.float16)
-    found = FlatStructure(build_flat([vectors], 8)).search(vectors.astype(np.float32), 1)
+    found = ExactSearch(vectors).search(vectors.astype(np.float32), 1)
     if found[:, 0].tolist() != [0, 1, 2, 3]:
         raise RuntimeError(f"FAISS finds wrong neighbours: {found[:, 0].tolist()}")
     where = "the GPU" if gpu_count() else "the CPU"

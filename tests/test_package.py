@@ -65,7 +65,7 @@ COMMANDS: Final = sorted(path.stem for path in (PACKAGE / "commands").glob("*.py
 # Heavy libraries with one home each: swapping one touches one file.
 HOMES: Final = {
     "duckdb": {"search/filtering.py"},
-    "faiss": {"indexer/faiss_flat.py"},
+    "faiss": {"indexer/faiss_files.py", "indexer/faiss_search.py"},
     "llvmlite": {"indexer/compiled.py"},
     "numba": {"indexer/compiled.py"},
     "openvino": {"encoder/quiet_openvino.py"},

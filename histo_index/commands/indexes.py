@@ -11,7 +11,10 @@ from histo_index.commands.options import (
     IndexOption,
     JsonOption,
     MaxPixelsOption,
+    MemoryOption,
     PrecisionOption,
+    RecallOption,
+    StructureOption,
 )
 from histo_index.commands.outcome import REJECTED_EXIT, exit_if, print_result, require_index
 
@@ -33,6 +36,9 @@ def build(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     max_pixels: MaxPixelsOption = None,
+    structure: StructureOption = None,
+    recall: RecallOption = None,
+    memory: MemoryOption = None,
     shard_rows: Annotated[
         int | None, typer.Option("--shard-rows", min=1, help="Tiles a shard; else as before.")
     ] = None,
@@ -51,8 +57,8 @@ def build(
     try:
         report = api.build(
             tiles or [], output, encoder=encoder, manifest=manifest, device=device,
-            precision=precision, max_pixels=max_pixels, shard_rows=shard_rows,
-            retry_rejected=retry_rejected, progress=progress,
+            precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
+            memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, progress=progress,
         )  # fmt: skip
     finally:
         progress.close()
@@ -76,13 +82,23 @@ def info(
 
 
 @indexes.command(epilog="Example: histo-index reindex -i tiles.hx")
-def reindex(index: IndexOption = None, as_json: JsonOption = False) -> None:
-    """Make the search files of an index anew from its shards."""
+def reindex(
+    index: IndexOption = None,
+    structure: StructureOption = None,
+    recall: RecallOption = None,
+    memory: MemoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the search files of an index anew from its shards, searched as before unless told."""
     from histo_index.indexer.commit import reindex as run
+    from histo_index.indexer.structure import search_config
 
     folder = require_index(index)
-    manifest = run(folder)
-    facts = {"index": folder, "generation": manifest.generation, "tiles": manifest.tiles}
+    manifest = run(folder, search_config(structure, recall, memory))
+    facts = {
+        "index": folder, "generation": manifest.generation, "tiles": manifest.tiles,
+        "structure": manifest.structure,
+    }  # fmt: skip
     print_result(
         facts if as_json else f"{folder}: {manifest.tiles:,} tiles, search files made anew"
     )

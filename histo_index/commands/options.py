@@ -35,6 +35,18 @@ PrecisionOption = Annotated[
 ArchOption = Annotated[
     str, typer.Option("--arch", help="resnext50_32x4d, resnext101_32x8d or resnet18.")
 ]
+StructureOption = Annotated[
+    str | None,
+    typer.Option("--structure", help="FAISS factory string, or exact; else by the tiles' number."),
+]
+RecallOption = Annotated[
+    float | None,
+    typer.Option("--recall", help="Share of the ten nearest to find; 0.99 unless given."),
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option("--memory", help="What the structure may take, such as 500MB; else 4GB."),
+]
 MaxPixelsOption = Annotated[
     int | None,
     typer.Option(

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from histo_index.indexer.commit import (
     PLAN_NAME,
     clean_up,
     commit,
+    configured,
     count_reasons,
     finished_shards,
     read_rejected,
@@ -31,6 +32,7 @@ from histo_index.indexer.plan import Plan, make_plan
 from histo_index.indexer.preparing import prepare_folder, undoing_first_build
 from histo_index.indexer.shards import Receipt, write_parquet
 from histo_index.indexer.sources import LIST_SUFFIXES, Rejection, TileList, list_tiles
+from histo_index.indexer.structure import SearchConfig, announce_structure
 from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
 
 ENCODER_FOLDER: Final = encoder_copy.FOLDER
@@ -50,6 +52,7 @@ class BuildConfig:
         manifest: a list of tiles with their metadata; see `list_tiles`.
         shard_rows: tiles per shard; None is the index's own, DEFAULT_SHARD_ROWS in a first build.
         retry_rejected: try again what an earlier build could not use.
+        search: how the index is to be searched; None is as it was, by its size in a first build.
     """
 
     sources: Sequence[Path]
@@ -57,6 +60,7 @@ class BuildConfig:
     manifest: Path | None = None
     shard_rows: int | None = None
     retry_rejected: bool = False
+    search: SearchConfig | None = None
 
     def __post_init__(self) -> None:
         if self.shard_rows is not None and not 1 <= self.shard_rows <= 1_000_000:
@@ -186,6 +190,7 @@ class _Build:
         self.counts: Counter[str] = Counter()
         self.current = self._read_current()
         self.shard_rows = config.shard_rows or self._own_shard_rows()
+        self.search = config.search or configured(self.current.settings if self.current else {})
         remove_leftovers(self.folder)
         self.finished = finished_shards(self.folder, encode.fingerprint)
         self.known = self._read_known()
@@ -194,6 +199,8 @@ class _Build:
     def run(self, tiles: TileList, started: float) -> BuildReport:
         self._tell_moved(tiles.root)
         wanted, unreadable = self._hash(tiles)
+        # What it will cost is told, and what is too little refused, before the long work.
+        announce_structure(len(wanted), self.encode.embedding_size, self.search)
         plan = make_plan(
             wanted,
             self.finished,
@@ -324,6 +331,7 @@ class _Build:
                 "shard_rows": self.shard_rows,
                 "max_pixels": self.encode.max_pixels,
                 "root": root_of(tiles.root, self.folder),
+                "search": asdict(self.search),
             },
         )
         if not draft.shards:

@@ -3,11 +3,11 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -27,8 +27,11 @@ from histo_index.indexer.shards import (
     write_parquet,
 )
 from histo_index.indexer.sources import Rejection
+from histo_index.indexer.structure import SearchConfig, announce_structure
 
 PLAN_NAME: Final = "plan.parquet"
+# Roles of files that each commit makes anew, with that of earlier versions of the format.
+_DERIVED: Final = {*search_files.FILE_NAMES, "faiss"}
 
 _log = logging.getLogger(__name__)
 
@@ -49,32 +52,51 @@ def commit(
         rejected: the new list of inputs that could not be used; None keeps the draft's.
     """
     generation = (current.generation if current else 0) + 1
-    files = dict(draft.files)
-    files |= search_files.derive(
-        folder, draft.shards, generation=generation, size=draft.embedding_size
+    records, structure = search_files.derive(
+        folder,
+        draft.shards,
+        generation=generation,
+        size=draft.embedding_size,
+        config=configured(draft.settings),
     )
+    files = {role: r for role, r in draft.files.items() if role not in _DERIVED} | records
     if rejected is not None:
         path = folder / f"rejected-{generation:06d}.parquet"
         _write_rejected(path, rejected)
         files["rejected"] = shard_files.record_file(folder, path)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest = replace(draft, generation=generation, created=created, files=files)
+    manifest = replace(
+        draft, generation=generation, created=created, files=files, structure=structure
+    )
     write_manifest(folder, manifest)
     return manifest
 
 
-def reindex(folder: Path) -> Manifest:
+def configured(settings: Mapping[str, Any]) -> SearchConfig:
+    """Read from a manifest's settings how the index is to be searched."""
+    return SearchConfig(**settings.get("search", {}))
+
+
+def reindex(folder: Path, config: SearchConfig | None = None) -> Manifest:
     """Make the search files anew from the shards, as a new generation.
+
+    Args:
+        folder: the index.
+        config: how it is to be searched from now on; None is as before.
 
     Raises:
         IndexFormatError: the manifest or a shard is missing or damaged.
+        InputError: the index cannot be searched as asked.
         LockedError: another process is writing the index.
     """
     read_manifest(folder)
     with writer_lock(folder):
         remove_leftovers(folder)
         current = read_manifest(folder)
-        manifest = commit(folder, current, current=current)
+        search = asdict(config or configured(current.settings))
+        announce_structure(current.tiles, current.embedding_size, SearchConfig(**search))
+        draft = replace(current, settings={**current.settings, "search": search})
+        manifest = commit(folder, draft, current=current)
         # Not the shards: those of an interrupted build are still of use to the next one.
         _remove_old_search_files(folder, manifest)
         return manifest
@@ -146,7 +168,8 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
 def _remove_old_search_files(folder: Path, manifest: Manifest) -> None:
     needed = _needed(folder, manifest)
     for place in (folder / search_files.FOLDER).glob("[0-9]" * 6 + "*"):
-        files = {place / name for name in search_files.FILE_NAMES.values()}
+        names = (*search_files.FILE_NAMES.values(), *search_files.OLD_NAMES)
+        files = {place / name for name in names}
         _remove(files - needed)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()

@@ -3,12 +3,13 @@
 * `rows.arrow`: every column but the embedding, mapped and scanned in place (Arrow IPC).
 * `vectors.npy`: float16 [N, D], mapped; `blocks.npy`: a checksum per 256 rows of it, so that a
   look-up verifies what it touches and not the whole file.
-* `flat.faiss`: the structure FAISS searches.
+* `candidates.faiss`: where there are too many tiles to compare with each, a compact structure that
+  proposes which to compare with.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from histo_index.indexer.shards import (
     iterate_shards,
     record_file,
 )
+from histo_index.indexer.structure import EXACT, SearchConfig, choose_structure, make_structure
 
 FOLDER: Final = "search"
 # Role in the manifest to name in `search/<generation>/`.
@@ -31,15 +33,22 @@ FILE_NAMES: Final = {
     "rows": "rows.arrow",
     "vectors": "vectors.npy",
     "blocks": "blocks.npy",
-    "faiss": "flat.faiss",
+    "candidates": "candidates.faiss",
 }
+# What earlier versions of the format had there.
+OLD_NAMES: Final = ("flat.faiss",)
 # 1 MB of 2048-d float16: hashed in 40 µs, so a pair look-up pays 0.1 ms and a full scan 4 %.
 BLOCK_ROWS: Final = 256
 
 
 def derive(
-    folder: Path, shards: Sequence[ShardRecord], *, generation: int, size: int
-) -> dict[str, FileRecord]:
+    folder: Path,
+    shards: Sequence[ShardRecord],
+    *,
+    generation: int,
+    size: int,
+    config: SearchConfig | None = None,
+) -> tuple[dict[str, FileRecord], Mapping[str, Any]]:
     """Write the search files of a generation.
 
     Args:
@@ -47,26 +56,36 @@ def derive(
         shards: in row order; each is checked while it is read.
         generation: names the files, because files are never changed in place.
         size: D.
+        config: how the index is to be searched.
 
     Returns:
-        Role to file: `rows`, `vectors`, `blocks`, `faiss`.
+        Role to file: `rows`, `vectors`, `blocks` and maybe `candidates`; and what the manifest says
+        of the structure.
 
     Raises:
         IndexFormatError: a shard is missing or damaged.
+        InputError: the index cannot be searched as asked.
     """
+    config = config or SearchConfig()
     place = folder / FOLDER / f"{generation:06d}"
     paths = {role: place / name for role, name in FILE_NAMES.items()}
     total = sum(shard.rows for shard in shards)
+    factory = choose_structure(total, size, config)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:
         _write_rows_and_vectors(rows, vectors, iterate_shards(folder, shards), (total, size))
     with publishing(paths["blocks"]) as temporary, open(temporary, "wb") as file:
         checksums = [block_checksum(block) for block in _blocks(paths["vectors"], (total, size))]
         np.save(file, np.array(checksums, np.uint64))
-    from histo_index.indexer.faiss_flat import write_flat
-
-    with publishing(paths["faiss"]) as temporary:
-        write_flat(temporary, _blocks(paths["vectors"], (total, size)), rows=total, size=size)
-    return {role: record_file(folder, path) for role, path in paths.items()}
+    structure: Mapping[str, Any] = {"factory": EXACT}
+    if factory == EXACT:
+        del paths["candidates"]
+    else:
+        header = len(npy_header((total, size)))
+        matrix = np.memmap(paths["vectors"], "<f2", "r", header, (total, size))
+        blocks = _blocks(paths["vectors"], (total, size))
+        with publishing(paths["candidates"]) as temporary:
+            structure = make_structure(temporary, matrix, blocks, factory, config)
+    return {role: record_file(folder, path) for role, path in paths.items()}, structure
 
 
 def block_checksum(block: Halves) -> int:

@@ -1,139 +1,145 @@
-"""The only file that knows FAISS: an exact flat index over the stored float16 vectors.
+"""Search by FAISS: exact, where the vectors lie, or among the candidates of a compact structure.
 
-FAISS's float16 scalar quantizer keeps exactly the numbers of the shards, in half the memory of its
-float32 flat index and three times as fast for a single query (69 to 24 queries/s measured at
-50,000 × 2048 on two cores).
+Exact search reads the mapped float16 vectors in place, so that it costs neither disk nor memory nor
+time to open. Beside it there may be a structure of any FAISS factory string, some dozens of bytes a
+tile, which proposes candidates; their order is always that of the exact distances.
 """
 
-from collections.abc import Iterable
-from pathlib import Path
+import math
 from typing import Any, Final, Protocol
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.errors import IndexFormatError
-
 Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
 Rows = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-# A damaged file must not make FAISS allocate: nothing in it is larger than the file itself.
-_ALLOCATION_FACTOR: Final = 2
-_REMEDY: Final = "run `histo-index reindex`"
+# Where fewer rows pass a filter, comparing each of them is as fast as asking for candidates.
+_EXACT_ROWS: Final = 20_000
+# Candidates for each neighbour wanted, where many are.
+_SPREAD: Final = 4
+# A graph is searched with at most this many rows in view.
+_MOST_IN_VIEW: Final = 4096
 
 
 class Structure(Protocol):
     """Something that finds candidates for the nearest rows."""
 
     def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
-        """Give the rows nearest to each query.
+        """Give the rows nearest to each query, or some more.
 
         Args:
             queries: float32 [Q, D].
-            count: how many.
+            count: how many at least.
             allowed: bool [N], which rows may come back; None is all.
 
         Returns:
-            int64 [Q, count], -1 where there are fewer.
+            int64 [Q, at least count], -1 where no more rows may come back.
         """
 
 
-class FlatStructure:
-    """Exact search on the CPU, or on a GPU where FAISS has one; filters run on the CPU."""
+class ExactSearch:
+    """Compares with every vector, on a GPU where FAISS has one; filters are for the CPU."""
 
-    def __init__(self, index: Any, *, gpu: bool = False) -> None:
+    def __init__(self, matrix: Halves, *, gpu: bool = False) -> None:
+        """Search float16 [N, D], C order, where it lies."""
+        size = matrix.shape[1]
+        index: Any = faiss.IndexScalarQuantizer(
+            size, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2
+        )
+        codes = matrix.view(np.uint8).reshape(-1)
+        # A view has no owner: FAISS knows an address, and `_matrix` keeps alive what is there.
+        view: Any = faiss.MaybeOwnedVectorUInt8
+        index.codes = view.create_view(faiss.swig_ptr(codes), len(codes), index.codes.owner)
+        index.ntotal = len(matrix)
+        self._matrix = matrix
         self._index = index
         self._fastest = on_gpu(index) if gpu and gpu_count() else index
 
     def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
-        """Give the rows nearest to each query; see `Structure`."""
+        """Give the nearest rows, nearest first within FAISS's rounding; see `Structure`."""
         found: Rows
         if allowed is None:
             _, found = self._fastest.search(queries, count)
         else:
-            bits = np.packbits(allowed, bitorder="little")
-            # FAISS's stubs know neither of the forms that its Python layer takes.
-            selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg,arg-type]
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+            parameters = faiss.SearchParameters(sel=_selector(allowed))  # type: ignore[call-arg]
             _, found = self._index.search(queries, count, params=parameters)
         return found
 
 
-def build_flat(blocks: Iterable[npt.NDArray[np.float16]], size: int) -> Any:
-    """Put float16 [n, D] blocks into a FAISS index, in row order."""
-    index = faiss.IndexScalarQuantizer(size, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2)
-    for block in blocks:
-        index.add_sa_codes(np.ascontiguousarray(block).view(np.uint8))
-    return index
+class CandidateSearch:
+    """Asks a compact structure for candidates; where it finds too few, compares with every vector.
 
-
-def write_flat(
-    path: Path, blocks: Iterable[npt.NDArray[np.float16]], *, rows: int, size: int
-) -> None:
-    """Write the structure of float16 [n, D] blocks, in row order, one block in memory at a time.
-
-    Byte for byte what FAISS writes for `build_flat`, which would hold every vector at once: its
-    file ends in the length of the codes and the codes.
-
-    Args:
-        path: where to write.
-        blocks: N rows in all.
-        rows: N.
-        size: D.
+    Attributes:
+        effort: how many lists or nodes are looked at for a query; what it means depends on the
+            structure.
+        candidates: how many are asked for.
     """
-    empty = build_flat([], size)
-    empty.ntotal = rows
-    head = faiss.serialize_index(empty).tobytes()
-    no_codes = (0).to_bytes(8, "little")
-    assert head.endswith(no_codes), "FAISS has changed its file format"
-    with open(path, "wb") as file:
-        file.write(head.removesuffix(no_codes) + (rows * size * 2).to_bytes(8, "little"))
-        for block in blocks:
-            file.write(np.ascontiguousarray(block).data)
+
+    def __init__(self, index: Any, exact: Structure, *, effort: int, candidates: int) -> None:
+        self._index = index
+        self._exact = exact
+        self.effort = effort
+        self.candidates = candidates
+
+    def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
+        """Give candidates in no particular order; see `Structure`."""
+        total = self._index.ntotal
+        passing = total if allowed is None else int(np.count_nonzero(allowed))
+        if passing < total and passing <= _EXACT_ROWS:
+            return self._exact.search(queries, count, allowed)
+        wanted = min(total, max(self.candidates, _SPREAD * count))
+        # Neighbours that a filter has thinned out, or many of them, lie further apart.
+        spread = math.sqrt(wanted / self.candidates) * total / passing
+        parameters = search_parameters(self._index, math.ceil(self.effort * spread), allowed)
+        _, found = self._index.search(queries, wanted, params=parameters)
+        is_short = (found >= 0).sum(axis=1) < min(count, passing)
+        if is_short.any():
+            found[is_short] = -1
+            found[is_short, :count] = self._exact.search(queries[is_short], count, allowed)
+        rows: Rows = found
+        return rows
 
 
-def read_flat(path: Path, data: Any, *, rows: int, size: int, gpu: bool) -> FlatStructure:
-    """Load the structure from bytes whose checksum was verified.
-
-    Args:
-        path: how messages call the file.
-        data: its bytes.
-        rows: N, as the manifest says.
-        size: D.
-        gpu: move it to the first GPU if FAISS can.
-
-    Raises:
-        IndexFormatError: the bytes are not such a structure.
-    """
-    buffer = np.frombuffer(data, np.uint8)
-    faiss.set_deserialization_vector_byte_limit(_ALLOCATION_FACTOR * len(buffer))
-    try:
-        index = faiss.deserialize_index(buffer)
-    except (RuntimeError, MemoryError) as error:
-        reason = " ".join(str(error).split())[-160:]
-        raise IndexFormatError(f"{path}: not a FAISS index ({reason}); {_REMEDY}") from error
-    if (index.ntotal, index.d) != (rows, size):
-        raise IndexFormatError(
-            f"{path}: holds {index.ntotal} vectors of {index.d}, expected {rows} of {size}; "
-            f"{_REMEDY}"
-        )
-    if not _is_flat(index):
-        raise IndexFormatError(f"{path}: not an exact index of float16 vectors; {_REMEDY}")
-    return FlatStructure(index, gpu=gpu)
+def search_parameters(index: Any, effort: int, allowed: Bools | None = None) -> Any:
+    """Say how hard to look, and among which rows; no more than makes a difference."""
+    transformed, inner = parts_of(index)
+    effort = min(effort, most_effort(index))
+    library: Any = faiss  # whose stubs do not know these
+    options = {} if allowed is None else {"sel": _selector(allowed)}
+    if isinstance(inner, faiss.IndexIVF):
+        parameters = library.SearchParametersIVF(nprobe=effort, **options)
+    elif isinstance(inner, faiss.IndexHNSW):
+        parameters = library.SearchParametersHNSW(efSearch=effort, **options)
+    else:
+        parameters = library.SearchParameters(**options)
+    if transformed is None:
+        return parameters
+    return library.SearchParametersPreTransform(index_params=parameters)
 
 
-def _is_flat(index: Any) -> bool:
-    """Tell whether an index is as `build_flat` makes it: FAISS searches without looking."""
-    if not isinstance(index, faiss.IndexScalarQuantizer):
-        return False
-    quantizer, code_size = index.sq, 2 * index.d
-    return (
-        index.metric_type == faiss.METRIC_L2
-        and quantizer.qtype == faiss.ScalarQuantizer.QT_fp16
-        and (quantizer.d, quantizer.code_size, index.code_size) == (index.d, code_size, code_size)
-        and index.codes.size() == index.ntotal * code_size
+def most_effort(index: Any) -> int:
+    """Tell with how much effort at most a structure can be searched."""
+    _, inner = parts_of(index)
+    if isinstance(inner, faiss.IndexIVF):
+        return int(inner.nlist)
+    return _MOST_IN_VIEW if isinstance(inner, faiss.IndexHNSW) else 1
+
+
+def parts_of(index: Any) -> tuple[Any | None, Any]:
+    """Give the structure that transforms vectors first, or None, and the one that searches."""
+    if isinstance(index, faiss.IndexPreTransform):
+        return index, faiss.downcast_index(index.index)
+    return None, index
+
+
+def _selector(allowed: Bools) -> Any:
+    # FAISS's stubs do not know the form that its Python layer takes.
+    return faiss.IDSelectorBitmap(  # type: ignore[call-arg]
+        np.packbits(allowed, bitorder="little")  # type: ignore[arg-type]
     )
 
 

@@ -1,7 +1,7 @@
 """`manifest.json`: the commit point of an index. What it names is the index; nothing else is."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from histo_index.indexer.atomic import publish_bytes
 from histo_index.indexer.sealed import seal, unseal
 
 # One more with every change of what is written, however small; see docs/format.md.
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MANIFEST_NAME: Final = "manifest.json"
 _KIND: Final = "histo-index"
 _REMEDY: Final = (
@@ -63,10 +63,11 @@ class Manifest:
         tiles: N, the number of indexed tiles.
         rejected: how many inputs could not be used.
         shards: in row order.
-        files: every other file, by its role: `rows`, `vectors`, `blocks`, `faiss`, `rejected`,
-            and `encoder/...`.
+        files: every other file, by its role: `rows`, `vectors`, `blocks`, `rejected`,
+            `encoder/...`, and `candidates` where there are.
         settings: the options of the build that can change what is in the index.
         libraries: name to version of what wrote it.
+        structure: how it is searched, and what that was measured to be worth; empty in version 1.
     """
 
     generation: int
@@ -78,6 +79,7 @@ class Manifest:
     files: Mapping[str, FileRecord]
     settings: Mapping[str, Any]
     libraries: Mapping[str, str]
+    structure: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:

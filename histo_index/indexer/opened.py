@@ -26,6 +26,7 @@ from histo_index.indexer.derive import (
 from histo_index.indexer.manifest import FileRecord, Manifest, read_manifest
 
 Halves = npt.NDArray[np.float16]
+Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 MISSING: Final = -1
@@ -127,15 +128,31 @@ class OpenIndex:
         return facts
 
     @cached_property
-    def structure(self) -> Any:
-        """What FAISS searches, loaded when first used, on a GPU if FAISS has one."""
-        from histo_index.indexer.faiss_flat import read_flat
+    def exact(self) -> Any:
+        """What compares with every vector, on a GPU if FAISS has one."""
+        from histo_index.indexer.faiss_search import ExactSearch
 
-        file, record = self._files["faiss"], self.manifest.files["faiss"]
+        return _Verified(self, ExactSearch(self._vectors, gpu=True))
+
+    @cached_property
+    def structure(self) -> Any:
+        """What finds neighbours, made ready when first used, on a GPU if FAISS has one.
+
+        Raises:
+            IndexFormatError: a file that it rests on is damaged.
+        """
+        from histo_index.indexer.faiss_files import read_candidates
+        from histo_index.indexer.faiss_search import CandidateSearch
+
+        if "candidates" not in self._files:
+            return self.exact
+        file, record = self._files["candidates"], self.manifest.files["candidates"]
         _require_record(file, record)
-        manifest = self.manifest
-        return read_flat(
-            file.path, file.data, rows=manifest.tiles, size=manifest.embedding_size, gpu=True
+        rows, size = self._vectors.shape
+        index = read_candidates(file.path, file.data, rows=rows, size=size)
+        facts = self.manifest.structure
+        return CandidateSearch(
+            index, self.exact, effort=facts["effort"], candidates=facts["candidates"]
         )
 
     def _find_stems(self, names: pa.Array) -> Rows:
@@ -165,6 +182,23 @@ class OpenIndex:
         _require_record(file, record)
         blocks: npt.NDArray[np.uint64] = np.load(io.BytesIO(file.data))
         return blocks
+
+
+class _Verified:
+    """Exact search that checks the vectors before it compares with them."""
+
+    def __init__(self, index: OpenIndex, exact: Any) -> None:
+        self._index = index
+        self._exact = exact
+
+    def search(
+        self, queries: Floats, count: int, allowed: npt.NDArray[np.bool_] | None = None
+    ) -> Rows:
+        """Give the nearest rows; see `Structure`."""
+        every = np.arange(len(self._index)) if allowed is None else np.flatnonzero(allowed)
+        self._index.verify(every)
+        found: Rows = self._exact.search(queries, count, allowed)
+        return found
 
 
 def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:

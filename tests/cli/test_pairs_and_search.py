@@ -146,7 +146,7 @@ def test_doctor_names_what_will_be_used(workshop: Workshop, run: Run) -> None:
 def test_doctor_fails_if_a_part_does(
     workshop: Workshop, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "histo_index.indexer.faiss_flat", None)
+    monkeypatch.setitem(sys.modules, "histo_index.indexer.faiss_search", None)
     ran = run("doctor")
     assert ran.code == 1
     assert "histo-index: faiss: " in ran.err

@@ -9,7 +9,7 @@ import torch
 from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.encoder import open_encoder
 from histo_index.encoder.making import init_encoder
-from histo_index.indexer.faiss_flat import FlatStructure, build_flat, gpu_count, on_gpu
+from histo_index.indexer.faiss_search import ExactSearch, gpu_count
 from tests.vectors import unit_vectors
 
 pytestmark = pytest.mark.gpu
@@ -32,6 +32,5 @@ def test_embeddings_agree_with_the_reference(tmp_path: Path) -> None:
 def test_flat_search_finds_the_same_rows() -> None:
     vectors = unit_vectors(5000, 256).astype(np.float16)
     queries = unit_vectors(50, 256, seed=1)
-    index = build_flat([vectors], 256)
-    expected = FlatStructure(index).search(queries, 10)
-    assert np.array_equal(FlatStructure(on_gpu(index)).search(queries, 10), expected)
+    expected = ExactSearch(vectors).search(queries, 10)
+    assert np.array_equal(ExactSearch(vectors, gpu=True).search(queries, 10), expected)

@@ -405,7 +405,7 @@ def test_nothing_usable_is_refused_and_the_old_index_stands(
     )
     assert read_manifest(built).generation == 1
     assert set(require_sound(built, before).files) == {
-        "rows", "vectors", "blocks", "faiss", "rejected",
+        "rows", "vectors", "blocks", "rejected",
         "encoder/config.json", "encoder/model.safetensors",
     }  # fmt: skip
     run_build(built, encoder, tiles)

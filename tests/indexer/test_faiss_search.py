@@ -1,64 +1,127 @@
-"""FAISS behind its one door: exact answers, and files that are not ours are refused."""
+"""FAISS behind its one door: exact answers, candidates, and files that are not ours are refused."""
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import faiss
 import numpy as np
 import pytest
 
-from histo_index.errors import IndexFormatError
-from histo_index.indexer.faiss_flat import (
-    FlatStructure,
-    build_flat,
+from histo_index.errors import IndexFormatError, InputError
+from histo_index.indexer.faiss_files import make_candidates, read_candidates, write_candidates
+from histo_index.indexer.faiss_search import (
+    CandidateSearch,
+    ExactSearch,
     faiss_version,
-    read_flat,
-    write_flat,
+    most_effort,
 )
+from tests.vectors import Floats, unit_vectors
 
-N, D = 500, 32
-HALVES = np.random.default_rng(0).standard_normal((N, D)).astype(np.float16)
-PATH = Path("place/flat.faiss")
-
-
-def written(tmp_path: Path) -> bytes:
-    path = tmp_path / "flat.faiss"
-    write_flat(path, [HALVES[:200], HALVES[200:]], rows=len(HALVES), size=D)
-    return path.read_bytes()
-
-
-def read(data: bytes, *, rows: int = N, size: int = D) -> FlatStructure:
-    return read_flat(PATH, data, rows=rows, size=size, gpu=False)
+N, D = 3000, 32
+# Fifty clusters, so that a few lists hold the neighbours.
+CENTRES: Final = np.repeat(unit_vectors(50, D), N // 50, axis=0)
+HALVES: Final = (CENTRES + 0.3 * unit_vectors(N, D, seed=1)).astype(np.float16)
+QUERIES: Final[Floats] = (HALVES[::100] + 0.1 * unit_vectors(30, D, seed=2)).astype(np.float32)
+PATH = Path("place/candidates.faiss")
+KINDS: Final = ("PCA16,IVF16,SQ8", "IVF16,SQ4", "HNSW16", "SQ8", "PCA16,IVF16,RaBitQ")
 
 
-def test_what_is_written_is_found_exactly(tmp_path: Path) -> None:
-    queries = np.random.default_rng(1).standard_normal((40, D)).astype(np.float32)
-    exact = HALVES.astype(np.float64)
-    gaps = ((queries[:, None, :].astype(np.float64) - exact[None]) ** 2).sum(axis=2)
-    expected = np.argsort(gaps, axis=1, kind="stable")[:, :9]
-    found = read(written(tmp_path)).search(queries, 9)
-    np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(FlatStructure(build_flat([HALVES], D)).search(queries, 9), found)
+def plain(allowed: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+    """Sort all rows by distance: int64 [Q, N], those that are not allowed last."""
+    gaps = QUERIES[:, None, :].astype(np.float64) - HALVES.astype(np.float64)[None]
+    distances = (gaps**2).sum(axis=2)
+    if allowed is not None:
+        distances[:, ~allowed] = np.inf
+    return np.argsort(distances, axis=1, kind="stable")
 
 
-def test_the_file_is_as_faiss_itself_writes_it(tmp_path: Path) -> None:
-    faiss.write_index(build_flat([HALVES], D), str(tmp_path / "own.faiss"))
-    assert written(tmp_path) == (tmp_path / "own.faiss").read_bytes()
+def made(kind: str) -> Any:
+    return make_candidates(kind, HALVES[::2], [HALVES[:1000], HALVES[1000:]], size=D)
+
+
+def written(tmp_path: Path, kind: str = "PCA16,IVF16,SQ8") -> bytes:
+    write_candidates(tmp_path / "candidates.faiss", made(kind))
+    return (tmp_path / "candidates.faiss").read_bytes()
+
+
+def test_exact_search_finds_what_a_sort_finds() -> None:
+    fixed = HALVES.copy()
+    fixed.flags.writeable = False
+    np.testing.assert_array_equal(ExactSearch(fixed).search(QUERIES, 9), plain()[:, :9])
+
+
+def test_exact_search_keeps_to_what_is_allowed() -> None:
+    allowed = np.arange(N) % 7 == 3
+    found = ExactSearch(HALVES).search(QUERIES, 9, allowed)
+    np.testing.assert_array_equal(found, plain(allowed)[:, :9])
+    few = np.arange(N) < 4
+    found = ExactSearch(HALVES).search(QUERIES, 6, few)
+    np.testing.assert_array_equal(found[:, :4], plain(few)[:, :4])
+    assert (found[:, 4:] == -1).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_candidates_hold_the_nearest_before_and_after_writing(tmp_path: Path, kind: str) -> None:
+    for index in (made(kind), read_candidates(PATH, written(tmp_path, kind), rows=N, size=D)):
+        search = CandidateSearch(
+            index, ExactSearch(HALVES), effort=most_effort(index), candidates=400
+        )
+        found = search.search(QUERIES, 10)
+        nearest = plain()[:, :10]
+        assert all(set(row) <= set(rows) for row, rows in zip(nearest, found, strict=True))
+
+
+def test_more_candidates_come_where_more_are_wanted() -> None:
+    search = CandidateSearch(made("IVF16,SQ8"), ExactSearch(HALVES), effort=2, candidates=20)
+    assert search.search(QUERIES, 5).shape == (30, 20)
+    assert search.search(QUERIES, 50).shape == (30, 200)
+    found = search.search(QUERIES, N)
+    assert all(sorted(rows) == list(range(N)) for rows in found)
+
+
+@pytest.mark.parametrize("share", [2, 10, 500])
+def test_where_candidates_run_short_every_vector_is_compared(
+    monkeypatch: pytest.MonkeyPatch, share: int
+) -> None:
+    monkeypatch.setattr("histo_index.indexer.faiss_search._EXACT_ROWS", 10)
+    allowed = np.arange(N) % share == 0
+    search = CandidateSearch(made("IVF16,SQ8"), ExactSearch(HALVES), effort=1, candidates=40)
+    found = search.search(QUERIES, 12, allowed)
+    assert allowed[found[found >= 0]].all()
+    assert ((found >= 0).sum(axis=1) >= min(12, allowed.sum())).all()
+    # So few pass that every list is looked at, or all of them are compared.
+    if share == 500:
+        assert set(found[0][found[0] >= 0]) == set(np.flatnonzero(allowed))
+
+
+def test_what_faiss_cannot_make_is_one_line() -> None:
+    for kind, reason in (("IVF16,PQ7", "d % M == 0"), ("Nonsense", "could not parse")):
+        with pytest.raises(InputError) as caught:
+            made(kind)
+        text = str(caught.value)
+        assert text.startswith(f"--structure {kind}: FAISS cannot make it of 32 dimensions (")
+        assert reason in text
+        assert "\n" not in text
+
+
+def test_a_transformation_is_kept_without_what_it_does_not_use(tmp_path: Path) -> None:
+    kept = 4 * (16 * D + 16 + 16 * 16)
+    assert len(written(tmp_path)) < kept + N * (16 + 8) + 4 * D + 2000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
-@pytest.mark.parametrize("missing", [1, 40, N * D])
+@pytest.mark.parametrize("missing", [1, 40, 16 * N])
 def test_a_file_that_cannot_be_written_whole_is_an_error(tmp_path: Path, missing: int) -> None:
     # FAISS's own writer says nothing when the last bytes of a file cannot be written.
     import resource
 
-    size = len(written(tmp_path))
+    index, size = made("PCA16,IVF16,SQ8"), len(written(tmp_path))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size - missing, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_flat(tmp_path / "again.faiss", [HALVES], rows=len(HALVES), size=D)
+            write_candidates(tmp_path / "again.faiss", index)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -67,38 +130,31 @@ def test_another_number_or_size_of_vectors_is_refused(tmp_path: Path) -> None:
     data = written(tmp_path)
     for rows, size in ((N + 1, D), (N, D * 2), (0, D)):
         with pytest.raises(IndexFormatError) as caught:
-            read(data, rows=rows, size=size)
+            read_candidates(PATH, data, rows=rows, size=size)
         assert str(caught.value) == (
-            f"place/flat.faiss: holds {N} vectors of {D}, expected {rows} of {size}; "
+            f"place/candidates.faiss: holds {N} vectors of {D}, expected {rows} of {size}; "
             "run `histo-index reindex`"
         )
 
 
-@pytest.mark.parametrize("kind", ["Flat", "SQ8", "IVF4,Flat", "HNSW8,SQfp16", "product"])
-def test_another_kind_of_index_is_refused(kind: str) -> None:
-    index: Any
-    if kind == "product":
-        index = faiss.IndexScalarQuantizer(
-            D, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-        )
-    else:
-        index = faiss.index_factory(D, kind)
-    floats = HALVES.astype(np.float32)
-    index.train(floats)
-    index.add(floats)
+def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    data = written(tmp_path, "IVF16,SQ8")
+    index: Any = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+    ids = faiss.rev_swig_ptr(index.invlists.get_ids(0), 1)
+    ids[0] = N
     with pytest.raises(IndexFormatError) as caught:
-        read(faiss.serialize_index(index).tobytes())
+        read_candidates(PATH, faiss.serialize_index(index).tobytes(), rows=N, size=D)
     assert str(caught.value) == (
-        "place/flat.faiss: not an exact index of float16 vectors; run `histo-index reindex`"
+        "place/candidates.faiss: its parts do not fit each other; run `histo-index reindex`"
     )
 
 
 @pytest.mark.parametrize("length", [0, 1, 4, 30, 60, 1000, -1])
 def test_a_short_file_is_refused(tmp_path: Path, length: int) -> None:
     with pytest.raises(
-        IndexFormatError, match=r"^place/flat\.faiss: not a FAISS index \("
+        IndexFormatError, match=r"^place/candidates\.faiss: not a FAISS index \("
     ) as caught:
-        read(written(tmp_path)[:length])
+        read_candidates(PATH, written(tmp_path)[:length], rows=N, size=D)
     assert "\n" not in str(caught.value)
 
 

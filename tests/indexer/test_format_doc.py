@@ -16,6 +16,7 @@ import pytest
 from histo_index.indexer.plan import user_columns
 from histo_index.indexer.shards import FACTS
 from histo_index.indexer.sources import RESERVED
+from histo_index.indexer.structure import SearchConfig
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,
@@ -54,7 +55,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     listed = tiles / "list.csv"
     rows = [f"{name},x\n" for name in [*numbered(20), "bad.png"]]
     listed.write_text("path,label\n" + "".join(rows))
-    run_build(place / "tiles.hx", encoder, listed)
+    run_build(place / "tiles.hx", encoder, listed, search=SearchConfig(structure="SQ8"))
 
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt
@@ -97,10 +98,12 @@ def test_fields_have_the_documented_types(manifest: dict[str, Any]) -> None:
         "list": list,
         "file record": dict,
     }
-    kinds |= {"boolean": bool, "number or null": (float, type(None)), "object or null": dict}
+    kinds |= {"boolean": bool, "number": (int, float)}
+    kinds |= {"number or null": (float, type(None)), "object or null": dict}
     for name, found in (
         ("manifest", manifest),
         ("settings", manifest["settings"]),
+        ("structure", manifest["structure"]),
         ("encoder", manifest["encoder"]),
         ("shard", manifest["shards"][0]),
         ("file", manifest["shards"][0]["file"]),

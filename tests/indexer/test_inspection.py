@@ -16,7 +16,7 @@ def index(tiles: Path, tmp_path: Path, encoder: FakeEncoder) -> Path:
 
 
 def test_several_damaged_files_are_told_on_one_line(index: Path) -> None:
-    for name in ("vectors.npy", "flat.faiss"):
+    for name in ("vectors.npy", "blocks.npy"):
         (index / "search" / "000001" / name).write_bytes(b"x")
     (index / "encoder" / "config.json").write_bytes(b"x")
     with pytest.raises(IndexFormatError) as caught:

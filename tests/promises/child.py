@@ -93,7 +93,7 @@ class ChildBuilds:
 
 def main() -> None:
     # What a build loads late; threads do not survive a fork, so nothing is tried out here.
-    import histo_index.indexer.faiss_flat  # noqa: F401
+    import histo_index.indexer.faiss_search  # noqa: F401
 
     for line in sys.stdin:
         job = json.loads(line)

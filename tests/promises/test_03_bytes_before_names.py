@@ -94,7 +94,6 @@ def test_files_are_flushed_then_named_then_folders_flushed_then_the_manifest(
     assert sorted(names[9:11]) == ["search/000001/rows.arrow", "search/000001/vectors.npy"]
     assert names[11:] == [
         "search/000001/blocks.npy",
-        "search/000001/flat.faiss",
         "rejected-000001.parquet",
         "manifest.json",
     ]

@@ -26,7 +26,7 @@ from tests.promises.conftest import Tell, Tries
 _HOLD = """
 import os, subprocess, sys
 from pathlib import Path
-import histo_index.indexer.faiss_flat
+import histo_index.indexer.faiss_search
 from tests.indexer.fakes import FakeEncoder, run_build
 
 def stop(path):

@@ -36,13 +36,12 @@ FILES = (
     "search/000001/rows.arrow",
     "search/000001/vectors.npy",
     "search/000001/blocks.npy",
-    "search/000001/flat.faiss",
     "rejected-000001.parquet",
     "encoder/config.json",
     "encoder/model.safetensors",
 )
 # What an answer rests on, beside the manifest.
-USED = {"rows.arrow", "vectors.npy", "blocks.npy", "flat.faiss"}
+USED = {"rows.arrow", "vectors.npy", "blocks.npy"}
 
 
 @pytest.fixture
@@ -135,7 +134,7 @@ def test_missing_files_are_named(index: Path, pattern: str) -> None:
 
 
 def test_a_folder_in_place_of_a_file_is_refused_by_name(index: Path) -> None:
-    path = index / "search" / "000001" / "flat.faiss"
+    path = index / "search" / "000001" / "blocks.npy"
     path.unlink()
     path.mkdir()
     with pytest.raises(IndexFormatError) as caught:
@@ -161,7 +160,7 @@ def test_files_of_two_indexes_do_not_mix(index: Path, tmp_path: Path, encoder: F
     tiles = write_tiles(tmp_path / "other", numbered(300), content="other {}")
     other = tmp_path / "other.hx"
     run_build(other, encoder, tiles, shard_rows=200)
-    for name in ("vectors.npy", "rows.arrow", "blocks.npy", "flat.faiss"):
+    for name in ("vectors.npy", "rows.arrow", "blocks.npy"):
         path = index / "search" / "000001" / name
         whole = path.read_bytes()
         shutil.copy(other / "search" / "000001" / name, path)

@@ -1,7 +1,7 @@
 """Promise 13: a FAISS file never makes us allocate beyond 8 times its size, or crash.
 
-The checksum that stands before FAISS is left out here: the mutants go to `read_flat` itself, in a
-process whose memory is limited.
+The checksum that stands before FAISS is left out here: the mutants go to `read_candidates` itself,
+in a process whose memory is limited.
 """
 
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histo_index.indexer.faiss_flat import write_flat
+from histo_index.indexer.faiss_files import make_candidates, write_candidates
 from tests.promises.child import ROOT
 from tests.promises.conftest import Tell, Tries
 
@@ -22,29 +22,36 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from histo_index.errors import IndexFormatError
-from histo_index.indexer.faiss_flat import read_flat
+from histo_index.indexer.faiss_files import read_candidates
+from histo_index.indexer.faiss_search import CandidateSearch, ExactSearch
 
 data = Path(sys.argv[1]).read_bytes()
-rows, size, mutants, head = *map(int, sys.argv[2:5]), 81
+rows, size, mutants = map(int, sys.argv[2:5])
 queries = np.ones((3, size), np.float32)
 random = np.random.default_rng(0)
-read_flat(Path("x"), data, rows=rows, size=size, gpu=False).search(queries, 5)
+exact = ExactSearch(np.zeros((rows, size), np.float16))
+
+def search(data):
+    index = read_candidates(Path("x"), data, rows=rows, size=size)
+    return CandidateSearch(index, exact, effort=4, candidates=50).search(queries, 5)
+
+search(data)
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 # What is in use, and eight times the file.
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 8 * len(data),) * 2)
 read = refused = 0
 for number in range(mutants):
     mutant = bytearray(data)
-    # Lengths and types lie before the numbers.
-    places = random.integers(0, head if number % 5 else len(data), 1 + number % 4)
+    # Lengths and types lie before the numbers, and once more before and after those of the centres.
+    heads = ((0, 120), (0, len(data)), (len(data) // 10, len(data) // 2))
+    places = random.integers(*heads[number % 3], 1 + number % 4)
     for place in places.tolist():
         mutant[place] = random.integers(0, 256) if number % 3 else mutant[place] ^ 1 << number % 8
     if number % 10 == 0:
         mutant = mutant[: int(random.integers(0, len(data)))]
     try:
-        structure = read_flat(Path("x"), bytes(mutant), rows=rows, size=size, gpu=False)
-        found = structure.search(queries, 5)
-        assert ((found >= 0) & (found < rows)).all()
+        found = search(bytes(mutant))
+        assert ((found >= -1) & (found < rows)).all()
         read += 1
     except IndexFormatError as error:
         assert "alloc" not in str(error).lower(), error
@@ -55,9 +62,9 @@ print(read, refused)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
 def test_mutants_neither_crash_nor_allocate(tmp_path: Path, tries: Tries, tell: Tell) -> None:
-    path, mutants = tmp_path / "flat.faiss", tries(500, 3_500)
+    path, mutants = tmp_path / "candidates.faiss", tries(500, 3_500)
     vectors = np.random.default_rng(3).standard_normal((N, D)).astype(np.float16)
-    write_flat(path, [vectors], rows=N, size=D)
+    write_candidates(path, make_candidates("PCA16,IVF16,SQ8", vectors, [vectors], size=D))
     child = subprocess.run(
         [sys.executable, "-c", _MUTATE, str(path), str(N), str(D), str(mutants)],
         cwd=ROOT,

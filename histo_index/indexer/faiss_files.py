@@ -1,0 +1,158 @@
+"""Make, write and read the structures that propose candidates: any that FAISS has a name for."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.errors import IndexFormatError, InputError
+from histo_index.indexer.faiss_search import parts_of
+
+Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+
+# A damaged file must not make FAISS allocate: nothing in it is larger than the file itself.
+_ALLOCATION_FACTOR: Final = 2
+_BYTES_PER_PART: Final = 64
+_REMEDY: Final = "run `histo-index reindex`"
+# Float32 rows in memory at a time: 64 MB at 2048.
+_BLOCK: Final = 8192
+# Rows that a transformation such as PCA is learnt from: 10 for each of 2048 dimensions, 164 MB.
+_TRANSFORM_ROWS: Final = 20_000
+
+
+def make_candidates(factory: str, sample: Halves, blocks: Iterable[Halves], *, size: int) -> Any:
+    """Make a structure of vectors.
+
+    Args:
+        factory: FAISS's name for it, such as `PCA64,IVF4096,SQ8`.
+        sample: float16 [n, D], drawn from the vectors, to learn from.
+        blocks: float16 [m, D] each, N rows in all, in row order.
+        size: D.
+
+    Raises:
+        InputError: FAISS cannot make this structure of these vectors.
+    """
+    try:
+        index = faiss.index_factory(size, factory, faiss.METRIC_L2)
+        _train(index, sample)
+        for block in blocks:
+            for part in _floats(block):
+                index.add(part)
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[-160:]
+        raise InputError(
+            f"--structure {factory}: FAISS cannot make it of {size} dimensions ({reason}); "
+            "see FAISS's index factory"
+        ) from error
+    return index
+
+
+def _train(index: Any, sample: Halves) -> None:
+    """Learn a structure; transformations from some rows only, as they need them in float32."""
+    outer, inner = parts_of(index)
+    steps = []
+    if outer is not None:
+        rows = sample[:_TRANSFORM_ROWS].astype(np.float32)
+        for number in range(outer.chain.size()):
+            step: Any = faiss.downcast_VectorTransform(outer.chain.at(number))
+            step.train(rows)
+            rows = step.apply(rows)
+            steps.append(step)
+            if isinstance(step, faiss.PCAMatrix):
+                # Directions beyond those that are used: 16 of 17 MB at 2048 dimensions.
+                step.PCAMat.resize(0)
+        outer.is_trained = True
+    parts = []
+    for floats in _floats(sample):
+        rows = floats
+        for step in steps:
+            rows = step.apply(rows)
+        parts.append(rows)
+    inner.train(np.concatenate(parts))
+
+
+def _floats(halves: Halves) -> Iterator[Floats]:
+    for start in range(0, len(halves), _BLOCK):
+        yield halves[start : start + _BLOCK].astype(np.float32)
+
+
+def write_candidates(path: Path, index: Any) -> None:
+    """Write a structure. FAISS's own writer says nothing when the last bytes do not fit."""
+    with open(path, "wb") as file:
+        file.write(faiss.serialize_index(index).data)
+
+
+def read_candidates(path: Path, data: Any, *, rows: int, size: int) -> Any:
+    """Load a structure from bytes whose checksum was verified.
+
+    Args:
+        path: how messages call the file.
+        data: its bytes.
+        rows: N, as the manifest says.
+        size: D.
+
+    Raises:
+        IndexFormatError: the bytes are not such a structure.
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    faiss.set_deserialization_vector_byte_limit(_ALLOCATION_FACTOR * len(buffer))
+    # Parts such as lists, of 160 bytes each in memory, are few beside the vectors.
+    faiss.set_deserialization_loop_limit(max(len(buffer) // _BYTES_PER_PART, 1))
+    try:
+        index = faiss.deserialize_index(buffer)
+    except (RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[-160:]
+        raise IndexFormatError(f"{path}: not a FAISS index ({reason}); {_REMEDY}") from error
+    if (index.ntotal, index.d) != (rows, size):
+        raise IndexFormatError(
+            f"{path}: holds {index.ntotal} vectors of {index.d}, expected {rows} of {size}; "
+            f"{_REMEDY}"
+        )
+    if not _is_sound(index):
+        raise IndexFormatError(f"{path}: its parts do not fit each other; {_REMEDY}")
+    return index
+
+
+def _is_sound(index: Any) -> bool:
+    """Tell whether the parts of an index fit: FAISS searches without looking."""
+    outer, inner = parts_of(index)
+    size = index.d
+    if outer is not None:
+        for number in range(outer.chain.size()):
+            step = faiss.downcast_VectorTransform(outer.chain.at(number))
+            if not isinstance(step, faiss.LinearTransform) or step.d_in != size:
+                return False
+            size = step.d_out
+            is_whole = step.A.size() == step.d_in * size and step.b.size() in (0, size)
+            if not is_whole or (step.have_bias and not step.b.size()):
+                return False
+    if (inner.d, inner.ntotal, inner.metric_type) != (size, index.ntotal, faiss.METRIC_L2):
+        return False
+    return _is_sound_ivf(inner) if isinstance(inner, faiss.IndexIVF) else True
+
+
+def _is_sound_ivf(index: Any) -> bool:
+    quantizer, lists = faiss.downcast_index(index.quantizer), index.invlists
+    if (quantizer.d, quantizer.ntotal, lists.nlist, lists.code_size) != (
+        index.d, index.nlist, index.nlist, index.code_size,
+    ):  # fmt: skip
+        return False
+    if isinstance(quantizer, faiss.IndexFlat) and quantizer.codes.size() != 4 * index.d * (
+        index.nlist
+    ):
+        return False
+    if isinstance(index, faiss.IndexIVFScalarQuantizer):
+        scalar = index.sq
+        if (scalar.d, scalar.code_size) != (index.d, index.code_size):
+            return False
+    ids = [
+        faiss.rev_swig_ptr(lists.get_ids(number), length).copy()
+        for number in range(index.nlist)
+        if (length := lists.list_size(number))
+    ]
+    found = np.sort(np.concatenate(ids)) if ids else np.empty(0, np.int64)
+    return np.array_equal(found, np.arange(index.ntotal))
