@@ -13,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.plan import user_columns
 from histo_index.indexer.shards import FACTS
 from histo_index.indexer.sources import RESERVED
 from histo_index.indexer.structure import SearchConfig
+from histo_index.search.calibration import store_calibration
+from histo_index.search.guessing import guess
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,
@@ -56,6 +59,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{name},x\n" for name in [*numbered(20), "bad.png"]]
     listed.write_text("path,label\n" + "".join(rows))
     run_build(place / "tiles.hx", encoder, listed, search=SearchConfig(structure="SQ8"))
+    opened = OpenIndex(place / "tiles.hx")
+    store_calibration(opened.folder, guess(opened))
 
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt
@@ -112,6 +117,16 @@ def test_fields_have_the_documented_types(manifest: dict[str, Any]) -> None:
             assert isinstance(found[field], kinds[kind]), (name, field)
 
 
+def test_a_calibration_has_the_documented_fields(index: Path) -> None:
+    document = json.loads((index / "calibration.json").read_bytes())
+    assert list(document) == documented("calibration")
+    kinds: dict[str, Any] = {"text": str, "integer": int, "object": dict, "list": list}
+    kinds |= {"boolean": bool, "number": float, "object or null": (dict, type(None))}
+    kinds |= {"list or null": list}
+    for field, kind, _ in table_rows("calibration"):
+        assert isinstance(document[field], kinds[kind]), field
+
+
 def test_files_have_the_documented_roles_and_places(manifest: dict[str, Any]) -> None:
     rows = {role: place.split("`")[0] for role, place in table_rows("files")}
     for role, record in manifest["files"].items():
@@ -127,7 +142,7 @@ def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
     overview = TEXT.split("```")[1]
     patterns = [line.split()[0] for line in overview.splitlines()[2:] if line.strip()]
     names = [line.split("  ")[1].strip() for line in overview.splitlines()[2:] if line.strip()]
-    assert len(patterns) == 11
+    assert len(patterns) == 12
     regexes = [
         re.escape(name)
         .replace(re.escape("<shard id>"), "[0-9a-f]{32}")
@@ -188,7 +203,7 @@ def test_receipts_have_the_documented_fields(index: Path, manifest: dict[str, An
 
 def test_constants_have_the_documented_values() -> None:
     rows = table_rows("constants")
-    assert len(rows) == 10
+    assert len(rows) == 12
     for name, value in rows:
         module, attribute = name.rsplit(".", 1)
         assert str(getattr(importlib.import_module(module), attribute)) == value
