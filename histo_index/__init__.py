@@ -23,13 +23,18 @@ if TYPE_CHECKING:
     from histo_index.indexer.build import BuildProgress as BuildProgress
     from histo_index.indexer.build import BuildReport as BuildReport
     from histo_index.search.answers import PairAnswer as PairAnswer
+    from histo_index.search.calibration import Calibration as Calibration
+    from histo_index.search.evaluation import Evaluation as Evaluation
     from histo_index.search.neighbours import Neighbour as Neighbour
+    from histo_index.search.objectives import Objective as Objective
     from histo_index.search.scoring import PairScores as PairScores
     from histo_index.search.verdicts import Verdict as Verdict
 
 _HOMES = {
     "BuildProgress": "indexer.build",
     "BuildReport": "indexer.build",
+    "Calibration": "search.calibration",
+    "Evaluation": "search.evaluation",
     "HistoIndexError": "errors",
     "ImageError": "errors",
     "Index": "api",
@@ -38,6 +43,7 @@ _HOMES = {
     "LockedError": "errors",
     "MismatchError": "errors",
     "Neighbour": "search.neighbours",
+    "Objective": "search.objectives",
     "PairAnswer": "search.answers",
     "PairScores": "search.scoring",
     "ShapeError": "errors",
@@ -51,6 +57,8 @@ _HOMES = {
 __all__ = [
     "BuildProgress",
     "BuildReport",
+    "Calibration",
+    "Evaluation",
     "HistoIndexError",
     "ImageError",
     "Index",
@@ -59,6 +67,7 @@ __all__ = [
     "LockedError",
     "MismatchError",
     "Neighbour",
+    "Objective",
     "PairAnswer",
     "PairScores",
     "ShapeError",
