@@ -102,7 +102,12 @@ def pairs(
 
 @questions.command(epilog="Example: histo-index search a.png -k 5 --montage out.png -i tiles.hx")
 def search(
-    images: Annotated[list[str], typer.Argument(help="Files, or image ids or paths in the index.")],
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Files, or image ids or paths in the index.")
+    ] = None,
+    batch: Annotated[
+        Path | None, typer.Option("--batch", help="A list of more: .txt, CSV, TSV or Parquet.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many neighbours.")] = 10,
     index: IndexOption = None,
     output: Annotated[
@@ -133,18 +138,19 @@ def search(
 ) -> None:
     """Find the tiles that look most like each image."""
     from histo_index import api, terminal
-    from histo_index.search import writing
+    from histo_index.search import querylist, writing
 
+    names = querylist.gather_names(images or [], batch)
     writing.check_output(output, overwrite=overwrite)
     writing.check_output(montage, overwrite=overwrite, suffixes=(".png",))
     opened = api.open(require_index(index), device=device)
     found = opened.search(
-        images, k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
+        names, k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
         near_duplicates=near_duplicates,
     )  # fmt: skip
-    rows = terminal.neighbour_rows(images, found)
+    rows = terminal.neighbour_rows(names, found)
     if montage is not None:
-        opened.draw(images, found, montage, tiles=tiles)
+        opened.draw(names, found, montage, tiles=tiles)
     if output is not None:
         writing.write_rows(rows, output, columns=terminal.NEIGHBOUR_COLUMNS)
     print_result(rows if as_json else terminal.table_text(rows))

@@ -1,10 +1,11 @@
 """`search` with filters from the command line and from Python."""
 
 import json
+from pathlib import Path
 
 import histo_index
 from tests.cli.conftest import Run, Workshop
-from tests.cli.test_pairs_and_search import A
+from tests.cli.test_pairs_and_search import A, B
 
 
 def test_filters_from_the_command_line_are_those_from_python(workshop: Workshop, run: Run) -> None:
@@ -36,3 +37,44 @@ def test_filters_that_do_not_fit_are_one_line(workshop: Workshop, run: Run) -> N
         assert (ran.code, ran.out) == (2, "")
         assert message in ran.err
         assert "Traceback" not in ran.err
+
+
+def test_a_batch_asks_for_every_name_of_a_list(workshop: Workshop, run: Run) -> None:
+    Path("more.csv").write_text(f"image,label\n{B},x\n{A},y\n")
+    rows = json.loads(run("search", A, "--batch", "more.csv", "-k", "2", "--json").out)
+    assert [(row["query"], row["rank"]) for row in rows] == [
+        (A, 1), (A, 2), (B, 1), (B, 2), (A, 1), (A, 2),
+    ]  # fmt: skip
+    ran = run("search")
+    assert (ran.code, ran.err.splitlines()[-1]) == (
+        2,
+        "histo-index: error: no images: name some, or pass --batch LIST",
+    )
+
+
+def test_a_structure_is_made_and_told(workshop: Workshop, run: Run) -> None:
+    before = json.loads(run("search", A, "-k", "5", "--json").out)
+    assert json.loads(run("info", "--json").out)["searched_by"] == {"factory": "exact"}
+    assert run("reindex", "--structure", "SQ8", "--recall", "0.5", "--memory", "1MB").code == 0
+    facts = json.loads(run("info", "--verify", "--json").out)
+    assert facts["searched_by"]["factory"] == "SQ8"
+    assert facts["searched_by"]["recall"] >= 0.5
+    assert facts["settings"]["search"] == {
+        "structure": "SQ8", "recall": 0.5, "memory_bytes": 1_000_000,
+    }  # fmt: skip
+    assert json.loads(run("search", A, "-k", "5", "--json").out) == before
+    # A rebuild keeps it, and another wish takes its place.
+    assert run("build", "tiles").code == 0
+    assert json.loads(run("info", "--json").out)["searched_by"]["factory"] == "SQ8"
+    ran = run("reindex", "--structure", "exact")
+    assert (ran.code, json.loads(run("info", "--json").out)["searched_by"]) == (
+        0, {"factory": "exact"},
+    )  # fmt: skip
+    for options, message in (
+        (("--memory", "much"), "--memory 'much': expected an amount such as 4GB or 500MB"),
+        (("--recall", "2"), "recall is 2.0; expected more than 0 and less than 1"),
+        (("--structure", "Flut"), "--structure Flut: FAISS cannot make it of 512 dimensions"),
+    ):
+        ran = run("reindex", *options)
+        assert (ran.code, ran.out) == (2, "")
+        assert message in ran.err

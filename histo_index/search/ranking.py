@@ -1,0 +1,149 @@
+"""Rank tiles by their exact distance to many queries at once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.errors import InputError
+from histo_index.indexer.opened import OpenIndex
+from histo_index.search.copies import drop_copies, near_limit
+from histo_index.search.distances import pair_distances
+from histo_index.search.filtering import Bools, Filters, group_queries
+
+Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+Rows = npt.NDArray[np.int64]
+
+NOBODY: Final = -1
+# FAISS orders near-copies by rounding noise; a few candidates more let the exact distance decide.
+_SPARE: Final = 8
+# Where copies were dropped and too few tiles are left, this many times as many are looked at.
+_GROWTH: Final = 4
+# Queries at a time: with 512 candidates each 6 MB of rows and distances.
+_BLOCK: Final = 1024
+# From here on the compiled loop, a second or two in the making, is worth it.
+_MANY_QUERIES: Final = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The nearest tiles of some queries, nearest first.
+
+    Attributes:
+        rows: int64 [Q, K]; NOBODY where fewer may come back.
+        distances: float32 [Q, K], squared distances; infinite there.
+    """
+
+    rows: Rows
+    distances: Floats
+
+
+def nearest_rows(
+    index: OpenIndex,
+    queries: Halves,
+    *,
+    k: int,
+    own_rows: Sequence[int | None],
+    exclude_self: bool = True,
+    filters: Filters | None = None,
+) -> Found:
+    """Find the nearest tiles of each query.
+
+    Args:
+        index: where to search.
+        queries: float16 [Q, D], rows of length 1.
+        k: how many; fewer come back only if fewer may.
+        own_rows: [Q], the row that the query itself is, or None.
+        exclude_self: leave that row out.
+        filters: which tiles may come back; left out, all.
+
+    Raises:
+        InputError: k is not positive, or the filters do not fit the index.
+        IndexFormatError: a file that is needed is damaged.
+    """
+    if k < 1:
+        raise InputError(f"k is {k}; expected at least 1")
+    filters, width = filters or Filters(), min(k, len(index))
+    own = [NOBODY if row is None or not exclude_self else row for row in own_rows]
+    found = Found(
+        rows=np.full((len(own), width), NOBODY, np.int64),
+        distances=np.full((len(own), width), np.inf, np.float32),
+    )
+    limit = near_limit(index) if filters.near_duplicates == "drop" else None
+    for group in group_queries(index.rows, filters, own_rows):
+        search = _Search(index=index, k=k, limit=limit, allowed=group.allowed)
+        for start in range(0, len(group.queries), _BLOCK):
+            places = group.queries[start : start + _BLOCK]
+            search.run(queries[places], np.array(own, np.int64)[places], found, places)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """A search for k tiles.
+
+    Attributes:
+        index: where.
+        k: how many.
+        limit: up to which distance near copies are dropped; None keeps them.
+        allowed: bool [N], what may come back; None is all.
+    """
+
+    index: OpenIndex
+    k: int
+    limit: float | None
+    allowed: Bools | None
+
+    def run(self, queries: Halves, own: Rows, found: Found, places: Rows) -> None:
+        """Answer queries into the given places."""
+        total = len(self.index) if self.allowed is None else int(np.count_nonzero(self.allowed))
+        count, pending = min(self.k + 1 + _SPARE, total), np.arange(len(queries))
+        while len(pending) and count:
+            short = []
+            answers = self._ranked(queries[pending], own[pending], count)
+            for query, (rows, distances) in zip(pending.tolist(), answers, strict=True):
+                if len(rows) < self.k and count < total:
+                    short.append(query)
+                else:
+                    length = min(len(rows), self.k)
+                    found.rows[places[query], :length] = rows[:length]
+                    found.distances[places[query], :length] = distances[:length]
+            count, pending = min(_GROWTH * count, total), np.array(short, np.int64)
+
+    def _ranked(self, queries: Halves, own: Rows, count: int) -> Iterator[tuple[Rows, Floats]]:
+        """Give candidates of each query by their exact distance, ties by row."""
+        floats = queries.astype(np.float32)
+        candidates = np.sort(self.index.structure.search(floats, count, self.allowed), axis=1)
+        distances = self._measure(queries, candidates)
+        distances[(candidates < 0) | (candidates == own[:, None])] = np.inf
+        order = np.argsort(distances, axis=1, kind="stable")
+        candidates = np.take_along_axis(candidates, order, axis=1)
+        distances = np.take_along_axis(distances, order, axis=1)
+        for rows, gaps, length in zip(
+            candidates, distances, np.isfinite(distances).sum(axis=1).tolist(), strict=True
+        ):
+            if self.limit is None:
+                yield rows[:length], gaps[:length]
+            else:
+                yield drop_copies(self.index, rows[:length], gaps[:length], limit=self.limit)
+
+    def _measure(self, queries: Halves, candidates: Rows) -> Floats:
+        """Measure exact distances: float32 [Q, C]; of no meaning where there is no candidate."""
+        rows = np.maximum(candidates, 0)
+        if len(queries) >= _MANY_QUERIES:
+            from histo_index.indexer.compiled import row_distances
+
+            self.index.verify(rows.ravel())
+            numbers = np.repeat(np.arange(len(queries)), rows.shape[1])
+            distances = row_distances(
+                queries, self.index.matrix, left_rows=numbers, right_rows=rows.ravel()
+            )
+            return distances.reshape(rows.shape)
+        distances = np.empty(rows.shape, np.float32)
+        for query, own, gaps in zip(queries, rows, distances, strict=True):
+            vectors = self.index.vectors(own)
+            gaps[:] = pair_distances(np.broadcast_to(query, vectors.shape), vectors)
+        return distances
