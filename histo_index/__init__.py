@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from histo_index.errors import LockedError as LockedError
     from histo_index.errors import MismatchError as MismatchError
     from histo_index.errors import ShapeError as ShapeError
+    from histo_index.errors import TrainingError as TrainingError
     from histo_index.indexer.build import BuildProgress as BuildProgress
     from histo_index.indexer.build import BuildReport as BuildReport
     from histo_index.search.answers import PairAnswer as PairAnswer
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from histo_index.search.objectives import Objective as Objective
     from histo_index.search.scoring import PairScores as PairScores
     from histo_index.search.verdicts import Verdict as Verdict
+    from histo_index.training import TrainOptions as TrainOptions
+    from histo_index.training import train as train
 
 _HOMES = {
     "BuildProgress": "indexer.build",
@@ -47,11 +50,14 @@ _HOMES = {
     "PairAnswer": "search.answers",
     "PairScores": "search.scoring",
     "ShapeError": "errors",
+    "TrainOptions": "training",
+    "TrainingError": "errors",
     "Verdict": "search.verdicts",
     "build": "api",
     "compare": "api",
     "open": "api",
     "quantize": "api",
+    "train": "training",
 }
 
 __all__ = [
@@ -71,11 +77,14 @@ __all__ = [
     "PairAnswer",
     "PairScores",
     "ShapeError",
+    "TrainOptions",
+    "TrainingError",
     "Verdict",
     "build",
     "compare",
     "open",
     "quantize",
+    "train",
 ]
 
 

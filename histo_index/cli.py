@@ -14,6 +14,7 @@ from histo_index.commands.indexes import indexes
 from histo_index.commands.options import JsonOption
 from histo_index.commands.outcome import exit_if, fail, print_result
 from histo_index.commands.questions import questions
+from histo_index.commands.training import training
 
 app = typer.Typer(
     name="histo-index",
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(indexes)
 app.add_typer(questions)
 app.add_typer(assessing)
+app.add_typer(training)
 app.add_typer(encoders, name="encoder")
 
 
@@ -36,6 +38,7 @@ def main() -> None:
     """Run the command line; what goes wrong is one line on stderr and an exit code."""
     signal.signal(signal.SIGINT, _interrupt)
     logging.basicConfig(format="histo-index: %(message)s", level=logging.WARNING)
+    logging.getLogger("histo_index").setLevel(logging.INFO)
     try:
         app()
     except BrokenPipeError:

@@ -197,7 +197,11 @@ def load_encoder(folder: Path) -> EncoderFolder:
 
 def pack_weights(weights: Weights) -> bytes:
     """Write weights as safetensors."""
-    data: bytes = save_safetensors(weights)
+    # safetensors writes memory as it lies: an array that is stored channels-last would come back
+    # with its axes mixed up.
+    data: bytes = save_safetensors(
+        {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    )
     return data
 
 

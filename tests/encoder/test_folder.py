@@ -18,7 +18,9 @@ from histo_index.encoder.folder import (
     bundled_encoder,
     fingerprint_of,
     load_encoder,
+    pack_weights,
     save_encoder,
+    unpack_weights,
 )
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.replacing import replace_file
@@ -356,3 +358,10 @@ def test_the_bundled_encoder_opens_or_its_absence_is_explained() -> None:
     else:
         with pytest.raises(InputError, match="no encoder is bundled with this release yet"):
             bundled_encoder()
+
+
+def test_weights_stored_channels_last_come_back_as_they_are() -> None:
+    straight = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
+    turned = np.ascontiguousarray(straight.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    found = unpack_weights(pack_weights({"conv1.weight": turned}))
+    np.testing.assert_array_equal(found["conv1.weight"], straight)

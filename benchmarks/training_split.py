@@ -1,0 +1,47 @@
+"""Split the training tiles by group: most to learn from, some to choose by, none of `eval/`.
+
+Labels come from the file names of two sources: the tissue of an LC25000 field, the tumour type of a
+BreaKHis patient. They choose recipe, epochs and threshold, and never touch the weights.
+"""
+
+import csv
+import hashlib
+import re
+from pathlib import Path
+from typing import Final
+
+TRAIN: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "train.csv"
+# One group in so many is held out.
+_HELD_OUT: Final = 8
+_LABEL: Final = re.compile(r"(?:lc25000-([a-z]+)\d|breakhis-(SOB_[BM]_[A-Z]+))")
+
+
+def main() -> None:
+    """Write `learn.csv` and `choose.csv` here."""
+    tables: dict[str, list[dict[str, str]]] = {"learn": [], "choose": []}
+    with TRAIN.open(newline="") as file:
+        for row in csv.DictReader(file):
+            found = _LABEL.search(row["path"])
+            group = f"{row['source']}:{row['group']}"
+            label = "" if found is None else found[1] or found[2]
+            is_held_out = label and _number(group) % _HELD_OUT == 0
+            path = str(TRAIN.parent / row["path"])
+            tables["choose" if is_held_out else "learn"].append(
+                {"path": path, "label": label, "group": group}
+            )
+    for name, rows in tables.items():
+        with Path(f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["path", "label", "group"])
+            writer.writeheader()
+            writer.writerows(rows)
+        groups = len({row["group"] for row in rows})
+        print(f"{name}.csv: {len(rows)} tiles of {groups} groups")
+
+
+def _number(group: str) -> int:
+    """Draw a number for a group, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
+
+
+if __name__ == "__main__":
+    main()

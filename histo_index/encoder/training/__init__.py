@@ -1,0 +1,1 @@
+"""BYOL: turn unlabelled tiles into an encoder for such tiles."""

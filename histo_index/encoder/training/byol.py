@@ -1,0 +1,129 @@
+"""Bootstrap your own latent: two networks, one loss, one moving average.
+
+Source: Grill et al. (2020), Bootstrap your own latent, section 3 and appendix A.
+"""
+
+import math
+from typing import Any, Final
+
+import torch
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from histo_index.encoder.folder import ARCHITECTURES
+from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.encoder.trunk import Trunk
+
+_VIEWS: Final = 2
+
+
+class Projecting(torch.nn.Module):
+    """A trunk and its projector: what the moving average is taken of."""
+
+    def __init__(self, architecture: str, spec: Preprocessing, *, hidden: int, size: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(architecture, spec)
+        _silence_residuals(self.trunk)
+        self.projector = perceptron(ARCHITECTURES[architecture], hidden, size)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Project uint8 RGB [B, H, W, 3] to [B, size]."""
+        projected: torch.Tensor = self.projector(self.trunk(images))
+        return projected
+
+
+class Byol(torch.nn.Module):
+    """The online network with its predictor, and the target that follows it.
+
+    Attributes:
+        online: what is trained; its trunk becomes the encoder.
+        predictor: guesses the target's projection of the other view.
+        target: moving average of `online`; never receives a gradient.
+    """
+
+    def __init__(self, architecture: str, spec: Preprocessing, *, hidden: int, size: int) -> None:
+        super().__init__()
+        self.online = Projecting(architecture, spec, hidden=hidden, size=size)
+        self.predictor = perceptron(size, hidden, size)
+        self.momentum = 1.0
+        self.target: AveragedModel = AveragedModel(self.online, multi_avg_fn=self._average)
+        self.target.requires_grad_(requires_grad=False)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Measure the loss of both views.
+
+        Args:
+            images: uint8 RGB [2B, H, W, 3]: the first views, then the second views in the same
+                order.
+
+        Returns:
+            The symmetrised loss, a scalar from 0 to 8, see `byol_loss`; and the target's
+            projections, float [2B, size].
+        """
+        predictions = self.predictor(self.online(images))  # [2B, size]
+        with torch.no_grad():
+            projections = self.target(images)  # [2B, size]
+        first, second = predictions.chunk(_VIEWS)
+        target_first, target_second = projections.detach().chunk(_VIEWS)
+        loss = byol_loss(first, target_second) + byol_loss(second, target_first)
+        return loss, projections
+
+    def update_target(self, momentum: float) -> None:
+        """Move the target towards the online network: target = m · target + (1 − m) · online."""
+        self.momentum = momentum
+        self.target.update_parameters(self.online)
+
+    def _average(self, averaged: Any, current: Any, count: object) -> None:
+        torch._foreach_lerp_(averaged, current, 1.0 - self.momentum)
+
+
+def _silence_residuals(trunk: Trunk) -> None:
+    """Let every residual block start as its shortcut alone.
+
+    Source: Goyal et al. (2017), Accurate, large minibatch SGD, section 5.1.
+    """
+    for module in trunk.modules():
+        if isinstance(module, Bottleneck):
+            torch.nn.init.zeros_(module.bn3.weight)
+        elif isinstance(module, BasicBlock):
+            torch.nn.init.zeros_(module.bn2.weight)
+
+
+def byol_loss(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Measure how far predictions are from targets, each scaled to length 1.
+
+    Args:
+        predictions: float [B, size].
+        targets: float [B, size].
+
+    Returns:
+        The mean of 2 − 2·cos, a float32 scalar from 0 to 4. Of both directions the sum is taken,
+        as published; half of it halves the learning rate.
+
+    Source: Grill et al. (2020), equation 2.
+    """
+    # In float32 whatever the network computes in: a rounded cosine near 1 has no gradient.
+    cosines = functional.cosine_similarity(predictions.float(), targets.float(), dim=-1)
+    return (2 - 2 * cosines).mean()
+
+
+def momentum_at(step: int, steps: int, base: float) -> float:
+    """Tell the moving average's momentum at a step: from `base` to 1 along a cosine.
+
+    Source: Grill et al. (2020), section 3.2.
+    """
+    return 1 - (1 - base) * (math.cos(math.pi * step / steps) + 1) / 2
+
+
+def perceptron(inputs: int, hidden: int, outputs: int) -> torch.nn.Sequential:
+    """Make projector or predictor: linear, batch norm, ReLU, linear.
+
+    Source: Grill et al. (2020), section 3.3.
+    """
+    return torch.nn.Sequential(
+        torch.nn.Linear(inputs, hidden),
+        torch.nn.BatchNorm1d(hidden),
+        torch.nn.ReLU(inplace=True),
+        torch.nn.Linear(hidden, outputs),
+    )

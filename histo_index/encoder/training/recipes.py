@@ -1,0 +1,130 @@
+"""The two recipes: what two views of one tile are, and how the network learns from them."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torchvision.transforms import v2
+
+from histo_index.encoder.training.stain import QuarterTurn, StainJitter, TissueCrop
+from histo_index.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How BYOL is trained; every field can be named on the command line or in Python.
+
+    Attributes:
+        name: `reference` or `histology`.
+        crop_px: side of a view.
+        tile_px: shorter side of a tile at inference; part of the encoder's preprocessing.
+        batch: tiles a step; two views each.
+        epochs: passes over the tiles.
+        optimizer: `sgd` or `adamw`.
+        learning_rate: at its highest.
+        weight_decay: of the weights, not of biases and norms under adamw.
+        warmup: share of the steps over which the learning rate rises.
+        is_cosine: whether the learning rate falls to 0 along a cosine, or stays.
+        momentum: of the moving average, at the first step.
+        hidden: width of projector and predictor.
+        projection: their output's size.
+    """
+
+    name: str
+    crop_px: int
+    tile_px: int
+    batch: int
+    epochs: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    is_cosine: bool
+    momentum: float
+    hidden: int
+    projection: int
+
+    def __post_init__(self) -> None:
+        counts = (self.crop_px, self.tile_px, self.batch, self.epochs, self.hidden, self.projection)
+        if min(counts) < 1 or self.batch < 2:
+            raise InputError(f"{self}: sizes, epochs and batch must be positive, the batch above 1")
+        if not (self.learning_rate > 0 and 0 <= self.momentum <= 1):
+            raise InputError(
+                f"learning rate {self.learning_rate}, momentum {self.momentum}; expected a rate "
+                "above 0 and a momentum from 0 to 1"
+            )
+
+    def views(self) -> v2.Transform:
+        """Make the random transform from uint8 [3, H, W] to a view, uint8 [3, crop, crop]."""
+        return _reference(self.crop_px) if self.name == "reference" else _histology(self)
+
+
+# The reference method, constant by constant; kept for comparison.
+REFERENCE: Final = Recipe(
+    name="reference",
+    crop_px=224,
+    tile_px=224,
+    batch=32,
+    epochs=30,
+    optimizer="sgd",
+    learning_rate=3e-4,
+    weight_decay=1.5e-6,
+    warmup=0.0,
+    is_cosine=False,
+    momentum=0.996,
+    hidden=2048,
+    projection=512,
+)
+HISTOLOGY: Final = Recipe(
+    name="histology",
+    # Two quarters of a tile, mostly not the same one: what they share is the tissue.
+    crop_px=64,
+    tile_px=128,
+    batch=64,
+    epochs=30,
+    # AdamW and a warm-up: LARS, as published, wants batches of thousands.
+    optimizer="adamw",
+    learning_rate=5e-4,
+    weight_decay=1e-2,
+    warmup=0.05,
+    is_cosine=True,
+    # Lower than the published 0.996, which suits a million steps and not some thousands.
+    momentum=0.99,
+    hidden=2048,
+    # As published.
+    projection=256,
+)
+RECIPES: Final = {recipe.name: recipe for recipe in (HISTOLOGY, REFERENCE)}
+
+
+def _reference(crop_px: int) -> v2.Transform:
+    return v2.Compose(
+        [
+            v2.RandomApply([v2.ColorJitter(0.8, 0.8, 0.8, 0.2)], p=0.5),
+            v2.RandomGrayscale(p=0.4),
+            v2.RandomHorizontalFlip(),
+            v2.RandomApply([v2.GaussianBlur(23)], p=0.4),
+            v2.RandomSolarize(threshold=128, p=0.4),
+            v2.RandomResizedCrop(crop_px, antialias=True),
+        ]
+    )
+
+
+def _histology(recipe: Recipe) -> v2.Transform:
+    """Cut first: every later step then works on the small view alone."""
+    return v2.Compose(
+        [
+            # A zoom of 1.25 either way: 20× may pass for 16× or 25×, not for 10× or 40×.
+            TissueCrop(recipe.crop_px, tile_px=recipe.tile_px, zoom=1.25),
+            v2.RandomHorizontalFlip(),
+            QuarterTurn(),
+            v2.ToDtype(torch.float32, scale=True),
+            StainJitter(0.2),
+            # Scanners differ in brightness and contrast more than in hue.
+            v2.RandomApply([v2.ColorJitter(0.15, 0.15, 0.15, 0.03)], p=0.8),
+            # Without some tiles in grey, two views are told apart from others by colour alone.
+            v2.RandomGrayscale(p=0.1),
+            v2.RandomApply([v2.GaussianBlur(7, sigma=(0.1, 1.5))], p=0.3),
+            v2.ToDtype(torch.uint8, scale=True),
+        ]
+    )

@@ -1,0 +1,133 @@
+"""See a run while it lasts: figures of every epoch, as lines and as a picture."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from histo_index.encoder.images import Pixels
+from histo_index.encoder.replacing import replace_file
+from histo_index.encoder.trunk import Trunk
+
+Floats = npt.NDArray[np.float32]
+
+LOG_NAME: Final = "train.jsonl"
+PLOT_NAME: Final = "train.png"
+THRESHOLD: Final = "threshold"
+_BATCH: Final = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitor:
+    """A labelled set that a run is watched by and that never touches its weights.
+
+    Attributes:
+        name: of the file it comes from, for the model card.
+        images: uint8 RGB [S, S, 3] each, fitted as for inference.
+        judge: takes their embeddings, float32 [N, D] of length 1, gives figures by name; one named
+            `threshold` becomes the encoder's published one.
+        decisive: the figure whose highest value marks the best epoch.
+    """
+
+    name: str
+    images: Sequence[Pixels]
+    judge: Callable[[Floats], Mapping[str, float]]
+    decisive: str
+
+
+def embed(trunk: Trunk, images: Sequence[Pixels], *, device: torch.device) -> Floats:
+    """Encode images as inference does, and leave the trunk as it was.
+
+    Args:
+        trunk: in whatever mode.
+        images: uint8 RGB [S, S, 3] each, fitted.
+        device: where the trunk is.
+
+    Returns:
+        float32 [N, D], rows of length 1; NaN where the network gives no features.
+    """
+    was_training = trunk.training
+    trunk.eval()
+    rows = []
+    with torch.no_grad():
+        for start in range(0, len(images), _BATCH):
+            batch = torch.from_numpy(np.stack(images[start : start + _BATCH])).to(device)
+            rows.append(trunk(batch).float().cpu())
+    trunk.train(was_training)
+    features = torch.cat(rows)
+    unit: Floats = (features / features.norm(dim=1, keepdim=True)).numpy()
+    return unit
+
+
+def effective_rank(embeddings: Floats) -> float:
+    """Count the directions that embeddings really use; 1 means they lie on a line.
+
+    Args:
+        embeddings: float32 [N, D].
+
+    Returns:
+        The exponential of the entropy of the centred singular values, 1 to min(N, D).
+
+    Source: Roy & Vetterli (2007), The effective rank: a measure of effective dimensionality.
+    """
+    values = np.linalg.svd(embeddings - embeddings.mean(axis=0), compute_uv=False)
+    total = values.sum()
+    if not total > 0:
+        return 1.0
+    shares = values[values > 0] / total
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def spread(projections: torch.Tensor) -> float:
+    """Measure how much projections differ from tile to tile.
+
+    Args:
+        projections: float [B, size].
+
+    Returns:
+        The mean standard deviation of the unit vectors' entries, times √size: 1 spread evenly over
+        the sphere, 0 all the same, which is collapse.
+
+    Source: Chen & He (2021), Exploring simple siamese representation learning, section 4.1.
+    """
+    unit = torch.nn.functional.normalize(projections.detach().float(), dim=1)
+    return float(unit.std(dim=0).mean() * unit.shape[1] ** 0.5)
+
+
+def write_log(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
+    """Write a line per epoch to `train.jsonl`, whole or not at all."""
+    text = "".join(json.dumps(epoch) + "\n" for epoch in epochs)
+    replace_file(folder / LOG_NAME, text.encode())
+
+
+def draw(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
+    """Draw every figure over the epochs to `train.png`."""
+    import io
+
+    from matplotlib.figure import Figure
+
+    names = [
+        name
+        for name, value in epochs[-1].items()
+        if isinstance(value, float) and name not in ("seconds", "images_per_second")
+    ]
+    columns = 3
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
+    at = [epoch["epoch"] for epoch in epochs]
+    for place, name in enumerate(names, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.plot(
+            at, [float(epoch.get(name, "nan")) for epoch in epochs], marker=".", color="#7b2d8e"
+        )
+        axes.set_title(name.replace("_", " "), fontsize=10)
+        axes.set_xlabel("epoch", fontsize=8)
+        axes.grid(alpha=0.3)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=100)
+    replace_file(folder / PLOT_NAME, picture.getvalue())

@@ -1,0 +1,68 @@
+"""How a training run looks on a terminal, while it lasts and when it is done."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from histo_index.encoder.training.run import TrainProgress
+    from histo_index.encoder.training.train import TrainReport
+
+# How often a log that is no terminal is told how far a run is.
+_LOG_EVERY_S: Final = 30.0
+_TERMINAL_EVERY_S: Final = 0.5
+
+
+class TrainingLine:
+    """Tells on stderr how far a training run is: one line that changes, or one now and then."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._every_s = _TERMINAL_EVERY_S if self._is_terminal else _LOG_EVERY_S
+        self._told = time.monotonic()
+
+    def __call__(self, state: "TrainProgress") -> None:
+        """Take note of a step."""
+        now = time.monotonic()
+        if now - self._told < self._every_s:
+            return
+        self._told = now
+        left = (state.steps - state.step) * state.batch / state.images_per_second
+        line = (
+            f"epoch {state.epoch} of {state.epochs}, step {state.step:,} of {state.steps:,}, "
+            f"loss {state.loss:.3f}, {state.images_per_second:.1f} images/s, {_duration(left)} left"
+        )
+        # Clears what is left of a longer line before.
+        print(f"\r{line}\x1b[K" if self._is_terminal else line, file=sys.stderr, flush=True,
+              end="" if self._is_terminal else "\n")  # fmt: skip
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._is_terminal:
+            print("\r\x1b[K", file=sys.stderr, end="")
+
+
+def describe_training(report: "TrainReport") -> str:
+    """Sum up a training run."""
+    last = report.epochs[-1]
+    lines = [
+        f"{report.encoder}: {len(report.epochs)} epochs over {report.tiles:,} tiles in "
+        f"{_duration(report.seconds)}, fingerprint {report.fingerprint}",
+        f"  loss       {last['loss']:.4f}, effective rank {last['effective_rank']:.1f}",
+        f"  rejected   {len(report.rejected):,} tiles",
+    ]
+    if report.best_epoch is not None:
+        best = report.epochs[report.best_epoch - 1]
+        lines.append(
+            f"  monitor    best epoch {report.best_epoch}, pair ROC-AUC {best['pair_auc']:.3f}, "
+            f"kept in {report.encoder / 'best'}"
+        )
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
