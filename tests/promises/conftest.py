@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.cli.conftest import finished_workshop, run, workshop
@@ -87,6 +88,19 @@ def pytest_terminal_summary(
     terminalreporter.section("promises: what was tried, what was found")
     for promise, tried, found in table:
         terminalreporter.write_line(f"{promise:{widths[0]}}  {tried:{widths[1]}}  {found}")
+
+
+def processes_of(module: str) -> list[psutil.Process]:
+    """Find the processes that this one started to run a module, among others that it has."""
+    found = []
+    for process in psutil.Process().children():
+        try:
+            # Until it runs its own program, a child has the name of its parent.
+            if any(module in word for word in process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from PIL import Image
 from tests.decoding import DecodingEncoder
 from tests.hostile import damaged, formats
 from tests.indexer.fakes import reasons, run_build
-from tests.promises.conftest import Tell, Tries
+from tests.promises.conftest import Tell, Tries, processes_of
 
 KINDS: Final = {"damaged image", "not an image", "too large", "values out of range"}
 # A decoder with a small tile takes 50 MB; one with the large tile below at least 150 more.
@@ -84,12 +84,10 @@ def killer_of_large_processes() -> Iterator[Counter[int]]:
 
     def watch() -> None:
         while not done.wait(0.005):
-            for child in psutil.Process().children():
+            for child in processes_of("decode_worker"):
                 try:
                     is_large = child.memory_info().rss > _BYTES_OF_A_VICTIM
-                    # Until it runs its own program, a child has the memory of its parent.
-                    runs = any("decode_worker" in word for word in child.cmdline())
-                    if is_large and runs and not victims[child.pid]:
+                    if is_large and not victims[child.pid]:
                         child.kill()
                         victims[child.pid] += 1
                 except psutil.NoSuchProcess:
@@ -125,7 +123,7 @@ def test_a_decoder_with_too_little_memory_rejects_what_is_too_large_for_it(
     large = write_tiles(tmp_path / "tiles", 1)
     small = tmp_path / "tiles" / "00.png"
     list(decoding.encode_files([small] * 64))  # both decoders are running now
-    for child in psutil.Process().children():
+    for child in processes_of("decode_worker"):
         taken = child.memory_info().vms
         child.rlimit(psutil.RLIMIT_AS, (taken + 50 * 2**20, taken + 50 * 2**20))
     report = run_build(tmp_path / "t.hx", decoding, tmp_path / "tiles")
@@ -140,7 +138,7 @@ def test_the_kernel_takes_a_decoder_before_the_build(
 ) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     list(decoding.encode_files([tmp_path / "a.png"]))
-    (decoder,) = psutil.Process().children()
+    (decoder,) = processes_of("decode_worker")
     own, its = (
         int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in ("self", decoder.pid)
     )

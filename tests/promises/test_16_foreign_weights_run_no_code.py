@@ -12,7 +12,6 @@ from random import Random
 from typing import Any, Final
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 
@@ -22,7 +21,7 @@ from histo_index.encoder.importing import read_checkpoint
 from histo_index.encoder.making import import_encoder
 from histo_index.encoder.trunk import random_weights
 from histo_index.errors import HistoIndexError, InputError, MismatchError
-from tests.promises.conftest import Tell, Tries
+from tests.promises.conftest import Tell, Tries, processes_of
 
 PLAIN: Final = "not a checkpoint of plain tensors ("
 DIED: Final = "the process that read it died ("
@@ -55,9 +54,8 @@ def sound(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_running() -> Iterator[None]:
-    before = psutil.Process().children()
     yield
-    assert psutil.Process().children() == before
+    assert processes_of("import_child") == []
 
 
 def tensors_of(weights: Weights) -> Tensors:
@@ -200,7 +198,7 @@ def test_a_child_that_dies_is_told_in_one_line(sound: Path, tmp_path: Path) -> N
     hung = hash_bomb(tmp_path)
     with ThreadPoolExecutor(1) as threads:
         refused = threads.submit(refusals, [hung], ImportLimits(cpu_s=600))
-        while not (children := psutil.Process().children()):
+        while not (children := processes_of("import_child")):
             assert not refused.done()
         children[0].kill()
         (reason,) = refused.result()
