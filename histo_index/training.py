@@ -110,7 +110,7 @@ def train(
         monitor=(
             None
             if chosen.monitor is None
-            else _monitor(Path(chosen.monitor), config.preprocessing, root=listed.root)
+            else read_monitor(Path(chosen.monitor), config.preprocessing, root=listed.root)
         ),
         data={
             "source": ", ".join(Path(path).name for path in several),
@@ -175,7 +175,7 @@ def _recipe(options: TrainOptions) -> Recipe:
     return recipe
 
 
-def _monitor(path: Path, spec: Preprocessing, *, root: Path) -> Monitor:
+def read_monitor(path: Path, spec: Preprocessing, *, root: Path) -> Monitor:
     """Read a labelled set: pairs if it has the columns of a pair list, else labelled tiles.
 
     Its paths start from its own folder, or where nothing lies there, from that of the tiles.

@@ -219,7 +219,7 @@ class Run:
         before, rate, std = self.seconds, 0.0, 0.0
         losses: list[float] = []
         for batch in self._batches():
-            loss, std = self._take_step(batch)
+            loss, std = self.take_step(batch)
             losses.append(loss)
             now = time.monotonic()
             self.seconds = before + now - started
@@ -253,7 +253,7 @@ class Run:
         while batch := list(itertools.islice(parts, config.accumulate)):
             yield batch
 
-    def _take_step(self, batch: Sequence[torch.Tensor]) -> tuple[float, float]:
+    def take_step(self, batch: Sequence[torch.Tensor]) -> tuple[float, float]:
         """Learn from one batch; gives its loss and how spread its projections are."""
         recipe, total = self.config.recipe, 0.0
         try:

@@ -111,7 +111,7 @@ def train(
     """
     _require_free(config.output, resume=resume)
     tiles = _examine(paths, config)
-    _keep_freed_memory()
+    keep_freed_memory()
     team = Team.join(config.device)
     try:
         run = Run(config, tiles.paths, team)
@@ -140,7 +140,7 @@ def train(
     )
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let the allocator keep what each step frees for the next one.
 
     glibc hands large blocks back to the kernel at once, which then clears every page of them anew:

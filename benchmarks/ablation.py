@@ -1,0 +1,133 @@
+"""What each ingredient of the `histology` recipe brings: the recipe whole, then with one change.
+
+Small (ResNet-18, two epochs by default), so that anyone can run it; with `--seeds 3` each line is
+run three times. Judged on held-out groups of the training tiles (`training_split.py`), never on
+`eval/`. Finished runs are kept in the output folder and not repeated.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import measuring
+import torch
+import training_split
+from torchvision.transforms import v2
+
+from histo_index.encoder.training.recipes import HISTOLOGY, Recipe
+from histo_index.encoder.training.run import TrainConfig
+from histo_index.encoder.training.train import train
+from histo_index.encoder.training.watch import LOG_NAME, Monitor
+from histo_index.training import read_monitor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed(Recipe):
+    """The histology recipe with a step of its views left out, or cropped as photographs are.
+
+    Attributes:
+        without: name of the transform to leave out; empty for none.
+        photo_crop: 8 to 100 % of the tile's area, as published for photographs.
+    """
+
+    without: str = ""
+    photo_crop: bool = False
+
+    def views(self) -> v2.Transform:
+        steps: list[Any] = [
+            step for step in self._steps() if _name(step) not in self.without.split("+")
+        ]
+        if self.photo_crop:
+            steps[0] = v2.RandomResizedCrop(self.crop_px, antialias=True)
+        return v2.Compose(steps)
+
+    def _steps(self) -> Iterator[Any]:
+        yield from super().views().transforms
+
+
+_FIELDS: Final = {name: getattr(HISTOLOGY, name) for name in HISTOLOGY.__dataclass_fields__}
+VARIANTS: Final[dict[str, dict[str, Any]]] = {
+    "histology, whole": {},
+    "without flips and quarter-turns": {"without": "RandomHorizontalFlip+QuarterTurn"},
+    "without stain jitter": {"without": "StainJitter"},
+    "without colour jitter": {"without": "ColorJitter"},
+    "without grey views": {"without": "RandomGrayscale"},
+    "without blur": {"without": "GaussianBlur"},
+    "crops as for photographs": {"photo_crop": True},
+    "SGD 3e-4, constant (reference)": {
+        "optimizer": "sgd", "learning_rate": 3e-4, "weight_decay": 1.5e-6, "warmup": 0.0,
+        "is_cosine": False,
+    },
+    "moving average from 0.996": {"momentum": 0.996},
+    "batch 32": {"batch": 32},
+}  # fmt: skip
+
+
+def main() -> None:
+    options = measuring.parser(__doc__)
+    options.add_argument("--output", type=Path, default=Path("ablation"), help="folder of the runs")
+    options.add_argument("--arch", default="resnet18")
+    options.add_argument("--epochs", type=int, default=2)
+    options.add_argument("--seeds", type=int, default=1)
+    given = options.parse_args()
+    logging.basicConfig(format="%(message)s")
+    torch.set_num_threads(1)
+    learn, choose = training_split.split()
+    paths = [training_split.DATA / row["path"] for row in learn]
+    given.output.mkdir(parents=True, exist_ok=True)
+    monitor = _monitor(given.output / "choose.csv", choose)
+    found: dict[str, list[dict[str, float]]] = {}
+    for seed in range(given.seeds):
+        for name, changes in VARIANTS.items():
+            recipe = Changed(**{**_FIELDS, "epochs": given.epochs, **changes})
+            output = given.output / f"{_slug(name)}-{seed}"
+            measuring.tell(f"{name}, seed {seed}")
+            config = TrainConfig(
+                output=output, recipe=recipe, architecture=given.arch, seed=seed, workers=0
+            )
+            found.setdefault(name, []).append(_run(paths, config, monitor))
+    measuring.print_machine()
+    report(found, arch=given.arch, views=given.epochs * len(paths))
+
+
+def _run(paths: list[Path], config: TrainConfig, monitor: Monitor) -> dict[str, float]:
+    if not (config.output / LOG_NAME).is_file():
+        train(paths, config, monitor=monitor)
+    figures: dict[str, float] = json.loads((config.output / LOG_NAME).read_text().splitlines()[-1])
+    return figures
+
+
+def _monitor(path: Path, rows: list[training_split.Row]) -> Monitor:
+    lines = ["path,label,group", *(f"{r['path']},{r['label']},{r['group']}" for r in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    spec = TrainConfig(output=path.parent, recipe=HISTOLOGY).preprocessing
+    return read_monitor(path, spec, root=training_split.DATA)
+
+
+def _name(step: Any) -> str:
+    inner = step.transforms[0] if isinstance(step, v2.RandomApply) else step
+    return type(inner).__name__
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name)
+
+
+def report(found: dict[str, list[dict[str, float]]], *, arch: str, views: int) -> None:
+    print(f"{arch}, {views:,} tiles seen, judged on held-out groups of the training tiles.\n")
+    rows = [
+        (
+            name,
+            measuring.spread([run["pair_auc"] for run in runs], digits=3),
+            measuring.spread([run["neighbour_accuracy"] for run in runs], digits=3),
+        )
+        for name, runs in found.items()
+    ]
+    measuring.print_table(("recipe", "pair ROC-AUC", "nearest neighbour right"), rows)
+
+
+if __name__ == "__main__":
+    main()
