@@ -1,0 +1,83 @@
+"""Make a trained encoder the one that ships: half the size, with threshold and provenance.
+
+    python benchmarks/bundle_encoder.py ENCODER_DIR
+
+Convolutions are kept in float16. The threshold is the best cut of the held-out groups of the
+training tiles (`training_split.py`), measured with the encoder as it ships, by the runtime that
+users get.
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import training_split
+
+from histo_index.encoder.encoder import Encoder
+from histo_index.encoder.folder import (
+    BUNDLED,
+    EncoderFolder,
+    PublishedThreshold,
+    Weights,
+    load_encoder,
+    write_encoder,
+)
+from histo_index.encoder.images import DecodeLimits, read_tile
+from histo_index.search.watching import THRESHOLD, TileJudge
+
+# As its README says of ../shared/data; what the weights were learnt from.
+DATA: Final = {
+    "tiles": "LC25000 lung and colon (2,848 less held-out groups), osteosarcoma, BreaKHis breast, "
+    "two slides of OpenSlide and TCGA",
+    "licence": "LC25000: freely available, no formal licence; osteosarcoma: CC-BY-3.0; BreaKHis: "
+    "CC-BY-4.0; CMU-1: CC0-1.0; TCGA: open access",
+    "credit": "Borkowski et al. (2019), arXiv:1912.12142; Leavey et al. (2019), TCIA "
+    "10.7937/tcia.2019.bvhjhdas; Spanhol et al. (2016), IEEE TBME 63(7); OpenSlide test data; TCGA "
+    "Research Network",
+}
+_ORIGIN: Final = (
+    "most right verdicts on pairs across held-out LC25000 fields, as many same as different"
+)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("encoder", type=Path)
+    options.add_argument("--output", type=Path, default=BUNDLED)
+    given = options.parse_args()
+    trained = load_encoder(given.encoder)
+    weights = halve(trained.weights)
+    training: dict[str, Any] = {**trained.config.training, "data": {**DATA, "seen": None}}
+    training["data"]["seen"] = trained.config.training["data"]["tiles"]
+    config = replace(trained.config, training=training, threshold=None)
+    with tempfile.TemporaryDirectory() as scratch:
+        write_encoder(Path(scratch), config, weights)
+        figures = judge(load_encoder(Path(scratch)))
+    threshold = PublishedThreshold(value=round(figures[THRESHOLD], 4), origin=_ORIGIN)
+    config = replace(config, threshold=threshold)
+    write_encoder(given.output, config, weights)
+    size = sum(path.stat().st_size for path in given.output.glob("*")) / 1e6
+    print(f"{given.output}: {config.architecture}, {size:.1f} MB; on held-out groups {figures}")
+
+
+def halve(weights: Weights) -> Weights:
+    """Keep kernels in float16; scales and statistics, which are few, stay as they are."""
+    return {
+        name: array.astype(np.float16) if array.ndim > 1 else array
+        for name, array in weights.items()
+    }
+
+
+def judge(encoder: EncoderFolder) -> dict[str, float]:
+    """Judge an encoder on the held-out groups."""
+    _, rows = training_split.split()
+    tiles = [read_tile(training_split.DATA / row["path"], DecodeLimits()).pixels for row in rows]
+    embeddings = Encoder(encoder).encode_pixels(tiles)
+    return TileJudge([row["label"] for row in rows], [row["group"] for row in rows])(embeddings)
+
+
+if __name__ == "__main__":
+    main()
