@@ -19,7 +19,7 @@ from histo_index.indexer.opened import OpenIndex
 from histo_index.search.answers import Located, PairAnswer, answer_pair
 from histo_index.search.calibration import read_calibration
 from histo_index.search.resolving import Resolver, take_vectors
-from histo_index.search.strangers import are_far
+from histo_index.search.strangers import far_among
 from histo_index.search.verdicts import Threshold
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class Index:
         """
         first, second = self.locate([a, b])
         chosen = self.threshold(threshold, unsure=unsure)
-        far = self._far([first, second], chosen)
+        far = far_among(self.opened, [first, second], chosen)
         return answer_pair(first, second, chosen, far=far)
 
     def pairs(
@@ -313,18 +313,9 @@ class Index:
             self.opened, queries, k=k, own_rows=own, exclude_self=exclude_self, filters=filters
         )
         threshold = self.threshold()
-        far = self._far(located, threshold)
-        return [
-            judged(row, threshold, is_far=any(image is other for other in far))
-            for row, image in zip(found, located, strict=True)
-        ]
-
-    def _far(self, located: Sequence[Located], threshold: Threshold) -> list[Located]:
-        """Choose the images that are unlike everything in the index, which its own never are."""
-        unseen = [image for image in located if image.row is None]
-        vectors = np.array([image.vector for image in unseen], np.float16)
-        is_far = are_far(self.opened, vectors, threshold)
-        return [image for image, answer in zip(unseen, is_far, strict=True) if answer]
+        far = {image.name for image in far_among(self.opened, located, threshold)}
+        pairs = zip(found, located, strict=True)
+        return [judged(row, threshold, is_far=image.name in far) for row, image in pairs]
 
     def calibrate(
         self,

@@ -1,10 +1,12 @@
 """Tell which images are unlike everything in an index: its calibration says little of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from histo_index.indexer.opened import OpenIndex
-from histo_index.search.distances import pair_distances
+from histo_index.search.answers import Located
 from histo_index.search.verdicts import Threshold
 
 
@@ -27,8 +29,16 @@ def are_far(
     calibration = threshold.calibration
     if calibration is None or not threshold.answers_unsure or not len(vectors):
         return np.zeros(len(vectors), bool)
-    nearest = index.structure.search(vectors.astype(np.float32), 1)[:, 0]
-    far: npt.NDArray[np.bool_] = (
-        pair_distances(vectors, index.vectors(nearest)) > calibration.far_distance
-    )
-    return far
+    # Imported here: a look-up has no unseen image, and starts fast.
+    from histo_index.search.ranking import nearest_rows
+
+    nearest = nearest_rows(index, vectors, k=1, own_rows=[None] * len(vectors))
+    return nearest.distances[:, 0] > calibration.far_distance
+
+
+def far_among(index: OpenIndex, images: Sequence[Located], threshold: Threshold) -> list[Located]:
+    """Choose the images outside the index that are unlike everything in it; see `are_far`."""
+    unseen = [image for image in images if image.row is None]
+    vectors = np.array([image.vector for image in unseen], np.float16)
+    is_far = are_far(index, vectors, threshold)
+    return [image for image, answer in zip(unseen, is_far, strict=True) if answer]
