@@ -356,6 +356,24 @@ class Index:
             group=group, tiles=None if tiles is None else Path(tiles), device=self._device,
         )  # fmt: skip
 
+    def duplicates(self, *, threshold: float | None = None) -> pa.Table:
+        """Find groups of tiles that show the same; see `search.surveys.find_duplicates`."""
+        from histo_index.search.surveys import find_duplicates
+
+        return find_duplicates(self.opened, threshold=threshold)
+
+    def outliers(self, *, count: int = 20) -> pa.Table:
+        """Find the tiles least like anything; see `search.surveys.find_outliers`."""
+        from histo_index.search.surveys import find_outliers
+
+        return find_outliers(self.opened, count=count)
+
+    def close_pairs(self, threshold: float, output: str | Path) -> int:
+        """Write every pair closer than a threshold to Parquet, and tell how many there are."""
+        from histo_index.search.close_pairs import write_close_pairs
+
+        return write_close_pairs(self.opened, threshold, Path(output))
+
     def locate(self, images: Sequence[ImageLike]) -> list[Located]:
         """Find or compute the vector of each image; a file on disk wins over an equal name.
 

@@ -14,6 +14,7 @@ from histo_index.commands.indexes import indexes
 from histo_index.commands.options import JsonOption
 from histo_index.commands.outcome import exit_if, fail, print_result
 from histo_index.commands.questions import questions
+from histo_index.commands.surveys import surveys
 from histo_index.commands.training import training
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(indexes)
 app.add_typer(questions)
+app.add_typer(surveys)
 app.add_typer(assessing)
 app.add_typer(training)
 app.add_typer(encoders, name="encoder")

@@ -148,10 +148,10 @@ def _chances(neighbour: "Neighbour") -> dict[str, Any]:
     }
 
 
-def table_text(rows: Sequence[dict[str, Any]]) -> str:
+def table_text(rows: Sequence[dict[str, Any]], *, nothing: str = "no neighbours") -> str:
     """Lay out rows as columns."""
     if not rows:
-        return "no neighbours"
+        return nothing
     header = list(rows[0])
     if all(row.get("path") == row.get("image_id") for row in rows):
         header.remove("path")

@@ -189,8 +189,9 @@ class _Build:
         self.progress = progress
         self.counts: Counter[str] = Counter()
         self.current = self._read_current()
-        self.shard_rows = config.shard_rows or self._own_shard_rows()
-        self.search = config.search or configured(self.current.settings if self.current else {})
+        settings = self.current.settings if self.current else {"shard_rows": DEFAULT_SHARD_ROWS}
+        self.shard_rows: int = config.shard_rows or settings["shard_rows"]
+        self.search = config.search or configured(settings)
         remove_leftovers(self.folder)
         self.finished = finished_shards(self.folder, encode.fingerprint)
         self.known = self._read_known()
@@ -199,7 +200,6 @@ class _Build:
     def run(self, tiles: TileList, started: float) -> BuildReport:
         self._tell_moved(tiles.root)
         wanted, unreadable = self._hash(tiles)
-        # What it will cost is told, and what is too little refused, before the long work.
         announce_structure(len(wanted), self.encode.embedding_size, self.search)
         plan = make_plan(
             wanted,
@@ -234,9 +234,6 @@ class _Build:
                 f"{self.encode.fingerprint}; pass the matching encoder or build into a new folder"
             )
         return manifest
-
-    def _own_shard_rows(self) -> int:
-        return self.current.settings["shard_rows"] if self.current else DEFAULT_SHARD_ROWS
 
     def _tell_moved(self, root: Path) -> None:
         before = self.current.settings["root"] if self.current else root_of(root, self.folder)
