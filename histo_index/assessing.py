@@ -112,6 +112,7 @@ def evaluate(
         IndexFormatError: a part of the index that is needed is damaged.
     """
     subject = read_subject(index, pairs=pairs, labels=labels, label=label, group=group)
+    _tell([*subject.problems[:_MOST_TOLD], *_untold(subject)])
     root = tiles or (index.folder / index.manifest.settings["root"]).resolve()
     floors = _floor_vectors(index, root, device)
     return judge_index(index, subject, threshold, floor_vectors=floors)

@@ -1,5 +1,6 @@
 """Evaluate an index on labels: its figures, those of the floors, and what is behind them."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ FloorVectors = Callable[[Rows], Mapping[str, npt.NDArray[np.floating]]]
 
 # More tiles than this are drawn from when looking for twins, so that it takes seconds.
 _MOST_SEARCHED: Final = 5_000
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -109,7 +112,8 @@ def _floors(
         try:
             floors = compare_with_floors(vectors, subject, floor_vectors)
         except HistoIndexError as error:
-            warnings = [f"{COLOUR} and {RANDOM} are left out: {error}; pass --tiles DIR"]
+            _log.warning("%s", error)
+            warnings = [f"{COLOUR} and {RANDOM} are left out: a tile is missing; pass --tiles DIR"]
     return [*floors, majority(subject, judged)], warnings
 
 
@@ -140,9 +144,7 @@ def _leakage(
 def _warnings(subject: Subject, threshold: Threshold, leakage: Leakage) -> list[str]:
     found = []
     if subject.problems:
-        found.append(
-            f"{len(subject.problems):,} rows could not be used; the first: {subject.problems[0]}"
-        )
+        found.append(f"{len(subject.problems):,} rows could not be used")
     if not subject.has_groups:
         found.append(
             "no groups: tiles of one slide or patient count as strangers, which flatters every "

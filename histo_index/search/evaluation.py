@@ -120,7 +120,8 @@ class Evaluation:
 
     Attributes:
         headline: the first thing to know, one line.
-        warnings: what makes the figures doubtful, a line each.
+        warnings: what makes the figures doubtful, a line each, which names no tile: which they are
+            stands in `subject.problems` and in the log.
         subject: the tiles, classes, groups and labelled pairs.
         threshold: what verdicts rest on; if the index has none, fitted on these very pairs, which
             is good for pictures only.

@@ -205,14 +205,15 @@ def test_evaluate_says_first_whether_the_encoder_beats_the_floors(
 
 
 def test_evaluate_takes_a_label_file_and_names_rows_it_cannot_use(
-    calibrated: Workshop, run: Run
+    calibrated: Workshop, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     labels = (calibrated.tiles / "labels.csv").read_text() + "none.png,fat,x,0.5\n"
     Path("labels.csv").write_text(labels)
     (calibrated.tiles / "slide-01" / "0001.png").unlink()
     done = run("evaluate", "--labels", "labels.csv", "-i", calibrated.index)
     assert done.code == 3
-    assert "1 rows could not be used; the first: labels.csv line" in done.out
+    assert "1 rows could not be used" in done.out
+    assert "labels.csv line 34: none.png is not in the index" in caplog.text
     assert "colour histogram and random weights are left out" in done.out
 
 

@@ -124,16 +124,16 @@ def test_without_floors_nothing_is_praised(classes: Classes) -> None:
     assert "was not compared with colour or random weights" in found.headline
 
 
-def test_floors_out_of_reach_are_told(classes: Classes) -> None:
+def test_floors_out_of_reach_are_told(classes: Classes, caplog: pytest.LogCaptureFixture) -> None:
     def gone(rows: Rows) -> Mapping[str, npt.NDArray[np.float32]]:
         raise ImageError("tiles/t00.png: cannot be read (No such file or directory)")
 
     threshold = Threshold.choose(0.4, None)
     found = evaluate(classes.index, subject_of(classes), threshold, floor_vectors=gone)
     assert found.warnings[0] == (
-        "colour histogram and random weights are left out: tiles/t00.png: cannot be read "
-        "(No such file or directory); pass --tiles DIR"
+        "colour histogram and random weights are left out: a tile is missing; pass --tiles DIR"
     )
+    assert "tiles/t00.png: cannot be read (No such file or directory)" in caplog.text
     assert [floor.name for floor in found.floors] == ["majority"]
 
 
