@@ -1,0 +1,213 @@
+"""Which curve, which threshold: what `calibrate` rests on, measured on training-side tiles.
+
+Needs an index of labelled tiles with groups, `benchmarks/training_split.py` names such tiles:
+
+    histo-index build shared/data --manifest learn.csv -o learn.hx --encoder DIR
+    python benchmarks/calibration.py learn.hx
+
+Tiles are split by group: pairs of one half are labelled, those of the other half tell what that was
+worth. Never run it to choose anything on `eval/`.
+"""
+
+import argparse
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import measuring
+import numpy as np
+import numpy.typing as npt
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.mixture import GaussianMixture
+
+from histo_index.indexer.opened import OpenIndex
+from histo_index.search.distances import pair_distances
+from histo_index.search.fitting import fit
+from histo_index.search.guessing import _valley
+from histo_index.search.labels import read_labels
+from histo_index.search.objectives import Objective
+from histo_index.search.sigmoids import Bins, Sample, expit
+from histo_index.search.subject import draw_pairs
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+Pairs = tuple[Floats, Flags, Rows, Rows]
+
+SIZES: Final = (30, 100, 186, 500, 1_000, 4_000)
+# Below this nothing that distances are asked can be answered.
+LEAST_AUC: Final = 0.6
+EDGE: Final = 1e-3
+
+
+class Tiles:
+    """Labelled tiles of an index."""
+
+    def __init__(self, path: Path, group: str | None) -> None:
+        index = OpenIndex(path)
+        found = read_labels(index, group=group)
+        self.vectors = index.vectors(found.rows)
+        self.labels = np.unique(found.labels, return_inverse=True)[1]
+        self.groups = np.unique(found.groups, return_inverse=True)[1]
+
+    def pairs(self, chosen: Flags, seed: int) -> Pairs:
+        """Draw pairs among some tiles, in random order: distances, same or not, both groups."""
+        places = np.flatnonzero(chosen)
+        left, right, is_same = draw_pairs(self.labels[places], self.groups[places], seed=seed)
+        order = np.random.default_rng(seed).permutation(len(left))
+        left, right, is_same = places[left[order]], places[right[order]], is_same[order]
+        distances = pair_distances(self.vectors[left], self.vectors[right]).astype(np.float64)
+        return distances, is_same, self.groups[left], self.groups[right]
+
+    def halves(self, seed: int) -> tuple[Flags, Flags]:
+        """Part the tiles by group."""
+        names = np.random.default_rng(seed).permutation(self.groups.max() + 1)
+        is_first = np.isin(self.groups, names[: len(names) // 2])
+        return is_first, ~is_first
+
+
+def sample_of(pairs: Pairs) -> Sample:
+    distances, is_same, units_a, units_b = pairs
+    return Sample(distances=distances, is_same=is_same, units_a=units_a, units_b=units_b, prior=0.5)
+
+
+def by_root(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
+    sample = sample_of(pairs)
+    bins, ones = Bins(sample, Objective()), np.ones(len(sample.distances))
+    sigmoid = bins.sigmoid(ones)
+    assert sigmoid is not None
+    return lambda d: expit(sigmoid.log_odds(d)), bins.cut(sigmoid, ones)
+
+
+def by_square(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
+    # The sigmoid takes roots: squared distances squared once more are fitted as they are.
+    curve, cut = by_root((np.clip(pairs[0], 0, 2) ** 2, *pairs[1:]))
+    return lambda d: curve(np.clip(d, 0, 2) ** 2), float(np.sqrt(cut))
+
+
+def by_steps(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
+    """Isotonic regression, and the cut that is best on the labelled pairs themselves."""
+    distances, is_same, *_ = pairs
+    steps = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(distances, is_same)
+    order = np.argsort(distances)
+    right = np.cumsum(is_same[order]) + (~is_same[order])[::-1].cumsum()[::-1]
+    best = int(right.argmax())
+    cut = distances[order][best : best + 2].mean()
+    return lambda d: np.asarray(steps.predict(d), np.float64), float(cut)
+
+
+def compare_curves(tiles: Tiles, rounds: int) -> Iterator[tuple[str, ...]]:
+    """Fit on pairs of one half, judge on the other."""
+    fits = {"sigmoid of the root": by_root, "of the square": by_square, "isotonic": by_steps}
+    for size in SIZES:
+        losses, costs = defaultdict(list), defaultdict(list)
+        for seed in range(rounds):
+            first, second = tiles.halves(seed)
+            labelled = tuple(column[:size] for column in tiles.pairs(first, seed))
+            distances, is_same, *_ = tiles.pairs(second, seed)
+            if len(labelled[0]) < size or labelled[1].all() or not labelled[1].any():
+                continue
+            order = np.argsort(distances)
+            hits = np.cumsum(np.where(is_same[order], 1, -1)) + (~is_same).sum()
+            for name, make in fits.items():
+                curve, cut = make(labelled)  # type: ignore[arg-type]
+                chances = np.clip(curve(distances), EDGE, 1 - EDGE)
+                losses[name].append(log_loss(is_same, chances))
+                found = ((distances <= cut) == is_same).mean()
+                costs[name].append(hits.max() / len(hits) - found)
+        if losses:
+            cells = [f"{np.mean(losses[n]):.3f}, {100 * np.mean(costs[n]):.2f}" for n in fits]
+            yield (f"{size:,}", *cells)
+
+
+def compare_guesses(tiles: Tiles) -> Iterator[tuple[str, str, str]]:
+    """Say how much accuracy each way of doing without labels loses, over subsets of the classes."""
+    lost: dict[str, list[float]] = defaultdict(list)
+    count = int(tiles.labels.max()) + 1
+    sizes = range(2, count + 1)
+    for classes in itertools.chain.from_iterable(
+        itertools.combinations(range(count), size) for size in sizes
+    ):
+        chosen = np.isin(tiles.labels, classes)
+        distances, is_same, *_ = tiles.pairs(chosen, 0)
+        if not len(distances) or roc_auc_score(is_same, -distances) < LEAST_AUC:
+            continue
+        labelled = ((distances <= by_root((distances, is_same, *_))[1]) == is_same).mean()
+        for name, cut in guesses(tiles, np.flatnonzero(chosen)).items():
+            lost[name].append(labelled - ((distances <= cut) == is_same).mean())
+    for name, found in sorted(lost.items(), key=lambda entry: max(entry[1])):
+        yield name, f"{100 * np.mean(found):+.2f}", f"{100 * max(found):+.2f}"
+
+
+def guesses(tiles: Tiles, places: Rows) -> dict[str, float]:
+    generator = np.random.default_rng(1)
+    left, right = places[generator.integers(0, len(places), (2, 6_000))]
+    is_across = tiles.groups[left] != tiles.groups[right]
+    left, right = left[is_across], right[is_across]
+    distances = np.sort(pair_distances(tiles.vectors[left], tiles.vectors[right])).astype(float)
+    ones = np.ones(len(distances))
+    found = {f"quantile {q}": float(np.quantile(distances, q)) for q in (0.3, 0.4, 0.5)}
+    for name, values, back in (
+        ("logarithms", np.log(np.maximum(distances, 1e-6)), np.exp),
+        ("roots", np.sqrt(distances), np.square),
+    ):
+        found[f"two parts of the {name}"] = float(back(_valley(values, ones)))
+        mixture = GaussianMixture(2, random_state=0).fit(values[:, None])
+        far = int(mixture.means_.argmax())
+        grid = np.linspace(mixture.means_.min(), mixture.means_.max(), 200)
+        # Equal shares of both: the weights of the mixture are not those of the pairs in use.
+        mixture.weights_ = np.array([0.5, 0.5])
+        is_far = mixture.predict(grid[:, None]) == far
+        found[f"two normals of the {name}"] = float(back(grid[is_far.argmax()]))
+    return found
+
+
+def coverage(rounds: int) -> Iterator[tuple[str, str]]:
+    """Simulate pairs of tiles that are harder or easier, and see what the intervals hold."""
+    inside: dict[str, list[bool]] = defaultdict(list)
+    many = fit(simulated(0, tiles=4_000, pairs=200_000), Objective(), rounds=2)
+    at = np.quantile(many.curve.distance, [0.4, 0.6])
+    truth = many.curve.at(at).probability
+    for seed in range(1, rounds + 1):
+        found = fit(simulated(seed, tiles=80, pairs=600), Objective(), rounds=200)
+        ends = found.threshold_interval
+        inside["threshold"].append(ends.low <= many.threshold <= ends.high)
+        band = found.curve.at(at)
+        inside["probability"] += ((band.low <= truth) & (truth <= band.high)).tolist()
+    for name, held in inside.items():
+        yield name, f"{100 * np.mean(held):.1f} %"
+
+
+def simulated(seed: int, *, tiles: int, pairs: int) -> Sample:
+    generator = np.random.default_rng(seed)
+    shift = 0.15 * generator.standard_normal(tiles)
+    left, right = generator.integers(0, tiles, (2, pairs))
+    left, right = left[left != right], right[left != right]
+    is_same = generator.random(len(left)) < 0.5
+    roots = np.where(is_same, 0.7, 1.0) + shift[left] + shift[right]
+    roots = np.clip(roots + 0.1 * generator.standard_normal(len(left)), 0.01, 2)
+    return sample_of((roots**2, is_same, left, right))
+
+
+def main() -> None:
+    """Print three tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--group", help="column of the groups; else group")
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args()
+    tiles = Tiles(options.index, options.group)
+    print("Log loss on new groups, and points of accuracy below the best threshold there\n")
+    header = ("pairs", "sigmoid of the root", "sigmoid of the square", "isotonic, best cut")
+    measuring.print_table(header, list(compare_curves(tiles, options.rounds)))
+    print("\nPoints of accuracy lost without labels: mean and worst over subsets of the classes\n")
+    measuring.print_table(("way", "mean", "worst"), list(compare_guesses(tiles)))
+    print("\nSimulated intervals that hold the truth (80 tiles, 600 pairs), of 95 % promised\n")
+    measuring.print_table(("of", "held"), list(coverage(5 * options.rounds)))
+
+
+if __name__ == "__main__":
+    main()
