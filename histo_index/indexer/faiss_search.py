@@ -6,6 +6,7 @@ tile, which proposes candidates; their order is always that of the exact distanc
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
 import faiss
@@ -21,6 +22,8 @@ Bools = npt.NDArray[np.bool_]
 _EXACT_ROWS: Final = 20_000
 # Candidates for each neighbour wanted, where many are.
 _SPREAD: Final = 4
+# Queries that a core takes at a time.
+_PIECE: Final = 16
 # A graph is searched with at most this many rows in view.
 _MOST_IN_VIEW: Final = 4096
 
@@ -61,12 +64,13 @@ class ExactSearch:
 
     def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
         """Give the nearest rows, nearest first within FAISS's rounding; see `Structure`."""
-        found: Rows
-        if allowed is None:
-            _, found = self._fastest.search(queries, count)
-        else:
-            parameters = faiss.SearchParameters(sel=_selector(allowed))  # type: ignore[call-arg]
-            _, found = self._index.search(queries, count, params=parameters)
+        if allowed is not None:
+            library: Any = faiss  # whose stubs do not know this form
+            parameters = library.SearchParameters(sel=_selector(allowed))
+            return ask(self._index, queries, count, parameters)
+        if self._fastest is self._index:
+            return ask(self._index, queries, count)
+        found: Rows = self._fastest.search(queries, count)[1]
         return found
 
 
@@ -95,13 +99,37 @@ class CandidateSearch:
         # Neighbours that a filter has thinned out, or many of them, lie further apart.
         spread = math.sqrt(wanted / self.candidates) * total / passing
         parameters = search_parameters(self._index, math.ceil(self.effort * spread), allowed)
-        _, found = self._index.search(queries, wanted, params=parameters)
+        found = ask(self._index, queries, wanted, parameters)
         is_short = (found >= 0).sum(axis=1) < min(count, passing)
         if is_short.any():
             found[is_short] = -1
             found[is_short, :count] = self._exact.search(queries[is_short], count, allowed)
-        rows: Rows = found
-        return rows
+        return found
+
+
+def ask(index: Any, queries: Floats, count: int, parameters: Any = None) -> Rows:
+    """Search some queries at a time on each core.
+
+    FAISS's own threads wait for each other at every step: on a busy machine one query was seen to
+    take 60 ms instead of 2.
+    """
+
+    cores = faiss.omp_get_max_threads()
+    starts = range(0, max(len(queries), 1), _PIECE)
+
+    def search(start: int) -> Rows:
+        faiss.omp_set_num_threads(1)
+        found: Rows
+        _, found = index.search(queries[start : start + _PIECE], count, params=parameters)
+        return found
+
+    if len(starts) == 1:
+        try:
+            return search(0)
+        finally:
+            faiss.omp_set_num_threads(cores)
+    with ThreadPoolExecutor(cores) as threads:
+        return np.concatenate(list(threads.map(search, starts)))
 
 
 def search_parameters(index: Any, effort: int, allowed: Bools | None = None) -> Any:

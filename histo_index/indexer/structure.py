@@ -230,11 +230,11 @@ class _Tuning:
 
     def _distances(self, queries: Rows, effort: int, candidates: int) -> Floats:
         """Find candidates and their exact distances: float32 [Q, candidates]."""
-        from histo_index.indexer.faiss_search import search_parameters
+        from histo_index.indexer.faiss_search import ask, search_parameters
 
         parameters = search_parameters(self._index, effort)
         count = min(candidates, len(self._matrix))
-        _, found = self._index.search(self._floats(queries), count, params=parameters)
+        found = ask(self._index, self._floats(queries), count, parameters)
         return self._measure(queries, found)
 
     def _measure(self, queries: Rows, found: Rows) -> Floats:
