@@ -93,5 +93,6 @@ def train(
         )  # fmt: skip
     finally:
         progress.close()
-    print_result(vars(report) if as_json else describe_training(report))
+    if report.is_first:
+        print_result(vars(report) if as_json else describe_training(report))
     exit_if(report.rejected, REJECTED_EXIT)

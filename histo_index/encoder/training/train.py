@@ -62,6 +62,7 @@ class TrainReport:
         epochs: figures of each epoch.
         best_epoch: by the monitor; None without one.
         seconds: worked on it, over all interruptions.
+        is_first: whether this process is the one that wrote it; of several only the first speaks.
     """
 
     encoder: Path
@@ -71,6 +72,7 @@ class TrainReport:
     epochs: Sequence[Mapping[str, Any]]
     best_epoch: int | None
     seconds: float
+    is_first: bool
 
 
 @dataclass(kw_only=True)
@@ -100,7 +102,7 @@ def train(
         monitor: a labelled set to watch by.
         data: what the model card says of the tiles.
         resume: go on from the checkpoint in the output folder.
-        tell: called after every step.
+        tell: called after every step, by the first process.
 
     Raises:
         InputError: too few tiles, all of them equal, or the output is taken.
@@ -119,7 +121,7 @@ def train(
         if resume:
             run.resume()
         while run.step < run.steps:
-            figures = run.train_epoch(tell)
+            figures = run.train_epoch(tell if team.is_first else _say_nothing)
             if team.is_first:
                 _finish_epoch(run, figures, tiles, monitor, data or {})
             run.save()
@@ -137,7 +139,12 @@ def train(
         epochs=run.epochs,
         best_epoch=None if best is None else best["epoch"],
         seconds=run.seconds,
+        is_first=team.is_first,
     )
+
+
+def _say_nothing(progress: TrainProgress) -> None:
+    pass
 
 
 def keep_freed_memory() -> None:

@@ -1,7 +1,6 @@
 """One of two processes that train as one; writes the loss of every step and the first weights."""
 
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,7 @@ def main(output: Path, tiles: list[Path]) -> None:
         ),
         tell=tell,
     )
-    if os.environ.get("RANK", "0") == "0":
+    if report.is_first or losses:
         print(json.dumps({"losses": losses, "epoch": report.epochs[0]["loss"]}))
 
 

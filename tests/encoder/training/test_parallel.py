@@ -27,7 +27,8 @@ def losses_of(command: list[str], output: Path, tiles: list[Path]) -> dict[str, 
         env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    (line,) = done.stdout.splitlines()  # of two processes only the first speaks
+    found: dict[str, Any] = json.loads(line)
     return found
 
 
