@@ -113,7 +113,6 @@ def ask(index: Any, queries: Floats, count: int, parameters: Any = None) -> Rows
     FAISS's own threads wait for each other at every step: on a busy machine one query was seen to
     take 60 ms instead of 2.
     """
-
     cores = faiss.omp_get_max_threads()
     starts = range(0, max(len(queries), 1), _PIECE)
 
