@@ -17,6 +17,7 @@ from histo_index.indexer.checksums import file_checksum, require_size
 from histo_index.indexer.commit import PLAN_NAME
 from histo_index.indexer.manifest import FORMAT_VERSION, MANIFEST_NAME, FileRecord, read_manifest
 from histo_index.indexer.shards import receipt_path
+from histo_index.search.calibration import read_calibration
 
 _LIBRARIES: Final = (
     "torch", "torchvision", "openvino", "faiss-gpu", "faiss-cpu", "numpy", "pillow", "pyarrow",
@@ -33,6 +34,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
 
     Raises:
         IndexFormatError: there is no index, or a file of it is not as it was written.
+        MismatchError: its calibration is of another encoder.
     """
     if not (folder / MANIFEST_NAME).exists() and (progress := unfinished_build(folder)):
         raise IndexFormatError(f"{folder} holds no finished index: {progress}")
@@ -44,6 +46,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     if damage:
         several = f"{len(damage)} files are damaged; the first: " if len(damage) > 1 else ""
         raise IndexFormatError(several + damage[0])
+    calibration = read_calibration(folder, manifest.fingerprint)
     runtimes = sorted({" ".join(map(str, shard.runtime.values())) for shard in manifest.shards})
     facts = {
         "index": str(folder),
@@ -57,6 +60,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "encoder": dict(manifest.encoder),
         "computed_by": "; ".join(runtimes),
         "searched_by": dict(manifest.structure) or {"factory": "exact"},
+        "calibration": "none" if calibration is None else calibration.origin,
         "settings": dict(manifest.settings),
         "libraries": dict(manifest.libraries),
         "files": f"{len(manifest.records())}, all whole"

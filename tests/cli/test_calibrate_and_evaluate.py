@@ -243,3 +243,16 @@ def test_from_python_the_open_index_uses_it_at_once(workshop: Workshop, stored: 
     assert found.is_unlabelled
     assert first.probability is not None
     assert index.pair(*PAIR).probability is None
+
+
+def test_info_tells_the_calibration_and_notices_damage(calibrated: Workshop, run: Run) -> None:
+    facts = json.loads(run("info", "-i", calibrated.index, "--json").out)
+    assert facts["calibration"].startswith("calibrated for accuracy on 384 pairs of 32 tiles")
+    path = calibrated.index / "calibration.json"
+    path.write_bytes(path.read_bytes().replace(b'"prior": 0.', b'"prior": 1.'))
+    done = run("info", "-i", calibrated.index)
+    assert done.code == 1
+    assert "calibration.json: damaged: checksum" in done.err
+    path.unlink()
+    facts = json.loads(run("info", "-i", calibrated.index, "--json").out)
+    assert facts["calibration"] == "none"
