@@ -1,0 +1,82 @@
+"""`train`: from tiles to an encoder that builds an index, and one line for each mistake."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from histo_index.encoder.folder import load_encoder
+from tests.cli.conftest import Run, Workshop
+
+SMALL = (
+    "--arch", "resnet18", "--epochs", "1", "--batch", "8", "--crop", "32", "--tile", "48",
+    "--workers", "0", "--device", "cpu",
+)  # fmt: skip
+
+
+def test_a_trained_encoder_has_card_and_threshold_and_builds_an_index(
+    workshop: Workshop, run: Run
+) -> None:
+    labels = workshop.tiles / "labels.csv"
+    Image.new("RGB", (8, 8)).save(workshop.tiles / "tiny.png")
+    ran = run(
+        "train", workshop.tiles, "-o", "mine", *SMALL, "--monitor", labels,
+        "--licence", "CC0-1.0", "--mpp", "0.5", "--json",
+    )  # fmt: skip
+    assert ran.code == 3, ran.err
+    report = json.loads(ran.out)
+    encoder = load_encoder(Path("mine"))
+    assert report["fingerprint"] == encoder.fingerprint
+    assert (report["tiles"], report["best_epoch"]) == (16, 1)
+    assert ["tiny.png" in reason for reason in report["rejected"]] == [True]
+    assert encoder.config.training["data"]["licence"] == "CC0-1.0"
+    assert encoder.config.mpp == 0.5
+    found = report["epochs"][0]
+    assert 0 <= found["neighbour_accuracy"] <= 1
+    if encoder.config.threshold is not None:
+        assert encoder.config.threshold.value == found["threshold"]
+    ran = run("build", workshop.tiles, "-o", "mine.hx", "--encoder", "mine")
+    assert ran.out.splitlines()[1].split()[:2] == ["encoded", "17"]
+
+
+def test_a_monitors_paths_may_start_where_the_tiles_paths_do(workshop: Workshop, run: Run) -> None:
+    # Labels that lie elsewhere than the tiles.
+    moved = Path("labels-elsewhere.csv")
+    moved.write_text((workshop.tiles / "labels.csv").read_text())
+    ran = run("train", workshop.tiles, "-o", "mine", *SMALL, "--monitor", moved)
+    assert ran.code == 0, ran.err
+    assert "monitor    best epoch 1, pair ROC-AUC" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--recipe", "best"), "unknown recipe best; one of histology, reference"),
+        (("--crop", "64"), "a crop of 64 px is larger than the tile of 48 px"),
+        (("--batch", "32"), "16 usable tiles are fewer than a batch of 32; add tiles or"),
+        (("--accumulate", "3"), "a batch of 8 cannot be cut into 3 equal parts"),
+        (("--monitor", "nowhere.csv"), "nowhere.csv: no such file"),
+        (("--resume",), "nothing to resume; leave --resume out"),
+        (("--precision", "int8"), "unknown precision int8; one of auto, bfloat16, float32"),
+        (("--init", "tiles"), "tiles"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    arguments: tuple[str, ...], message: str, workshop: Workshop, run: Run
+) -> None:
+    given = dict(zip(SMALL[::2], SMALL[1::2], strict=True))
+    given |= dict(zip(arguments[::2], arguments[1::2], strict=False))
+    flags = [name for name in arguments if name == "--resume"]
+    options = [part for pair in given.items() for part in pair]
+    ran = run("train", "tiles", "-o", "mine", *options, *flags)
+    (line,) = ran.err.splitlines()
+    assert (ran.code in (1, 2, 4), message in line) == (True, True), ran.err
+    assert not Path("mine/config.json").exists()
+
+
+def test_an_output_that_is_taken_is_not_written_over(workshop: Workshop, run: Run) -> None:
+    ran = run("train", "tiles", "-o", "encoder", *SMALL)
+    assert (ran.code, ran.err) == (
+        2, "histo-index: error: encoder exists already; pass another folder\n",
+    )  # fmt: skip
