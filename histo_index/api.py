@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from histo_index.encoder.encoder import EncodedTile, Encoder
     from histo_index.encoder.int8 import Ranges
     from histo_index.indexer.build import BuildProgress, BuildReport
+    from histo_index.reporting import Answer
     from histo_index.search.calibration import Calibration
     from histo_index.search.evaluation import Evaluation
     from histo_index.search.neighbours import Neighbour
@@ -420,14 +421,29 @@ class Index:
             else (self.opened.folder / self.manifest.settings["root"]).resolve()
         )
         queries = [
-            (str(image) if isinstance(image, str | Path) else "image", self._file_of(image, folder))
+            (str(image) if isinstance(image, str | Path) else "image", self.file_of(image, folder))
             for image in images
         ]
         picture = draw_montage(queries, found, folder)
         with publishing(Path(output)) as temporary:
             picture.save(temporary, format="PNG")
 
-    def _file_of(self, image: ImageLike, folder: Path) -> Path | None:
+    def report(
+        self,
+        answer: "Answer",
+        output: str | Path,
+        *,
+        images: Sequence[ImageLike] = (),
+        tiles: str | Path | None = None,
+        names: bool = False,
+    ) -> None:
+        """Write an answer as one HTML page with pictures; see `reporting.write_report`."""
+        from histo_index.reporting import write_report
+
+        write_report(self, answer, Path(output), images=images, tiles=tiles, names=names)
+
+    def file_of(self, image: ImageLike, folder: Path) -> Path | None:
+        """Find the file of an image: the user's own, else the index's, below a folder."""
         if not isinstance(image, str | Path):
             return None
         file = self._resolver(Path()).file_of(str(image))

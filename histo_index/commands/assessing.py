@@ -11,6 +11,9 @@ from histo_index.commands.options import (
     IndexOption,
     JsonOption,
     LabelOption,
+    OverwriteOption,
+    ReportNamesOption,
+    ReportOption,
     ThresholdOption,
 )
 from histo_index.commands.outcome import REJECTED_EXIT, exit_if, print_result, require_index
@@ -79,16 +82,25 @@ def evaluate(
     group: GroupOption = None,
     threshold: ThresholdOption = None,
     tiles: Annotated[
-        Path | None, typer.Option("--tiles", help="Where the tiles lie now, for the floors.")
+        Path | None,
+        typer.Option("--tiles", help="Where the tiles lie now, for floors and report."),
     ] = None,
+    report: ReportOption = None,
+    report_names: ReportNamesOption = False,
     device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what the index is worth on labelled tiles, beside what it has to beat."""
     from histo_index import api, judgements
+    from histo_index.search import writing
 
-    found = api.open(require_index(index), device=device).evaluate(
+    writing.check_output(report, overwrite=overwrite, suffixes=(".html",))
+    opened = api.open(require_index(index), device=device)
+    found = opened.evaluate(
         labels, pairs=pairs, label=label, group=group, threshold=threshold, tiles=tiles
     )
+    if report is not None:
+        opened.report(found, report, tiles=tiles, names=report_names)
     print_result(found.as_dict() if as_json else judgements.describe_evaluation(found))
     exit_if(found.subject.problems, REJECTED_EXIT)

@@ -28,6 +28,15 @@ LabelOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+ReportOption = Annotated[
+    Path | None, typer.Option("--report", help="Also write one HTML page with pictures.")
+]
+ReportNamesOption = Annotated[
+    bool, typer.Option("--report-names", help="Name tiles and groups in the report.")
+]
+TilesOption = Annotated[
+    Path | None, typer.Option("--tiles", help="Where the tiles lie now, for pictures.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="auto, float32, bfloat16 or int8.")

@@ -10,7 +10,10 @@ from histo_index.commands.options import (
     IndexOption,
     JsonOption,
     OverwriteOption,
+    ReportNamesOption,
+    ReportOption,
     ThresholdOption,
+    TilesOption,
     UnsureOption,
 )
 from histo_index.commands.outcome import (
@@ -38,23 +41,33 @@ def pair(
     ] = None,
     threshold: ThresholdOption = None,
     unsure: UnsureOption = None,
+    report: ReportOption = None,
+    report_names: ReportNamesOption = False,
+    tiles: TilesOption = None,
     device: DeviceOption = "auto",
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit 0 same, 10 different, 11 unsure.")
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Tell whether two images are of the same tissue category. A file comes before its name."""
     from histo_index import api, terminal
+    from histo_index.search import writing
 
-    if encoder and index:
-        fail("--index and --encoder exclude each other: pass one of them", 2)
-    folder = None if encoder else find_index(index)
+    if encoder and (index or report):
+        fail("--encoder excludes --index and --report: a report shows tiles of an index", 2)
+    writing.check_output(report, overwrite=overwrite, suffixes=(".html",))
+    folder = require_index(index) if report else None if encoder else find_index(index)
     if folder is None:
         answer = api.compare(image_a, image_b, encoder=encoder, threshold=threshold, device=device)
     else:
         opened = api.open(folder, device=device)
         answer = opened.pair(image_a, image_b, threshold=threshold, unsure=unsure)
+        if report is not None:
+            opened.report(
+                answer, report, images=[image_a, image_b], tiles=tiles, names=report_names
+            )
     print_result(answer.as_dict() if as_json else terminal.describe_pair(answer))
     codes = {"same": 0, "different": DIFFERENT_EXIT, "unsure": UNSURE_EXIT}
     exit_if(exit_status, codes[answer.verdict.value])
@@ -116,9 +129,9 @@ def search(
     montage: Annotated[
         Path | None, typer.Option("--montage", help="Draw queries and neighbours as a PNG.")
     ] = None,
-    tiles: Annotated[
-        Path | None, typer.Option("--tiles", help="Where the tiles lie now, for the montage.")
-    ] = None,
+    report: ReportOption = None,
+    report_names: ReportNamesOption = False,
+    tiles: TilesOption = None,
     exclude_self: Annotated[
         bool, typer.Option("--exclude-self/--include-self", help="Leave out the query itself.")
     ] = True,
@@ -143,6 +156,7 @@ def search(
     names = querylist.gather_names(images or [], batch)
     writing.check_output(output, overwrite=overwrite)
     writing.check_output(montage, overwrite=overwrite, suffixes=(".png",))
+    writing.check_output(report, overwrite=overwrite, suffixes=(".html",))
     opened = api.open(require_index(index), device=device)
     found = opened.search(
         names, k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
@@ -151,6 +165,8 @@ def search(
     rows = terminal.neighbour_rows(names, found)
     if montage is not None:
         opened.draw(names, found, montage, tiles=tiles)
+    if report is not None:
+        opened.report(found, report, images=names, tiles=tiles, names=report_names)
     if output is not None:
         writing.write_rows(rows, output, columns=terminal.NEIGHBOUR_COLUMNS)
     print_result(rows if as_json else terminal.table_text(rows))

@@ -1,0 +1,1 @@
+"""Show answers as one HTML page that opens anywhere: no network, no script, pictures inside."""

@@ -1,0 +1,240 @@
+"""The charts of a report, each with words that say the same."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+from scipy.special import ndtri
+
+from histo_index.report.drawing import COLOURS, draw
+from histo_index.search.calibration import Calibration, Histogram
+from histo_index.search.evaluation import Evaluation, Reliability, RiskCoverage
+from histo_index.search.metrics import Curve
+
+Floats = npt.NDArray[np.float64]
+
+_SQUARE: Final = (4.2, 4.0)
+_BINS: Final = 48
+# Martin et al. (1997): the usual ticks of a detection error trade-off.
+_DET_TICKS: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
+_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
+_HUES: Final = 8
+
+
+def distance_histogram(found: Evaluation) -> Markup:
+    """Show how the distances of same and of different pairs are spread, and the threshold."""
+    distances, is_same = found.distances.astype(np.float64), found.subject.is_same
+    edges = np.linspace(0, max(float(distances.max()), 1e-6), _BINS + 1)
+    counts = Histogram(
+        edges=edges.tolist(),
+        same=np.histogram(distances[is_same], edges)[0].tolist(),
+        different=np.histogram(distances[~is_same], edges)[0].tolist(),
+    )
+    middles = [float(np.median(distances[kind])) for kind in (is_same, ~is_same)]
+    alternative = (
+        f"Histogram of distances. Median of same pairs {middles[0]:.4g}, of different pairs "
+        f"{middles[1]:.4g}{_threshold_words(found.threshold.value)}."
+    )
+    return _spread("distances", alternative, counts, found.threshold.value)
+
+
+def placed_distances(
+    name: str, calibration: Calibration | None, distances: Sequence[float], threshold: float | None
+) -> Markup | None:
+    """Show where distances lie among those of the calibration; None if it holds none."""
+    histogram = calibration.histogram if calibration else None
+    if histogram is None:
+        return None
+    alternative = (
+        f"Histogram of the calibration's distances; here {_few(distances)}"
+        f"{_threshold_words(threshold)}."
+    )
+    return _spread(name, alternative, histogram, threshold, marks=distances)
+
+
+def _few(distances: Sequence[float]) -> str:
+    if len(distances) == 1:
+        return f"the distance is {distances[0]:.4g}"
+    return f"{len(distances)} distances from {min(distances):.4g} to {max(distances):.4g}"
+
+
+def _threshold_words(threshold: float | None) -> str:
+    return "" if threshold is None else f"; the threshold is {threshold:.4g}"
+
+
+def _spread(
+    name: str,
+    alternative: str,
+    histogram: Histogram,
+    threshold: float | None,
+    *,
+    marks: Sequence[float] = (),
+) -> Markup:
+    def paint(axes: Any) -> None:
+        kinds = ("same", histogram.same, "-"), ("different", histogram.different, "--")
+        for kind, counts, line in kinds:
+            shares = 100 * np.array(counts) / max(sum(counts), 1)
+            axes.stairs(shares, histogram.edges, fill=True, color=COLOURS[kind], alpha=0.3)
+            axes.stairs(
+                shares, histogram.edges, color=COLOURS[kind], linewidth=1.6, linestyle=line,
+                label=f"{kind} pairs",
+            )  # fmt: skip
+        if threshold is not None:
+            axes.axvline(threshold, color=COLOURS["ink"], linewidth=1.4, label="threshold")
+        for place, mark in enumerate(marks):
+            axes.axvline(
+                mark, ymax=0.5, color=COLOURS["accent"], linewidth=2 if len(marks) == 1 else 1,
+                linestyle=":", label=None if place else "here",
+            )  # fmt: skip
+        axes.set(xlabel="distance (smaller is more alike)", ylabel="% of the pairs of its kind")
+        axes.set_xlim(0, max(histogram.edges[-1], *marks, threshold or 0.0))
+        axes.legend(loc="upper right")
+
+    return draw(name, alternative, paint)
+
+
+def roc(found: Evaluation) -> Markup:
+    """Show what every threshold would find, against what it would mistake."""
+    curve, figure = found.curve, found.index.pairs["roc_auc"]
+    alarms, hits = _operating_point(curve, found.threshold.value)
+
+    def paint(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=1, linestyle=":")
+        axes.plot(curve.false_alarms, curve.hits, color=COLOURS["same"], linewidth=2)
+        axes.plot(alarms, hits, "o", color=COLOURS["ink"], label="threshold in use")
+        axes.set(
+            xlabel="different pairs called same", ylabel="same pairs called same",
+            xlim=(0, 1), ylim=(0, 1.01), aspect="equal",
+        )  # fmt: skip
+        axes.legend(loc="lower right")
+
+    area = "unknown" if figure.value is None else f"{figure.value:.3f}"
+    alternative = (
+        f"ROC curve, area {area}; the threshold in use finds {hits:.1%} of the same pairs and "
+        f"takes {alarms:.1%} of the different ones for same."
+    )
+    return draw("roc", alternative, paint, size=_SQUARE)
+
+
+def det(found: Evaluation) -> Markup:
+    """Show both kinds of error at every threshold, on the scale of normal deviates."""
+    curve = found.curve
+    # Half a pair away from 0 and 1, which lie at infinity.
+    same = int(found.subject.is_same.sum())
+    edges = 0.5 / max(same, 1), 0.5 / max(len(found.distances) - same, 1)
+    misses, alarms = 1 - curve.hits, curve.false_alarms
+    alarm, hit = _operating_point(curve, found.threshold.value)
+
+    def deviates(shares: npt.ArrayLike, edge: float) -> Floats:
+        found_at: Floats = ndtri(np.clip(shares, edge, 1 - edge))
+        return found_at
+
+    def paint(axes: Any) -> None:
+        x, y = deviates(alarms, edges[1]), deviates(misses, edges[0])
+        axes.plot(x, y, color=COLOURS["same"], linewidth=2)
+        axes.plot(deviates(alarm, edges[1]), deviates(1 - hit, edges[0]), "o",
+                  color=COLOURS["ink"], label="threshold in use")  # fmt: skip
+        ticks, names = ndtri(_DET_TICKS), [f"{100 * tick:g} %" for tick in _DET_TICKS]
+        axes.set_xticks(ticks, names, rotation=45)
+        axes.set_yticks(ticks, names)
+        axes.set(
+            xlabel="different pairs called same", ylabel="same pairs called different",
+            xlim=(ndtri(0.0005), ndtri(0.97)), ylim=(ndtri(0.0005), ndtri(0.97)), aspect="equal",
+        )  # fmt: skip
+        axes.legend(loc="upper right")
+
+    figure = found.index.pairs["equal_error_rate"].value
+    rate = "unknown" if figure is None else f"{figure:.1%}"
+    alternative = f"Detection error trade-off; both errors are equal at {rate}."
+    return draw("det", alternative, paint, size=_SQUARE)
+
+
+def _operating_point(curve: Curve, threshold: float | None) -> tuple[float, float]:
+    assert threshold is not None
+    place = int(np.searchsorted(curve.thresholds, threshold, side="right")) - 1
+    return float(curve.false_alarms[place]), float(curve.hits[place])
+
+
+def reliability(found: Reliability) -> Markup:
+    """Show probabilities said against shares found; larger points hold more pairs."""
+    is_filled = found.share > 0
+    said, share = found.said[is_filled], found.share[is_filled]
+
+    def paint(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=1, linestyle=":")
+        axes.plot(said, found.found[is_filled], color=COLOURS["same"], linewidth=1.4)
+        axes.scatter(said, found.found[is_filled], s=20 + 600 * share, color=COLOURS["same"])
+        axes.set(
+            xlabel="probability said", ylabel="share of same pairs found",
+            xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal",
+        )  # fmt: skip
+
+    worst = float(np.abs(said - found.found[is_filled]).max(initial=0))
+    alternative = f"Reliability of the probabilities; the largest gap of a bin is {worst:.2f}."
+    return draw("reliability", alternative, paint, size=_SQUARE)
+
+
+def risk_coverage(found: RiskCoverage) -> Markup:
+    """Show how many answers are wrong if only the surest are given."""
+    answered, risk = found.answered, found.risk_answered
+
+    def paint(axes: Any) -> None:
+        axes.plot(100 * found.coverage, 100 * found.risk, color=COLOURS["same"], linewidth=2)
+        if answered and risk and answered.value is not None and risk.value is not None:
+            axes.plot(100 * answered.value, 100 * risk.value, "o", color=COLOURS["ink"],
+                      label="with --unsure")  # fmt: skip
+            axes.legend(loc="upper left")
+        axes.set(
+            xlabel="% of the pairs answered, surest first", ylabel="% of the answers wrong",
+            xlim=(0, 101), ylim=(0, None),
+        )  # fmt: skip
+
+    half = float(np.interp(0.5, found.coverage, found.risk))
+    alternative = f"Of all answers {found.risk[-1]:.1%} are wrong; of the surest half {half:.1%}."
+    return draw("risk-coverage", alternative, paint, size=_SQUARE)
+
+
+def scatter(name: str, points: Floats, codes: npt.NDArray[np.int64], alternative: str) -> Markup:
+    """Show tiles as points; colour and shape tell their kind, as `hue_of` and `shape_of` say.
+
+    Args:
+        name: of the chart.
+        points: float64 [n, 2].
+        codes: int64 [n], kind of each, -1 unknown.
+        alternative: what the chart shows.
+    """
+
+    def paint(axes: Any) -> None:
+        for code in np.unique(codes).tolist():
+            x, y = points[codes == code].T
+            axes.scatter(
+                x, y, s=16, marker=shape_of(code), color=COLOURS[hue_of(code)],
+                alpha=0.4 if code < 0 else 0.85, linewidths=0,
+            )  # fmt: skip
+        axes.set(xlabel="first component", ylabel="second component")
+        axes.set_xticks([])
+        axes.set_yticks([])
+
+    return draw(name, alternative, paint, size=(9.6, 5.6))
+
+
+def legend_mark(name: str, code: int) -> Markup:
+    """Draw the point that stands for a kind in the chart of that name."""
+
+    def paint(axes: Any) -> None:
+        axes.plot(0, 0, marker=shape_of(code), color=COLOURS[hue_of(code)], markersize=9)
+        axes.set_axis_off()
+
+    return draw(f"{name}-{code}", "", paint, size=(0.22, 0.22))
+
+
+def hue_of(code: int) -> str:
+    """Name the colour of a kind; eight of them, then they come again with other shapes."""
+    return "muted" if code < 0 else f"c{code % _HUES}"
+
+
+def shape_of(code: int) -> str:
+    """Name the shape of a kind: kinds next to each other differ in shape as well as in colour."""
+    return "." if code < 0 else _MARKERS[(code + code // _HUES) % len(_MARKERS)]

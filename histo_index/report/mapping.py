@@ -1,0 +1,68 @@
+"""A map of an index: its tiles on a plane, alike ones near each other as far as a plane allows."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.indexer.opened import OpenIndex
+from histo_index.search.subject import Subject
+
+Rows = npt.NDArray[np.int64]
+
+# Points of a map: more hide each other, and each is 60 bytes of the page.
+_MOST_POINTS: Final = 1_500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """Tiles on a plane.
+
+    Attributes:
+        points: float64 [n, 2].
+        labels: int64 [n], class of each, -1 unknown.
+        groups: int64 [n], group of each, -1 unknown.
+        explained: share of the vectors' variance that the plane keeps, 0…1.
+        tiles: how many tiles the index holds, of which these are some.
+    """
+
+    points: npt.NDArray[np.float64]
+    labels: Rows
+    groups: Rows
+    explained: float
+    tiles: int
+
+
+def map_index(index: OpenIndex, subject: Subject) -> Map:
+    """Lay tiles of an index on the plane of their two principal components.
+
+    Args:
+        index: whose tiles; of many, some drawn by lot, half of them from the subject.
+        subject: tells classes and groups.
+    """
+    from sklearn.decomposition import PCA
+
+    rows = _drawn(len(index), subject.rows)
+    vectors = index.vectors(rows).astype(np.float32)
+    plane = PCA(n_components=2, svd_solver="randomized", random_state=0).fit(vectors)
+    place = np.searchsorted(subject.rows, rows)
+    place = np.minimum(place, len(subject.rows) - 1)
+    is_known = subject.rows[place] == rows
+    return Map(
+        points=plane.transform(vectors).astype(np.float64),
+        labels=np.where(is_known, subject.labels[place], -1),
+        groups=np.where(is_known, subject.groups[place], -1),
+        explained=float(plane.explained_variance_ratio_.sum()),
+        tiles=len(index),
+    )
+
+
+def _drawn(count: int, known: Rows) -> Rows:
+    """Choose rows, int64 rising: of those known at most half, unless the others are fewer."""
+    generator = np.random.default_rng(0)
+    others = np.setdiff1d(np.arange(count), known)
+    most = max(_MOST_POINTS // 2, _MOST_POINTS - len(others))
+    chosen = known if len(known) <= most else generator.choice(known, most, replace=False)
+    room = min(_MOST_POINTS - len(chosen), len(others))
+    return np.sort(np.concatenate([chosen, generator.choice(others, room, replace=False)]))
