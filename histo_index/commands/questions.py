@@ -154,9 +154,9 @@ def search(
     from histo_index.search import querylist, writing
 
     names = querylist.gather_names(images or [], batch)
-    kinds = writing.OUTPUT_SUFFIXES, (".png",), (".html",)
-    for path, suffixes in zip((output, montage, report), kinds, strict=True):
-        writing.check_output(path, overwrite=overwrite, suffixes=suffixes)
+    writing.check_output(output, overwrite=overwrite)
+    writing.check_output(montage, overwrite=overwrite, suffixes=(".png",))
+    writing.check_output(report, overwrite=overwrite, suffixes=(".html",))
     opened = api.open(require_index(index), device=device)
     found = opened.search(
         names, k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
