@@ -154,9 +154,8 @@ def search(
     from histo_index.search import querylist, writing
 
     names = querylist.gather_names(images or [], batch)
-    writing.check_output(output, overwrite=overwrite)
-    writing.check_output(montage, overwrite=overwrite, suffixes=(".png",))
-    writing.check_output(report, overwrite=overwrite, suffixes=(".html",))
+    outputs = (output, writing.OUTPUT_SUFFIXES), (montage, (".png",)), (report, (".html",))
+    writing.check_outputs(outputs, overwrite=overwrite)
     opened = api.open(require_index(index), device=device)
     found = opened.search(
         names, k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),

@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -46,6 +46,14 @@ def check_output(
         raise InputError(f"{path} exists already; pass --overwrite to replace it")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder; make it first")
+
+
+def check_outputs(
+    outputs: Iterable[tuple[Path | None, tuple[str, ...]]], *, overwrite: bool
+) -> None:
+    """Refuse any of several outputs, each with what its name may end in; see `check_output`."""
+    for path, suffixes in outputs:
+        check_output(path, overwrite=overwrite, suffixes=suffixes)
 
 
 def check_form(form: str) -> None:
