@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from histo_index.indexer.atomic import publish_bytes
 from histo_index.report.evaluation_page import evaluation_page
@@ -17,6 +17,9 @@ from histo_index.search.neighbours import Neighbour
 
 if TYPE_CHECKING:
     from histo_index.api import ImageLike, Index
+
+# Neighbours of each tile of a pair: a line of the page.
+_NEAR: Final = 9
 
 Answer = Evaluation | PairAnswer | Sequence[Sequence[Neighbour]]
 
@@ -50,7 +53,7 @@ def write_report(
     if isinstance(answer, Evaluation):
         page = evaluation_page(index.opened, answer, pictures, names=names)
     elif isinstance(answer, PairAnswer):
-        asked = _asked(index, images, index.search(images), folder)
+        asked = _asked(index, images, index.search(images, k=_NEAR), folder)
         page = pair_page(index.opened, answer, asked, index.calibration, pictures, names=names)
     else:
         asked = _asked(index, images, answer, folder)

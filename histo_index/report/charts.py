@@ -83,10 +83,12 @@ def _spread(
             )  # fmt: skip
         if threshold is not None:
             axes.axvline(threshold, color=COLOURS["ink"], linewidth=1.4, label="threshold")
+        # One distance is a line, several are a rug.
+        height = 0.6 if len(marks) == 1 else 0.12
         for place, mark in enumerate(marks):
             axes.axvline(
-                mark, ymax=0.5, color=COLOURS["accent"], linewidth=2 if len(marks) == 1 else 1,
-                linestyle=":", label=None if place else "here",
+                mark, ymax=height, color=COLOURS["accent"], linewidth=2,
+                label=None if place else "here",
             )  # fmt: skip
         axes.set(xlabel="distance (smaller is more alike)", ylabel="% of the pairs of its kind")
         axes.set_xlim(0, max(histogram.edges[-1], *marks, threshold or 0.0))
