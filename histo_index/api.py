@@ -375,6 +375,12 @@ class Index:
 
         return write_close_pairs(self.opened, threshold, Path(output))
 
+    def remove(self, *, where: str | None = None, names: Sequence[str] = ()) -> int:
+        """Take tiles out, and tell how many; this object keeps them. See `search.removing`."""
+        from histo_index.search.removing import remove
+
+        return remove(self.opened, where=where, names=names)
+
     def locate(self, images: Sequence[ImageLike]) -> list[Located]:
         """Find or compute the vector of each image; a file on disk wins over an equal name.
 

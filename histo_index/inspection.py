@@ -16,6 +16,7 @@ from histo_index.errors import HistoIndexError, IndexFormatError
 from histo_index.indexer.checksums import file_checksum, require_size
 from histo_index.indexer.commit import PLAN_NAME
 from histo_index.indexer.manifest import FORMAT_VERSION, MANIFEST_NAME, FileRecord, read_manifest
+from histo_index.indexer.removal import read_removed
 from histo_index.indexer.shards import receipt_path
 from histo_index.search.calibration import read_calibration
 
@@ -54,6 +55,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "generation": manifest.generation,
         "created": manifest.created,
         "tiles": manifest.tiles,
+        "removed": len(read_removed(folder, manifest)),
         "rejected": manifest.rejected,
         "shards": len(manifest.shards),
         "bytes": sum(record.bytes for record in manifest.records()),

@@ -81,6 +81,39 @@ def info(
     print_result(facts if as_json else terminal.facts_text(facts))
 
 
+@indexes.command(epilog="Example: histo-index remove --where \"label = 'blurred'\" -i tiles.hx")
+def remove(
+    where: Annotated[
+        str | None, typer.Option("--where", help="SQL over columns, as for search.")
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option("--list", help="Names of tiles: .txt, CSV, TSV or Parquet.")
+    ] = None,
+    index: IndexOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take tiles out of an index at once; `compact` then frees their space."""
+    from histo_index import api
+    from histo_index.search.querylist import read_names
+
+    folder = require_index(index)
+    listed = read_names(names) if names else ()
+    count = api.open(folder).remove(where=where, names=listed)
+    facts = {"index": folder, "removed": count}
+    print_result(facts if as_json else f"{folder}: {count:,} tiles removed")
+
+
+@indexes.command(epilog="Example: histo-index compact -i tiles.hx")
+def compact(index: IndexOption = None, as_json: JsonOption = False) -> None:
+    """Write shards and search files anew without removed tiles; nothing is encoded."""
+    from histo_index.indexer.removal import compact as run
+
+    folder = require_index(index)
+    manifest = run(folder)
+    facts = {"index": folder, "generation": manifest.generation, "tiles": manifest.tiles}
+    print_result(facts if as_json else f"{folder}: {manifest.tiles:,} tiles, none removed")
+
+
 @indexes.command(epilog="Example: histo-index reindex -i tiles.hx")
 def reindex(
     index: IndexOption = None,

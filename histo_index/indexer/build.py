@@ -27,9 +27,10 @@ from histo_index.indexer.drafting import count_dropped, draft_manifest, is_uncha
 from histo_index.indexer.encode import Encode
 from histo_index.indexer.hashing import hash_tiles
 from histo_index.indexer.lock import writer_lock
-from histo_index.indexer.manifest import MANIFEST_NAME, FileRecord, Manifest, read_manifest
+from histo_index.indexer.manifest import MANIFEST_NAME, REMOVED, FileRecord, Manifest, read_manifest
 from histo_index.indexer.plan import Plan, make_plan
 from histo_index.indexer.preparing import prepare_folder, undoing_first_build
+from histo_index.indexer.removal import leave_out, read_removed
 from histo_index.indexer.shards import Receipt, write_parquet
 from histo_index.indexer.sources import LIST_SUFFIXES, Rejection, TileList, list_tiles
 from histo_index.indexer.structure import SearchConfig, announce_structure
@@ -196,10 +197,13 @@ class _Build:
         self.finished = finished_shards(self.folder, encode.fingerprint)
         self.known = self._read_known()
         self.encoder_files = self._keep_encoder()
+        files = self.current.files if self.current else {}
+        self.removed_list = {REMOVED: files[REMOVED]} if REMOVED in files else {}
 
     def run(self, tiles: TileList, started: float) -> BuildReport:
         self._tell_moved(tiles.root)
         wanted, unreadable = self._hash(tiles)
+        wanted = leave_out(wanted, read_removed(self.folder, self.current))
         announce_structure(len(wanted), self.encode.embedding_size, self.search)
         plan = make_plan(
             wanted,
@@ -322,7 +326,7 @@ class _Build:
             self.folder,
             receipts,
             encoder=self.current.encoder if self.current else self.encode.card(),
-            encoder_files=self.encoder_files,
+            encoder_files=self.encoder_files | self.removed_list,
             rejected=len(rejected),
             settings={
                 "shard_rows": self.shard_rows,

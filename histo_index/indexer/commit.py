@@ -161,7 +161,8 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
     # Receipts first: a shard without one is no shard, a receipt without a shard would be damage.
     for pattern in ("part-*.json", "part-*.parquet"):
         _remove(set(embeddings.glob(pattern)) - needed)
-    _remove(set(folder.glob("rejected-*.parquet")) - needed)
+    for pattern in ("rejected-*.parquet", "removed-*.parquet"):
+        _remove(set(folder.glob(pattern)) - needed)
     _remove([folder / PLAN_NAME])
 
 

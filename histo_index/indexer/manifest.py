@@ -12,6 +12,8 @@ from histo_index.indexer.sealed import seal, unseal
 # One more with every change of what is written, however small; see docs/format.md.
 FORMAT_VERSION: Final = 2
 MANIFEST_NAME: Final = "manifest.json"
+# Role of the list of tiles that were taken out, but are still in the shards.
+REMOVED: Final = "removed"
 _KIND: Final = "histo-index"
 _REMEDY: Final = (
     "restore it from a copy, or delete it and run `histo-index build` again, which keeps the shards"
@@ -60,11 +62,11 @@ class Manifest:
         generation: 1 for the first commit, then one more each.
         created: when it was committed, UTC, ISO 8601.
         encoder: fingerprint, architecture, embedding size and whether it is trained.
-        tiles: N, the number of indexed tiles.
+        tiles: N, the number of indexed tiles, those that were removed counted.
         rejected: how many inputs could not be used.
         shards: in row order.
         files: every other file, by its role: `rows`, `vectors`, `blocks`, `rejected`,
-            `encoder/...`, and `candidates` where there are.
+            `encoder/...`, and where there are such `candidates` and `removed`.
         settings: the options of the build that can change what is in the index.
         libraries: name to version of what wrote it.
         structure: how it is searched, and what that was measured to be worth; empty in version 1.

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.checksums import MappedFile, require_whole
@@ -23,11 +24,12 @@ from histo_index.indexer.derive import (
     file_names,
     npy_header,
 )
-from histo_index.indexer.manifest import FileRecord, Manifest, read_manifest
+from histo_index.indexer.manifest import REMOVED, FileRecord, Manifest, read_manifest
 
 Halves = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 MISSING: Final = -1
 AMBIGUOUS: Final = -2
@@ -45,6 +47,7 @@ class OpenIndex:
         folder: the index folder.
         manifest: what it is.
         rows: a row per tile: image_id, path, sha256, width, height, note, the user's columns, stem.
+        is_live: bool [N], false for tiles that were removed; None if none was.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,6 +59,7 @@ class OpenIndex:
         self.folder = folder
         self.manifest, self._files = _open_files(folder)
         self.rows = self._read_rows()
+        self.is_live = self._read_live()
         shape = (self.manifest.tiles, self.manifest.embedding_size)
         self._vectors = self._map_vectors(shape)
         self._blocks = self._read_blocks()
@@ -115,11 +119,31 @@ class OpenIndex:
         found = np.where(found < 0, _lookup(names, self.rows["path"]), found)
         if (found < 0).any():
             found = np.where(found < 0, self._find_stems(names), found)
-        return found
+        return self._without_removed(found)
 
     def find_contents(self, digests: pa.Array) -> Rows:
         """Find tiles by the SHA-256 of their file: the first such row, or MISSING."""
-        return _lookup(digests, self.rows["sha256"])
+        return self._without_removed(_lookup(digests, self.rows["sha256"]))
+
+    def allowed(self, mask: Bools | None = None) -> Bools | None:
+        """Leave removed tiles out of a mask, bool [N]; None is all."""
+        if mask is None or self.is_live is None:
+            return self.is_live if mask is None else mask
+        return mask & self.is_live
+
+    def _without_removed(self, found: Rows) -> Rows:
+        if self.is_live is None:
+            return found
+        return np.where((found >= 0) & ~self.is_live[np.maximum(found, 0)], MISSING, found)
+
+    def _read_live(self) -> Bools | None:
+        if REMOVED not in self._files:
+            return None
+        file, record = self._files[REMOVED], self.manifest.files[REMOVED]
+        _require_record(file, record)
+        removed = pq.read_table(pa.BufferReader(file.data))
+        is_removed = pc.is_in(tile_keys(self.rows), value_set=tile_keys(removed))
+        return ~np.asarray(is_removed.to_numpy(), bool)
 
     def row(self, row: int) -> dict[str, Any]:
         """Give what the index knows about a tile, its embedding aside."""
@@ -191,9 +215,7 @@ class _Verified:
         self._index = index
         self._exact = exact
 
-    def search(
-        self, queries: Floats, count: int, allowed: npt.NDArray[np.bool_] | None = None
-    ) -> Rows:
+    def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
         """Give the nearest rows; see `Structure`."""
         every = np.arange(len(self._index)) if allowed is None else np.flatnonzero(allowed)
         self._index.verify(every)
@@ -209,7 +231,7 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
             files = {
                 role: MappedFile(folder / record.path, size=record.bytes, remedy=_REMEDY)
                 for role, record in manifest.files.items()
-                if role in FILE_NAMES
+                if role in FILE_NAMES or role == REMOVED
             }
             return manifest, files
         except FileNotFoundError as error:
@@ -223,6 +245,11 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
                 "check the disk, permissions and limits, or " + _REMEDY
             ) from error
     raise IndexFormatError(f"{folder} is being rebuilt faster than it can be opened; try again")
+
+
+def tile_keys(tiles: pa.Table) -> pa.ChunkedArray:
+    """Make a text of each tile's id and content; no two tiles have the same."""
+    return pc.binary_join_element_wise(tiles["image_id"], tiles["sha256"], "\x1f")
 
 
 def _require_record(file: MappedFile, record: FileRecord) -> None:

@@ -67,6 +67,8 @@ def close_pairs(index: OpenIndex, threshold: float) -> Iterator[tuple[Rows, Rows
             left, right = left[is_once], right[is_once]
             distances = row_distances(index.matrix, index.matrix, left_rows=left, right_rows=right)
             is_close = distances <= threshold
+            if index.is_live is not None:
+                is_close &= index.is_live[left] & index.is_live[right]
             if is_close.any():
                 yield left[is_close], right[is_close], distances[is_close]
 

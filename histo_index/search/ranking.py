@@ -74,7 +74,7 @@ def nearest_rows(
     )
     limit = near_limit(index) if filters.near_duplicates == "drop" else None
     for group in group_queries(index.rows, filters, own_rows):
-        search = _Search(index=index, k=k, limit=limit, allowed=group.allowed)
+        search = _Search(index=index, k=k, limit=limit, allowed=index.allowed(group.allowed))
         for start in range(0, len(group.queries), _BLOCK):
             places = group.queries[start : start + _BLOCK]
             search.run(queries[places], np.array(own, np.int64)[places], found, places)

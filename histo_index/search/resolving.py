@@ -176,6 +176,8 @@ class Resolver:
             return {}
         column = self._index.rows["sha256"]
         rows = pc.indices_nonzero(pc.is_in(column, value_set=pa.array(digests, pa.string())))
+        if (is_live := self._index.is_live) is not None:
+            rows = rows.filter(pa.array(is_live[rows.to_numpy()]))
         found: dict[str, list[int]] = {}
         for digest, row in zip(column.take(rows).to_pylist(), rows.to_pylist(), strict=True):
             found.setdefault(digest, []).append(row)

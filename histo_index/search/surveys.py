@@ -109,11 +109,12 @@ def find_outliers(index: OpenIndex, *, count: int) -> pa.Table:
     """
     if count < 1:
         raise InputError(f"count is {count}; expected at least 1")
-    found = nearest_rows(index, index.matrix, k=1, own_rows=range(len(index)))
+    live = np.arange(len(index)) if index.is_live is None else np.flatnonzero(index.is_live)
+    found = nearest_rows(index, index.vectors(live), k=1, own_rows=live.tolist())
     if (found.rows[:, 0] == NOBODY).any():
         raise InputError(f"{index.folder} holds one tile, which nothing can be like or unlike")
     order = np.argsort(-found.distances[:, 0], kind="stable")[:count]
-    tiles = index.rows.take(pa.array(order))
+    tiles = index.rows.take(pa.array(live[order]))
     answer = {
         "rank": pa.array(range(1, len(order) + 1), pa.int64()),
         "image_id": tiles["image_id"],

@@ -15,6 +15,7 @@ import pytest
 
 from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.plan import user_columns
+from histo_index.indexer.removal import remove_tiles
 from histo_index.indexer.shards import FACTS
 from histo_index.indexer.sources import RESERVED
 from histo_index.indexer.structure import SearchConfig
@@ -59,6 +60,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{name},x\n" for name in [*numbered(20), "bad.png"]]
     listed.write_text("path,label\n" + "".join(rows))
     run_build(place / "tiles.hx", encoder, listed, search=SearchConfig(structure="SQ8"))
+    remove_tiles(place / "tiles.hx", OpenIndex(place / "tiles.hx").rows.slice(0, 1))
     opened = OpenIndex(place / "tiles.hx")
     store_calibration(opened.folder, guess(opened))
 
@@ -132,7 +134,8 @@ def test_files_have_the_documented_roles_and_places(manifest: dict[str, Any]) ->
     for role, record in manifest["files"].items():
         name = role.removeprefix("encoder/")
         pattern = rows["encoder/<name>" if name != role else role]
-        expected = pattern.replace("<generation>", "000001").replace("<name>", name)
+        generation = "000002" if role == "removed" else "000001"
+        expected = pattern.replace("<generation>", generation).replace("<name>", name)
         assert record["path"] == expected
     plain = [role for role in manifest["files"] if not role.startswith("encoder/")]
     assert set(plain) | {"encoder/<name>"} == set(rows)
@@ -142,7 +145,7 @@ def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
     overview = TEXT.split("```")[1]
     patterns = [line.split()[0] for line in overview.splitlines()[2:] if line.strip()]
     names = [line.split("  ")[1].strip() for line in overview.splitlines()[2:] if line.strip()]
-    assert len(patterns) == 12
+    assert len(patterns) == 13
     regexes = [
         re.escape(name)
         .replace(re.escape("<shard id>"), "[0-9a-f]{32}")

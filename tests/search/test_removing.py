@@ -1,0 +1,127 @@
+"""Removed tiles are gone at once, stay gone when built again, and leave the disk when compacted."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from histo_index.errors import IndexFormatError, InputError
+from histo_index.indexer.build import BuildConfig, build
+from histo_index.indexer.commit import reindex
+from histo_index.indexer.manifest import read_manifest
+from histo_index.indexer.opened import MISSING, OpenIndex
+from histo_index.indexer.removal import compact
+from histo_index.indexer.structure import SearchConfig
+from histo_index.inspection import index_facts
+from histo_index.search.close_pairs import close_pairs
+from histo_index.search.ranking import nearest_rows
+from histo_index.search.removing import remove
+from histo_index.search.surveys import find_outliers
+from tests.vectors import NumberEncoder, build_numbered, unit_vectors
+
+N, D = 60, 16
+VECTORS = unit_vectors(N, D)
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    folder, _ = build_numbered(
+        tmp_path,
+        VECTORS,
+        [f"{n:02}.png" for n in range(N)],
+        columns=",site",
+        rows=[f",{'ABC'[n % 3]}" for n in range(N)],
+    )
+    return folder
+
+
+def found_ids(index: OpenIndex) -> set[str]:
+    """Name every tile that a search can give."""
+    query = VECTORS[:1].astype(np.float16)
+    rows = nearest_rows(index, query, k=N, own_rows=[None]).rows[0]
+    return {index.row(int(row))["image_id"] for row in rows if row >= 0}
+
+
+def names(*, without: str) -> set[str]:
+    return {f"{n:02}.png" for n in range(N) if "ABC"[n % 3] not in without}
+
+
+@pytest.mark.parametrize("structure", ["exact", "IVF4,SQ8"])
+def test_removed_tiles_are_gone_at_once(built: Path, structure: str) -> None:
+    reindex(built, SearchConfig(structure=structure, recall=0.5))
+    before = OpenIndex(built)
+    assert remove(before, where="site = 'A'") == 20
+    assert found_ids(before) == names(without="")
+    index = OpenIndex(built)
+    assert found_ids(index) == names(without="A")
+    assert index.find_names(pa.array(["00.png", "01.png"])).tolist() == [MISSING, 1]
+    assert remove(index, names=["01", "02.png"], where="site = 'A'") == 2
+    index = OpenIndex(built)
+    gone = {"01.png", "02.png"}
+    assert found_ids(index) == names(without="A") - gone
+    pairs = [p for left, right, _ in close_pairs(index, 4.0) for p in (*left, *right)]
+    assert {index.row(int(p))["image_id"] for p in pairs} == names(without="A") - gone
+    outliers = find_outliers(index, count=N).to_pylist()
+    assert {row["image_id"] for row in outliers} == names(without="A") - gone
+    assert {row["nearest"] for row in outliers} <= names(without="A") - gone
+    assert index_facts(built, verify=True)["removed"] == 22
+
+
+def test_compacting_leaves_the_same_answers_and_encodes_nothing(built: Path) -> None:
+    remove(OpenIndex(built), where="site = 'B'")
+    before = OpenIndex(built)
+    assert before.is_live is not None
+    left = np.flatnonzero(before.is_live)
+    manifest = compact(built)
+    after = OpenIndex(built)
+    assert (manifest.tiles, len(after)) == (40, 40)
+    assert found_ids(after) == names(without="B")
+    np.testing.assert_array_equal(after.matrix, before.matrix[left])
+    assert after.rows.equals(before.rows.take(left))
+    assert compact(built).generation == manifest.generation
+    index_facts(built, verify=True)
+    shards = {path.name for path in (built / "embeddings").glob("*.parquet")}
+    assert shards == {Path(shard.file.path).name for shard in manifest.shards}
+
+
+def test_a_removed_tile_stays_out_until_its_content_changes(built: Path) -> None:
+    remove(OpenIndex(built), where="site = 'B'")
+    tiles = built.parent / "tiles"
+    encoder = NumberEncoder(VECTORS, built.parent / "encoder")
+    config = BuildConfig(sources=[], output=built, manifest=tiles / "manifest.csv")
+    build(config, encoder)
+    assert found_ids(OpenIndex(built)) == names(without="B")
+    assert encoder.encoded == []
+    assert read_manifest(built).tiles == 40
+    (tiles / "01.png").write_text("7")
+    build(config, encoder)
+    index = OpenIndex(built)
+    assert found_ids(index) == names(without="B") | {"01.png"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "nothing to remove: pass --where EXPRESSION or --list FILE"),
+        ({"names": ["00.png", "no\n.png"]}, r"no\\n.png: not in the index once; nothing was"),
+        ({"where": "site <> ''"}, "no tile would be left; delete the folder instead"),
+        ({"where": "site = 'Z'"}, "true of no tile"),
+    ],
+)
+def test_what_cannot_be_removed_is_one_line(
+    built: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        remove(OpenIndex(built), **options)  # type: ignore[arg-type]
+    assert read_manifest(built).generation == 1
+
+
+def test_a_damaged_list_of_removed_tiles_is_refused(built: Path) -> None:
+    remove(OpenIndex(built), where="site = 'A'")
+    (path,) = built.glob("removed-*.parquet")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IndexFormatError, match=r"removed-000002\.parquet: damaged: checksum"):
+        OpenIndex(built)
