@@ -28,6 +28,8 @@ _CODES: Final = {"SQ8": 1.0, "SQ4": 0.5}
 _ROW_NUMBER: Final = 8
 # Rows that the centre of a list is learnt from; FAISS asks for 39 and takes at most 256.
 _ROWS_PER_LIST: Final = 40
+# 1 GB of float16 at 2048 dimensions.
+_MOST_SAMPLED: Final = 250_000
 _NEIGHBOURS: Final = 10
 _QUERIES: Final = 256
 _CANDIDATES: Final = (32, 64, 128, 256, 512)
@@ -171,7 +173,8 @@ def _sample(matrix: Halves, factory: str) -> Rows:
     """Draw the rows that a structure is learnt from."""
     lists = next((p[3:] for p in factory.split(",") if p.startswith("IVF")), "256").split("_")[0]
     wanted = _ROWS_PER_LIST * max(int(lists) if lists.isdigit() else 256, 512)
-    return np.random.default_rng(0).permutation(len(matrix))[:wanted]
+    rows = np.random.default_rng(0).permutation(len(matrix))
+    return rows[: min(wanted, _MOST_SAMPLED)]
 
 
 class _Tuning:
