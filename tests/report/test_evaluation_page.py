@@ -1,0 +1,150 @@
+"""The report of an evaluation shows its figures, and of its data only what it may."""
+
+import base64
+import io
+import re
+from typing import Final
+
+import pytest
+from PIL import Image
+
+from histo_index.report.evaluation_page import evaluation_page
+from histo_index.report.pictures import Pictures
+from tests.report.conftest import KINDS, PATIENT, Judged
+from tests.report.reading import Page
+
+# Elements of our own and of matplotlib; data can add none.
+ELEMENTS: Final = {
+    "a", "b", "body", "br", "clippath", "code", "data", "dd", "defs", "details", "div", "dl",
+    "dt", "figcaption", "figure", "g", "h1", "h2", "h3", "head", "header", "html", "img",
+    "li", "link", "main", "meta", "p", "path", "rect", "section", "span", "style", "summary",
+    "svg", "table", "tbody", "td", "text", "th", "thead", "title", "tr", "ul", "use"
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def html(judged: Judged) -> str:
+    return evaluation_page(judged.index, judged.found, Pictures(judged.tiles))
+
+
+@pytest.fixture(scope="module")
+def named(judged: Judged) -> str:
+    return evaluation_page(judged.index, judged.found, Pictures(judged.tiles), names=True)
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_every_figure_of_the_evaluation_is_on_the_page(judged: Judged, page: Page) -> None:
+    found = judged.found
+    for contender in (found.index, *found.floors):
+        for place, figures in {"pairs": contender.pairs, **contender.retrieval}.items():
+            for name, figure in figures.items():
+                key = f"{contender.name}.{place}.{name}"
+                if figure.value is None:
+                    assert page.figures[key] == ["–"]
+                    continue
+                assert set(page.values[key]) == {figure.value}, key
+                assert set(page.figures[key]) == {f"{figure.value:.3f}"}, key
+                assert f"({figure.low:.3f}…{figure.high:.3f})" in page.text
+        for name, lead in contender.lead.items():
+            assert page.values[f"lead.{contender.name}.{name}"] == [lead.value]
+    assert page.values["threshold"] == [found.threshold.value]
+    assert page.values["pairs"] == [len(found.distances)]
+    assert page.values["same"] == [found.subject.is_same.sum()]
+    assert page.values["tiles"] == [len(found.subject.rows)]
+    assert page.values["groups"] == [8]
+    assert page.figures["headline"] == [found.headline]
+
+
+def test_tables_and_pairs_are_those_of_the_evaluation(judged: Judged, page: Page) -> None:
+    found = judged.found
+    assert found.confusion is not None
+    for row, counts in enumerate(found.confusion.tolist()):
+        for column, count in enumerate(counts):
+            shown = page.figures[f"confusion.{row}.{column}"]
+            assert shown == [str(count) if count else "·"]
+    distances = [page.values[f"wrong.{place}"][0] for place in range(len(found.wrong_pairs))]
+    assert distances == [wrong.distance for wrong in found.wrong_pairs]
+    assert page.values["leakage.identical"] == [found.leakage.identical]
+    assert page.values["leakage.shared"] == [found.leakage.shared_tiles]
+    assert found.risk_coverage.answered is not None
+    assert page.values["risk.answered"] == [found.risk_coverage.answered.value]
+    assert all(line in page.text for line in found.warnings)
+
+
+def test_charts_say_in_words_what_they_show(judged: Judged, html: str) -> None:
+    titles = re.findall(r"<svg[^>]*role=\"img\"[^>]*><title>(.*?)</title>", html)
+    spoken = " ".join(titles)
+    area, limit = judged.found.index.pairs["roc_auc"].value, judged.found.threshold.value
+    for start in ("Histogram", "ROC", "Detection error", "Reliability", "Of all answers", "Map"):
+        assert start in spoken
+    assert f"area {area:.3f}" in spoken
+    assert f"the threshold is {limit:.4g}" in spoken
+
+
+def test_hostile_labels_and_names_are_text(judged: Judged, named: str) -> None:
+    page = Page(named)
+    assert {tag for tag, _ in page.elements} <= ELEMENTS
+    assert {name for _, attributes in page.elements for name in attributes if name[:2] == "on"} == (
+        set()
+    )
+    for kind in KINDS.values():
+        assert kind in page.text
+    assert judged.names[5] in page.text
+
+
+def test_names_and_folders_stay_out_unless_asked_for(judged: Judged, html: str, named: str) -> None:
+    for secret in (PATIENT, "01.png", str(judged.tiles.parent), "private folder"):
+        assert secret not in html
+    assert f"{PATIENT} patient-3" in named
+    assert str(judged.tiles.parent) not in named
+
+
+def test_the_page_needs_nothing_but_itself(page: Page, html: str) -> None:
+    addresses = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "xlink:href", "srcset", "data", "poster", "action")
+    ]
+    assert {address.split(",")[0][:5] for address in addresses} <= {"data:"} | {
+        address[:5] for address in addresses if address.startswith("#")
+    }
+    assert "http" not in html.replace("http-equiv", "")
+    assert "default-src 'none'" in html
+    assert "@import" not in html
+    assert set(re.findall(r"url\((.)", html)) <= {"#"}
+
+
+def test_tiles_are_pictures_with_words(page: Page) -> None:
+    images = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert len(images) > 30
+    for image in images:
+        assert image["alt"].startswith("tile of class ")
+        data = base64.b64decode(image["src"].removeprefix("data:image/jpeg;base64,"))
+        with Image.open(io.BytesIO(data)) as picture:
+            assert picture.size == (16, 12)
+
+
+def test_a_missing_tile_costs_its_picture_and_is_told(judged: Judged) -> None:
+    pictures = Pictures(judged.tiles / "nowhere")
+    page = Page(evaluation_page(judged.index, judged.found, pictures))
+    assert not [tag for tag, _ in page.elements if tag == "img"]
+    assert "cannot be read" in page.text
+    shown = {strip.query for strip in judged.found.strips}
+    shown |= {place for strip in judged.found.strips for place in strip.neighbours}
+    shown |= {tile for wrong in judged.found.wrong_pairs for tile in (wrong.tile_a, wrong.tile_b)}
+    assert page.figures["missing"][0].startswith(f"{len(shown)} of the tiles shown here")
+
+
+def test_ids_are_there_once(page: Page) -> None:
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert ids
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_evaluation_gives_the_same_page(judged: Judged, html: str) -> None:
+    assert evaluation_page(judged.index, judged.found, Pictures(judged.tiles)) == html
