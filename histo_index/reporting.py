@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from histo_index.encoder.folder import load_encoder
 from histo_index.indexer.atomic import publish_bytes
 from histo_index.report.evaluation_page import evaluation_page
 from histo_index.report.pictures import Pictures
@@ -51,7 +52,8 @@ def write_report(
     folder = Path(tiles) if tiles else root.resolve()
     pictures = Pictures(folder)
     if isinstance(answer, Evaluation):
-        page = evaluation_page(index.opened, answer, pictures, names=names)
+        training = load_encoder(index.opened.folder / "encoder").config.training
+        page = evaluation_page(index.opened, answer, pictures, training=training, names=names)
     elif isinstance(answer, PairAnswer):
         asked = _asked(index, images, index.search(images, k=_NEAR), folder)
         page = pair_page(index.opened, answer, asked, index.calibration, pictures, names=names)
@@ -67,11 +69,13 @@ def _asked(
     found: Sequence[Sequence[Neighbour]],
     folder: Path,
 ) -> list[Asked]:
+    # The images' files lie relative to here, the neighbours' relative to the folder.
+    files = [index.file_of(image, folder) for image in images]
     return [
         Asked(
             name=str(image) if isinstance(image, str | Path) else "image",
-            file=index.file_of(image, folder),
+            file=file.absolute() if file else None,
             neighbours=neighbours,
         )
-        for image, neighbours in zip(images, found, strict=True)
+        for image, file, neighbours in zip(images, files, found, strict=True)
     ]

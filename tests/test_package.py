@@ -32,7 +32,7 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
         {"encoder", "errors", "indexer", "report", "search"},
         {"PIL", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "scipy", "sklearn"},
     ),
-    "reporting": ({"api", "indexer", "report", "search"}, set()),
+    "reporting": ({"api", "encoder", "indexer", "report", "search"}, set()),
     "montage": ({"errors", "encoder", "search"}, {"PIL"}),
     "terminal": ({"errors", "indexer", "search"}, {"rich"}),
     "inspection": (

@@ -209,10 +209,11 @@ def scatter(name: str, points: Floats, codes: npt.NDArray[np.int64], alternative
     """
 
     def paint(axes: Any) -> None:
+        size = float(np.clip(8_000 / len(points), 14, 44))
         for code in np.unique(codes).tolist():
             x, y = points[codes == code].T
             axes.scatter(
-                x, y, s=16, marker=shape_of(code), color=COLOURS[hue_of(code)],
+                x, y, s=size, marker=shape_of(code), color=COLOURS[hue_of(code)],
                 alpha=0.4 if code < 0 else 0.85, linewidths=0,
             )  # fmt: skip
         axes.set(xlabel="first component", ylabel="second component")
@@ -226,7 +227,14 @@ def legend_mark(name: str, code: int) -> Markup:
     """Draw the point that stands for a kind in the chart of that name."""
 
     def paint(axes: Any) -> None:
-        axes.plot(0, 0, marker=shape_of(code), color=COLOURS[hue_of(code)], markersize=9)
+        axes.plot(
+            0,
+            0,
+            marker=shape_of(code),
+            color=COLOURS[hue_of(code)],
+            markersize=8,
+            markeredgewidth=0,
+        )
         axes.set_axis_off()
 
     return draw(f"{name}-{code}", "", paint, size=(0.22, 0.22))

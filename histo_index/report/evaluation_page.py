@@ -1,5 +1,6 @@
 """The report of an evaluation: what an index is worth on some labels, in figures and pictures."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,7 +88,12 @@ class Lead:
 
 
 def evaluation_page(
-    index: OpenIndex, found: Evaluation, pictures: Pictures, *, names: bool = False
+    index: OpenIndex,
+    found: Evaluation,
+    pictures: Pictures,
+    *,
+    training: Mapping[str, Any] | None = None,
+    names: bool = False,
 ) -> str:
     """Write the report of an evaluation.
 
@@ -95,6 +101,7 @@ def evaluation_page(
         index: what was judged.
         found: what was found.
         pictures: reads the tiles.
+        training: how the encoder was made, and on what.
         names: whether tiles and groups are named; else they are only shown and numbered.
 
     Returns:
@@ -131,7 +138,7 @@ def evaluation_page(
         group=group,
         twins=found.leakage.listed[:_MOST_TWINS],
         map=_map(map_index(index, subject), found, names=names),
-        provenance=_provenance(found),
+        provenance=_provenance(found, training or {}),
         pictures=pictures,
     )
 
@@ -233,8 +240,11 @@ def _map(made: Map, found: Evaluation, *, names: bool) -> dict[str, Any]:
     return {"panels": panels, "made": made}
 
 
-def _provenance(found: Evaluation) -> list[tuple[str, list[tuple[str, str]]]]:
-    sections = {**found.provenance, "calibration": found.provenance["calibration"] or {}}
+def _provenance(
+    found: Evaluation, training: Mapping[str, Any]
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    sections = {name: values or {} for name, values in found.provenance.items()}
+    sections["encoder"] = {**sections["encoder"], "training": training}
     return [
         (name, facts(values) or [("", "none: run `histo-index calibrate`")])
         for name, values in sections.items()
