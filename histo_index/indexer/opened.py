@@ -131,6 +131,10 @@ class OpenIndex:
             return self.is_live if mask is None else mask
         return mask & self.is_live
 
+    def live_rows(self) -> Rows:
+        """Give the rows of all tiles that were not removed, rising."""
+        return np.arange(len(self)) if self.is_live is None else np.flatnonzero(self.is_live)
+
     def _without_removed(self, found: Rows) -> Rows:
         if self.is_live is None:
             return found

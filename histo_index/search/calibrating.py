@@ -126,8 +126,8 @@ def _accuracy(sample: Sample, objective: Objective) -> Estimate:
 def far_distance(index: OpenIndex, group: str | None) -> float:
     """Tell how far from the nearest tile of another group hardly any tile of the index is."""
     generator = np.random.default_rng(0)
-    count = len(index)
-    rows = np.sort(generator.choice(count, min(count, _FAR_GALLERY), replace=False))
+    live = index.live_rows()
+    rows = np.sort(generator.choice(live, min(len(live), _FAR_GALLERY), replace=False))
     column = group if group in index.rows.column_names else None
     groups = np.unique(own_groups(index, rows, column), return_inverse=True)[1]
     queries = generator.choice(len(rows), min(len(rows), _FAR_QUERIES), replace=False)

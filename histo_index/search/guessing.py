@@ -49,7 +49,8 @@ def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calib
         IndexFormatError: a vector that is needed is damaged.
     """
     generator = np.random.default_rng(seed)
-    rows = np.sort(generator.choice(len(index), min(len(index), _TILES), replace=False))
+    live = index.live_rows()
+    rows = np.sort(generator.choice(live, min(len(live), _TILES), replace=False))
     names = own_groups(index, rows, group)
     units = np.unique(names, return_inverse=True)[1]
     left, right = generator.integers(0, len(rows), (2, _PAIRS))

@@ -79,7 +79,7 @@ def read_labels(
         column = str(source or LABEL_COLUMN)
         sheet = _own_sheet(index, column, asked=source is not None)
         values = sheet.columns[column]
-        kept = [row for row, value in enumerate(values) if not _is_missing(value)]
+        kept = [row for row in index.live_rows().tolist() if not _is_missing(values[row])]
         rows, problems = np.array(kept, np.int64), []
         labels = [values[row] for row in kept]
     _require_classes(sheet.name, labels, problems)

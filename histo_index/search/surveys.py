@@ -109,7 +109,7 @@ def find_outliers(index: OpenIndex, *, count: int) -> pa.Table:
     """
     if count < 1:
         raise InputError(f"count is {count}; expected at least 1")
-    live = np.arange(len(index)) if index.is_live is None else np.flatnonzero(index.is_live)
+    live = index.live_rows()
     found = nearest_rows(index, index.vectors(live), k=1, own_rows=live.tolist())
     if (found.rows[:, 0] == NOBODY).any():
         raise InputError(f"{index.folder} holds one tile, which nothing can be like or unlike")

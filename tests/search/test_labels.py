@@ -7,7 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from histo_index.errors import InputError
+from histo_index.indexer.opened import OpenIndex
+from histo_index.search.guessing import guess
 from histo_index.search.labels import own_groups, read_labels
+from histo_index.search.removing import remove
 from tests.search.classes import Classes
 
 
@@ -113,3 +116,17 @@ def test_groups_of_some_tiles_come_from_the_index(classes: Classes) -> None:
     rows = read_labels(classes.index).rows[:2]
     assert own_groups(classes.index, rows, "patient") == ["patient-0", "patient-1"]
     assert own_groups(classes.index, rows) == ["t00.png", "t01.png"]
+
+
+def test_removed_tiles_have_no_label_and_no_threshold_is_guessed_on_them(classes: Classes) -> None:
+    gone = [
+        name
+        for name, label in zip(classes.names, classes.labels, strict=True)
+        if label == classes.labels[0]
+    ]
+    remove(classes.index, names=gone)
+    index = OpenIndex(classes.index.folder)
+    found = read_labels(index, group="patient")
+    assert len(found.labels) == len(classes.names) - len(gone) == 64
+    assert not set(gone) & set(index.rows["image_id"].take(pa.array(found.rows)).to_pylist())
+    assert guess(index, group="patient").tiles == 64
