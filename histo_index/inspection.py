@@ -189,11 +189,9 @@ def _try_faiss() -> dict[str, Any]:
 
 
 def _try_bundled() -> dict[str, Any]:
-    from histo_index.encoder.folder import BUNDLED, CONFIG_NAME, load_encoder
+    from histo_index.encoder.folder import bundled_encoder, load_encoder
 
-    if not (BUNDLED / CONFIG_NAME).is_file():
-        return {"encoder": "none bundled with this release; pass --encoder DIR to build"}
-    return {"encoder": f"bundled: {load_encoder(BUNDLED).fingerprint}"}
+    return {"encoder": f"bundled: {load_encoder(bundled_encoder()).fingerprint}"}
 
 
 def _version(name: str) -> str | None:

@@ -28,7 +28,7 @@ def masked(text: str) -> str:
     text = re.sub(r"[\d.,]+ (images/s|s|MB|KB)\b", r"# \1", text)
     # Machines without bfloat16 give distances that differ in the third digit.
     text = re.sub(r"[\d,]+ same|\([\d,]+ of", "#", text)
-    return re.sub(r"(distance |c-index +|\s)0\.\d+", r"\g<1>#", text)
+    return re.sub(r"(distance |c-index +|[\s…(])0\.\d+", r"\g<1>#", text)
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ _PAIRS: Final = 2000
 def show(folder: Path, *, tiles_per_category: int, seed: int, tell: Callable[[str], None]) -> None:
     """Render tiles, build an index of them, and ask it for pairs and neighbours.
 
-    The encoder is the bundled one, or an untrained one while there is none. The threshold is chosen
-    on pairs of the first half of the slides and used on the second.
+    The encoder is the one that ships. The index is calibrated on labelled pairs of the first half
+    of the slides; what is asked of it concerns the second.
 
     Args:
         folder: a new folder, which keeps everything.
@@ -45,27 +45,16 @@ def show(folder: Path, *, tiles_per_category: int, seed: int, tell: Callable[[st
         rows = list(csv.DictReader(file))
     first_half, second_half = _write_pair_lists(folder, rows, seed)
     index = folder / "demo.hx"
-    build: list[str | Path] = ["build", tiles, "-o", index, "--manifest", labels]
-    _run([*build, *_encoder(folder, tell)], tell)
-    threshold = _choose_threshold(index, first_half, tell)
+    _run(["build", tiles, "-o", index, "--manifest", labels], tell)
+    _run(["calibrate", "--pairs", first_half, "-i", index], tell)
     left, right = _first_pair(second_half)
-    _run(["pair", left, right, "-i", index, "--threshold", threshold], tell)
-    answers: list[str | Path] = ["-o", folder / "answers.csv", "--threshold", threshold]
-    _run(["pairs", second_half, "-i", index, *answers], tell)
+    _run(["pair", left, right, "-i", index], tell)
+    _run(["pairs", second_half, "-i", index, "-o", folder / "answers.csv"], tell)
     montage = folder / "neighbours.png"
     queries = _one_per_category(rows)
     _run(["search", queries[1], "-k", "5", "-i", index], tell)
     _run(["search", *queries, "-k", "6", "-i", index, "--json", "--montage", montage], None)
     tell(f"\nLook at {montage}: a query of each category with its neighbours.")
-
-
-def _encoder(folder: Path, tell: Callable[[str], None]) -> list[str | Path]:
-    from histo_index.encoder.folder import BUNDLED, CONFIG_NAME
-
-    if (BUNDLED / CONFIG_NAME).is_file():
-        return []
-    _run(["encoder", "init", "-o", folder / "untrained"], tell)
-    return ["--encoder", folder / "untrained"]
 
 
 def _write_pair_lists(folder: Path, rows: Sequence[dict[str, str]], seed: int) -> tuple[Path, Path]:
@@ -95,27 +84,6 @@ def _write_pair_lists(folder: Path, rows: Sequence[dict[str, str]], seed: int) -
             writer.writerow(("image_a", "image_b", "label"))
             writer.writerows(chosen)
     return lists
-
-
-def _choose_threshold(index: Path, pairs: Path, tell: Callable[[str], None]) -> str:
-    """Find the distance that separates the labelled pairs of the first half best."""
-    import histo_index
-    from histo_index.search.pairlist import read_pair_list
-
-    scores = histo_index.open(index).pairs(pairs)
-    labels = read_pair_list(pairs).labels
-    assert labels is not None
-    order = np.argsort(scores.table["distance"].to_numpy())
-    distances = scores.table["distance"].to_numpy()[order]
-    is_same = labels.to_numpy()[order] == 1
-    # With the cut after pair i: same ones up to it and different ones behind it are right.
-    right = np.cumsum(is_same) + (~is_same).sum() - np.cumsum(~is_same)
-    threshold = f"{distances[int(np.argmax(right))]:.5f}"
-    tell(
-        f"\nThreshold {threshold}, chosen on {len(labels):,} labelled pairs of slides 1 to 4; "
-        "what follows is of slides 5 to 8."
-    )
-    return threshold
 
 
 def _first_pair(pairs: Path) -> tuple[str, str]:

@@ -222,12 +222,11 @@ def bundled_encoder() -> Path:
     """Locate the encoder that ships with the package.
 
     Raises:
-        InputError: this release ships none.
+        InputError: it is not there.
     """
     if not (BUNDLED / CONFIG_NAME).is_file():
         raise InputError(
-            "no encoder is bundled with this release yet; pass --encoder DIR (make one with "
-            "`histo-index encoder import CHECKPOINT --arch ARCH -o DIR` or `encoder init`)"
+            "no encoder lies in this package; pass --encoder DIR or install histo-index anew"
         )
     return BUNDLED
 

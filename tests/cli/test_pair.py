@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import histo_index
+from histo_index.encoder.folder import BUNDLED, load_encoder
 from tests.cli.conftest import Run, Workshop
 
 A, B = "slide-01/0001.png", "slide-02/0003.png"
@@ -123,15 +124,18 @@ def test_without_an_index_an_encoder_answers(workshop: Workshop, run: Run) -> No
     assert json.loads(ran.out)["distance"] == indexed["distance"]
 
 
-def test_without_index_and_bundled_encoder_it_says_so(
+def test_without_an_index_the_bundled_encoder_answers_with_its_own_threshold(
     workshop: Workshop, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
-    ran = run("pair", workshop.tiles / A, workshop.tiles / B)
-    assert ran.code == 2
-    assert "no encoder is bundled" in ran.err
+    ran = run("pair", workshop.tiles / A, workshop.tiles / A, "--json")
+    answer = json.loads(ran.out)
+    published = load_encoder(BUNDLED).config.threshold
+    assert published is not None
+    assert (answer["verdict"], answer["distance"]) == ("same", 0)
+    assert answer["threshold"] == published.value
 
 
 @pytest.mark.parametrize(

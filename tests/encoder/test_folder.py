@@ -12,6 +12,7 @@ import pytest
 
 from histo_index.encoder import folder as module
 from histo_index.encoder.folder import (
+    BUNDLED,
     EncoderConfig,
     PublishedThreshold,
     Weights,
@@ -352,12 +353,20 @@ def test_killed_before_the_config_there_is_no_encoder_yet(
     assert refusal(tmp_path / "encoder").startswith(f"{tmp_path}/encoder/config.json: cannot be")
 
 
-def test_the_bundled_encoder_opens_or_its_absence_is_explained() -> None:
-    if module.BUNDLED.is_dir():
-        assert load_encoder(bundled_encoder()).config.is_trained
-    else:
-        with pytest.raises(InputError, match="no encoder is bundled with this release yet"):
-            bundled_encoder()
+def test_the_bundled_encoder_is_trained_and_says_on_what_and_where_it_cuts() -> None:
+    config = load_encoder(bundled_encoder()).config
+    assert config.training["method"] == "byol"
+    assert config.training["data"]["licence"]
+    assert config.threshold is not None
+    assert (BUNDLED / "model.safetensors").stat().st_size < 60e6
+
+
+def test_a_package_without_its_encoder_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "BUNDLED", tmp_path)
+    with pytest.raises(InputError, match="no encoder lies in this package; pass --encoder DIR"):
+        bundled_encoder()
 
 
 def test_weights_stored_channels_last_come_back_as_they_are() -> None:
