@@ -42,7 +42,9 @@ class TrainOptions:
         accumulate: parts that a batch is cut into to save memory.
         seed: of weights, order and views.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that make views; None is a core each but one, at most eight.
+        workers: processes that make views; None is none on a CPU, where they would only share its
+            cores, and up to eight beside a GPU. With some, a script needs the usual
+            `if __name__ == "__main__"`.
         compile: let torch compile the network first.
         precision: `auto`, `bfloat16` or `float32`; auto is bfloat16 where the hardware has it.
         init: encoder folder to start from.
@@ -135,7 +137,7 @@ def _config(output: Path, options: TrainOptions) -> TrainConfig:
     if options.device == "cuda" and not has_cuda():
         raise InputError("no CUDA GPU here; pass --device cpu")
     is_on_gpu = options.device != "cpu" and has_cuda()
-    spare = min(max(usable_cores() - 1, 1), 8)
+    spare = min(max(usable_cores() - 1, 1), 8) if is_on_gpu else 0
     return TrainConfig(
         output=output,
         recipe=_recipe(options),

@@ -52,7 +52,7 @@ class TrainConfig:
     seed: int = 0
     device: str = "cpu"
     accumulate: int = 1
-    workers: int = 1
+    workers: int = 0
     init: Path | None = None
     compile: bool = False
     precision: str = "bfloat16"

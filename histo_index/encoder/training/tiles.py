@@ -106,7 +106,8 @@ def load(views: Views, order: Order, *, workers: int) -> DataLoader[torch.Tensor
         batch_sampler=order,
         num_workers=workers,
         collate_fn=first_views_first,
-        multiprocessing_context="fork" if workers else None,
+        # Not by forking: a process that had run OpenVINO died of it.
+        multiprocessing_context="forkserver" if workers else None,
     )
 
 
