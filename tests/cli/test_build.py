@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import histo_index
+from histo_index.encoder.folder import bundled_encoder, load_encoder
 from tests.cli.conftest import Run, Workshop
 
 
@@ -66,11 +67,14 @@ def test_a_missing_source_is_named(workshop: Workshop, run: Run) -> None:
     assert ran.err.splitlines()[-1] == "histo-index: error: tils: no such file or folder"
 
 
-def test_without_any_encoder_it_says_how_to_make_one(workshop: Workshop, run: Run) -> None:
+def test_without_any_encoder_the_one_that_ships_is_taken(
+    workshop: Workshop, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     ran = run("build", "tiles", "-o", "new.hx")
-    assert ran.code == 2
-    assert "encoder import" in ran.err
-    assert not Path("new.hx").exists()
+    assert ran.code == 0, ran.err
+    stored = json.loads(Path("new.hx/manifest.json").read_text())["encoder"]
+    assert stored["fingerprint"] == load_encoder(bundled_encoder()).fingerprint
+    assert "is untrained" not in caplog.text
 
 
 def test_another_encoder_is_exit_status_4_with_both_fingerprints(
