@@ -1,7 +1,7 @@
 """Hashing tiles: what cannot be read is rejected with the reason, and nothing waits for ever."""
 
-import hashlib
 import gc
+import hashlib
 import os
 import tracemalloc
 from collections.abc import Callable
