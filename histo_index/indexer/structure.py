@@ -129,7 +129,7 @@ def choose_structure(rows: int, size: int, config: SearchConfig) -> str:
 
 def _needs(rows: int, size: int) -> dict[str, int]:
     """Give the structures to choose from, the best first, and the bytes that each needs."""
-    lists, short = 1 << round(math.log2(4 * math.sqrt(rows))), min(_SHORT, size)
+    lists, short = 1 << round(math.log2(4 * math.sqrt(max(rows, 1)))), min(_SHORT, size)
     prefix = f"PCA{short},IVF{lists}" if short < size else f"IVF{lists}"
     learnt = 4 * short * (lists + size)
     return {
