@@ -60,9 +60,9 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{name},x\n" for name in [*numbered(20), "bad.png"]]
     listed.write_text("path,label\n" + "".join(rows))
     run_build(place / "tiles.hx", encoder, listed, search=SearchConfig(structure="SQ8"))
-    remove_tiles(place / "tiles.hx", OpenIndex(place / "tiles.hx").rows.slice(0, 1))
     opened = OpenIndex(place / "tiles.hx")
     store_calibration(opened.folder, guess(opened))
+    remove_tiles(opened.folder, opened.rows.slice(0, 1))
 
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt
