@@ -1,6 +1,6 @@
 """The charts of a report, each with words that say the same."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 from histo_index.report.drawing import COLOURS, draw
 from histo_index.search.calibration import Calibration, Histogram
-from histo_index.search.evaluation import Evaluation, Reliability, RiskCoverage
+from histo_index.search.evaluation import Contender, Evaluation, Reliability, RiskCoverage
 from histo_index.search.metrics import Curve
 
 Floats = npt.NDArray[np.float64]
@@ -21,6 +21,8 @@ _BINS: Final = 48
 _DET_TICKS: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 _HUES: Final = 8
+# The index, then the floors, of which two have curves.
+_DASHES: Final = (("same", "-"), ("accent", "--"), ("muted", "-."))
 
 
 def distance_histogram(found: Evaluation) -> Markup:
@@ -99,12 +101,12 @@ def _spread(
 
 def roc(found: Evaluation) -> Markup:
     """Show what every threshold would find, against what it would mistake."""
-    curve, figure = found.curve, found.index.pairs["roc_auc"]
-    alarms, hits = _operating_point(curve, found.threshold.value)
+    alarms, hits = _operating_point(found)
 
     def paint(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=1, linestyle=":")
-        axes.plot(curve.false_alarms, curve.hits, color=COLOURS["same"], linewidth=2)
+        for curve, line in _lines(found):
+            axes.plot(curve.false_alarms, curve.hits, **line)
         axes.plot(alarms, hits, "o", color=COLOURS["ink"], label="threshold in use")
         axes.set(
             xlabel="different pairs called same", ylabel="same pairs called same",
@@ -112,30 +114,28 @@ def roc(found: Evaluation) -> Markup:
         )  # fmt: skip
         axes.legend(loc="lower right")
 
-    area = "unknown" if figure.value is None else f"{figure.value:.3f}"
     alternative = (
-        f"ROC curve, area {area}; the threshold in use finds {hits:.1%} of the same pairs and "
-        f"takes {alarms:.1%} of the different ones for same."
+        f"ROC curves, area {_of_each(found, 'roc_auc', '.3f')}; the threshold in use finds "
+        f"{hits:.1%} of the same pairs and takes {alarms:.1%} of the different ones for same."
     )
     return draw("roc", alternative, paint, size=_SQUARE)
 
 
 def det(found: Evaluation) -> Markup:
     """Show both kinds of error at every threshold, on the scale of normal deviates."""
-    curve = found.curve
     # Half a pair away from 0 and 1, which lie at infinity.
     same = int(found.subject.is_same.sum())
     edges = 0.5 / max(same, 1), 0.5 / max(len(found.distances) - same, 1)
-    misses, alarms = 1 - curve.hits, curve.false_alarms
-    alarm, hit = _operating_point(curve, found.threshold.value)
+    alarm, hit = _operating_point(found)
 
     def deviates(shares: npt.ArrayLike, edge: float) -> Floats:
         found_at: Floats = ndtri(np.clip(shares, edge, 1 - edge))
         return found_at
 
     def paint(axes: Any) -> None:
-        x, y = deviates(alarms, edges[1]), deviates(misses, edges[0])
-        axes.plot(x, y, color=COLOURS["same"], linewidth=2)
+        for curve, line in _lines(found):
+            misses = deviates(1 - curve.hits, edges[0])
+            axes.plot(deviates(curve.false_alarms, edges[1]), misses, **line)
         axes.plot(deviates(alarm, edges[1]), deviates(1 - hit, edges[0]), "o",
                   color=COLOURS["ink"], label="threshold in use")  # fmt: skip
         ticks, names = ndtri(_DET_TICKS), [f"{100 * tick:g} %" for tick in _DET_TICKS]
@@ -147,13 +147,37 @@ def det(found: Evaluation) -> Markup:
         )  # fmt: skip
         axes.legend(loc="upper right")
 
-    figure = found.index.pairs["equal_error_rate"].value
-    rate = "unknown" if figure is None else f"{figure:.1%}"
-    alternative = f"Detection error trade-off; both errors are equal at {rate}."
+    alternative = (
+        "Detection error trade-off; both errors are equal at "
+        f"{_of_each(found, 'equal_error_rate', '.1%')}."
+    )
     return draw("det", alternative, paint, size=_SQUARE)
 
 
-def _operating_point(curve: Curve, threshold: float | None) -> tuple[float, float]:
+def _lines(found: Evaluation) -> Iterator[tuple[Curve, dict[str, Any]]]:
+    """Give the curve of the index, then of each floor that has one, and how it is drawn."""
+    for contender, (colour, dashes) in zip(_with_curve(found), _DASHES, strict=False):
+        width = 2.0 if contender is found.index else 1.4
+        style = {"color": COLOURS[colour], "linestyle": dashes, "linewidth": width}
+        assert contender.curve is not None
+        yield contender.curve, {**style, "label": contender.name}
+
+
+def _with_curve(found: Evaluation) -> list[Contender]:
+    return [each for each in (found.index, *found.floors) if each.curve is not None]
+
+
+def _of_each(found: Evaluation, name: str, form: str) -> str:
+    """Say a figure of the index, and in brackets those of the floors that are drawn beside it."""
+    values = [(each.name, each.pairs[name].value) for each in _with_curve(found)]
+    shown = [(who, "unknown" if value is None else f"{value:{form}}") for who, value in values]
+    floors = ", ".join(f"{who} {value}" for who, value in shown[1:])
+    return f"{shown[0][1]} ({floors})" if floors else shown[0][1]
+
+
+def _operating_point(found: Evaluation) -> tuple[float, float]:
+    curve, threshold = found.index.curve, found.threshold.value
+    assert curve is not None
     assert threshold is not None
     place = int(np.searchsorted(curve.thresholds, threshold, side="right")) - 1
     return float(curve.false_alarms[place]), float(curve.hits[place])

@@ -21,9 +21,8 @@ from histo_index.search.exhibits import (
 )
 from histo_index.search.fitting import fit_threshold
 from histo_index.search.floors import COLOUR, RANDOM, compare_with_floors, headline, majority
-from histo_index.search.judging import Judged, judge
+from histo_index.search.judging import Judged, curve_of, judge
 from histo_index.search.leakage import Leakage, find_leakage
-from histo_index.search.metrics import PairFigures
 from histo_index.search.objectives import Objective
 from histo_index.search.retrieval import rank_others
 from histo_index.search.subject import Subject
@@ -71,9 +70,14 @@ def evaluate(
     probabilities = None if found is None else found.probability
     floors, missing = _floors(vectors, subject, judged, floor_vectors)
     leakage = _leakage(index, vectors, subject, threshold)
-    own = Contender(name="index", pairs=judged.pairs, retrieval=judged.retrieval, lead={})
+    own = Contender(
+        name="index",
+        pairs=judged.pairs,
+        retrieval=judged.retrieval,
+        lead={},
+        curve=curve_of(judged, subject),
+    )
     is_trained = bool(index.manifest.encoder["is_trained"])
-    ones = np.ones(len(judged.distances))
     return Evaluation(
         headline=headline(own, floors, is_trained=is_trained),
         warnings=[*missing, *_warnings(subject, threshold, leakage)],
@@ -83,7 +87,6 @@ def evaluate(
         floors=floors,
         distances=judged.distances,
         probabilities=probabilities,
-        curve=PairFigures(judged.distances, subject.is_same).curve(ones),
         reliability=reliability_of(probabilities, subject.is_same),
         risk_coverage=risk_coverage_of(judged.distances, subject, shown),
         confusion=confusion_of(subject, judged),

@@ -36,12 +36,20 @@ class Contender:
             (`retrieval.FIGURES`); empty without classes.
         lead: of a floor, by how much the index is ahead of it on the same tiles: `roc_auc` and
             `accuracy@1`; empty for the index itself.
+        curve: what every threshold would do: ROC and DET are drawn from it. None of the majority,
+            which has no threshold.
     """
 
     name: str
     pairs: dict[str, Estimate]
     retrieval: dict[str, dict[str, Estimate]]
     lead: dict[str, Estimate]
+    curve: ThresholdCurve | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain values, for JSON, the curve thinned."""
+        curve = None if self.curve is None else _thinned(self.curve.__dict__)
+        return {**asdict(self), "curve": curve}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +137,12 @@ class Evaluation:
         floors: figures of what it has to beat.
         distances: squared distances of the pairs, float32 [P].
         probabilities: of the same, float64 [P]; None without a calibration.
-        curve: what every threshold would do: ROC and DET are drawn from it.
         reliability: None without a calibration.
         risk_coverage: what abstaining buys.
         confusion: int64 [C, C], queries of a class (row) whose nearest neighbour in another group
             is of a class (column); None without classes.
         ranking: neighbours of the queries; None without classes.
-        wrong_pairs: the most confidently wrong, worst first.
+        wrong_pairs: the most confidently wrong, worst first, no tile in more than two of them.
         strips: of each class.
         leakage: tiles that are where they should not be.
         provenance: of encoder, data and calibration.
@@ -149,7 +156,6 @@ class Evaluation:
     floors: list[Contender]
     distances: npt.NDArray[np.float32]
     probabilities: Floats | None
-    curve: ThresholdCurve
     reliability: Reliability | None
     risk_coverage: RiskCoverage
     confusion: Rows | None
@@ -172,9 +178,8 @@ class Evaluation:
             "same": int(self.subject.is_same.sum()),
             "threshold": self.threshold.value,
             "threshold_from": self.threshold.origin,
-            "figures": asdict(self.index),
-            "floors": [asdict(floor) for floor in self.floors],
-            "curve": _thinned(self.curve.__dict__),
+            "figures": self.index.as_dict(),
+            "floors": [floor.as_dict() for floor in self.floors],
             "reliability": None if self.reliability is None else _lists(self.reliability.__dict__),
             "risk_coverage": self._risk_coverage(),
             "confusion": None if self.confusion is None else self.confusion.tolist(),

@@ -1,5 +1,6 @@
 """What stands behind the figures of an evaluation: curves, tables, pairs and tiles to look at."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +18,8 @@ Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 
 _MOST_WRONG: Final = 24
+# One odd tile is wrong in most of its pairs, and would fill the page.
+_MOST_TIMES: Final = 2
 _STRIP: Final = 8
 
 
@@ -90,7 +93,10 @@ def wrong_pairs_of(
     subject: Subject,
     threshold: Threshold,
 ) -> list[WrongPair]:
-    """Choose the wrong pairs that lie furthest from the threshold, furthest first."""
+    """Choose the wrong pairs that lie furthest from the threshold, furthest first.
+
+    A tile is in two of them at most.
+    """
     is_wrong = _are_wrong(distances, subject, threshold)
     order = np.argsort(-_margins(distances, threshold), kind="stable")
     return [
@@ -102,8 +108,22 @@ def wrong_pairs_of(
             probability=None if probabilities is None else float(probabilities[place]),
             is_same=bool(subject.is_same[place]),
         )
-        for place in order[is_wrong[order]][:_MOST_WRONG].tolist()
+        for place in _spread(order[is_wrong[order]], subject)
     ]
+
+
+def _spread(places: Rows, subject: Subject) -> list[int]:
+    """Take the first of some pairs, leaving out those of tiles that were taken often enough."""
+    times: Counter[int] = Counter()
+    taken: list[int] = []
+    for place in places.tolist():
+        tiles = int(subject.left[place]), int(subject.right[place])
+        if all(times[tile] < _MOST_TIMES for tile in tiles):
+            times.update(tiles)
+            taken.append(place)
+        if len(taken) == _MOST_WRONG:
+            break
+    return taken
 
 
 def strips_of(subject: Subject, judged: Judged) -> list[Strip]:

@@ -8,7 +8,14 @@ import numpy.typing as npt
 
 from histo_index.search import metrics
 from histo_index.search.evaluation import Contender
-from histo_index.search.judging import CROSS_FITTED, Judged, difference, estimates, judge
+from histo_index.search.judging import (
+    CROSS_FITTED,
+    Judged,
+    curve_of,
+    difference,
+    estimates,
+    judge,
+)
 from histo_index.search.metrics import PairFigures
 from histo_index.search.resampling import Estimate
 from histo_index.search.retrieval import FIGURES, micro_and_macro
@@ -59,7 +66,13 @@ def _contender(name: str, floor: Judged, own: Judged, subject: Subject) -> Conte
     if own.values is not None and floor.values is not None and own.ranking is not None:
         gaps = own.values[:, 0] - floor.values[:, 0]
         lead[_NEAREST] = _mean_lead(gaps, subject.groups[own.ranking.queries])
-    return Contender(name=name, pairs=floor.pairs, retrieval=floor.retrieval, lead=lead)
+    return Contender(
+        name=name,
+        pairs=floor.pairs,
+        retrieval=floor.retrieval,
+        lead=lead,
+        curve=curve_of(floor, subject),
+    )
 
 
 def _mean_lead(gaps: Floats, units_a: Rows, units_b: Rows | None = None) -> Estimate:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from histo_index.search import metrics
 from histo_index.search.crossfitting import cross_fit
 from histo_index.search.distances import pair_distances
-from histo_index.search.metrics import PairFigures
+from histo_index.search.metrics import Curve, PairFigures
 from histo_index.search.objectives import Objective
 from histo_index.search.resampling import Estimate, bands
 from histo_index.search.retrieval import (
@@ -95,6 +95,12 @@ def judge(
     return Judged(
         distances=distances, ranking=ranking, values=values, pairs=pairs, retrieval=retrieval
     )
+
+
+def curve_of(judged: Judged, subject: Subject) -> Curve:
+    """Tell what every threshold would do to the pairs."""
+    figures = PairFigures(judged.distances, subject.is_same)
+    return figures.curve(np.ones(len(judged.distances)))
 
 
 def queries_of(subject: Subject) -> Rows:

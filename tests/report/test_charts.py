@@ -60,11 +60,27 @@ def test_roc_and_det_show_both_errors_at_the_threshold(judged: Judged, drawn: li
     hits = is_called[found.subject.is_same].mean()
     alarms = is_called[~found.subject.is_same].mean()
     roc, det = drawn
-    assert roc.lines[1].get_xdata().tolist() == found.curve.false_alarms.tolist()
-    assert roc.lines[1].get_ydata().tolist() == found.curve.hits.tolist()
-    assert roc.lines[2].get_xydata() == pytest.approx(np.array([[alarms, hits]]))
-    assert det.lines[1].get_xydata() == pytest.approx(norm.ppf([[alarms, 1 - hits]]))
-    assert np.isfinite(det.lines[0].get_xydata()).all()
+    assert roc.lines[-1].get_xydata() == pytest.approx(np.array([[alarms, hits]]))
+    assert det.lines[-1].get_xydata() == pytest.approx(norm.ppf([[alarms, 1 - hits]]))
+
+
+def test_roc_and_det_draw_the_floors_beside_the_index(judged: Judged, drawn: list[Any]) -> None:
+    charts.roc(judged.found)
+    charts.det(judged.found)
+    contenders = [judged.found.index, *judged.found.floors[:2]]
+    _chance, *roc, _ = drawn[0].lines
+    *det, _ = drawn[1].lines
+    assert [line.get_label() for line in roc] == ["index", "colour histogram", "random weights"]
+    for contender, line, errors in zip(contenders, roc, det, strict=True):
+        assert contender.curve is not None
+        assert line.get_xdata().tolist() == contender.curve.false_alarms.tolist()
+        assert line.get_ydata().tolist() == contender.curve.hits.tolist()
+        inner = (contender.curve.hits > 0.1) & (contender.curve.hits < 0.9)
+        misses = norm.ppf(1 - contender.curve.hits[inner])
+        assert errors.get_ydata()[inner] == pytest.approx(misses)
+        assert np.isfinite(errors.get_xydata()).all()
+        area = np.trapezoid(line.get_ydata(), line.get_xdata())
+        assert contender.pairs["roc_auc"].value == pytest.approx(area)
 
 
 def test_reliability_and_risk_are_those_found(judged: Judged, drawn: list[Any]) -> None:

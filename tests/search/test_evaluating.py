@@ -17,6 +17,7 @@ from histo_index.search.calibration import Calibration
 from histo_index.search.distances import pair_distances
 from histo_index.search.evaluating import evaluate
 from histo_index.search.evaluation import Contender, Evaluation
+from histo_index.search.exhibits import wrong_pairs_of
 from histo_index.search.floors import headline
 from histo_index.search.jsontext import to_json
 from histo_index.search.labels import read_labels
@@ -167,6 +168,19 @@ def test_the_most_confidently_wrong_come_first(found: Evaluation) -> None:
         assert (subject.left[wrong.pair], subject.right[wrong.pair]) == (wrong.tile_a, wrong.tile_b)
 
 
+def test_no_tile_fills_the_list_of_wrong_pairs() -> None:
+    left, right = np.array([0] * 9 + [1, 2, 3]), np.array([*range(1, 10), 2, 3, 4])
+    distances = np.linspace(1.0, 2.0, 12, dtype=np.float32)
+    subject = Subject(
+        rows=np.arange(10), names=[str(tile) for tile in range(10)], labels=np.arange(10),
+        classes=[], groups=np.arange(10), group_names=[], left=left, right=right,
+        is_same=np.ones(12, bool), labels_from=None, pairs_from="", has_groups=True, problems=[],
+    )  # fmt: skip
+    found = wrong_pairs_of(distances, None, subject, Threshold.choose(0.5, None))
+    # The furthest first; tile 0 twice, tile 2 twice, and what is left of the others.
+    assert [wrong.pair for wrong in found] == [11, 10, 9, 8, 7]
+
+
 def test_there_is_a_strip_of_every_class(found: Evaluation) -> None:
     subject = found.subject
     assert [strip.label for strip in found.strips] == subject.classes
@@ -197,8 +211,9 @@ def test_it_is_plain_json_with_names_and_no_paths(classes: Classes, found: Evalu
     document: dict[str, Any] = json.loads(to_json(found.as_dict()))
     assert document["headline"] == found.headline
     assert document["wrong_pairs"][0]["tile_a"] in classes.names
-    assert len(document["curve"]["hits"]) <= 200
-    assert document["curve"]["hits"][-1] == 1.0
+    for contender in (document["figures"], *document["floors"][:2]):
+        assert len(contender["curve"]["hits"]) <= 200
+        assert contender["curve"]["hits"][-1] == 1.0
     assert document["provenance"]["calibration"]["pairs"] == 2688
     assert document["figures"]["pairs"]["roc_auc"]["value"] == found.index.pairs["roc_auc"].value
     assert str(classes.index.folder.parent) not in json.dumps(document)
