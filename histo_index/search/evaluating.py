@@ -11,6 +11,7 @@ import pyarrow as pa
 from histo_index.errors import HistoIndexError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.calibration import CONTENT_DIGITS
+from histo_index.search.copies import near_limit
 from histo_index.search.evaluation import Contender, Evaluation
 from histo_index.search.exhibits import (
     confusion_of,
@@ -140,6 +141,7 @@ def _leakage(
         digests,
         subject.groups,
         ranking=rank_others(vectors, subject.groups, queries),
+        limit=near_limit(index),
         fitted_on=fitted_on,
     )
 

@@ -12,11 +12,6 @@ from histo_index.search.retrieval import Ranking, rank_others
 
 Rows = npt.NDArray[np.int64]
 
-# Copies saved anew (JPEG, a row of pixels less) lie this much nearer than the usual neighbour of
-# another group; measured on the rendered tiles, see docs/metrics.md.
-_NEAR_SHARE: Final = 0.05
-# What float16 alone moves a unit vector by, squared and rounded up.
-_ROUNDING: Final = 1e-6
 # How many are listed by name.
 MOST_LISTED: Final = 50
 
@@ -84,6 +79,7 @@ def find_leakage(
     groups: Rows,
     *,
     ranking: Ranking,
+    limit: float,
     fitted_on: Rows | None = None,
 ) -> Leakage:
     """Look for tiles that are one across groups, and across calibration and evaluation.
@@ -93,20 +89,14 @@ def find_leakage(
         digests: SHA-256 of each tile's file, [T].
         groups: int64 [T].
         ranking: the nearest tiles of other groups.
+        limit: squared distance up to which two tiles are nearly identical; see `near_limit`.
         fitted_on: places of the tiles that the calibration was fitted on, if it says.
-
-    Returns:
-        What was found. Two tiles are nearly identical if they are 20 times nearer than tiles of
-        other groups usually are to their nearest.
     """
     left = np.repeat(ranking.queries, ranking.neighbours.shape[1])
     right = ranking.neighbours.ravel()
     is_there = right >= 0
     pairs = np.unique(np.sort(np.stack([left[is_there], right[is_there]]), axis=0), axis=1)
     distances = pair_distances(vectors[pairs[0]], vectors[pairs[1]])
-    nearest = ranking.distances[:, 0]
-    usual = float(np.median(nearest[np.isfinite(nearest)])) if np.isfinite(nearest).any() else 0.0
-    limit = max(_ROUNDING, _NEAR_SHARE * usual)
     hashes = np.unique(np.asarray(digests), return_inverse=True)[1]
     is_one = hashes[pairs[0]] == hashes[pairs[1]]
     is_near = (distances <= limit) & ~is_one

@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 from histo_index.errors import ImageError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.calibration import Calibration
+from histo_index.search.copies import near_limit
 from histo_index.search.distances import pair_distances
 from histo_index.search.evaluating import evaluate
 from histo_index.search.evaluation import Contender, Evaluation
@@ -231,15 +232,18 @@ def test_copies_across_groups_are_found() -> None:
     digests[5] = digests[4]
     groups = np.arange(40)
     groups[5] = groups[4]
-    found = find_leakage(
-        halves, digests, groups, ranking=rank_others(halves, groups, np.arange(40))
-    )
+    ranking = rank_others(halves, groups, np.arange(40))
+    found = find_leakage(halves, digests, groups, ranking=ranking, limit=0.001)
     assert (found.identical, found.near, found.shared_tiles) == (1, 1, None)
     assert [(twin.tile_a, twin.tile_b, twin.kind) for twin in found.listed] == [
         (0, 1, "identical"),
         (2, 3, "nearly identical"),
     ]
     assert not found.is_clean
+
+
+def test_near_copies_are_what_they_are_everywhere_else(classes: Classes, found: Evaluation) -> None:
+    assert found.leakage.limit == near_limit(classes.index)
 
 
 def test_tiles_of_the_calibration_and_their_copies_are_found() -> None:
@@ -249,11 +253,12 @@ def test_tiles_of_the_calibration_and_their_copies_are_found() -> None:
     digests = [f"{tile:064x}" for tile in range(20)]
     ranking = rank_others(halves, np.arange(20), np.arange(20))
     found = find_leakage(
-        halves, digests, np.arange(20), ranking=ranking, fitted_on=np.array([2, 3])
+        halves, digests, np.arange(20), ranking=ranking, limit=0.01, fitted_on=np.array([2, 3])
     )
     assert (found.shared_tiles, found.calibration_twins) == (2, 1)
+    nothing = np.array([], np.int64)
     none = find_leakage(
-        halves, digests, np.arange(20), ranking=ranking, fitted_on=np.array([], np.int64)
+        halves, digests, np.arange(20), ranking=ranking, limit=0.01, fitted_on=nothing
     )
     assert (none.shared_tiles, none.calibration_twins) == (0, 0)
 

@@ -1,0 +1,109 @@
+"""Are near-copies told from different tiles? Copies are made, and measured by the index's limit.
+
+Held-out training tiles and an evaluation set, at most two hundred of each, spread over the groups.
+"""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import measuring
+import numpy as np
+import numpy.typing as npt
+import training_split
+from PIL import Image
+
+from histo_index.encoder.encoder import open_encoder
+from histo_index.encoder.folder import bundled_encoder
+from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
+from histo_index.search.copies import NEAR
+from histo_index.search.distances import pair_distances
+
+_MOST_TILES: Final = 200
+
+
+def as_jpeg(quality: int) -> Callable[[Pixels], Pixels]:
+    def change(pixels: Pixels) -> Pixels:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+        return np.asarray(Image.open(file).convert("RGB"))
+
+    return change
+
+
+def scaled(share: float) -> Callable[[Pixels], Pixels]:
+    def change(pixels: Pixels) -> Pixels:
+        height, width = pixels.shape[:2]
+        size = int(share * width), int(share * height)
+        return np.asarray(Image.fromarray(pixels).resize(size))
+
+    return change
+
+
+COPIES: Final[dict[str, Callable[[Pixels], Pixels]]] = {
+    "JPEG, quality 90": as_jpeg(90),
+    "JPEG, quality 75": as_jpeg(75),
+    "a row of pixels less": lambda pixels: pixels[1:],
+    "nine tenths the size": scaled(0.9),
+    "half the size": scaled(0.5),
+}
+
+
+def main() -> None:
+    options = measuring.parser(__doc__)
+    options.add_argument("--encoder", type=Path, help="left out, the bundled one")
+    given = options.parse_args()
+    encoder = open_encoder(given.encoder or bundled_encoder(), device="cpu")
+    lines = []
+    for name, tiles, groups in galleries():
+        vectors = encoder.encode_pixels(tiles).astype(np.float16)
+        places = np.stack(np.triu_indices(len(tiles), 1))
+        distances = pair_distances(vectors[places[0]], vectors[places[1]])
+        limit = NEAR * float(np.median(distances))
+        is_across = groups[places[0]] != groups[places[1]]
+        mistaken = int((distances[is_across] <= limit).sum())
+        shares = [
+            (pair_distances(vectors, encode(encoder.encode_pixels, tiles, make)) <= limit).mean()
+            for make in COPIES.values()
+        ]
+        counts = f"{mistaken} of {int(is_across.sum()):,}"
+        lines.append((name, str(len(tiles)), f"{limit:.4f}", counts, *(f"{s:.0%}" for s in shares)))
+    header = ("set", "tiles", "limit", "different tiles mistaken", *COPIES)
+    measuring.print_table(header, lines)
+
+
+def encode(
+    encode_pixels: Callable[[list[Pixels]], npt.NDArray[np.float32]],
+    tiles: list[Pixels],
+    make: Callable[[Pixels], Pixels],
+) -> npt.NDArray[np.float16]:
+    return encode_pixels([make(tile) for tile in tiles]).astype(np.float16)
+
+
+def galleries() -> Iterator[tuple[str, list[Pixels], npt.NDArray[np.int64]]]:
+    """Give two sets: a name, tiles, and the group of each."""
+    rows = [(row["path"], row["group"]) for row in training_split.split()[1]]
+    yield "held-out training groups", *read(training_split.DATA, rows)
+    folder = training_split.DATA / "eval" / "kather2016"
+    with (folder / "labels.csv").open(newline="") as file:
+        rows = [(row["path"], row["group"]) for row in csv.DictReader(file)]
+    yield "kather2016", *read(folder, rows)
+
+
+def read(folder: Path, rows: list[tuple[str, str]]) -> tuple[list[Pixels], npt.NDArray[np.int64]]:
+    """Read tiles, the first of each group, then the second of each, and so on."""
+    of_group: dict[str, int] = defaultdict(int)
+    turns = []
+    for _, group in rows:
+        turns.append(of_group[group])
+        of_group[group] += 1
+    chosen = [rows[place] for place in np.argsort(turns, kind="stable")[:_MOST_TILES]]
+    groups = np.unique([group for _, group in chosen], return_inverse=True)[1]
+    return [read_tile(folder / path, DecodeLimits()).pixels for path, _ in chosen], groups
+
+
+if __name__ == "__main__":
+    main()

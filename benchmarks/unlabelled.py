@@ -1,0 +1,100 @@
+"""What guessing a threshold costs: `calibrate --unlabelled` beside labels, on the evaluation sets.
+
+Nothing is chosen here. Pairs are drawn from the classes, across groups, half of them same; losses
+have a 95 % interval from resampling groups, both ways judged on the same pairs.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import measuring
+import numpy as np
+import numpy.typing as npt
+from encoder_quality import DATA, SETS
+
+import histo_index
+from histo_index.assessing import read_subject
+from histo_index.encoder.folder import bundled_encoder
+from histo_index.search import metrics
+from histo_index.search.crossfitting import cross_fit
+from histo_index.search.distances import pair_distances
+from histo_index.search.fitting import fit_threshold
+from histo_index.search.judging import difference, estimates
+from histo_index.search.objectives import Objective
+from histo_index.search.subject import Subject
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Verdicts = Mapping[str, tuple[float | None, Flags]]
+
+REFERENCE = "labels of other groups"
+
+
+def main() -> None:
+    options = measuring.parser(__doc__)
+    options.add_argument("--data", type=Path, default=DATA, help="folder of the labelled sets")
+    options.add_argument("--encoder", type=Path, help="left out, the bundled one")
+    given = options.parse_args()
+    logging.basicConfig(format="%(message)s")
+    measuring.print_machine()
+    lines: list[tuple[str, ...]] = []
+    for name in SETS:
+        subject, verdicts = judge(given.data / name / "labels.csv", given.encoder)
+        lines += [(name, *line) for line in compare(subject, verdicts)]
+    header = ("set", "threshold from", "threshold", "accuracy", "points gained over the first")
+    measuring.print_table(header, lines)
+
+
+def judge(labels: Path, encoder: Path | None) -> tuple[Subject, Verdicts]:
+    """Index a set and call its pairs same or not by each threshold."""
+    with tempfile.TemporaryDirectory(prefix="histo-index-unlabelled-") as scratch:
+        output = Path(scratch) / "tiles.hx"
+        histo_index.build(labels, output, encoder=encoder or bundled_encoder())
+        index = histo_index.open(output)
+        published = index.threshold().value
+        guessed = index.calibrate(unlabelled=True).threshold.value
+        subject = read_subject(index.opened, pairs=None, labels=None, label=None, group=None)
+        vectors = index.opened.vectors(subject.rows)
+        found = pair_distances(vectors[subject.left], vectors[subject.right]).astype(np.float64)
+    sample = subject.sample(found, 0.5)
+    cuts = {
+        "labels of these very pairs": fit_threshold(sample, Objective()),
+        "no labels": guessed,
+        "the encoder, as published": published,
+    }
+    called = {name: (cut, found <= cut) for name, cut in cuts.items() if cut is not None}
+    return subject, {REFERENCE: (None, cross_fit(sample, Objective())[0]), **called}
+
+
+def compare(subject: Subject, verdicts: Verdicts) -> Iterator[tuple[str, ...]]:
+    """Give each threshold's accuracy, and how far it is from the first's."""
+    units = subject.groups[subject.left], subject.groups[subject.right]
+    first = None
+    for name, (cut, called) in verdicts.items():
+        is_right = (called == subject.is_same).astype(np.float64)
+        first = is_right if first is None else first
+        (share,) = estimates(partial(means, is_right[None]), *units)
+        gain = difference(partial(metrics.mean, is_right - first), *units)
+        yield (
+            name,
+            "several" if cut is None else f"{cut:.4g}",
+            f"{share.value:.3f} ({share.low:.3f}…{share.high:.3f})",
+            f"{100 * (gain.value or 0):+.1f}"
+            + ("" if name == REFERENCE else f" ({_points(gain.low)}…{_points(gain.high)})"),
+        )
+
+
+def means(values: Floats, weights: Floats) -> Floats:
+    averages: Floats = values @ weights / weights.sum()
+    return averages
+
+
+def _points(share: float | None) -> str:
+    return "?" if share is None else f"{100 * share:+.1f}"
+
+
+if __name__ == "__main__":
+    main()
