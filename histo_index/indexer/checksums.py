@@ -71,6 +71,7 @@ class MappedFile:
             DamagedError: it has another size.
         """
         self.path = path
+        self._size, self._remedy = size, remedy
         with open(path, "rb") as file:
             found = os.fstat(file.fileno()).st_size
             require_size(path, found=found, expected=size, remedy=remedy)
@@ -79,3 +80,13 @@ class MappedFile:
                 self.data: Any = (
                     mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
                 )
+
+    def require_size(self) -> None:
+        """Refuse a file that was cut since: to read what is no longer there ends the process.
+
+        Raises:
+            DamagedError: it has another size now.
+        """
+        if self._size:
+            found = self.data.size()
+            require_size(self.path, found=found, expected=self._size, remedy=self._remedy)

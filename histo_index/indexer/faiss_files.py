@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.errors import IndexFormatError, InputError
-from histo_index.indexer.faiss_search import parts_of
+from histo_index.indexer.faiss_search import one_thread, parts_of
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
@@ -38,10 +38,11 @@ def make_candidates(factory: str, sample: Halves, blocks: Iterable[Halves], *, s
     """
     try:
         index = faiss.index_factory(size, factory, faiss.METRIC_L2)
-        _train(index, sample)
-        for block in blocks:
-            for part in _floats(block):
-                index.add(part)
+        with one_thread():
+            _train(index, sample)
+            for block in blocks:
+                for part in _floats(block):
+                    index.add(part)
     except (RuntimeError, AssertionError) as error:
         reason = " ".join(str(error).split())[-160:]
         raise InputError(

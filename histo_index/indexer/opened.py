@@ -87,8 +87,9 @@ class OpenIndex:
         """Check the blocks of the vectors file that these rows lie in, each once.
 
         Raises:
-            IndexFormatError: one is not as it was written.
+            IndexFormatError: one is not as it was written, or a file was cut meanwhile.
         """
+        self._require_sizes()
         is_touched = np.zeros(len(self._blocks), bool)
         is_touched[rows // BLOCK_ROWS] = True
         for block in np.flatnonzero(is_touched & ~self._is_verified):
@@ -114,7 +115,11 @@ class OpenIndex:
 
         Returns:
             int64 [n]: the row, MISSING, or AMBIGUOUS where a bare file name fits several tiles.
+
+        Raises:
+            IndexFormatError: a file was cut meanwhile.
         """
+        self._require_sizes()
         found = _lookup(names, self.rows["image_id"])
         found = np.where(found < 0, _lookup(names, self.rows["path"]), found)
         if (found < 0).any():
@@ -123,6 +128,7 @@ class OpenIndex:
 
     def find_contents(self, digests: pa.Array) -> Rows:
         """Find tiles by the SHA-256 of their file: the first such row, or MISSING."""
+        self._require_sizes()
         return self._without_removed(_lookup(digests, self.rows["sha256"]))
 
     def allowed(self, mask: Bools | None = None) -> Bools | None:
@@ -149,8 +155,14 @@ class OpenIndex:
         is_removed = pc.is_in(tile_keys(self.rows), value_set=tile_keys(removed))
         return ~np.asarray(is_removed.to_numpy(), bool)
 
+    def _require_sizes(self) -> None:
+        """Look at the size of each file before mapped bytes are read: 1 µs a file."""
+        for file in self._files.values():
+            file.require_size()
+
     def row(self, row: int) -> dict[str, Any]:
         """Give what the index knows about a tile, its embedding aside."""
+        self._require_sizes()
         facts: dict[str, Any] = self.rows.slice(row, 1).to_pylist()[0]
         del facts["stem"]
         return facts

@@ -181,37 +181,35 @@ class _Tuning:
     """Finds the cheapest way to search a structure that still finds what exact search finds."""
 
     def __init__(self, index: Any, matrix: Halves) -> None:
-        from histo_index.indexer.faiss_search import ExactSearch, most_effort
+        from histo_index.indexer.faiss_search import most_effort
 
         self._index = index
         self._matrix = matrix
-        self._exact = ExactSearch(matrix)
         self._most: int = most_effort(index)
 
     def run(self, target: float) -> dict[str, Any]:
         """Choose on one sample of tiles, measure on another."""
         count = min(_QUERIES, len(self._matrix) // 2)
         rows = np.random.default_rng(1).choice(len(self._matrix), 2 * count, replace=False)
-        effort, candidates = self._choose(rows[:count], target)
+        exact_s, limits = self._timed(lambda: self._limits(rows))
+        effort, candidates = self._choose(rows[:count], limits[:count], target)
         queries = rows[count:]
-        exact_s, limits = self._timed(lambda: self._limits(queries))
         search_s, distances = self._timed(lambda: self._distances(queries, effort, candidates))
         return {
             "effort": effort,
             "candidates": candidates,
-            "recall": round(_recall(distances, limits), 4),
+            "recall": round(float(_recalls(distances, limits[count:]).mean()), 4),
             "queries_per_second": round(count / search_s),
-            "exact_queries_per_second": round(count / exact_s, 1),
+            "exact_queries_per_second": round(len(rows) / exact_s, 1),
         }
 
-    def _choose(self, queries: Rows, target: float) -> tuple[int, int]:
-        limits = self._limits(queries)
+    def _choose(self, queries: Rows, limits: Floats, target: float) -> tuple[int, int]:
         efforts = [1 << power for power in range(self._most.bit_length())]
         best: tuple[float, int, int] | None = None
         for effort in efforts:
             distances = self._distances(queries, effort, _CANDIDATES[-1])
             for candidates in _CANDIDATES:
-                if _recall(distances[:, :candidates], limits) >= target:
+                if _surely(_recalls(distances[:, :candidates], limits)) >= target:
                     cost = self._cost(effort, candidates)
                     best = min(best or (np.inf, 0, 0), (cost, effort, candidates))
                     break
@@ -226,7 +224,10 @@ class _Tuning:
 
     def _limits(self, queries: Rows) -> Floats:
         """Find how far the tenth nearest tile of each query is: float32 [Q]."""
-        found = self._exact.search(self._floats(queries), _NEIGHBOURS + 1)
+        from histo_index.indexer.faiss_search import compare_all
+
+        count = min(_NEIGHBOURS + 1, len(self._matrix))
+        found = compare_all(self._floats(queries), self._matrix, count)
         distances = np.sort(self._measure(queries, found), axis=1)
         limits: Floats = distances[:, min(_NEIGHBOURS, distances.shape[1]) - 1]
         return limits
@@ -262,8 +263,13 @@ class _Tuning:
         return max(time.monotonic() - started, 1e-9), result
 
 
-def _recall(distances: Floats, limits: Floats) -> float:
-    """Tell which share of the nearest tiles is there; tiles equally far are equally good."""
+def _recalls(distances: Floats, limits: Floats) -> Floats:
+    """Tell which share of its nearest tiles each query finds: [Q]; equally far is equally good."""
     is_near = distances <= limits[:, None] * (1 + 1e-5)
-    found = np.minimum(np.count_nonzero(is_near, axis=1), _NEIGHBOURS)
-    return int(found.sum()) / (_NEIGHBOURS * len(found))
+    shares: Floats = np.minimum(np.count_nonzero(is_near, axis=1), _NEIGHBOURS) / _NEIGHBOURS
+    return shares
+
+
+def _surely(recalls: Floats) -> float:
+    """Give the recall that other queries reach too: two standard errors below this sample's."""
+    return float(recalls.mean() - 2 * recalls.std() / np.sqrt(len(recalls)))

@@ -84,7 +84,7 @@ def test_more_candidates_come_where_more_are_wanted() -> None:
 def test_where_candidates_run_short_every_vector_is_compared(
     monkeypatch: pytest.MonkeyPatch, share: int
 ) -> None:
-    monkeypatch.setattr("histo_index.indexer.faiss_search._EXACT_ROWS", 10)
+    monkeypatch.setattr("histo_index.indexer.faiss_search._ROW_COST", 10**6)
     allowed = np.arange(N) % share == 0
     search = CandidateSearch(made("IVF16,SQ8"), ExactSearch(HALVES), effort=1, candidates=40)
     found = search.search(QUERIES, 12, allowed)

@@ -1,11 +1,13 @@
 """Promise 12: a damaged file is refused, named, with what was expected and what was found."""
 
+import os
 import random
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from histo_index.errors import IndexFormatError
@@ -178,3 +180,24 @@ def test_damaged_search_files_are_mended_from_the_shards(index: Path, tmp_path: 
         reindex(index)
         require_sound(index, expected)
     assert indexed_rows(OpenIndex(index)) == expected
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "rows.arrow"])
+def test_a_file_cut_under_an_open_reader_is_one_line(index: Path, name: str) -> None:
+    # To read a mapped page whose bytes are gone ends the process.
+    reader, path = OpenIndex(index), index / "search" / "000001" / name
+    size = path.stat().st_size
+    os.truncate(path, 1)
+    for ask in (
+        lambda: reader.vectors(np.arange(3)),
+        lambda: reader.exact.search(np.ones((1, 16), np.float32), 3),
+        lambda: reader.find_names(pa.array(["x"])),
+        lambda: reader.find_contents(pa.array(["x"])),
+        lambda: reader.row(0),
+    ):
+        with pytest.raises(IndexFormatError) as caught:
+            ask()
+        assert str(caught.value) == (
+            f"{path}: damaged: 1 bytes, expected {size:,}; "
+            "run `histo-index reindex` to make the search files anew"
+        )

@@ -1,0 +1,166 @@
+"""One searcher beside ours, in a process of its own: `search.py` starts it and reads what it found.
+
+Rates are per second of one core (processor time, all threads together), because the machine may be
+shared and what others do would be counted otherwise.
+
+The graphs of both libraries are searched just as hard as the recall needs, found on the very
+queries that are reported, which favours them.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import measuring
+import numpy as np
+import numpy.typing as npt
+from clustered import blocks_of
+
+from histo_index.encoder.decode_pool import usable_cores
+from histo_index.indexer.faiss_search import compare_all, one_thread
+from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.structure import SearchConfig, make_structure
+from histo_index.search.filtering import Filters
+from histo_index.search.ranking import nearest_rows
+
+Halves = npt.NDArray[np.float16]
+Rows = npt.NDArray[np.int64]
+# Gives the ten nearest rows of some queries, looking so hard: int64 [Q, 10].
+Search = Callable[[Halves, int], Rows]
+# A searcher and how many bytes it holds.
+Built = tuple[Search, int]
+
+K: Final = 10
+RECALL: Final = 0.99
+# Of both graphs; more would take still longer to build.
+_LINKS, _BUILD_EFFORT = 16, 128
+_EFFORTS: Final = (16, 32, 64, 128, 256, 512, 1024)
+# Queries of the slow exact search.
+_FEW: Final = 100
+_SINGLE: Final = 50
+
+
+def main() -> None:
+    """Build a searcher of the first rows of an index, measure it and ours in turn."""
+    name, folder, rows, repeats = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:5])
+    index, queries = OpenIndex(folder / "tiles.hx"), np.load(folder / "queries.npy")
+    matrix = index.matrix[:rows]
+    started, cpu = time.perf_counter(), time.process_time()
+    search, size = BUILD[name](matrix, folder)
+    found: dict[str, Any] = {
+        "build_s": time.perf_counter() - started,
+        "build_cpu_s": time.process_time() - cpu,
+        "bytes_each": size / rows,
+    }
+    if name != "histo-index":
+        found |= measure(index, matrix, queries, search, repeats=repeats, is_exact=name == "flat")
+    (folder / f"{name}.json").write_text(json.dumps(found))
+
+
+def measure(
+    index: OpenIndex, matrix: Halves, queries: Halves, search: Search, *, repeats: int,
+    is_exact: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Ask both in turn; ours always searches the whole index."""
+    truth = compare_all(queries.astype(np.float32), matrix, K)
+    effort = next((e for e in _EFFORTS if recall(search(queries, e), truth) >= RECALL), 1024)
+    few = queries[:_FEW] if is_exact else queries
+    ours(index, queries)
+    jobs: dict[str, measuring.Job] = {
+        "batch": lambda: len(search(few, effort)),
+        "ours_batch": lambda: len(ours(index, queries)),
+        "single": lambda: one_by_one(lambda one: search(one, effort), queries[:_SINGLE]),
+        "ours_single": lambda: one_by_one(lambda one: ours(index, one), queries[:_SINGLE]),
+    }
+    rates = measuring.interleave(jobs, repeats=repeats, clock=time.process_time)
+    return {"recall": recall(search(queries, effort), truth), "effort": effort, **rates}
+
+
+def ours(index: OpenIndex, queries: Halves, filters: Filters | None = None) -> Rows:
+    """Search as the commands do: candidates, then the exact distances of each."""
+    nobody = [None] * len(queries)
+    return nearest_rows(index, queries, k=K, own_rows=nobody, filters=filters).rows
+
+
+def one_by_one(search: Callable[[Halves], Rows], queries: Halves) -> int:
+    return sum(len(search(queries[n : n + 1])) for n in range(len(queries)))
+
+
+def recall(found: Rows, truth: Rows) -> float:
+    """Tell which share of the true ten nearest was found."""
+    hits = sum(len(set(a) & set(b)) for a, b in zip(found.tolist(), truth.tolist(), strict=True))
+    return hits / truth.size
+
+
+def build_ours(matrix: Halves, folder: Path) -> Built:
+    path, facts = folder / "again.faiss", OpenIndex(folder / "tiles.hx").manifest.structure
+    made = make_structure(path, matrix, blocks_of(matrix), facts["factory"], SearchConfig())
+    path.unlink()
+    return lambda queries, effort: np.empty((0, K), np.int64), made["bytes"]
+
+
+def build_flat(matrix: Halves, folder: Path) -> Built:
+    """Exact search as FAISS has it: all vectors as float32 in memory."""
+    import faiss
+
+    index: Any = faiss.IndexFlatL2(matrix.shape[1])
+    for block in blocks_of(matrix):
+        index.add(block.astype(np.float32))
+    faiss.write_index(index, str(folder / "flat.faiss"))
+
+    def search(queries: Halves, _: int) -> Rows:
+        # Its threads wait by turning round, which would count as work.
+        with one_thread():
+            return np.asarray(index.search(queries.astype(np.float32), K)[1], np.int64)
+
+    return search, 4 * matrix.size
+
+
+def build_hnswlib(matrix: Halves, _: Path) -> Built:
+    import hnswlib
+
+    index = hnswlib.Index(space="l2", dim=matrix.shape[1])
+    index.init_index(max_elements=len(matrix), ef_construction=_BUILD_EFFORT, M=_LINKS)
+    index.set_num_threads(usable_cores())
+    for block in blocks_of(matrix):
+        index.add_items(block.astype(np.float32))
+
+    def search(queries: Halves, effort: int) -> Rows:
+        index.set_ef(effort)
+        return np.asarray(index.knn_query(queries.astype(np.float32), k=K)[0], np.int64)
+
+    return search, index.index_file_size()
+
+
+def build_usearch(matrix: Halves, _: Path) -> Built:
+    from usearch.index import Index
+
+    index: Any = Index(
+        ndim=matrix.shape[1], metric="l2sq", dtype="f16", connectivity=_LINKS,
+        expansion_add=_BUILD_EFFORT,
+    )  # fmt: skip
+    start = 0
+    for block in blocks_of(matrix):
+        index.add(np.arange(start, start + len(block)), block, threads=usable_cores())
+        start += len(block)
+
+    def search(queries: Halves, effort: int) -> Rows:
+        index.expansion_search = effort
+        keys = index.search(queries, K, threads=usable_cores()).keys
+        return np.asarray(keys, np.int64).reshape(len(queries), K)
+
+    return search, index.serialized_length
+
+
+BUILD: Final[dict[str, Callable[[Halves, Path], Built]]] = {
+    "histo-index": build_ours,
+    "flat": build_flat,
+    "hnswlib": build_hnswlib,
+    "usearch": build_usearch,
+}
+
+if __name__ == "__main__":
+    main()
