@@ -3,7 +3,8 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +78,21 @@ def configured(settings: Mapping[str, Any]) -> SearchConfig:
     return SearchConfig(**settings.get("search", {}))
 
 
+@contextmanager
+def changing(folder: Path) -> Iterator[Manifest]:
+    """Hold a finished index for writing, cleared of what killed writers left; give what it is.
+
+    Raises:
+        IndexFormatError: there is no index, or its manifest is damaged; nothing was touched.
+        LockedError: another process is writing the index.
+    """
+    # Asked before as well: no lock is left in a folder that is no index.
+    read_manifest(folder)
+    with writer_lock(folder):
+        remove_leftovers(folder)
+        yield read_manifest(folder)
+
+
 def reindex(folder: Path, config: SearchConfig | None = None) -> Manifest:
     """Make the search files anew from the shards, as a new generation.
 
@@ -89,10 +105,7 @@ def reindex(folder: Path, config: SearchConfig | None = None) -> Manifest:
         InputError: the index cannot be searched as asked.
         LockedError: another process is writing the index.
     """
-    read_manifest(folder)
-    with writer_lock(folder):
-        remove_leftovers(folder)
-        current = read_manifest(folder)
+    with changing(folder) as current:
         search = asdict(config or configured(current.settings))
         announce_structure(current.tiles, current.embedding_size, SearchConfig(**search))
         draft = replace(current, settings={**current.settings, "search": search})

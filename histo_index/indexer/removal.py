@@ -14,13 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.errors import ImageError
-from histo_index.indexer.atomic import remove_leftovers
-from histo_index.indexer.commit import clean_up, commit, finished_shards
+from histo_index.indexer.commit import changing, clean_up, commit, finished_shards
 from histo_index.indexer.drafting import draft_manifest
 from histo_index.indexer.encode import Encoded
 from histo_index.indexer.encoder_copy import FOLDER as ENCODER_FOLDER
-from histo_index.indexer.lock import writer_lock
-from histo_index.indexer.manifest import REMOVED, Manifest, read_manifest, write_manifest
+from histo_index.indexer.manifest import REMOVED, Manifest, write_manifest
 from histo_index.indexer.opened import tile_keys
 from histo_index.indexer.plan import make_plan
 from histo_index.indexer.shards import FACTS, read_parquet, record_file, write_parquet
@@ -65,10 +63,7 @@ def remove_tiles(folder: Path, tiles: pa.Table) -> Manifest:
         LockedError: another process is writing the index.
         IndexFormatError: the index is damaged.
     """
-    read_manifest(folder)
-    with writer_lock(folder):
-        remove_leftovers(folder)
-        current = read_manifest(folder)
+    with changing(folder) as current:
         before = read_removed(folder, current)
         new = tiles.select(list(COLUMNS)).cast(before.schema)
         removed = pa.concat_tables([before, new])
@@ -97,10 +92,7 @@ def compact(folder: Path) -> Manifest:
         LockedError: another process is writing the index.
         IndexFormatError: the index is damaged.
     """
-    read_manifest(folder)
-    with writer_lock(folder):
-        remove_leftovers(folder)
-        current = read_manifest(folder)
+    with changing(folder) as current:
         finished = finished_shards(folder, current.fingerprint)
         in_order = {shard.receipt.shard_id: shard.rows for shard in finished}
         rows = pa.concat_tables([in_order[shard.shard_id] for shard in current.shards])

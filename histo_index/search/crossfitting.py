@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.search.objectives import Objective
-from histo_index.search.resampling import Interval, interval
+from histo_index.search.resampling import Interval, bands
 from histo_index.search.sigmoids import Bins, Flags, Floats, Sample
 
 _FOLDS: Final = 10
@@ -78,4 +78,5 @@ def share_of(
         return float(weights @ hits / total) if total > 0 else float("nan")
 
     units = sample.units_a[counted], sample.units_b[counted]
-    return share(np.ones(len(hits))), interval(share, *units, rounds=rounds)
+    low, high = bands(share, *units, rounds=rounds)
+    return share(np.ones(len(hits))), Interval(low=float(low), high=float(high))

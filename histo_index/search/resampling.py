@@ -31,7 +31,7 @@ Statistic = Callable[[Floats], "float | Floats"]
 # The correction for few units is G / (G - 2); with fewer there is next to nothing to draw anew.
 FEWEST_UNITS: Final = 4
 # Enough for a variance to within a tenth (the relative error of one is the root of 2 / rounds).
-_PAIR_ROUNDS: Final = 200
+_MOST_PAIR_ROUNDS: Final = 200
 # Figures that are undefined in more drawings than this rest on a handful of units.
 _MOST_UNDEFINED: Final = 0.5
 
@@ -70,42 +70,6 @@ class Estimate:
         return cls(**dict(zip(("value", "low", "high"), known, strict=True)))
 
 
-def interval(
-    statistic: Statistic,
-    units_a: npt.ArrayLike,
-    units_b: npt.ArrayLike | None = None,
-    *,
-    rounds: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-    is_share: bool = True,
-) -> Interval:
-    """Say between which values a figure about pairs, or about single items, lies.
-
-    Args:
-        statistic: the figure, of float64 weights [P]; all ones give the figure itself. It uses
-            the weights as if a pair stood there that often, and gives NaN where they leave it
-            undefined, with one class only, say.
-        units_a: [P], the image or group of the first side of each pair.
-        units_b: [P], of the second side; None where the items are no pairs, but queries, say.
-        rounds: drawings.
-        seed: of the drawings.
-        level: confidence, 0…1.
-        is_share: the figure lies between 0 and 1, as an accuracy does, and so does its interval.
-
-    Returns:
-        The interval; NaN with fewer than four units, or where more than half of the drawings leave
-        the figure undefined.
-
-    Raises:
-        InputError: there are no pairs, or the sides differ in length.
-    """
-    low, high = bands(
-        statistic, units_a, units_b, rounds=rounds, seed=seed, level=level, is_share=is_share
-    )
-    return Interval(low=float(low), high=float(high))
-
-
 def bands(
     statistic: Statistic,
     units_a: npt.ArrayLike,
@@ -116,7 +80,7 @@ def bands(
     level: float = 0.95,
     is_share: bool = True,
 ) -> tuple[Floats, Floats]:
-    """Do what `interval` does for several figures at once, each for itself.
+    """Say between which values figures about pairs, or about single items, lie.
 
     The standard deviation over the drawings is taken for the standard error, after two
     corrections: what a pair adds by itself, apart from its units, is in it three times and should
@@ -126,16 +90,19 @@ def bands(
     quantiles of the drawings held it in 81 to 94 %, resampled pairs in 7 to 88 %.
 
     Args:
-        statistic: gives float64 [S].
-        units_a: as for `interval`.
-        units_b: as for `interval`.
+        statistic: the figures, a number or float64 [...], of float64 weights [P]; all ones give
+            the figures themselves. It uses the weights as if a pair stood there that often, and
+            gives NaN where they leave one undefined, with one class only, say.
+        units_a: [P], the image or group of the first side of each pair.
+        units_b: [P], of the second side; None where the items are no pairs, but queries, say.
         rounds: drawings.
         seed: of the drawings.
         level: confidence, 0…1.
-        is_share: as for `interval`.
+        is_share: the figures lie between 0 and 1, as an accuracy does, and so do the ends.
 
     Returns:
-        Lower and upper ends, float64 [S] each.
+        Lower and upper ends, float64 [...] each, every figure for itself; NaN with fewer than four
+        units, or where more than half of the drawings leave the figure undefined.
 
     Raises:
         InputError: there are no pairs, or the sides differ in length.
@@ -147,7 +114,7 @@ def bands(
     figures = [statistic(weights) for weights in _draw(codes, count, rounds, seed)]
     variance = _variance(np.asarray(figures, np.float64))
     if len(codes) == 2:
-        pairs = [statistic(weights) for weights in _draw_pairs(codes.shape[1], seed)]
+        pairs = [statistic(weights) for weights in _draw_pairs(codes.shape[1], rounds, seed)]
         variance = _without_overcount(variance, _variance(np.asarray(pairs, np.float64)))
     # Imported here: a look-up must start fast, and needs no interval made anew.
     from scipy.special import stdtrit
@@ -204,11 +171,11 @@ def _draw(codes: Codes, count: int, rounds: int, seed: int) -> Iterator[Floats]:
         yield draw[codes[0]] * np.where(is_within, 1.0, draw[codes[1]])
 
 
-def _draw_pairs(pairs: int, seed: int) -> Iterator[Floats]:
+def _draw_pairs(pairs: int, rounds: int, seed: int) -> Iterator[Floats]:
     """Draw the pairs themselves, as if each were an observation of its own."""
     # Poisson weights do what drawing with replacement does, in a third of the time.
     generator = np.random.default_rng([seed, 1])
-    for _ in range(_PAIR_ROUNDS):
+    for _ in range(min(rounds, _MOST_PAIR_ROUNDS)):
         yield generator.poisson(1.0, pairs).astype(np.float64)
 
 

@@ -2,18 +2,26 @@
 
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.search.resampling import Interval, bands, interval
+from histo_index.search.resampling import Interval, Statistic, bands
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int64]
 SIMULATIONS = 400
+
+
+def interval(
+    statistic: Statistic, units_a: npt.ArrayLike, units_b: npt.ArrayLike | None = None, **how: Any
+) -> Interval:
+    low, high = bands(statistic, units_a, units_b, **how)
+    return Interval(low=float(low), high=float(high))
 
 
 def share_of(hits: Bools) -> Callable[[Floats], float]:
