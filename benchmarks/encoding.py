@@ -137,7 +137,9 @@ def our_jobs(encoder: EncoderFolder, paths: Sequence[Path]) -> dict[str, measuri
     for precision in PRECISIONS:
         runner = open_encoder(encoder.path, device="cpu", precision=precision)
         files = _files_job(runner, paths)
-        pixels = np.random.default_rng(0).integers(256, size=(1, 224, 224, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(0).integers(
+            256, size=(runner.runtime.batch, 224, 224, 3), dtype=np.uint8
+        )
         memory = _memory_job(runner, pixels, count=len(paths))
         peak = peak_job(precision)
         for job in (memory, peak):
@@ -162,9 +164,11 @@ def _files_job(runner: Encoder, paths: Sequence[Path]) -> measuring.Job:
 def _memory_job(runner: Encoder, pixels: Pixels, *, count: int) -> measuring.Job:
     """The network alone, on one image over and over, with all the threads it is made for."""
 
+    requests = count // len(pixels)
+
     def job() -> int:
         with ThreadPoolExecutor(runner.runtime.parallel) as threads:
-            return sum(1 for _ in threads.map(runner.runtime.embed, [pixels] * count))
+            return sum(map(len, threads.map(runner.runtime.embed, [pixels] * requests)))
 
     return job
 

@@ -1,8 +1,7 @@
 """The fast CPU runtime: the trunk as an OpenVINO graph, built from the weights without torch.
 
-Each image is a request of its own, so that an embedding cannot depend on its batch. Batches were
-measured to bring nothing: 160 images/s with 1, 4 and 16 images (ResNeXt-50 at 224 px, bfloat16,
-two cores with AMX), bit for bit the same numbers.
+Every request has one fixed number of images, so that an embedding cannot depend on its batch: at
+64 px requests of 1 and of 2 were seen to differ in the last bit, and places within one never.
 """
 
 import queue
@@ -27,6 +26,11 @@ Tap = Callable[[Any, str], Any]
 
 # torchvision's BatchNorm2d default.
 _BATCH_NORM_EPSILON: Final = 1e-5
+# CPU ms an image of ResNeXt-50 in bfloat16 on a core with AMX, by images a request 1, 2, 4, 8, 16:
+# at 128 px 8.2, 6.3, 5.4, 5.2, 5.2 (the weights are read anew for each request), at 192 px 13.3,
+# 12.0, 10.7, 11.2, 12.0, at 224 px 16.8, 16.2, 16.6, 16.9, 17.1.
+_SMALL_PX: Final = 224
+_SMALL_BATCH: Final = 4
 
 
 class OpenVinoRuntime:
@@ -37,7 +41,6 @@ class OpenVinoRuntime:
     """
 
     device: Final = "cpu"
-    batch: Final = 1
 
     def __init__(
         self, encoder: EncoderFolder, *, precision: Precision, ranges: Ranges | None = None
@@ -53,10 +56,11 @@ class OpenVinoRuntime:
         self.precision = precision
         self.name = f"openvino {ov.__version__.split('-')[0]}"
         self.parallel = usable_cores()
+        self.batch = _SMALL_BATCH if encoder.config.preprocessing.crop_px < _SMALL_PX else 1
         # What int8 leaves in floats follows the CPU.
         is_half = precision != "float32" and has_bfloat16()
         compiled = ov.Core().compile_model(
-            build_graph(encoder, ranges=ranges),
+            build_graph(encoder, batch=self.batch, ranges=ranges),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "bf16" if is_half else "f32",
@@ -69,11 +73,18 @@ class OpenVinoRuntime:
             self._requests.put(compiled.create_infer_request())
 
     def embed(self, images: Pixels) -> npt.NDArray[np.float32]:
-        """Encode uint8 RGB [1, S, S, 3] to float32 [1, D]; any number of threads may call."""
+        """Encode uint8 RGB [B, S, S, 3] to float32 [B, D]; fewer than `batch` are padded.
+
+        Any number of threads may call.
+        """
+        count = len(images)
+        assert count <= self.batch, f"{count} images, a request takes {self.batch}"
+        if count < self.batch:
+            images = np.resize(images, (self.batch, *images.shape[1:]))
         request = self._requests.get()
         try:
             request.infer({0: images}, share_inputs=True)
-            return np.array(request.get_output_tensor(0).data, np.float32)
+            return np.array(request.get_output_tensor(0).data[:count], np.float32)
         finally:
             self._requests.put(request)
 
@@ -88,20 +99,23 @@ def has_bfloat16() -> bool:
     return "BF16" in cpu_capabilities()
 
 
-def build_graph(encoder: EncoderFolder, *, ranges: Ranges | None = None) -> ov.Model:
-    """Write the trunk as an OpenVINO model: uint8 [1, S, S, 3] in, float32 [1, D] out.
+def build_graph(
+    encoder: EncoderFolder, *, batch: int = 1, ranges: Ranges | None = None
+) -> ov.Model:
+    """Write the trunk as an OpenVINO model: uint8 [B, S, S, 3] in, float32 [B, D] out.
 
     Batch norm is folded into the convolutions, normalisation into the graph.
 
     Args:
         encoder: what to compute.
+        batch: B, images a request.
         ranges: activation ranges for int8; None leaves the graph in floating point.
 
     Raises:
         MismatchError: the weights are not those of the architecture.
     """
     spec = encoder.config.preprocessing
-    image = ops.parameter([1, spec.crop_px, spec.crop_px, 3], np.uint8, name="image")
+    image = ops.parameter([batch, spec.crop_px, spec.crop_px, 3], np.uint8, name="image")
     tap = (lambda x, name: x) if ranges is None else _quantiser(ranges)
     try:
         embedding = trace_trunk(encoder.weights, spec, image, tap=tap, int8=ranges is not None)
@@ -152,7 +166,7 @@ def measure_ranges(encoder: EncoderFolder, tiles: Iterable[Pixels]) -> Ranges:
 
 
 def trace_trunk(weights: Weights, spec: Preprocessing, image: Any, *, tap: Tap, int8: bool) -> Any:
-    """Compute the embedding node [1, D]; `tap` sees every tensor that int8 rounds."""
+    """Compute the embedding node [B, D]; `tap` sees every tensor that int8 rounds."""
     pixels = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
     x = ops.divide(ops.subtract(pixels, _channels(spec.mean)), _channels(spec.std))
     layer = _Layer(weights, tap, int8=int8)

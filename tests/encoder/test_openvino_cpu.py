@@ -130,6 +130,12 @@ def test_an_embedding_depends_on_its_image_alone(
     expected = embed(first, fresh_tiles)
     backwards = embed(first, fresh_tiles[::-1].copy())[::-1]
     assert np.array_equal(backwards, expected)
+    # Other places, other company, and a last request that is not full.
+    cuts = range(first.batch, len(fresh_tiles), first.batch)
+    for order in (slice(None), slice(None, None, -1), slice(1, None)):
+        batches = np.split(fresh_tiles[order], cuts)
+        together = np.concatenate([first.embed(batch) for batch in batches if len(batch)])
+        assert np.array_equal(together, expected[order])
     for cores in (1, 3):
         monkeypatch.setattr(openvino_cpu, "usable_cores", lambda cores=cores: cores)
         runtime = OpenVinoRuntime(settled, precision=precision, ranges=ranges)
@@ -171,9 +177,15 @@ def test_int8_runs_without_bfloat16(
 
 def test_the_runtime_says_what_it_is(settled: EncoderFolder) -> None:
     runtime = OpenVinoRuntime(settled, precision="float32")
-    assert (runtime.device, runtime.precision, runtime.batch) == ("cpu", "float32", 1)
+    assert (runtime.device, runtime.precision, runtime.batch) == ("cpu", "float32", 4)
     assert runtime.name == f"openvino {ov.__version__.split('-')[0]}"
     assert "FP32" in cpu_capabilities()
+
+
+def test_large_images_are_encoded_one_at_a_time(settled: EncoderFolder) -> None:
+    spec = replace(settled.config.preprocessing, crop_px=224, resize_px=224)
+    large = replace(settled, config=replace(settled.config, preprocessing=spec))
+    assert OpenVinoRuntime(large, precision="float32").batch == 1
 
 
 def test_weights_of_another_architecture_are_refused(
