@@ -1,11 +1,12 @@
 """Rendered tiles and small encoders, made once for all tests of the encoder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 from PIL import Image
@@ -22,9 +23,14 @@ from histo_index.encoder.folder import (
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.trunk import load_trunk, random_weights, weights_of
+from tests.indexer.conftest import drop_root, open_folder
+
+# Fixtures that the tests of the indexer have too.
+__all__ = ["drop_root", "open_folder"]
 
 Floats = npt.NDArray[np.float32]
 MakeEncoder = Callable[..., EncoderFolder]
+Children = Callable[[], list[psutil.Process]]
 
 SIDE = 64
 REAL_TILES = Path(__file__).parents[3] / "shared/data/eval/kather2016/images"
@@ -51,6 +57,19 @@ def settle(encoder: EncoderFolder, tiles: Pixels) -> EncoderFolder:
     with torch.no_grad():
         trunk(torch.from_numpy(tiles))
     return replace(encoder, weights=weights_of(trunk.eval()))
+
+
+@pytest.fixture
+def children() -> Iterator[Children]:
+    """Lists the processes that this test started, zombies too; none may be left behind."""
+    before = psutil.Process().children(recursive=True)
+
+    def started() -> list[psutil.Process]:
+        now = psutil.Process().children(recursive=True)
+        return [process for process in now if process not in before]
+
+    yield started
+    assert started() == []
 
 
 @pytest.fixture(scope="session", autouse=True)

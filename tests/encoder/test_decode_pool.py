@@ -31,6 +31,7 @@ from histo_index.encoder.decode_worker import (
 from histo_index.encoder.images import DecodeLimits
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.errors import HistoIndexError, ImageError, printable
+from tests.encoder.conftest import Children
 
 SETTINGS = DecodeSettings(
     limits=DecodeLimits(max_pixels=10_000),
@@ -61,20 +62,13 @@ decode_worker.main()
 """
 
 
-def children() -> list[psutil.Process]:
-    found: list[psutil.Process] = psutil.Process().children(recursive=True)
-    return found
-
-
 def decoder_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("decode")]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
-    before = children()
+def _nothing_is_left_behind(children: Children) -> Iterator[None]:
     yield
-    assert children() == before  # a zombie would be among them
     assert decoder_threads() == []
     gc.collect()  # an unclosed pipe would warn, which is an error
 
@@ -146,7 +140,7 @@ def test_a_pool_can_be_used_again(good: list[Path]) -> None:
     assert again == first[::-1]
 
 
-def test_no_paths_start_no_process() -> None:
+def test_no_paths_start_no_process(children: Children) -> None:
     with DecodePool(SETTINGS, workers=2) as pool:
         assert list(pool.prepare([])) == []
         assert children() == []
@@ -171,7 +165,7 @@ def test_a_killed_child_costs_the_tile_it_was_at(
 
 
 def test_a_child_killed_from_outside_costs_the_tile_it_was_at(
-    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Children
 ) -> None:
     monkeypatch.setattr(decode_pool, "_WORKER", OBEDIENT)
     paths = [*good[:3], tmp_path / "hang.png", *good[3:]]
@@ -223,7 +217,7 @@ def test_what_a_library_prints_is_kept_out_of_the_answers(
     assert [grey(tile) for tile in results] == [9, 1]
 
 
-def test_ctrl_c_does_not_reach_the_children(good: list[Path]) -> None:
+def test_ctrl_c_does_not_reach_the_children(good: list[Path], children: Children) -> None:
     with DecodePool(SETTINGS, workers=1) as pool:
         results = pool.prepare(good)
         first = grey(next(results))
@@ -304,7 +298,7 @@ def test_paths_are_taken_a_bounded_number_ahead(good: list[Path]) -> None:
     assert paths.taken == number == 500
 
 
-def test_closing_early_ends_the_children(good: list[Path]) -> None:
+def test_closing_early_ends_the_children(good: list[Path], children: Children) -> None:
     pool = DecodePool(SETTINGS, workers=2)
     results = pool.prepare(good * 20)
     assert grey(next(results)) == 0
@@ -315,7 +309,7 @@ def test_closing_early_ends_the_children(good: list[Path]) -> None:
 
 
 def test_closing_does_not_wait_for_a_hanging_child(
-    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Children
 ) -> None:
     monkeypatch.setattr(decode_pool, "_WORKER", OBEDIENT)
     pool = DecodePool(SETTINGS, workers=1)

@@ -25,13 +25,12 @@ from histo_index.encoder.openvino_cpu import has_bfloat16
 from histo_index.encoder.preprocessing import fit_tile
 from histo_index.encoder.trunk import ReferenceRuntime
 from histo_index.errors import ImageError, InputError
-from tests.encoder.conftest import Floats, MakeEncoder, cosines
+from tests.encoder.conftest import Children, Floats, MakeEncoder, cosines
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
+def _nothing_is_left_behind(children: Children) -> Iterator[None]:
     yield
-    assert psutil.Process().children() == []
     names = {thread.name.split("_")[0] for thread in threading.enumerate()}
     assert names.isdisjoint({"infer", "decode"})
 
@@ -158,14 +157,14 @@ def test_paths_are_taken_a_bounded_number_ahead(fast: Encoder, tile_files: list[
 
 
 def test_an_abandoned_stream_ends_its_threads_and_processes(
-    fast: Encoder, tile_files: list[Path]
+    fast: Encoder, tile_files: list[Path], children: Children
 ) -> None:
     results = fast.encode_files(tile_files * 10)
     for _ in range(5):
         next(results)
-    assert psutil.Process().children()
+    assert children()
     results.close()  # type: ignore[attr-defined]
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def test_an_error_of_the_path_source_comes_through(fast: Encoder, tile_files: list[Path]) -> None:

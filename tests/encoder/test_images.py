@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -216,10 +217,12 @@ def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
     assert kind(read_refusal(tmp_path / "\ud800.png")) == "cannot be read"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all files")
-def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "tile.png"
+def test_a_file_without_permission_is_refused(
+    open_folder: Path, drop_root: Callable[[], None]
+) -> None:
+    path = open_folder / "tile.png"
     path.touch(mode=0)
+    drop_root()
     assert read_refusal(path) == "cannot be read (Permission denied)"
 
 
