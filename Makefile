@@ -9,14 +9,22 @@ demo: $(VENV)/ready
 	rm -rf demo
 	$(BIN)/histo-index demo -o demo
 
-# In several processes: OpenVINO, torch's data loading and the report's libraries in one were seen to
-# crash it.
+# In processes of their own, two at a time, the longest first: OpenVINO, torch's data loading and the
+# report's libraries in one were seen to crash it.
+TESTS := promises encoder search cli training report
+FILES_promises := tests/promises
+FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training
+FILES_search := tests/indexer tests/search tests/test_package.py tests/test_readme.py
+FILES_cli := tests/cli tests/demo
+FILES_training := tests/encoder/training
+FILES_report := tests/report
+.PHONY: $(TESTS:%=test-%)
+
 test: $(VENV)/ready
-	$(BIN)/pytest tests/cli tests/demo tests/encoder tests/gpu --ignore tests/encoder/training
-	$(BIN)/pytest tests/encoder/training
-	$(BIN)/pytest tests/report
-	$(BIN)/pytest tests/indexer tests/search tests/test_package.py tests/test_readme.py
-	$(BIN)/pytest tests/promises
+	$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(TESTS:%=test-%)
+
+$(TESTS:%=test-%): test-%: $(VENV)/ready
+	$(BIN)/pytest $(FILES_$*)
 
 # The promises of docs/promises.md at full length: minutes to an hour, and a table at the end.
 test-long: $(VENV)/ready
