@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from histo_index.encoder import making
 from histo_index.encoder.folder import EncoderFolder, load_encoder
 from histo_index.encoder.images import Pixels
+from histo_index.encoder.importing import read_checkpoint
 from histo_index.encoder.int8 import CALIBRATION_TILES, load_ranges
 from histo_index.encoder.making import import_encoder, init_encoder, quantize_encoder
 from histo_index.encoder.openvino_cpu import measure_ranges
@@ -24,6 +26,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = random_weights("resnet18", seed=3)
     torch.save({name: torch.from_numpy(array) for name, array in weights.items()}, path)
     return path
+
+
+@pytest.fixture
+def no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another process spends seconds on loading torch.
+    monkeypatch.setattr(making, "read_in_child", read_checkpoint)
 
 
 def test_an_untrained_encoder_is_marked_as_such(tmp_path: Path) -> None:
@@ -62,6 +70,7 @@ def test_an_imported_encoder_says_where_it_is_from(checkpoint: Path, tmp_path: P
     assert all(np.array_equal(encoder.weights[name], expected[name]) for name in expected)
 
 
+@pytest.mark.usefixtures("no_child")
 def test_without_a_threshold_none_is_published(checkpoint: Path, tmp_path: Path) -> None:
     import_encoder(checkpoint, tmp_path / "encoder", arch="resnet18")
     assert load_encoder(tmp_path / "encoder").config.threshold is None
@@ -80,6 +89,7 @@ def test_an_unknown_architecture_is_refused(checkpoint: Path, tmp_path: Path) ->
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.usefixtures("no_child")
 def test_a_refused_import_leaves_no_folder(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="is not a resnext50_32x4d"):
         import_encoder(checkpoint, tmp_path / "a", arch="resnext50_32x4d")
@@ -90,6 +100,7 @@ def test_a_refused_import_leaves_no_folder(checkpoint: Path, tmp_path: Path) -> 
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.usefixtures("no_child")
 def test_nothing_is_overwritten_unasked(checkpoint: Path, tmp_path: Path) -> None:
     first = init_encoder(tmp_path / "a", arch="resnet18", seed=4)
     with pytest.raises(InputError, match="exists already"):
