@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from histo_index.indexer.commit import commit
 from histo_index.indexer.drafting import draft_manifest
+from histo_index.indexer.manifest import read_manifest
 from histo_index.indexer.shards import (
     Receipt,
     record_file,
@@ -52,6 +53,17 @@ class Clusters:
         vectors += _NOISE / np.sqrt(size) * rng.standard_normal(vectors.shape, np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors.astype(np.float16)
+
+
+def prepare_index(folder: Path, clusters: Clusters, *, rows: int, size: int) -> Path:
+    """Make an index of drawn vectors, unless it is there; see `make_clustered_index`."""
+    index = folder / "tiles.hx"
+    if not index.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        make_clustered_index(folder, clusters, rows=rows, size=size)
+    found = read_manifest(index).tiles
+    assert found == rows, f"{index} holds {found} vectors"
+    return index
 
 
 def make_clustered_index(folder: Path, clusters: Clusters, *, rows: int, size: int) -> Path:

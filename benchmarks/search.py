@@ -16,10 +16,9 @@ from typing import Any, Final
 
 import measuring
 import numpy as np
-from clustered import Clusters, make_clustered_index
-from search_peers import Halves, K, Rows, ours, recall
+from clustered import Clusters, prepare_index
+from search_peers import Halves, K, Rows, ours, recall, true_rows
 
-from histo_index.indexer.faiss_search import compare_all
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.filtering import Filters
 
@@ -64,7 +63,7 @@ def main() -> None:
         measuring.print_machine()
         facts = index.manifest.structure
         print(f"{given.rows:,} vectors of {given.size}; structure: {dict(facts)}\n", flush=True)
-        report_ours(folder, index, queries, rows=given.rows)
+        report_ours(folder, index, queries, given)
         report_filters(index, queries[:_FILTERED])
         report_peers(folder, given)
         report_cold(folder)
@@ -73,14 +72,10 @@ def main() -> None:
 def prepare(folder: Path, given: Namespace) -> tuple[OpenIndex, Halves]:
     """Draw vectors and queries around the same centres, unless they are there."""
     clusters = Clusters(count=given.clusters, size=given.size, spread=given.spread)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "tiles.hx").exists():
-        make_clustered_index(folder, clusters, rows=given.rows, size=given.size)
+    path = prepare_index(folder, clusters, rows=given.rows, size=given.size)
     queries = clusters.draw(given.queries, seed=0)
     np.save(folder / "queries.npy", queries)
-    index = OpenIndex(folder / "tiles.hx")
-    assert len(index) == given.rows, f"{folder} holds {len(index)} vectors"
-    return index, queries
+    return OpenIndex(path), queries
 
 
 def run_peer(name: str, folder: Path, *, rows: int, repeats: int) -> dict[str, Any]:
@@ -93,12 +88,16 @@ def run_peer(name: str, folder: Path, *, rows: int, repeats: int) -> dict[str, A
     return {**found, "private": peak.private}
 
 
-def report_ours(folder: Path, index: OpenIndex, queries: Halves, *, rows: int) -> None:
-    found = run_peer("histo-index", folder, rows=rows, repeats=0)
-    truth = compare_all(queries.astype(np.float32), index.matrix, K)
-    cells = (f"{recall(ours(index, queries), truth):.4f}", *_build_cells(found))
+def report_ours(folder: Path, index: OpenIndex, queries: Halves, given: Namespace) -> None:
+    truth = true_rows(folder, queries, index.matrix)
+    reached = f"{recall(ours(index, queries), truth):.4f}"
+    facts = index.manifest.structure
+    cells: tuple[str, ...] = (f"{facts['seconds_to_make']:.0f}", "-", "-", "-")
+    if "histo-index" not in given.without:
+        cells = _build_cells(run_peer("histo-index", folder, rows=given.rows, repeats=0))
     print()
-    measuring.print_table(("histo-index: recall@10", *_BUILD_HEADER), [cells])
+    measuring.print_table(("histo-index: recall@10", *_BUILD_HEADER), [(reached, *cells)])
+    sys.stdout.flush()
 
 
 _BUILD_HEADER: Final = ("build, s", "CPU s", "bytes a vector", "peak MB, build and search")
@@ -138,6 +137,7 @@ def report_filters(index: OpenIndex, queries: Halves) -> None:
         rate = len(queries) / (time.process_time() - started)
         rows.append((f"{percent} %", f"{recall(found, truth):.4f}", f"{rate:,.0f}"))
     print()
+    sys.stdout.flush()
     measuring.print_table(("tiles that pass", "recall@10", "queries/core-s, batch"), rows)
 
 

@@ -6,14 +6,14 @@ What only some questions need is imported inside them: a pair look-up must start
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.choosing import encoder_for, own_encoder, warn_if_untrained
-from histo_index.errors import ImageError, InputError
+from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.manifest import Manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.answers import Located, PairAnswer, answer_pair
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from histo_index.reporting import Answer
     from histo_index.search.calibration import Calibration
     from histo_index.search.evaluation import Evaluation
-    from histo_index.search.neighbours import Neighbour
+    from histo_index.search.neighbours import Answered, Neighbour
     from histo_index.search.objectives import Objective
     from histo_index.search.pairlist import PairList
     from histo_index.search.scoring import PairScores
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # A path, image id or file name; a Pillow image; or uint8 RGB [H, W, 3].
 ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[np.uint8]"
 _Paths = str | Path | Sequence[str | Path]
+_Result = TypeVar("_Result")
 
 
 def build(
@@ -300,23 +301,19 @@ class Index:
             IndexFormatError: a part of the index that is needed is damaged.
         """
         from histo_index.search.filtering import Filters
-        from histo_index.search.neighbours import judged, nearest
+        from histo_index.searching import find_neighbours
 
         same = [exclude_same] if isinstance(exclude_same, str) else exclude_same
         filters = Filters(where=where, exclude_same=same, near_duplicates=near_duplicates)
         several = images if isinstance(images, list | tuple) else [cast("ImageLike", images)]
         located = self.locate(several)
-        if not located:
-            return []
-        queries = np.stack([image.vector for image in located])
-        own = [image.row for image in located]
-        found = nearest(
-            self.opened, queries, k=k, own_rows=own, exclude_self=exclude_self, filters=filters
-        )
-        threshold = self.threshold()
-        far = {image.name for image in far_among(self.opened, located, threshold)}
-        pairs = zip(found, located, strict=True)
-        return [judged(row, threshold, is_far=image.name in far) for row, image in pairs]
+        return find_neighbours(self, located, k=k, exclude_self=exclude_self, filters=filters)
+
+    def search_each(self, images: Sequence[ImageLike], **options: Any) -> "list[Answered]":
+        """Search; an image without an answer costs no other: see `searching.search_each`."""
+        from histo_index.searching import search_each
+
+        return search_each(self, images, **options)
 
     def calibrate(
         self,
@@ -388,17 +385,21 @@ class Index:
             InputError: a name is neither in the index nor a file.
             ImageError: an image cannot be used.
         """
+        return list(_whole(self.locate_each(images)))
+
+    def locate_each(self, images: Sequence[ImageLike]) -> list[Located | HistoIndexError]:
+        """Find or compute vectors as `locate` does; the reason in place of one that has none."""
         given: dict[str, npt.NDArray[np.float16]] = {}
         names = [self._name(image, given) for image in images]
         distinct = list(dict.fromkeys(names))
         resolved = self._resolver(Path(), given).resolve(distinct, prefer_files=True)
-        for problem in resolved.problems:
-            if problem is not None:
-                raise problem
-        vectors = take_vectors(self.opened, resolved.extra, resolved.places)
+        is_found = resolved.places >= 0
+        vectors = iter(take_vectors(self.opened, resolved.extra, resolved.places[is_found]))
         by_name = {
-            name: self._located(name, vector, int(place))
-            for name, vector, place in zip(distinct, vectors, resolved.places, strict=True)
+            name: problem or self._located(name, next(vectors), int(place))
+            for name, problem, place in zip(
+                distinct, resolved.problems, resolved.places, strict=True
+            )
         }
         return [by_name[name] for name in names]
 
@@ -496,9 +497,9 @@ def _encode_one(encoder: "Encoder", image: Any) -> Located:
     return Located(name="image", vector=vector)
 
 
-def _whole(results: "Iterator[EncodedTile | ImageError]") -> "Iterator[EncodedTile]":
+def _whole(results: Iterable[_Result | HistoIndexError]) -> Iterator[_Result]:
     for result in results:
-        if isinstance(result, ImageError):
+        if isinstance(result, HistoIndexError):
             raise result
         yield result
 

@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from histo_index.errors import printable
+from histo_index.errors import HistoIndexError, printable
 
 if TYPE_CHECKING:
     from histo_index.indexer.build import BuildProgress, BuildReport
     from histo_index.search.answers import PairAnswer
-    from histo_index.search.neighbours import Neighbour
+    from histo_index.search.neighbours import Answered, Neighbour
     from histo_index.search.scoring import PairScores
     from histo_index.search.verdicts import Threshold
 
@@ -19,7 +19,8 @@ _LOG_EVERY_S: Final = 30.0
 NEIGHBOUR_COLUMNS: Final = ("query", "rank", "image_id", "path", "distance")
 # With those that a calibration adds: what the user's own columns may not be called.
 _ANSWERED: Final = (
-    *NEIGHBOUR_COLUMNS, "verdict", "probability", "probability_low", "probability_high"
+    *NEIGHBOUR_COLUMNS, "verdict", "probability", "probability_low", "probability_high",
+    "status", "message",
 )  # fmt: skip
 
 
@@ -115,26 +116,41 @@ def pairs_document(scores: "PairScores", *, with_rows: bool) -> dict[str, Any]:
 
 
 def neighbour_rows(
-    names: Sequence[str], found: Sequence[Sequence["Neighbour"]]
+    names: Sequence[str], found: "Sequence[Answered]", *, with_status: bool = False
 ) -> list[dict[str, Any]]:
-    """Flatten neighbours: a dict per neighbour, the query's name first."""
-    return [
-        {
-            "query": printable(name),
-            "rank": neighbour.rank,
-            "image_id": neighbour.image_id,
-            "path": neighbour.path,
-            "distance": neighbour.distance,
-            **_chances(neighbour),
-            # The user's columns keep their names unless the answer needs them.
-            **{
-                f"tile_{column}" if column in _ANSWERED else column: value
-                for column, value in neighbour.metadata.items()
-            },
-        }
-        for name, row in zip(names, found, strict=True)
-        for neighbour in row
-    ]
+    """Flatten neighbours: a dict per neighbour, the query's name first.
+
+    With a status a query without any neighbour has a row, too, that says why.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, answer in zip(names, found, strict=True):
+        is_error = isinstance(answer, HistoIndexError)
+        near = [] if isinstance(answer, HistoIndexError) else answer
+        reason = str(answer) if is_error else "" if near else "no tile may come back"
+        told = {"status": "error" if is_error else "ok", "message": reason} if with_status else {}
+        rows += [_neighbour_row(name, neighbour) | told for neighbour in near]
+        if told and not near:
+            rows.append({"query": printable(name), **told})
+    # The user's columns are those of a row that has them.
+    columns = max(rows, key=len, default={})
+    shown = dict.fromkeys((*NEIGHBOUR_COLUMNS, *columns))
+    return [{column: row.get(column) for column in shown} for row in rows]
+
+
+def _neighbour_row(name: str, neighbour: "Neighbour") -> dict[str, Any]:
+    return {
+        "query": printable(name),
+        "rank": neighbour.rank,
+        "image_id": neighbour.image_id,
+        "path": neighbour.path,
+        "distance": neighbour.distance,
+        **_chances(neighbour),
+        # The user's columns keep their names unless the answer needs them.
+        **{
+            f"tile_{column}" if column in _ANSWERED else column: value
+            for column, value in neighbour.metadata.items()
+        },
+    }
 
 
 def _chances(neighbour: "Neighbour") -> dict[str, Any]:

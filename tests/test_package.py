@@ -46,9 +46,20 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
     "judgements": ({"errors", "search"}, set()),
     "choosing": ({"errors", "encoder", "indexer"}, set()),
     "api": (
-        {"assessing", "choosing", "errors", "encoder", "indexer", "search", "montage", "reporting"},
+        {
+            "assessing",
+            "choosing",
+            "errors",
+            "encoder",
+            "indexer",
+            "search",
+            "searching",
+            "montage",
+            "reporting",
+        },
         {"numpy", "pyarrow", "PIL"},
     ),
+    "searching": ({"api", "errors", "search"}, {"numpy"}),
     "cli": ({"commands", "demo", "errors", "inspection", "terminal"}, {"typer"}),
     "commands": (
         {
@@ -60,6 +71,7 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
             "inspection",
             "judgements",
             "search",
+            "searching",
             "terminal",
             "training",
             "training_progress",

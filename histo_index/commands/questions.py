@@ -150,22 +150,24 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find the tiles that look most like each image."""
-    from histo_index import api, terminal
+    from histo_index import api, searching, terminal
     from histo_index.search import querylist, writing
 
     names = querylist.gather_names(images or [], batch)
     outputs = (output, writing.OUTPUT_SUFFIXES), (montage, (".png",)), (report, (".html",))
     writing.check_outputs(outputs, overwrite=overwrite)
     opened = api.open(require_index(index), device=device)
-    found = opened.search(
+    found = opened.search_each(
         names, k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
         near_duplicates=near_duplicates,
     )  # fmt: skip
-    rows = terminal.neighbour_rows(names, found)
-    if montage is not None:
-        opened.draw(names, found, montage, tiles=tiles)
-    if report is not None:
-        opened.report(found, report, images=names, tiles=tiles, names=report_names)
+    found = found if batch else querylist.require_answers(found)
+    rows = terminal.neighbour_rows(names, found, with_status=batch is not None)
+    asked, shown = querylist.answered(names, found)
+    searching.show(
+        opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
+    )
     if output is not None:
         writing.write_rows(rows, output, columns=terminal.NEIGHBOUR_COLUMNS)
     print_result(rows if as_json else terminal.table_text(rows))
+    exit_if(batch and len(asked) < len(names), REJECTED_EXIT)

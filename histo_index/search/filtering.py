@@ -117,10 +117,9 @@ def group_queries(
     columns = [_column(rows, name) for name in filters.exclude_same]
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, row in enumerate(query_rows):
-        own = tuple(
-            _own_value(column, row, name, position)
-            for column, name in zip(columns, filters.exclude_same, strict=True)
-        )
+        if problem := exclusion_problem(rows, filters, row, f"query {position + 1}"):
+            raise problem
+        own = tuple(column[row] for column in columns)
         groups.setdefault(own, []).append(position)
     for own, positions in groups.items():
         mask = allowed
@@ -140,12 +139,26 @@ def _column(rows: pa.Table, name: str) -> pa.ChunkedArray:
     return rows[name]
 
 
-def _own_value(column: pa.ChunkedArray, row: int | None, name: str, position: int) -> Any:
-    value = pa.scalar(None, column.type) if row is None else column[row]
-    if not value.is_valid:
-        reason = "is not in the index" if row is None else "has no value there"
-        raise InputError(
-            f"--exclude-same {printable(name)}: query {position + 1} {reason}; "
-            "ask for tiles whose value is known"
-        )
-    return value
+def exclusion_problem(
+    rows: pa.Table, filters: Filters, row: int | None, query: str
+) -> InputError | None:
+    """Tell why `exclude_same` cannot be applied to a query, if so.
+
+    Args:
+        rows: a row per tile.
+        filters: what may come back.
+        row: the one that the query is, or None if it is not in the index.
+        query: how the message calls it.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    for name in filters.exclude_same:
+        column = _column(rows, name)
+        if row is None or not column[row].is_valid:
+            reason = "is not in the index" if row is None else "has no value there"
+            return InputError(
+                f"--exclude-same {printable(name)}: {printable(query)} {reason}; "
+                "ask for tiles whose value is known"
+            )
+    return None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.errors import HistoIndexError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.filtering import Filters
 from histo_index.search.ranking import NOBODY, nearest_rows
@@ -43,6 +44,10 @@ class Neighbour:
     probability: float | None = None
     probability_low: float | None = None
     probability_high: float | None = None
+
+
+# What a query of a batch gets: its neighbours, or the reason that it has none.
+Answered = list[Neighbour] | HistoIndexError
 
 
 def nearest(

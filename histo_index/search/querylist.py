@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from histo_index.errors import InputError
+from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.tables import read_table
+from histo_index.search.neighbours import Answered, Neighbour
 
 _COLUMNS: Final = ("image", "image_id", "path")
 
@@ -50,3 +51,23 @@ def read_names(path: Path) -> list[str]:
     if not names:
         raise InputError(f"{path}: names no images; expected at least one")
     return names
+
+
+def require_answers(found: list[Answered]) -> list[Answered]:
+    """Raise the first reason why a query has no answer, if there is one."""
+    for answer in found:
+        if isinstance(answer, HistoIndexError):
+            raise answer
+    return found
+
+
+def answered(
+    names: Sequence[str], found: Sequence[Answered]
+) -> tuple[list[str], list[list[Neighbour]]]:
+    """Keep the queries that were answered, and their neighbours."""
+    kept = [
+        (name, answer)
+        for name, answer in zip(names, found, strict=True)
+        if not isinstance(answer, HistoIndexError)
+    ]
+    return [name for name, _ in kept], [answer for _, answer in kept]

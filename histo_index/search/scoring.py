@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.float32]
 _CHUNK_PAIRS: Final = 1024
 # Below this many pairs numpy is done before the compiled loop, ten times as fast, is ready.
 _FEW_PAIRS: Final = 300_000
+# Pairs that the compiled loop gets at a time: 9 MB of row numbers and masks, however long the list.
+_PIECE_PAIRS: Final = 1 << 19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +126,17 @@ def indexed_pair_distances(index: OpenIndex, extra: Halves, left: Rows, right: R
     Raises:
         IndexFormatError: a vector that is needed is damaged.
     """
-    if len(left) >= _FEW_PAIRS:
-        return _compiled_distances(index, extra, left, right)
+    is_long = len(left) >= _FEW_PAIRS
+    step, measure = (_PIECE_PAIRS, _compiled_distances) if is_long else (_CHUNK_PAIRS, _distances)
     distances = np.empty(len(left), np.float32)
-    for start in range(0, len(left), _CHUNK_PAIRS):
-        part = slice(start, start + _CHUNK_PAIRS)
-        distances[part] = pair_distances(
-            take_vectors(index, extra, left[part]), take_vectors(index, extra, right[part])
-        )
+    for start in range(0, len(left), step):
+        part = slice(start, start + step)
+        distances[part] = measure(index, extra, left[part], right[part])
     return distances
+
+
+def _distances(index: OpenIndex, extra: Halves, left: Rows, right: Rows) -> Floats:
+    return pair_distances(take_vectors(index, extra, left), take_vectors(index, extra, right))
 
 
 def _compiled_distances(index: OpenIndex, extra: Halves, left: Rows, right: Rows) -> Floats:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from PIL import Image
+
 import histo_index
 from tests.cli.conftest import Run, Workshop
 from tests.cli.test_pairs_and_search import A, B
@@ -49,6 +51,34 @@ def test_a_batch_asks_for_every_name_of_a_list(workshop: Workshop, run: Run) -> 
     assert (ran.code, ran.err.splitlines()[-1]) == (
         2,
         "histo-index: error: no images: name some, or pass --batch LIST",
+    )
+
+
+def test_a_bad_row_of_a_batch_says_why_and_costs_no_other(workshop: Workshop, run: Run) -> None:
+    Path("broken.png").write_bytes(b"no image")
+    Path("list.txt").write_text(f"{A}\nnowhere.png\n{B}\nbroken.png\n{A}\n")
+    ran = run("search", "--batch", "list.txt", "-k", "2", "--json", "--montage", "m.png")
+    rows = json.loads(ran.out)
+    assert ran.code == 3
+    assert [(row["query"], row["rank"], row["status"]) for row in rows] == [
+        (A, 1, "ok"), (A, 2, "ok"), ("nowhere.png", None, "error"), (B, 1, "ok"), (B, 2, "ok"),
+        ("broken.png", None, "error"), (A, 1, "ok"), (A, 2, "ok"),
+    ]  # fmt: skip
+    assert rows[2]["message"].startswith("nowhere.png: not in the index, and no such file in ")
+    assert "broken.png" in rows[5]["message"]
+    assert rows[0]["message"] == ""
+    alone = json.loads(run("search", A, "-k", "2", "--json").out)
+    assert [r["image_id"] for r in rows[:2]] == [r["image_id"] for r in alone]
+    assert Path("m.png").stat().st_size > 0
+    Image.new("RGB", (40, 40), "red").save("red.png")
+    Path("list.txt").write_text(f"{A}\nred.png\n{B}\n")
+    ran = run("search", "--batch", "list.txt", "-k", "2", "--exclude-same", "group", "-o", "o.csv")
+    lines = Path("o.csv").read_text().splitlines()
+    assert ran.code == 3
+    assert [line.split(",")[0] for line in lines] == ["query", A, A, "red.png", B, B]
+    assert lines[3].endswith(
+        ",error,--exclude-same group: red.png is not in the index; ask for tiles whose value is "
+        "known"
     )
 
 

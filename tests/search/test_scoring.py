@@ -98,6 +98,7 @@ def test_the_fast_path_equals_the_plain_one(
     expected = pair_distances(stored[left], stored[right])
     assert plain == pytest.approx(expected, abs=1e-6)
     monkeypatch.setattr(scoring, "_FEW_PAIRS", 0)
+    monkeypatch.setattr(scoring, "_PIECE_PAIRS", 700)
     fast = scoring.indexed_pair_distances(index, extra, left, right)
     assert fast == pytest.approx(expected, abs=1e-6)
     inside = np.flatnonzero((left < 300) & (right < 300))

@@ -1,0 +1,87 @@
+"""Ask an open index what looks like some images, and show it.
+
+`Index.search` and `search_each` call these.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from histo_index.errors import HistoIndexError
+from histo_index.search.answers import Located
+from histo_index.search.filtering import Filters, exclusion_problem
+from histo_index.search.neighbours import Answered, Neighbour, judged, nearest
+from histo_index.search.strangers import far_among
+
+if TYPE_CHECKING:
+    from histo_index.api import ImageLike, Index
+
+
+def search_each(
+    index: "Index",
+    images: "Sequence[ImageLike]",
+    *,
+    k: int = 10,
+    exclude_self: bool = True,
+    where: str | None = None,
+    exclude_same: Sequence[str] = (),
+    near_duplicates: str = "keep",
+) -> list[Answered]:
+    """Search as `Index.search` does; an image that cannot be asked for costs its own answer only.
+
+    Returns:
+        For each image its neighbours, or the reason that it has none.
+
+    Raises:
+        InputError: k is not positive, or a filter does not fit the index.
+        IndexFormatError: a part of the index that is needed is damaged.
+    """
+    filters = Filters(where=where, exclude_same=exclude_same, near_duplicates=near_duplicates)
+    asked = [_askable(index, filters, one) for one in index.locate_each(images)]
+    located = [one for one in asked if isinstance(one, Located)]
+    found = iter(find_neighbours(index, located, k=k, exclude_self=exclude_self, filters=filters))
+    return [one if isinstance(one, HistoIndexError) else next(found) for one in asked]
+
+
+def _askable(
+    index: "Index", filters: Filters, one: Located | HistoIndexError
+) -> Located | HistoIndexError:
+    if isinstance(one, HistoIndexError):
+        return one
+    return exclusion_problem(index.opened.rows, filters, one.row, one.name) or one
+
+
+def find_neighbours(
+    index: "Index", located: Sequence[Located], *, k: int, exclude_self: bool, filters: Filters
+) -> list[list[Neighbour]]:
+    """Find the nearest tiles of images whose vectors are known, with verdicts where calibrated."""
+    if not located:
+        return []
+    queries = np.stack([image.vector for image in located])
+    own = [image.row for image in located]
+    found = nearest(
+        index.opened, queries, k=k, own_rows=own, exclude_self=exclude_self, filters=filters
+    )
+    threshold = index.threshold()
+    far = {image.name for image in far_among(index.opened, located, threshold)}
+    pairs = zip(found, located, strict=True)
+    return [judged(row, threshold, is_far=image.name in far) for row, image in pairs]
+
+
+def show(
+    index: "Index",
+    images: "Sequence[ImageLike]",
+    found: Sequence[Sequence[Neighbour]],
+    *,
+    montage: Path | None,
+    report: Path | None,
+    tiles: Path | None,
+    names: bool,
+) -> None:
+    """Write the pictures that are wanted; see `Index.draw` and `Index.report`."""
+    if found and montage is not None:
+        index.draw(images, found, montage, tiles=tiles)
+    if found and report is not None:
+        index.report(found, report, images=images, tiles=tiles, names=names)
