@@ -40,10 +40,16 @@ def pair_distances(left: npt.NDArray[np.floating], right: npt.NDArray[np.floatin
         )
     for array in (left, right):
         _require_unit(array)
-    return _squared_gaps(left, right)
+    return squared_gaps(left, right)
 
 
-def _squared_gaps(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Floats:
+def squared_gaps(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Floats:
+    """Measure what `pair_distances` does, of rows that are known to be unit vectors.
+
+    Args:
+        left: floats [P, D], or [1, D]: the same one for all.
+        right: floats [P, D].
+    """
     # The squared gap keeps its digits for near-copies, where 2 - 2·dot in float32 is mostly
     # rounding noise.
     gap = left.astype(np.float32) - right.astype(np.float32)

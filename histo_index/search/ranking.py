@@ -10,7 +10,7 @@ import numpy.typing as npt
 from histo_index.errors import InputError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.copies import drop_copies, near_limit
-from histo_index.search.distances import pair_distances
+from histo_index.search.distances import squared_gaps
 from histo_index.search.filtering import Bools, Filters, group_queries
 
 Floats = npt.NDArray[np.float32]
@@ -144,6 +144,5 @@ class _Search:
             return distances.reshape(rows.shape)
         distances = np.empty(rows.shape, np.float32)
         for query, own, gaps in zip(queries, rows, distances, strict=True):
-            vectors = self.index.vectors(own)
-            gaps[:] = pair_distances(np.broadcast_to(query, vectors.shape), vectors)
+            gaps[:] = squared_gaps(query[None], self.index.vectors(own))
         return distances
