@@ -35,10 +35,12 @@ started = time.perf_counter()
 if sys.argv[3] == "ours":
     from histo_index.indexer.opened import OpenIndex
     from histo_index.search.ranking import nearest_rows
-    nearest_rows(OpenIndex(Path(sys.argv[1])), query, k=10, own_rows=[None])
+    index = OpenIndex(Path(sys.argv[1]))
+    nearest_rows(index, query, k=10, own_rows=[None])
 else:
     import faiss
-    faiss.read_index(sys.argv[1]).search(query.astype(np.float32), 10)
+    index = faiss.read_index(sys.argv[1])
+    index.search(query.astype(np.float32), 10)
 seconds = time.perf_counter() - started
 lines = dict(line.split(":") for line in open("/proc/self/status") if "rss" in line.lower())
 print(json.dumps([seconds, *(int(lines[name].split()[0]) << 10 for name in ("RssAnon", "VmRSS"))]))
