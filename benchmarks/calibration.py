@@ -25,7 +25,6 @@ from sklearn.mixture import GaussianMixture
 
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.distances import pair_distances
-from histo_index.search.fitting import fit
 from histo_index.search.guessing import _valley
 from histo_index.search.labels import read_labels
 from histo_index.search.objectives import Objective
@@ -165,35 +164,8 @@ def guesses(tiles: Tiles, places: Rows) -> dict[str, float]:
     return found
 
 
-def coverage(rounds: int) -> Iterator[tuple[str, str]]:
-    """Simulate pairs of tiles that are harder or easier, and see what the intervals hold."""
-    inside: dict[str, list[bool]] = defaultdict(list)
-    many = fit(simulated(0, tiles=4_000, pairs=200_000), Objective(), rounds=2)
-    at = np.quantile(many.curve.distance, [0.4, 0.6])
-    truth = many.curve.at(at).probability
-    for seed in range(1, rounds + 1):
-        found = fit(simulated(seed, tiles=80, pairs=600), Objective(), rounds=200)
-        ends = found.threshold_interval
-        inside["threshold"].append(ends.low <= many.threshold <= ends.high)
-        band = found.curve.at(at)
-        inside["probability"] += ((band.low <= truth) & (truth <= band.high)).tolist()
-    for name, held in inside.items():
-        yield name, f"{100 * np.mean(held):.1f} %"
-
-
-def simulated(seed: int, *, tiles: int, pairs: int) -> Sample:
-    generator = np.random.default_rng(seed)
-    shift = 0.15 * generator.standard_normal(tiles)
-    left, right = generator.integers(0, tiles, (2, pairs))
-    left, right = left[left != right], right[left != right]
-    is_same = generator.random(len(left)) < 0.5
-    roots = np.where(is_same, 0.7, 1.0) + shift[left] + shift[right]
-    roots = np.clip(roots + 0.1 * generator.standard_normal(len(left)), 0.01, 2)
-    return sample_of((roots**2, is_same, left, right))
-
-
 def main() -> None:
-    """Print three tables."""
+    """Print two tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("index", type=Path)
     parser.add_argument("--group", help="column of the groups; else group")
@@ -205,8 +177,6 @@ def main() -> None:
     measuring.print_table(header, list(compare_curves(tiles, options.rounds)))
     print("\nPoints of accuracy lost without labels: mean and worst over subsets of the classes\n")
     measuring.print_table(("way", "mean", "worst"), list(compare_guesses(tiles)))
-    print("\nSimulated intervals that hold the truth (80 tiles, 600 pairs), of 95 % promised\n")
-    measuring.print_table(("of", "held"), list(coverage(5 * options.rounds)))
 
 
 if __name__ == "__main__":

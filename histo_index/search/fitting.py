@@ -53,20 +53,20 @@ def fit(sample: Sample, objective: Objective, *, rounds: int = ROUNDS, seed: int
     knots = np.unique(np.concatenate([[0.0, 4.0], sigmoid.distance_at(steps)]))
 
     def figures(weights: Floats) -> Floats:
-        """Give the threshold and the log-odds at each knot."""
+        """Give the log-odds at each knot, and by how much they are above those at the threshold."""
         drawn = bins.sigmoid(weights)
         if drawn is None:
-            return np.full(1 + len(knots), np.nan)
-        return np.append(bins.cut(drawn, weights), drawn.log_odds(knots))
+            return np.full((2, len(knots)), np.nan)
+        log_odds = drawn.log_odds(knots)
+        return np.stack([log_odds, log_odds - drawn.log_odds(bins.cut(drawn, weights))])
 
     low, high = bands(
         figures, sample.units_a, sample.units_b, rounds=rounds, seed=seed, is_share=False
     )
-    threshold = bins.cut(sigmoid, ones)
     return Fitted(
-        threshold=threshold,
-        threshold_interval=_clip(low[0], high[0]),
-        curve=_curve(knots, sigmoid.log_odds(knots), low[1:], high[1:]),
+        threshold=bins.cut(sigmoid, ones),
+        threshold_interval=Interval(low=_crossing(knots, low[1]), high=_crossing(knots, high[1])),
+        curve=_curve(knots, sigmoid.log_odds(knots), low[0], high[0]),
     )
 
 
@@ -96,5 +96,14 @@ def _curve(knots: Floats, middle: Floats, low: Floats, high: Floats) -> Curve:
     return Curve(distance=knots, probability=probability, low=lowest, high=highest)
 
 
-def _clip(low: float, high: float) -> Interval:
-    return Interval(low=float(np.clip(low, 0, 4)), high=float(np.clip(high, 0, 4)))
+def _crossing(knots: Floats, margins: Floats) -> float:
+    """Find the distance where an end of the band falls to zero; NaN if that is not known.
+
+    Between these, a pair may be on either side of the threshold: intervals by this rule hold the
+    truth more often than those of the threshold itself, a quotient whose spread is no measure of
+    where it lies. Source: Fieller (1954), Some problems in interval estimation, JRSS B 16(2).
+    """
+    if not np.isfinite(margins).all():
+        return float("nan")
+    falling = np.minimum.accumulate(margins)
+    return float(np.interp(0.0, falling[::-1], np.sqrt(knots)[::-1]) ** 2)

@@ -13,6 +13,9 @@ Flags = npt.NDArray[np.bool_]
 
 # Distances beyond this many are put in bins of equally many; the curve moves by less than 0.001.
 _MOST_POINTS: Final = 512
+# Log-odds that move by less are found; it takes five to twenty steps.
+_CLOSE_ENOUGH: Final = 1e-4
+_MOST_STEPS: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class Sigmoid:
     intercept: float
     slope: float
 
-    def log_odds(self, distances: Floats) -> Floats:
+    def log_odds(self, distances: "Floats | float") -> Floats:
         """Give float64 [n]."""
         return self.intercept - self.slope * np.sqrt(distances)
 
@@ -126,23 +129,44 @@ def _fit_sigmoid(roots: Floats, shares: Floats, weights: Floats) -> Sigmoid | No
 
     Args:
         roots: float64 [n], Euclidean distances.
-        shares: float64 [n], how much of each counts as same, 0…1.
+        shares: float64 [n], how much of each counts as same, above 0 and below 1.
         weights: float64 [n].
     """
-    from sklearn.linear_model import LogisticRegression
-
-    center, scale = np.average(roots, weights=weights), roots.std()
+    center, scale = float(np.average(roots, weights=weights)), float(roots.std())
     if not scale > 0:
         return None
-    features = np.concatenate([roots, roots])[:, None]
-    labels = np.repeat([1, 0], len(roots))
-    both = np.concatenate([weights * shares, weights * (1 - shares)])
-    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-6)
-    model.fit((features - center) / scale, labels, both)
-    slope = -float(model.coef_[0, 0]) / scale
-    if not slope > 0:
+    found = _fit_line((center - roots) / scale, shares, weights / weights.sum())
+    if found is None or not found[1] > 0:
         return None
-    return Sigmoid(intercept=float(model.intercept_[0]) + slope * float(center), slope=slope)
+    slope = found[1] / scale
+    return Sigmoid(intercept=found[0] + slope * center, slope=slope)
+
+
+def _fit_line(features: Floats, shares: Floats, weights: Floats) -> tuple[float, float] | None:
+    """Fit log-odds that are a line by Newton's method: level and slope; None if not determined.
+
+    Hundreds of drawings want a fit each. scikit-learn's logistic regression, which the tests
+    compare it with, takes ten times as long.
+
+    Source: Sun and Tran-Dinh (2019), Generalized self-concordant functions, Mathematical
+    Programming 178: steps this short always converge, and as fast as Newton's near the end.
+    """
+    ends, squares = np.array([features.min(), features.max()]), features**2
+    found = np.zeros(2)
+    for _ in range(_MOST_STEPS):
+        chances = expit(found[0] + found[1] * features)
+        gaps, curvature = weights * (shares - chances), weights * chances * (1 - chances)
+        # Two unknowns: by hand, since a library's call takes longer than all the rest.
+        a, b, c = curvature.sum(), curvature @ features, curvature @ squares
+        up, right = gaps.sum(), gaps @ features
+        if not a * c - b * b > 0:
+            return None
+        step = np.array([c * up - b * right, a * right - b * up]) / (a * c - b * b)
+        reach = float(np.abs(step[0] + step[1] * ends).max())
+        found += step * (np.log1p(reach) / reach if reach else 1.0)
+        if reach < _CLOSE_ENOUGH:
+            break
+    return float(found[0]), float(found[1])
 
 
 def expit(log_odds: Floats) -> Floats:

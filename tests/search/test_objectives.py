@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from histo_index.errors import InputError
@@ -45,6 +46,32 @@ def test_the_curve_comes_back_from_many_pairs() -> None:
     # Accuracy is best where the same and the different are equally probable.
     assert fitted.threshold == pytest.approx(float(TRUTH.distance_at(np.zeros(1))[0]), abs=0.02)
     assert fitted.threshold_interval.low < fitted.threshold < fitted.threshold_interval.high
+
+
+def test_the_curve_is_that_of_scikit_learn() -> None:
+    sample = drawn(300, prior=0.3)
+    weights = np.random.default_rng(1).poisson(1.0, 300).astype(np.float64)
+    same, other = weights[sample.is_same].sum(), weights[~sample.is_same].sum()
+    # Platt's labels: each counts partly as the other class.
+    shares = np.where(sample.is_same, (same + 1) / (same + 2), 1 / (other + 2))
+    importance = weights * np.where(sample.is_same, 0.3 / same, 0.7 / other)
+    reference = LogisticRegression(C=np.inf, tol=1e-8).fit(
+        np.tile(np.sqrt(sample.distances), 2)[:, None],
+        np.repeat([1, 0], 300),
+        300 * np.concatenate([importance * shares, importance * (1 - shares)]),
+    )
+    found = Bins(sample, Objective()).sigmoid(weights)
+    assert found is not None
+    assert found.slope == pytest.approx(-reference.coef_[0, 0], rel=1e-4)
+    assert found.intercept == pytest.approx(reference.intercept_[0], rel=1e-4)
+
+
+def test_classes_that_do_not_overlap_have_a_curve() -> None:
+    distances = np.concatenate([np.linspace(0.1, 0.2, 50), np.linspace(0.7, 1.5, 50)])
+    is_same = distances <= 0.2
+    units = np.arange(100)
+    sample = Sample(distances=distances, is_same=is_same, units_a=units, units_b=units, prior=0.5)
+    assert 0.2 < fit_threshold(sample, Objective()) < 0.7
 
 
 def test_a_prior_moves_threshold_and_probabilities() -> None:

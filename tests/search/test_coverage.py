@@ -1,0 +1,105 @@
+"""A calibration's intervals hold the truth as often as they say, where resampling pairs fails.
+
+Pairs are simulated of tiles that are near or far, and easy or hard to tell, so that both kinds of
+distance are normal around their means: the best threshold, every probability and every accuracy are
+known.
+"""
+
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from histo_index.search.crossfitting import cross_fit, share_of
+from histo_index.search.fitting import fit
+from histo_index.search.objectives import Objective
+from histo_index.search.sigmoids import Sample, Sigmoid
+
+Floats = npt.NDArray[np.float64]
+
+SIMULATIONS: Final = 400
+TILES: Final = 80
+PAIRS: Final = 600
+SAME, DIFFERENT = 0.7, 1.0
+# Some tiles are far from everything, some are hard to tell, and every pair is a little different.
+FAR, HARD, ODD = 0.12, 0.12, 0.1
+SPREAD: Final = float(np.sqrt(2 * FAR**2 + 2 * HARD**2 + ODD**2))
+# Two normal distributions equally wide: the log-odds are a line.
+SLOPE: Final = (DIFFERENT - SAME) / SPREAD**2
+MIDDLE: Final = (SAME + DIFFERENT) / 2
+TRUTH: Final = Sigmoid(intercept=SLOPE * MIDDLE, slope=SLOPE)
+# Distances at which probabilities are asked for: likely, doubtful, unlikely.
+ASKED: Final = np.array([0.65, 0.85, 1.1]) ** 2
+
+
+def simulate(seed: int) -> Sample:
+    generator = np.random.default_rng(seed)
+    far, hard = np.array([[FAR], [HARD]]) * generator.standard_normal((2, TILES))
+    left, right = generator.integers(0, TILES, (2, PAIRS))
+    left, right = left[left != right], right[left != right]
+    is_same = generator.random(len(left)) < 0.5
+    blur = np.where(is_same, 1, -1) * (hard[left] + hard[right])
+    roots = np.where(is_same, SAME, DIFFERENT) + far[left] + far[right] + blur
+    roots += ODD * generator.standard_normal(len(left))
+    return Sample(
+        distances=np.clip(roots, 0, 2) ** 2,
+        is_same=is_same,
+        units_a=left,
+        units_b=right,
+        prior=0.5,
+    )
+
+
+def accuracy_at(threshold: float) -> float:
+    """Tell how many of all pairs, half of them same, a threshold calls right."""
+    cut, normal = threshold**0.5, NormalDist(sigma=SPREAD)
+    return (normal.cdf(cut - SAME) + normal.cdf(DIFFERENT - cut)) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Whether the intervals of one calibration hold the truth."""
+
+    threshold: bool
+    accuracy: bool
+    probability: float
+
+
+def held(sample: Sample) -> Held:
+    fitted = fit(sample, Objective(), rounds=100)
+    called, is_judged = cross_fit(sample, Objective())
+    _, ends = share_of(sample, called == sample.is_same, is_judged, rounds=400)
+    band, truth = fitted.curve.at(ASKED), 1 / (1 + np.exp(-TRUTH.log_odds(ASKED)))
+    found = fitted.threshold_interval
+    return Held(
+        threshold=found.low <= MIDDLE**2 <= found.high,
+        accuracy=ends.low <= accuracy_at(fitted.threshold) <= ends.high,
+        probability=float(((band.low <= truth) & (truth <= band.high)).mean()),
+    )
+
+
+def by_pairs(sample: Sample) -> Sample:
+    """Make every pair an observation of its own."""
+    numbers = np.arange(len(sample.distances))
+    return replace(sample, units_a=numbers, units_b=numbers)
+
+
+@pytest.fixture(scope="module")
+def simulated() -> list[Held]:
+    return [held(simulate(seed)) for seed in range(SIMULATIONS)]
+
+
+@pytest.fixture(scope="module")
+def simulated_by_pairs() -> list[Held]:
+    return [held(by_pairs(simulate(seed))) for seed in range(SIMULATIONS // 8)]
+
+
+@pytest.mark.parametrize("figure", ["threshold", "accuracy", "probability"])
+def test_the_truth_is_inside_as_often_as_promised(
+    simulated: list[Held], simulated_by_pairs: list[Held], figure: str
+) -> None:
+    assert 0.93 <= np.mean([getattr(each, figure) for each in simulated]) <= 0.97
+    assert np.mean([getattr(each, figure) for each in simulated_by_pairs]) < 0.7
