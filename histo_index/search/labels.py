@@ -175,8 +175,13 @@ def _require_classes(name: str, labels: Sequence[str], problems: Sequence[str]) 
     if len(set(labels)) < 2:
         raise InputError(
             f"{name}: all {len(labels)} usable tiles are of class {quoted(labels[0])}; "
-            "expected two classes or more"
+            f"expected two classes or more{first_unusable(problems)}"
         )
+
+
+def first_unusable(problems: Sequence[str]) -> str:
+    """Name the first row that was left out, to end a message with; nothing if none was."""
+    return f"; the first that is not usable: {problems[0]}" if problems else ""
 
 
 def _groups(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from histo_index.errors import InputError, printable
 from histo_index.indexer.opened import OpenIndex
-from histo_index.search.labels import Labels, own_groups
+from histo_index.search.labels import Labels, first_unusable, own_groups
 from histo_index.search.pairlist import PairList
 from histo_index.search.sigmoids import Sample
 
@@ -217,7 +217,10 @@ def _usable_pairs(
         raise InputError(f"{name}: not one pair can be used; the first: {problems[before]}")
     if is_same.all() or not is_same.any():
         kind = "same" if is_same[0] else "different"
-        raise InputError(f"{name}: all {len(is_same)} usable pairs are {kind}; expected both kinds")
+        raise InputError(
+            f"{name}: all {len(is_same)} usable pairs are {kind}; expected both kinds"
+            f"{first_unusable(problems[before:])}"
+        )
     return left[is_usable], right[is_usable], is_same
 
 

@@ -82,6 +82,10 @@ def test_rows_that_cannot_be_used_are_named_by_their_line(classes: Classes, tmp_
         ("path,label,label\nt00.png,a,b\n", "column label is there twice; rename one"),
         ("path,label\nx.png,fat\n", "not one tile with a class; the first: labels.csv line 2"),
         ("path,label\nt00.png,fat\nt01.png,fat\n", "all 2 usable tiles are of class fat"),
+        (
+            "path,label\nt00.png,fat\nt01.png,NaN\n",
+            "two classes or more; the first that is not usable: labels.csv line 3: no class",
+        ),
         ("path,label\nt00.png,nan\n", "not one tile with a class"),
     ],
 )
