@@ -46,12 +46,14 @@ _ORIGIN: Final = (
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("encoder", type=Path)
+    options.add_argument("--start", help="what the run began with, for the model card")
     options.add_argument("--output", type=Path, default=BUNDLED)
     given = options.parse_args()
     trained = load_encoder(given.encoder)
     weights = halve(trained.weights)
     training: dict[str, Any] = {**trained.config.training, "data": {**DATA, "seen": None}}
     training["data"]["seen"] = trained.config.training["data"]["tiles"]
+    training["start"] = given.start or training["start"]
     config = replace(trained.config, training=training, threshold=None)
     with tempfile.TemporaryDirectory() as scratch:
         write_encoder(Path(scratch), config, weights)
