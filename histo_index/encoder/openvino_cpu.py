@@ -27,8 +27,8 @@ Tap = Callable[[Any, str], Any]
 # torchvision's BatchNorm2d default.
 _BATCH_NORM_EPSILON: Final = 1e-5
 # CPU ms an image of ResNeXt-50 in bfloat16 on a core with AMX, by images a request 1, 4, 16: at
-# 128 px 4.3, 4.1, 3.8, and 8.2, 5.4, 5.2 where ten processes shared the caches (the weights are read
-# anew for each request); there at 192 px 13.3, 10.7, 12.0, at 224 px 16.8, 16.6, 17.1.
+# 128 px 4.3, 4.1, 3.8, and 8.2, 5.4, 5.2 where ten processes shared the caches (the weights are
+# read anew for each request); there at 192 px 13.3, 10.7, 12.0, at 224 px 16.8, 16.6, 17.1.
 _SMALL_PX: Final = 224
 _SMALL_BATCH: Final = 4
 
