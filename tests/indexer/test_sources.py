@@ -94,13 +94,13 @@ def test_a_source_may_be_a_link(tmp_path: Path) -> None:
 
 
 def test_a_link_inside_is_a_tile_of_its_own_and_one_out_is_rejected(tmp_path: Path) -> None:
-    write_tiles(tmp_path, ["outside.png", "root/sub/a.png"])
-    root = tmp_path / "root"
+    write_tiles(tmp_path, ["outside.png", "tiles/sub/a.png"])
+    root = tmp_path / "tiles"
     (root / "inside.png").symlink_to("sub/a.png")
     (root / "out.png").symlink_to("../outside.png")
-    (root / "way-out.png").symlink_to("sub/../../root/../outside.png")
+    (root / "way-out.png").symlink_to("sub/../../tiles/../outside.png")
     (root / "absolute.png").symlink_to(tmp_path / "outside.png")
-    (root / "back.png").symlink_to("../root/sub/a.png")
+    (root / "back.png").symlink_to("../tiles/sub/a.png")
     found = list_tiles([root])
     assert names_of(found) == ["back.png", "inside.png", "sub/a.png"]
     outs = ("absolute.png", "out.png", "way-out.png")
@@ -108,8 +108,8 @@ def test_a_link_inside_is_a_tile_of_its_own_and_one_out_is_rejected(tmp_path: Pa
 
 
 def test_a_linked_folder_is_not_followed_and_a_loop_ends(tmp_path: Path) -> None:
-    write_tiles(tmp_path, ["elsewhere/a.png", "root/sub/b.png"])
-    root = tmp_path / "root"
+    write_tiles(tmp_path, ["elsewhere/a.png", "tiles/sub/b.png"])
+    root = tmp_path / "tiles"
     (root / "linked").symlink_to(tmp_path / "elsewhere")
     (root / "sub" / "loop").symlink_to(root)
     (root / ".hidden").symlink_to(tmp_path / "elsewhere")
@@ -249,8 +249,8 @@ def test_rows_without_a_path_or_an_identity_of_their_own_are_rejected(tmp_path: 
 
 
 def test_paths_stay_under_the_root_however_they_are_written(tmp_path: Path) -> None:
-    write_tiles(tmp_path, ["outside.png", "root/a.png", "root/sub/b.png", "root2/c.png"])
-    root = tmp_path / "root"
+    write_tiles(tmp_path, ["outside.png", "tiles/a.png", "tiles/sub/b.png", "tiles2/c.png"])
+    root = tmp_path / "tiles"
     (root / "out.png").symlink_to("../outside.png")
     (root / "sub" / "up").symlink_to(tmp_path)
     rows = [
@@ -261,12 +261,12 @@ def test_paths_stay_under_the_root_however_they_are_written(tmp_path: Path) -> N
         f"{root}2/c.png",
         "out.png",
         "sub/up/outside.png",
-        "sub/up/root/a.png",
+        "sub/up/tiles/a.png",
         "missing.png",
     ]
     found = list_tiles([write_list(root / "t.csv", "path\n" + "\n".join(rows) + "\n")])
     # A file that is missing is found out when it is hashed.
-    assert names_of(found) == ["a.png", "sub/b.png", "sub/up/root/a.png", "missing.png"]
+    assert names_of(found) == ["a.png", "sub/b.png", "sub/up/tiles/a.png", "missing.png"]
     assert found.rejected == [
         Rejection(path="../outside.png", reason=OUTSIDE),
         Rejection(path=f"{tmp_path}/outside.png", reason=OUTSIDE),
