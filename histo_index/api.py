@@ -300,14 +300,16 @@ class Index:
             ImageError: an image cannot be used.
             IndexFormatError: a part of the index that is needed is damaged.
         """
-        from histo_index.search.filtering import Filters
-        from histo_index.searching import find_neighbours
-
-        same = [exclude_same] if isinstance(exclude_same, str) else exclude_same
-        filters = Filters(where=where, exclude_same=same, near_duplicates=near_duplicates)
         several = images if isinstance(images, list | tuple) else [cast("ImageLike", images)]
-        located = self.locate(several)
-        return find_neighbours(self, located, k=k, exclude_self=exclude_self, filters=filters)
+        found = self.search_each(
+            several,
+            k=k,
+            exclude_self=exclude_self,
+            where=where,
+            exclude_same=exclude_same,
+            near_duplicates=near_duplicates,
+        )
+        return list(_whole(found))
 
     def search_each(self, images: Sequence[ImageLike], **options: Any) -> "list[Answered]":
         """Search; an image without an answer costs no other: see `searching.search_each`."""

@@ -1,6 +1,6 @@
 """Ask an open index what looks like some images, and show it.
 
-`Index.search` and `search_each` call these.
+`Index.search_each` and the command `search` call these.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def search_each(
     k: int = 10,
     exclude_self: bool = True,
     where: str | None = None,
-    exclude_same: Sequence[str] = (),
+    exclude_same: str | Sequence[str] = (),
     near_duplicates: str = "keep",
 ) -> list[Answered]:
     """Search as `Index.search` does; an image that cannot be asked for costs its own answer only.
@@ -38,10 +38,11 @@ def search_each(
         InputError: k is not positive, or a filter does not fit the index.
         IndexFormatError: a part of the index that is needed is damaged.
     """
-    filters = Filters(where=where, exclude_same=exclude_same, near_duplicates=near_duplicates)
+    same = [exclude_same] if isinstance(exclude_same, str) else exclude_same
+    filters = Filters(where=where, exclude_same=same, near_duplicates=near_duplicates)
     asked = [_askable(index, filters, one) for one in index.locate_each(images)]
     located = [one for one in asked if isinstance(one, Located)]
-    found = iter(find_neighbours(index, located, k=k, exclude_self=exclude_self, filters=filters))
+    found = iter(_find_neighbours(index, located, k=k, exclude_self=exclude_self, filters=filters))
     return [one if isinstance(one, HistoIndexError) else next(found) for one in asked]
 
 
@@ -53,7 +54,7 @@ def _askable(
     return exclusion_problem(index.opened.rows, filters, one.row, one.name) or one
 
 
-def find_neighbours(
+def _find_neighbours(
     index: "Index", located: Sequence[Located], *, k: int, exclude_self: bool, filters: Filters
 ) -> list[list[Neighbour]]:
     """Find the nearest tiles of images whose vectors are known, with verdicts where calibrated."""

@@ -124,10 +124,11 @@ def neighbour_rows(
     """
     rows: list[dict[str, Any]] = []
     for name, answer in zip(names, found, strict=True):
-        is_error = isinstance(answer, HistoIndexError)
-        near = [] if isinstance(answer, HistoIndexError) else answer
-        reason = str(answer) if is_error else "" if near else "no tile may come back"
-        told = {"status": "error" if is_error else "ok", "message": reason} if with_status else {}
+        if isinstance(answer, HistoIndexError):
+            near, status, reason = [], "error", str(answer)
+        else:
+            near, status, reason = answer, "ok", "" if answer else "no tile may come back"
+        told = {"status": status, "message": reason} if with_status else {}
         rows += [_neighbour_row(name, neighbour) | told for neighbour in near]
         if told and not near:
             rows.append({"query": printable(name), **told})

@@ -157,11 +157,11 @@ def search(
     outputs = (output, writing.OUTPUT_SUFFIXES), (montage, (".png",)), (report, (".html",))
     writing.check_outputs(outputs, overwrite=overwrite)
     opened = api.open(require_index(index), device=device)
-    found = opened.search_each(
+    ask = opened.search_each if batch else opened.search
+    found = ask(
         names, k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
         near_duplicates=near_duplicates,
     )  # fmt: skip
-    found = found if batch else querylist.require_answers(found)
     rows = terminal.neighbour_rows(names, found, with_status=batch is not None)
     asked, shown = querylist.answered(names, found)
     searching.show(

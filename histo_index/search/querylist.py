@@ -53,14 +53,6 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def require_answers(found: list[Answered]) -> list[Answered]:
-    """Raise the first reason why a query has no answer, if there is one."""
-    for answer in found:
-        if isinstance(answer, HistoIndexError):
-            raise answer
-    return found
-
-
 def answered(
     names: Sequence[str], found: Sequence[Answered]
 ) -> tuple[list[str], list[list[Neighbour]]]:

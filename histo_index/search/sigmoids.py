@@ -145,8 +145,8 @@ def _fit_sigmoid(roots: Floats, shares: Floats, weights: Floats) -> Sigmoid | No
 def _fit_line(features: Floats, shares: Floats, weights: Floats) -> tuple[float, float] | None:
     """Fit log-odds that are a line by Newton's method: level and slope; None if not determined.
 
-    Hundreds of drawings want a fit each. scikit-learn's logistic regression, which the tests
-    compare it with, takes ten times as long.
+    Hundreds of drawings want a fit each, for which scikit-learn's logistic regression, which the
+    tests compare it with, is too slow.
 
     Source: Sun and Tran-Dinh (2019), Generalized self-concordant functions, Mathematical
     Programming 178: steps this short always converge, and as fast as Newton's near the end.
