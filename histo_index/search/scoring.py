@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 # memory that numpy gets back for its next piece; larger pieces pay for fresh pages each time.
 _CHUNK_PAIRS: Final = 1024
 # Below this many pairs numpy is done before the compiled loop, ten times as fast, is ready.
-_FEW_PAIRS: Final = 300_000
+_FEW_PAIRS: Final = 100_000
 # Pairs that the compiled loop gets at a time: 9 MB of row numbers and masks, however long the list.
 _PIECE_PAIRS: Final = 1 << 19
 
