@@ -18,13 +18,13 @@ LIMIT: Final = 1.20
 _MAKE_ENCODER: Final = """
 import sys
 from pathlib import Path
-from histo_index.encoder.folder import ARCHITECTURES, EncoderConfig, save_encoder
+from histo_index.encoder.folder import EncoderConfig, save_encoder
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.trunk import random_weights
 folder, arch, crop_px = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 spec = Preprocessing(resize_px=crop_px, crop_px=crop_px)
 config = EncoderConfig(
-    architecture=arch, embedding_size=ARCHITECTURES[arch], preprocessing=spec
+    architecture=arch, preprocessing=spec
 )
 save_encoder(folder, config, random_weights(arch, seed=0))
 """

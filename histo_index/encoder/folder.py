@@ -19,13 +19,19 @@ from histo_index.errors import IndexFormatError, InputError
 
 Weights = dict[str, npt.NDArray[Any]]
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 _FORMAT: Final = "histo-index encoder"
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_NAME: Final = "model.safetensors"
 INT8_NAME: Final = "int8.json"
-# Embedding size of each trunk, from torchvision's definitions of the networks.
+# Channels of the last stage of each trunk, from torchvision's definitions of the networks; every
+# stage before has half as many.
 ARCHITECTURES: Final = {"resnet18": 512, "resnext50_32x4d": 2048, "resnext101_32x8d": 2048}
+# How the trunk's feature maps become an embedding, see `trunk.pool`.
+MEAN: Final = "mean"
+DEVIATION: Final = "deviation"
+# Stages, of four, whose features `deviation` takes.
+POOLED_STAGES: Final = (2, 3, 4)
 # The encoder that ships with the package.
 BUNDLED: Final = Path(__file__).parent / "bundled"
 
@@ -53,31 +59,42 @@ class EncoderConfig:
 
     Attributes:
         architecture: a key of ARCHITECTURES.
-        embedding_size: D, the length of an embedding, as ARCHITECTURES has it.
+        pooling: how features become an embedding: `mean` over the last stage, as torchvision has
+            it, or `deviation` over stages 2 to 4.
         preprocessing: how a tile becomes the input.
         training: how the weights came about; `{"method": "none"}` marks untrained ones.
         mpp: microns per pixel of the images trained at, if known.
         threshold: the published threshold, if there is one.
 
     Raises:
-        InputError: architecture and embedding size do not go together, or mpp is no length.
+        InputError: architecture or pooling are unknown, or mpp is no length.
     """
 
     architecture: str
-    embedding_size: int
+    pooling: str = MEAN
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: Mapping[str, Any] = field(default_factory=lambda: {"method": "none"})
     mpp: float | None = None
     threshold: PublishedThreshold | None = None
 
     def __post_init__(self) -> None:
-        if ARCHITECTURES.get(self.architecture) != self.embedding_size:
+        if self.architecture not in ARCHITECTURES:
             raise InputError(
-                f"architecture {self.architecture} with embedding size {self.embedding_size}; "
-                f"expected one of {ARCHITECTURES}"
+                f"unknown architecture {self.architecture}; expected one of "
+                f"{', '.join(ARCHITECTURES)}"
             )
+        if self.pooling not in (MEAN, DEVIATION):
+            raise InputError(f"unknown pooling {self.pooling}; expected {MEAN} or {DEVIATION}")
         if self.mpp is not None and not 0 < self.mpp < float("inf"):
             raise InputError(f"mpp {self.mpp} is no length; expected microns per pixel above 0")
+
+    @property
+    def embedding_size(self) -> int:
+        """D, the length of an embedding."""
+        last = ARCHITECTURES[self.architecture]
+        if self.pooling == MEAN:
+            return last
+        return sum(last >> (POOLED_STAGES[-1] - stage) for stage in POOLED_STAGES)
 
     @property
     def is_trained(self) -> bool:
@@ -142,6 +159,7 @@ def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
         "format": _FORMAT,
         "format_version": FORMAT_VERSION,
         "fingerprint": fingerprint,
+        "embedding_size": config.embedding_size,
         **asdict(config),
     }
     document["checksum"] = _checksum(document)
@@ -235,10 +253,13 @@ def fingerprint_of(config: EncoderConfig, weights: Weights) -> str:
     """Hash everything that decides the numbers an encoder gives.
 
     Returns:
-        32 hex digits over architecture, preprocessing, and every weight with its name and type.
+        32 hex digits over architecture, preprocessing, pooling, and every weight with its name and
+        type.
     """
     digest = hashlib.sha256()
     recipe = {"architecture": config.architecture, "preprocessing": asdict(config.preprocessing)}
+    if config.pooling != MEAN:  # as format 1 had no other
+        recipe["pooling"] = config.pooling
     digest.update(json.dumps(recipe, sort_keys=True).encode())
     for name in sorted(weights):
         array = np.ascontiguousarray(weights[name])
@@ -267,7 +288,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             "upgrade histo-index"
         )
     stored, found = document.pop("checksum", None), _checksum(document)
-    if found != stored or version != FORMAT_VERSION:
+    if found != stored or not isinstance(version, int) or version < 1:
         raise IndexFormatError(
             f"{path}: damaged: checksum {found}, expected {stored}; restore the file"
         )
@@ -283,7 +304,7 @@ def _config_from(document: dict[str, Any]) -> EncoderConfig:
     threshold = document["threshold"]
     return EncoderConfig(
         architecture=document["architecture"],
-        embedding_size=document["embedding_size"],
+        pooling=document.get("pooling", MEAN),  # format 1 had no other
         preprocessing=Preprocessing(**document["preprocessing"]),
         training=dict(document["training"]),
         mpp=document["mpp"],

@@ -45,7 +45,6 @@ def import_encoder(
         published = PublishedThreshold(value=threshold, origin=f"given when {output.name} was made")
     config = EncoderConfig(
         architecture=arch,
-        embedding_size=ARCHITECTURES[arch],
         training={"method": "imported", "checkpoint": checkpoint.name},
         mpp=mpp,
         threshold=published,
@@ -67,7 +66,6 @@ def init_encoder(output: Path, *, arch: str, seed: int, overwrite: bool = False)
 
     config = EncoderConfig(
         architecture=arch,
-        embedding_size=ARCHITECTURES[arch],
         training={"method": "none", "seed": seed},
     )
     return save_encoder(output, config, random_weights(arch, seed=seed), overwrite=overwrite)

@@ -5,14 +5,14 @@ Every request has one fixed number of images, so that an embedding cannot depend
 """
 
 import queue
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from histo_index.encoder.decode_pool import usable_cores
-from histo_index.encoder.folder import EncoderFolder, Weights
+from histo_index.encoder.folder import MEAN, POOLED_STAGES, EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.int8 import Ranges
 from histo_index.encoder.preprocessing import Preprocessing
@@ -118,7 +118,8 @@ def build_graph(
     image = ops.parameter([batch, spec.crop_px, spec.crop_px, 3], np.uint8, name="image")
     tap = (lambda x, name: x) if ranges is None else _quantiser(ranges)
     try:
-        embedding = trace_trunk(encoder.weights, spec, image, tap=tap, int8=ranges is not None)
+        stages = trace_trunk(encoder.weights, spec, image, tap=tap, int8=ranges is not None)
+        embedding = _pool(stages, encoder.config.pooling)
         size = embedding.get_output_shape(0)[1]
     except KeyError as error:
         raise _mismatch(encoder, f"{error} is missing") from error
@@ -165,20 +166,37 @@ def measure_ranges(encoder: EncoderFolder, tiles: Iterable[Pixels]) -> Ranges:
     return Ranges(fingerprint=encoder.fingerprint, tiles=len(rows), limits=limits)
 
 
-def trace_trunk(weights: Weights, spec: Preprocessing, image: Any, *, tap: Tap, int8: bool) -> Any:
-    """Compute the embedding node [B, D]; `tap` sees every tensor that int8 rounds."""
+def trace_trunk(
+    weights: Weights, spec: Preprocessing, image: Any, *, tap: Tap, int8: bool
+) -> list[Any]:
+    """Compute the features [B, C, H, W] of the four stages; `tap` sees what int8 rounds."""
     pixels = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
     x = ops.divide(ops.subtract(pixels, _channels(spec.mean)), _channels(spec.std))
     layer = _Layer(weights, tap, int8=int8)
     x = ops.relu(layer(x, "conv1", "bn1", stride=2, pad=3))
     x = opset1.max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3])
+    stages = []
     for stage in range(1, 5):
         block = 0
         while f"layer{stage}.{block}.conv1.weight" in weights:
             stride = 2 if stage > 1 and block == 0 else 1
             x = _residual_block(x, f"layer{stage}.{block}.", stride, layer)
             block += 1
-    return ops.reduce_mean(x, [2, 3], False)
+        stages.append(x)
+    return stages
+
+
+def _pool(stages: Sequence[Any], pooling: str) -> Any:
+    """Make embeddings [B, D] of the stages' features; as `Trunk` does."""
+    if pooling == MEAN:
+        return ops.reduce_mean(stages[-1], [2, 3], False)
+    parts = []
+    for stage in POOLED_STAGES:
+        x = stages[stage - 1]
+        away = ops.subtract(x, ops.reduce_mean(x, [2, 3], True))
+        deviations = ops.sqrt(ops.reduce_mean(ops.multiply(away, away), [2, 3], False))
+        parts.append(ops.normalize_l2(deviations, [1], 1e-12, "max"))
+    return ops.concat(parts, 1)
 
 
 def _residual_block(x: Any, prefix: str, stride: int, layer: "_Layer") -> Any:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torchvision
 
-from histo_index.encoder.folder import ARCHITECTURES, EncoderFolder, Weights
+from histo_index.encoder.folder import ARCHITECTURES, MEAN, POOLED_STAGES, EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.errors import InputError, MismatchError
@@ -25,13 +25,18 @@ class Shaped(Protocol):
 
 
 class Trunk(torch.nn.Module):
-    """A torchvision network without its classifier, normalisation included."""
+    """A torchvision network without its classifier, normalisation included.
+
+    Attributes:
+        pooling: how features become an embedding, see `EncoderConfig`.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, architecture: str, spec: Preprocessing) -> None:
+    def __init__(self, architecture: str, spec: Preprocessing, *, pooling: str = MEAN) -> None:
         super().__init__()
+        self.pooling = pooling
         self.network = torchvision.models.get_model(architecture, weights=None)
         self.network.fc = torch.nn.Identity()
         self.register_buffer("mean", _channels(spec.mean), persistent=False)
@@ -41,8 +46,30 @@ class Trunk(torch.nn.Module):
         """Encode uint8 RGB [B, H, W, 3] to float [B, D], not normalised to unit length."""
         # Normalised in float32 whatever the network's precision: a rounded mean shifts every pixel.
         pixels = (images.permute(0, 3, 1, 2) - self.mean) / self.std  # [B, 3, H, W]
-        embeddings: torch.Tensor = self.network(pixels.to(self.network.conv1.weight.dtype))
+        pixels = pixels.to(self.network.conv1.weight.dtype)
+        embeddings: torch.Tensor = (
+            self.network(pixels) if self.pooling == MEAN else self._deviations(pixels)
+        )
         return embeddings
+
+    def _deviations(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Join the standard deviations of the pooled stages' channels, each stage of length 1.
+
+        How much a feature varies over a tile tells textures apart, where the mean tells how much of
+        it there is. Source: channel statistics as texture, Huang & Belongie (2017), Arbitrary style
+        transfer in real-time with adaptive instance normalization, section 4.
+        """
+        network = self.network
+        x = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
+        parts = []
+        for number, stage in enumerate(
+            (network.layer1, network.layer2, network.layer3, network.layer4), start=1
+        ):
+            x = stage(x)
+            if number in POOLED_STAGES:
+                deviations = x.float().std(dim=(2, 3), correction=0)
+                parts.append(torch.nn.functional.normalize(deviations, dim=1))
+        return torch.cat(parts, dim=1)
 
 
 class ReferenceRuntime:
@@ -70,7 +97,8 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
     Raises:
         MismatchError: the weights are not those of the architecture.
     """
-    trunk = Trunk(encoder.config.architecture, encoder.config.preprocessing)
+    config = encoder.config
+    trunk = Trunk(config.architecture, config.preprocessing, pooling=config.pooling)
     differences = compare_shapes(encoder.weights, weights_of(trunk))
     if differences:
         raise MismatchError(

@@ -13,7 +13,6 @@ from PIL import Image
 
 from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.folder import (
-    ARCHITECTURES,
     EncoderConfig,
     EncoderFolder,
     Weights,
@@ -114,11 +113,12 @@ def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> MakeEncoder:
         weights: Weights | None = None,
         training: str = "none",
         crop_px: int = SIDE,
+        pooling: str = "mean",
     ) -> EncoderFolder:
         folder = tmp_path_factory.mktemp(architecture)
         config = EncoderConfig(
             architecture=architecture,
-            embedding_size=ARCHITECTURES[architecture],
+            pooling=pooling,
             preprocessing=Preprocessing(resize_px=crop_px, crop_px=crop_px),
             training={"method": training},
         )

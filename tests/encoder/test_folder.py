@@ -29,7 +29,6 @@ from histo_index.errors import IndexFormatError, InputError
 
 CONFIG = EncoderConfig(
     architecture="resnet18",
-    embedding_size=512,
     preprocessing=Preprocessing(resize_px=80, crop_px=64, mean=(0.1, 0.2, 0.3)),
     training={"method": "byol", "epochs": 3, "data": {"name": "tiles", "licence": "CC0"}},
     mpp=0.5,
@@ -104,9 +103,8 @@ def test_the_fingerprint_changes_with_whatever_decides_the_numbers() -> None:
         fingerprint_of(replace(CONFIG, preprocessing=replace(spec, crop_px=63)), weights),
         fingerprint_of(replace(CONFIG, preprocessing=replace(spec, mean=(0.1, 0.2, 0))), weights),
         fingerprint_of(replace(CONFIG, preprocessing=replace(spec, std=(0.1, 0.2, 1))), weights),
-        fingerprint_of(
-            replace(CONFIG, architecture="resnext50_32x4d", embedding_size=2048), weights
-        ),
+        fingerprint_of(replace(CONFIG, architecture="resnext50_32x4d"), weights),
+        fingerprint_of(replace(CONFIG, pooling="deviation"), weights),
     ]
     assert len(set(fingerprints)) == len(fingerprints)
     assert all(len(value) == 32 for value in fingerprints)
@@ -189,10 +187,27 @@ def test_a_truncated_config_is_refused(saved: Path, length: int) -> None:
 
 
 def test_a_newer_version_asks_for_an_upgrade(saved: Path) -> None:
-    edit(saved, format_version=2)
+    edit(saved, format_version=3)
     assert refusal(saved) == (
-        f"{saved}/config.json: encoder format 2, this release reads 1; upgrade histo-index"
+        f"{saved}/config.json: encoder format 3, this release reads 2; upgrade histo-index"
     )
+
+
+def test_an_encoder_of_format_1_pools_by_the_mean_and_keeps_its_fingerprint(saved: Path) -> None:
+    path = saved / "config.json"
+    document = json.loads(path.read_text()) | {"format_version": 1}
+    del document["checksum"], document["pooling"]
+    document["checksum"] = module._checksum(document)
+    path.write_text(json.dumps(document))
+    old = load_encoder(saved)
+    assert (old.config.pooling, old.config.embedding_size) == ("mean", 512)
+    assert old.fingerprint == fingerprint_of(CONFIG, small_weights())
+
+
+@pytest.mark.parametrize(("architecture", "size"), [("resnet18", 896), ("resnext50_32x4d", 3584)])
+def test_deviations_are_of_the_last_three_stages(architecture: str, size: int) -> None:
+    config = replace(CONFIG, architecture=architecture, pooling="deviation")
+    assert config.embedding_size == size
 
 
 @pytest.mark.parametrize("version", [0, None, "1", [1]])
@@ -220,7 +235,7 @@ def test_what_is_missing_is_named(saved: Path, tmp_path: Path) -> None:
     "changes",
     [
         {"architecture": "vgg16"},
-        {"embedding_size": 2048},
+        {"pooling": "max"},
         {"mpp": -1},
         {"threshold": {"value": 4.1, "origin": ""}},
         {"threshold": {"value": 1.0}},

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from histo_index.encoder import openvino_cpu
 from histo_index.encoder.folder import EncoderFolder
@@ -18,7 +19,7 @@ from histo_index.encoder.openvino_cpu import (
 )
 from histo_index.encoder.preprocessing import fit_tile
 from histo_index.encoder.quiet_openvino import ov
-from histo_index.encoder.trunk import ReferenceRuntime
+from histo_index.encoder.trunk import ReferenceRuntime, Trunk
 from histo_index.errors import InputError, MismatchError
 from tests.encoder.conftest import REAL_TILES, Floats, MakeEncoder, cosines, settle
 
@@ -88,6 +89,40 @@ def test_bfloat16_agrees_to_0_999_where_features_differ(
     fast = embed(OpenVinoRuntime(settled, precision="bfloat16"), fresh_tiles)
     assert cosines(fast, settled_features).min() >= 0.999
     assert not np.array_equal(fast, settled_features)
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"),
+    [("float32", 0.99999), pytest.param("bfloat16", 0.999, marks=needs_bfloat16), ("int8", 0.95)],
+)
+def test_deviations_are_those_of_the_reference(
+    settled: EncoderFolder,
+    tiles: Pixels,
+    fresh_tiles: Pixels,
+    precision: Precision,
+    least: float,
+) -> None:
+    config = replace(settled.config, pooling="deviation")
+    deviating = replace(settled, config=config)
+    ranges = measure_ranges(deviating, tiles) if precision == "int8" else None
+    slow = embed(ReferenceRuntime(deviating), fresh_tiles)
+    fast = embed(OpenVinoRuntime(deviating, precision=precision, ranges=ranges), fresh_tiles)
+    assert fast.shape == slow.shape == (len(fresh_tiles), 128 + 256 + 512)
+    assert cosines(fast, slow).min() >= least
+
+
+def test_deviations_are_the_spread_of_each_channel(settled: EncoderFolder) -> None:
+    trunk = Trunk("resnet18", settled.config.preprocessing, pooling="deviation").eval()
+    stages: list[Floats] = []
+    for stage in (trunk.network.layer2, trunk.network.layer3, trunk.network.layer4):
+        stage.register_forward_hook(lambda _module, _given, out: stages.append(out.numpy()))
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    with torch.no_grad():
+        found = trunk(torch.from_numpy(image)).numpy()[0]
+    spreads = [stage[0].std(axis=(1, 2)) for stage in stages]
+    expected = np.concatenate([one / np.linalg.norm(one) for one in spreads])
+    assert [len(one) for one in spreads] == [128, 256, 512]
+    assert np.allclose(found, expected, atol=1e-6)
 
 
 def test_resnext101_gives_the_features_of_the_reference(

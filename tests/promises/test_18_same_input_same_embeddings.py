@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder of small input."""
     folder = tmp_path_factory.mktemp("encoder")
     spec = Preprocessing(resize_px=SIDE, crop_px=SIDE)
-    config = EncoderConfig(architecture="resnet18", embedding_size=512, preprocessing=spec)
+    config = EncoderConfig(architecture="resnet18", preprocessing=spec)
     save_encoder(folder, config, random_weights("resnet18", seed=2))
     return folder
 

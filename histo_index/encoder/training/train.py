@@ -5,6 +5,7 @@ import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,6 @@ import torch
 from histo_index.encoder.decode_pool import DecodePool, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings
 from histo_index.encoder.folder import (
-    ARCHITECTURES,
     EncoderConfig,
     PublishedThreshold,
     load_encoder,
@@ -210,11 +210,16 @@ def _finish_epoch(
     data: Mapping[str, Any],
 ) -> None:
     """Measure the epoch and write what it left; the checkpoint, which counts it, comes after."""
-    trunk, device = run.byol.online.trunk, run.team.device
+    encode = partial(
+        embed,
+        run.byol.online.trunk,
+        pooling=run.config.recipe.pooling,
+        device=run.team.device,
+    )
     with run.autocast():
-        figures["effective_rank"] = effective_rank(embed(trunk, tiles.probes, device=device))
+        figures["effective_rank"] = effective_rank(encode(tiles.probes))
         if monitor is not None:
-            figures.update(monitor.judge(embed(trunk, monitor.images, device=device)))
+            figures.update(monitor.judge(encode(monitor.images)))
     run.epochs.append(figures)
     folder = run.config.output
     write_log(folder, run.epochs)
@@ -273,7 +278,7 @@ def _save(
     }
     encoder = EncoderConfig(
         architecture=config.architecture,
-        embedding_size=ARCHITECTURES[config.architecture],
+        pooling=config.recipe.pooling,
         preprocessing=config.preprocessing,
         training=card,
         mpp=data.get("mpp"),
