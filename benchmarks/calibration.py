@@ -23,8 +23,10 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.mixture import GaussianMixture
 
+from histo_index.errors import InputError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.distances import pair_distances
+from histo_index.search.fitting import Fitted, fit
 from histo_index.search.guessing import _valley
 from histo_index.search.labels import read_labels
 from histo_index.search.objectives import Objective
@@ -37,6 +39,9 @@ Rows = npt.NDArray[np.int64]
 Pairs = tuple[Floats, Flags, Rows, Rows]
 
 SIZES: Final = (30, 100, 186, 500, 1_000, 4_000)
+GROUPS: Final = (6, 12, 24, 48)
+# Pairs labelled of so many groups.
+LABELLED: Final = 1_000
 # Below this nothing that distances are asked can be answered.
 LEAST_AUC: Final = 0.6
 EDGE: Final = 1e-3
@@ -141,6 +146,49 @@ def compare_guesses(tiles: Tiles) -> Iterator[tuple[str, str, str]]:
         yield name, f"{100 * np.mean(found):+.2f}", f"{100 * max(found):+.2f}"
 
 
+def compare_abstaining(tiles: Tiles, rounds: int) -> Iterator[tuple[str, ...]]:
+    """Calibrate on few groups, answer the pairs of all others, or leave them open by two rules."""
+    for count in GROUPS:
+        found = []
+        for seed in range(rounds):
+            names = np.random.default_rng(seed).permutation(tiles.groups.max() + 1)
+            is_labelled = np.isin(tiles.groups, names[:count])
+            labelled = tiles.pairs(is_labelled, seed)
+            if not len(labelled[0]):
+                continue
+            try:
+                few: Pairs = tuple(column[:LABELLED] for column in labelled)  # type: ignore[assignment]
+                fitted = fit(sample_of(few), Objective())
+            except InputError:
+                continue
+            distances, is_same, *_ = tiles.pairs(~is_labelled, seed)
+            is_wrong = (distances <= fitted.threshold) != is_same
+            found.append([is_wrong.mean(), *_shares(fitted, distances, is_wrong)])
+        wrong, *rules = np.array(found).T
+        cells = [
+            f"{answered.mean():.2f}, {errors.sum() / answered.sum():.3f}, "
+            f"{surest.sum() / answered.sum():.3f}, {(answered == 0).mean():.2f}"
+            for answered, errors, surest in (rules[:3], rules[3:])
+        ]
+        yield (str(count), str(len(found)), f"{wrong.mean():.3f}", *cells)
+
+
+def _shares(fitted: Fitted, distances: Floats, is_wrong: Flags) -> Iterator[float]:
+    """For each rule: answered, answered wrongly, and wrong among as many of the surest."""
+    curve, cut = fitted.curve, fitted.threshold
+    probability = float(curve.at(np.array(cut)).probability)
+    gaps = np.abs(np.sqrt(distances) - np.sqrt(cut))
+    errors = np.append(0, np.cumsum(is_wrong[np.argsort(-gaps, kind="stable")])) / len(gaps)
+    nearest, furthest = curve.holding(probability)
+    reach = np.abs(np.sqrt([nearest, furthest]) - np.sqrt(cut)).max()
+    for is_answered in ((distances < nearest) | (distances > furthest), gaps > reach):
+        yield from (
+            is_answered.mean(),
+            (is_wrong & is_answered).mean(),
+            errors[is_answered.sum()],
+        )
+
+
 def guesses(tiles: Tiles, places: Rows) -> dict[str, float]:
     generator = np.random.default_rng(1)
     left, right = places[generator.integers(0, len(places), (2, 6_000))]
@@ -165,7 +213,7 @@ def guesses(tiles: Tiles, places: Rows) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print two tables."""
+    """Print three tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("index", type=Path)
     parser.add_argument("--group", help="column of the groups; else group")
@@ -175,6 +223,14 @@ def main() -> None:
     print("Log loss on new groups, and points of accuracy below the best threshold there\n")
     header = ("pairs", "sigmoid of the root", "sigmoid of the square", "isotonic, best cut")
     measuring.print_table(header, list(compare_curves(tiles, options.rounds)))
+    print(
+        "\nUnsure: wrong of all; then answered, wrong of those, wrong of as many of the surest, "
+        "calibrations that answer none\n"
+    )
+    rules = ("interval holds the cut", "nor nearer than such")
+    measuring.print_table(
+        ("groups", "calibrations", "wrong", *rules), list(compare_abstaining(tiles, options.rounds))
+    )
     print("\nPoints of accuracy lost without labels: mean and worst over subsets of the classes\n")
     measuring.print_table(("way", "mean", "worst"), list(compare_guesses(tiles)))
 

@@ -1,6 +1,7 @@
 """Fit what `calibration.json` holds: threshold, probabilities, and how far to trust them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
@@ -21,11 +22,13 @@ from histo_index.search.retrieval import rank_others
 from histo_index.search.scoring import indexed_pair_distances
 from histo_index.search.sigmoids import Sample
 from histo_index.search.subject import Subject
+from histo_index.search.verdicts import Threshold
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 UNKNOWN: Final = Estimate(value=None, low=None, high=None)
+_NO_ANSWER: Final = "with --unsure not one of these pairs would be answered; label more of others"
 _BINS: Final = 40
 # An image as far from its nearest tile as one in a hundred tiles of the index is from its own.
 _FAR_QUANTILE: Final = 0.99
@@ -65,7 +68,7 @@ def calibrate(
     fitted = fit(sample, objective)
     accuracy = _accuracy(sample, objective)
     ends = fitted.threshold_interval
-    return describe(
+    found = describe(
         index,
         np.unique(np.concatenate([rows_a, rows_b])),
         threshold=Estimate.of(fitted.threshold, ends.low, ends.high),
@@ -84,6 +87,8 @@ def calibrate(
         warnings=doubts_about(subject, accuracy),
         histogram=_histogram(sample),
     )
+    is_open = Threshold.choose(None, None, found, unsure=True).is_open(sample.distances)
+    return replace(found, warnings=[*found.warnings, _NO_ANSWER]) if is_open.all() else found
 
 
 def describe(index: OpenIndex, tiles: Rows, **facts: Any) -> Calibration:

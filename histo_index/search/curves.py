@@ -60,6 +60,16 @@ class Curve:
         probability, low, high = lines
         return Likelihoods(probability=probability, low=low, high=high)
 
+    def holding(self, probability: float) -> Floats:
+        """Find the nearest and the furthest distance whose band may hold a probability.
+
+        Returns:
+            float64 [2], squared distances; an end of the curve where the band holds it up to there.
+        """
+        # Both ends of the band fall, and what is interpolated has to rise.
+        ends = (np.interp(-probability, -line, self.distance) for line in (self.low, self.high))
+        return np.fromiter(ends, np.float64)
+
     def as_dict(self) -> dict[str, list[float]]:
         """Give plain lists, for JSON."""
         return {field.name: getattr(self, field.name).tolist() for field in fields(self)}

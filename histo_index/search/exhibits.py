@@ -33,13 +33,6 @@ def reliability_of(probabilities: Floats | None, is_same: Bools) -> Reliability 
     return Reliability(said=said, found=found, share=share)
 
 
-def _margins(distances: npt.NDArray[np.floating], threshold: Threshold) -> Floats:
-    """Tell how sure each verdict is: the probability's log-odds are linear in the root."""
-    assert threshold.value is not None
-    gaps: Floats = np.abs(np.sqrt(distances.astype(np.float64)) - np.sqrt(threshold.value))
-    return gaps
-
-
 def _are_wrong(
     distances: npt.NDArray[np.floating], subject: Subject, threshold: Threshold
 ) -> Bools:
@@ -53,7 +46,7 @@ def risk_coverage_of(
 ) -> RiskCoverage:
     """Tell how many verdicts are wrong if only the surest are given."""
     is_wrong = _are_wrong(distances, subject, threshold)
-    order = np.argsort(-_margins(distances, threshold), kind="stable")
+    order = np.argsort(-threshold.gaps(distances), kind="stable")
     counts = np.arange(1, len(order) + 1)
     answered = risk = None
     if threshold.likelihoods(distances) is not None:
@@ -98,7 +91,7 @@ def wrong_pairs_of(
     A tile is in two of them at most.
     """
     is_wrong = _are_wrong(distances, subject, threshold)
-    order = np.argsort(-_margins(distances, threshold), kind="stable")
+    order = np.argsort(-threshold.gaps(distances), kind="stable")
     return [
         WrongPair(
             pair=place,

@@ -118,13 +118,28 @@ class Threshold:
     ) -> npt.NDArray[np.bool_]:
         """Tell which pairs the calibration cannot tell, bool [P]; none unless unsure is wanted.
 
-        Those are pairs whose probability may lie on either side of the cut, and pairs with an image
-        that is far from everything in the index.
+        Those are pairs whose probability may lie on either side of the cut, pairs no further from
+        the cut than such a one may be, and pairs with an image that is far from everything in the
+        index.
         """
         is_open = np.zeros(len(distances), bool)
         if not self.answers_unsure or self.value is None:
             return is_open
-        found, here = self.likelihoods(distances), self.likelihoods(np.array([self.value]))
-        if found is not None and here is not None:
-            is_open = (found.low < here.probability) & (here.probability < found.high)
+        curve = self.calibration.curve if self.calibration else None
+        if curve is not None:
+            # With few groups the band is often wide on one side alone. Answers from the other side
+            # only would be wrong more often than as many of the surest.
+            reach = self.gaps(curve.holding(float(curve.at(np.array(self.value)).probability)))
+            is_open = self.gaps(distances) <= reach.max()
         return is_open if is_far is None else is_open | is_far
+
+    def gaps(self, distances: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Tell how sure verdicts are: how far pairs [P] lie from the threshold, in Euclidean terms.
+
+        Log-odds are linear in the root of the squared distance, hence larger is surer.
+        """
+        assert self.value is not None
+        gaps: npt.NDArray[np.float64] = np.abs(
+            np.sqrt(distances.astype(np.float64)) - np.sqrt(self.value)
+        )
+        return gaps

@@ -87,6 +87,17 @@ def test_one_of_another_encoder_is_refused_with_both_fingerprints(
         store_calibration(folder, replace(calibration, fingerprint="0" * 32))
 
 
+def test_one_that_could_answer_nothing_surely_says_so(
+    classes: Classes, calibration: Calibration
+) -> None:
+    subject = subject_of(classes)
+    mixed = np.random.default_rng(0).random(len(subject.is_same)) < 0.45
+    vague = replace(subject, is_same=subject.is_same ^ mixed, groups=subject.groups % 4)
+    line = "with --unsure not one of these pairs would be answered; label more of others"
+    assert line in calibrate(classes.index, vague, Objective()).warnings
+    assert line not in calibration.warnings
+
+
 @pytest.mark.parametrize("place", [0, 100, -3])
 def test_a_damaged_one_is_refused(classes: Classes, calibration: Calibration, place: int) -> None:
     store_calibration(classes.index.folder, calibration)
