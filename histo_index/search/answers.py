@@ -103,4 +103,4 @@ def _why(threshold: Threshold, far: Sequence[Located]) -> str:
         return "there is no threshold"
     if far:
         return f"{', '.join(image.name for image in far)}: unlike everything in the index"
-    return "the probability may lie on either side of the cut"
+    return "too near the threshold for the calibration to tell"

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from histo_index.errors import InputError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.calibration import CONTENT_DIGITS, PLAIN, Calibration, Histogram
 from histo_index.search.crossfitting import cross_fit, share_of
 from histo_index.search.doubts import doubts_about, require_enough
-from histo_index.search.fitting import fit
+from histo_index.search.fitting import Fitted, fit
 from histo_index.search.labels import own_groups
 from histo_index.search.objectives import Objective
 from histo_index.search.resampling import Estimate
@@ -65,7 +66,7 @@ def calibrate(
     nothing = np.empty((0, index.manifest.embedding_size), np.float16)
     distances = indexed_pair_distances(index, nothing, rows_a, rows_b)
     sample = subject.sample(distances, objective.prior)
-    fitted = fit(sample, objective)
+    fitted = _fit(subject.pairs_from, sample, objective)
     accuracy = _accuracy(sample, objective)
     ends = fitted.threshold_interval
     found = describe(
@@ -118,6 +119,13 @@ def describe(index: OpenIndex, tiles: Rows, **facts: Any) -> Calibration:
         "libraries": _versions(("histo-index", "numpy", "scikit-learn", "scipy")),
     }
     return Calibration(**{**bare, **found, **facts})
+
+
+def _fit(name: str, sample: Sample, objective: Objective) -> Fitted:
+    try:
+        return fit(sample, objective)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def _accuracy(sample: Sample, objective: Objective) -> Estimate:

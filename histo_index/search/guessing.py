@@ -22,7 +22,7 @@ from histo_index.indexer.opened import OpenIndex
 from histo_index.search.calibrating import UNKNOWN, describe, far_distance
 from histo_index.search.calibration import Calibration
 from histo_index.search.distances import pair_distances
-from histo_index.search.labels import own_groups
+from histo_index.search.labels import has_own_groups, own_groups
 from histo_index.search.resampling import Estimate, bands
 
 Floats = npt.NDArray[np.float64]
@@ -51,8 +51,7 @@ def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calib
     generator = np.random.default_rng(seed)
     live = index.live_rows()
     rows = np.sort(generator.choice(live, min(len(live), _TILES), replace=False))
-    names = own_groups(index, rows, group)
-    units = np.unique(names, return_inverse=True)[1]
+    units = np.unique(own_groups(index, rows, group), return_inverse=True)[1]
     left, right = generator.integers(0, len(rows), (2, _PAIRS))
     is_across = units[left] != units[right]
     left, right = left[is_across], right[is_across]
@@ -73,7 +72,7 @@ def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calib
         rounds=_ROUNDS,
         is_share=False,
     )
-    has_groups = len(set(names)) < len(rows)
+    has_groups = has_own_groups(index, group)
     return describe(
         index,
         rows[np.unique([left, right])],

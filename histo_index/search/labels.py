@@ -98,6 +98,11 @@ def read_labels(
 _BY_ITSELF: Final = "none: every tile is a group of its own"
 
 
+def has_own_groups(index: OpenIndex, group: str | None = None) -> bool:
+    """Tell whether the index has a column of groups: the one asked for, else `group`."""
+    return (group or GROUP_COLUMN) in index.rows.column_names
+
+
 def own_groups(index: OpenIndex, rows: Rows, group: str | None = None) -> list[str]:
     """Give the group of some tiles from the index's own columns, [n]; else their image ids.
 
@@ -197,7 +202,7 @@ def _groups(
         origin = f"column {column} of the index"
     elif group is not None:
         raise InputError(
-            f"no column {quoted(group)}, neither in {sheet.name} nor in the index; "
+            f"no column {quoted(group)} in {f'{sheet.name} or ' if sheet.places else ''}the index; "
             "pass another --group"
         )
     else:

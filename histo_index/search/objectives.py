@@ -49,7 +49,9 @@ class Objective:
         if self.max_false_positive_rate is not None:
             return f"false positive rate at most {self.max_false_positive_rate:g}"
         if self.costs is not None:
-            return f"least cost at {self.costs[0]:g} a wrong same, {self.costs[1]:g} a wrong other"
+            return (
+                f"least cost at {self.costs[0]:g} a wrong same, {self.costs[1]:g} a wrong different"
+            )
         return self.name.replace("-", " ")
 
 

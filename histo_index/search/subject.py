@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from histo_index.errors import InputError, printable
 from histo_index.indexer.opened import OpenIndex
-from histo_index.search.labels import Labels, first_unusable, own_groups
+from histo_index.search.labels import Labels, first_unusable, has_own_groups, own_groups
 from histo_index.search.pairlist import PairList
 from histo_index.search.sigmoids import Sample
 
@@ -159,7 +159,7 @@ def make_subject(
         is_same=is_same,
         pairs_from=origin,
         labels_from=f"{labels.source}; groups: {labels.group_from}" if labels else None,
-        has_groups=labels.has_groups if labels else len(group_names) < len(rows),
+        has_groups=labels.has_groups if labels else has_own_groups(index, group),
         problems=problems,
     )
 

@@ -104,7 +104,7 @@ def test_unsure_is_given_where_asked_for(calibrated: Workshop, run: Run) -> None
     pair = row["image_a"], row["image_b"]
     done = run("pair", *pair, "-i", calibrated.index, "--unsure", "--exit-status")
     assert done.code == 11, done.out
-    assert "unsure     the probability may lie on either side of the cut" in done.out
+    assert "unsure     too near the threshold for the calibration to tell" in done.out
     assert run("pair", *pair, "-i", calibrated.index, "--exit-status").code in (0, 10)
     listed = run("pairs", "labelled.csv", "-i", calibrated.index, "--unsure", "-o", "out.csv")
     count = Path("out.csv").read_text().count(",unsure,")
