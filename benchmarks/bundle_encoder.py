@@ -47,6 +47,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("encoder", type=Path)
     options.add_argument("--start", help="what the run began with, for the model card")
+    options.add_argument("--pooling", help="instead of its own")
     options.add_argument("--output", type=Path, default=BUNDLED)
     given = options.parse_args()
     trained = load_encoder(given.encoder)
@@ -54,12 +55,18 @@ def main() -> None:
     training: dict[str, Any] = {**trained.config.training, "data": {**DATA, "seen": None}}
     training["data"]["seen"] = trained.config.training["data"]["tiles"]
     training["start"] = given.start or training["start"]
-    config = replace(trained.config, training=training, threshold=None)
+    config = replace(
+        trained.config,
+        training=training,
+        threshold=None,
+        pooling=given.pooling or trained.config.pooling,
+    )
     with tempfile.TemporaryDirectory() as scratch:
         write_encoder(Path(scratch), config, weights)
         figures = judge(load_encoder(Path(scratch)))
     threshold = PublishedThreshold(value=round(figures[THRESHOLD], 4), origin=_ORIGIN)
-    config = replace(config, threshold=threshold)
+    training["held_out"] = {name: round(value, 4) for name, value in figures.items()}
+    config = replace(config, threshold=threshold, training=training)
     write_encoder(given.output, config, weights)
     size = sum(path.stat().st_size for path in given.output.glob("*")) / 1e6
     print(f"{given.output}: {config.architecture}, {size:.1f} MB; on held-out groups {figures}")

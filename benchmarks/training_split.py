@@ -4,8 +4,12 @@ Labels come from the file names of two sources: the tissue of an LC25000 field, 
 BreaKHis patient. They choose recipe, epochs and threshold, and never touch the weights. Use it as
 
     histo-index train ../shared/data --manifest learn.csv --monitor choose.csv -o encoder
+
+With `--without lc25000` nothing of that source is learnt from, so that it can show what is learnt of
+tissue from elsewhere.
 """
 
+import argparse
 import csv
 import hashlib
 import re
@@ -22,7 +26,12 @@ Row = dict[str, str]
 
 def main() -> None:
     """Write `learn.csv` and `choose.csv` here."""
-    for name, rows in zip(("learn", "choose"), split(), strict=True):
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--without", help="source to leave out of learn.csv")
+    left_out = f"{options.parse_args().without}:"
+    learn, choose = split()
+    learn = [row for row in learn if not row["group"].startswith(left_out)]
+    for name, rows in (("learn", learn), ("choose", choose)):
         with Path(f"{name}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, ["path", "label", "group"])
             writer.writeheader()

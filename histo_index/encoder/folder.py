@@ -30,8 +30,10 @@ ARCHITECTURES: Final = {"resnet18": 512, "resnext50_32x4d": 2048, "resnext101_32
 # How the trunk's feature maps become an embedding, see `trunk.pool`.
 MEAN: Final = "mean"
 DEVIATION: Final = "deviation"
-# Stages, of four, whose features `deviation` takes.
-POOLED_STAGES: Final = (2, 3, 4)
+# Stages, of four, whose features `deviation` takes. The fourth tells most about tissues that
+# training saw, and least about others.
+POOLED_STAGES: Final = (2, 3)
+_STAGES: Final = 4
 # The encoder that ships with the package.
 BUNDLED: Final = Path(__file__).parent / "bundled"
 
@@ -60,7 +62,7 @@ class EncoderConfig:
     Attributes:
         architecture: a key of ARCHITECTURES.
         pooling: how features become an embedding: `mean` over the last stage, as torchvision has
-            it, or `deviation` over stages 2 to 4.
+            it, or `deviation` over stages 2 and 3.
         preprocessing: how a tile becomes the input.
         training: how the weights came about; `{"method": "none"}` marks untrained ones.
         mpp: microns per pixel of the images trained at, if known.
@@ -94,7 +96,7 @@ class EncoderConfig:
         last = ARCHITECTURES[self.architecture]
         if self.pooling == MEAN:
             return last
-        return sum(last >> (POOLED_STAGES[-1] - stage) for stage in POOLED_STAGES)
+        return sum(last >> (_STAGES - stage) for stage in POOLED_STAGES)
 
     @property
     def is_trained(self) -> bool:

@@ -62,11 +62,9 @@ class Trunk(torch.nn.Module):
         network = self.network
         x = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
         parts = []
-        for number, stage in enumerate(
-            (network.layer1, network.layer2, network.layer3, network.layer4), start=1
-        ):
-            x = stage(x)
-            if number in POOLED_STAGES:
+        for stage in range(1, POOLED_STAGES[-1] + 1):
+            x = network.get_submodule(f"layer{stage}")(x)
+            if stage in POOLED_STAGES:
                 deviations = x.float().std(dim=(2, 3), correction=0)
                 parts.append(torch.nn.functional.normalize(deviations, dim=1))
         return torch.cat(parts, dim=1)

@@ -204,8 +204,8 @@ def test_an_encoder_of_format_1_pools_by_the_mean_and_keeps_its_fingerprint(save
     assert old.fingerprint == fingerprint_of(CONFIG, small_weights())
 
 
-@pytest.mark.parametrize(("architecture", "size"), [("resnet18", 896), ("resnext50_32x4d", 3584)])
-def test_deviations_are_of_the_last_three_stages(architecture: str, size: int) -> None:
+@pytest.mark.parametrize(("architecture", "size"), [("resnet18", 384), ("resnext50_32x4d", 1536)])
+def test_deviations_are_of_the_second_and_third_stage(architecture: str, size: int) -> None:
     config = replace(CONFIG, architecture=architecture, pooling="deviation")
     assert config.embedding_size == size
 
