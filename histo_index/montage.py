@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.errors import ImageError, printable
+from histo_index.search.answers import short_names
 from histo_index.search.neighbours import Neighbour
 
 _TILE_PX: Final = 160
@@ -37,9 +38,11 @@ def draw_montage(
     Returns:
         An RGB picture. A tile that cannot be read is drawn as an empty frame with its name.
     """
+    names = short_names([name for name, _ in queries])
+    asked = zip(names, (file for _, file in queries), strict=True)
     lines = [
         (query if start == 0 else None, found[start : start + _COLUMNS])
-        for query, found in zip(queries, neighbours, strict=True)
+        for query, found in zip(asked, neighbours, strict=True)
         for start in range(0, max(len(found), 1), _COLUMNS)
     ]
     columns = 1 + max((len(found) for _, found in lines), default=0)
@@ -51,7 +54,7 @@ def draw_montage(
     for line, (query, found) in enumerate(lines):
         top = line * cell_height + _GAP_PX
         if query is not None:
-            _draw_tile(picture, draw, query[1], (_GAP_PX, top), ["query", Path(query[0]).name])
+            _draw_tile(picture, draw, query[1], (_GAP_PX, top), ["query", printable(query[0])])
         for place, neighbour in enumerate(found, 1):
             # A wider gap sets the query apart from its answers.
             left = place * cell_width + 2 * _GAP_PX

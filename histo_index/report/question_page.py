@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from histo_index.indexer.opened import OpenIndex
 from histo_index.report import charts
-from histo_index.report.page import facts, fill, without_folder
+from histo_index.report.page import facts, fill
 from histo_index.report.pictures import Pictures
-from histo_index.search.answers import PairAnswer
+from histo_index.search.answers import PairAnswer, short_names
 from histo_index.search.calibration import Calibration
 from histo_index.search.neighbours import Neighbour
 from histo_index.search.verdicts import Threshold
@@ -115,7 +115,7 @@ def _shared(
         "asked": asked,
         "names": names,
         "pictures": pictures,
-        "shown_name": without_folder,
+        "shown_names": short_names([image.name for image in asked]),
         "kind": lambda neighbour: neighbour.metadata.get("label"),
         "provenance": [
             ("encoder", facts(manifest.encoder)),

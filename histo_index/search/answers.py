@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,21 @@ class PairAnswer:
     def as_dict(self) -> dict[str, Any]:
         """Give plain values, for JSON."""
         return {**self.__dict__, "verdict": self.verdict.value}
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Take from whole paths the folders that all of them share; other names stay as they are.
+
+    What is shown tells images of one file name apart, and no more of where they lie.
+    """
+    shown = list(names)
+    for kind in (PurePosixPath, PureWindowsPath):
+        whole = [place for place, name in enumerate(names) if kind(name).is_absolute()]
+        levels = zip(*(kind(names[place]).parent.parts for place in whole), strict=False)
+        shared = len(list(takewhile(lambda level: len(set(level)) == 1, levels)))
+        for place in whole:
+            shown[place] = "/".join(kind(names[place]).parts[max(shared, 1) :])
+    return shown
 
 
 def answer_pair(
