@@ -139,7 +139,7 @@ def save_encoder(
         InputError: the folder holds something already; with overwrite, other than an encoder.
         OSError: the disk is full or not writable.
     """
-    _require_free(folder, overwrite=overwrite)
+    require_free(folder, overwrite=overwrite)
     return write_encoder(folder, config, weights)
 
 
@@ -171,7 +171,8 @@ def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
     return fingerprint
 
 
-def _require_free(folder: Path, *, overwrite: bool) -> None:
+def require_free(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that an encoder cannot be written to; see `save_encoder`."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not overwrite:

@@ -11,6 +11,7 @@ from histo_index.encoder.folder import (
     EncoderConfig,
     PublishedThreshold,
     load_encoder,
+    require_free,
     save_encoder,
 )
 from histo_index.encoder.images import DecodeLimits, Pixels
@@ -49,6 +50,8 @@ def import_encoder(
         mpp=mpp,
         threshold=published,
     )
+    # Reading takes a minute at worst: it is not done for nothing.
+    require_free(output, overwrite=overwrite)
     return save_encoder(output, config, read_in_child(checkpoint, arch), overwrite=overwrite)
 
 

@@ -105,6 +105,8 @@ def test_nothing_is_overwritten_unasked(checkpoint: Path, tmp_path: Path) -> Non
     first = init_encoder(tmp_path / "a", arch="resnet18", seed=4)
     with pytest.raises(InputError, match="exists already"):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18")
+    with pytest.raises(InputError, match="exists already"):
+        import_encoder(tmp_path / "never-read.pth", tmp_path / "a", arch="resnet18")
     assert load_encoder(tmp_path / "a").fingerprint == first
     second = import_encoder(checkpoint, tmp_path / "a", arch="resnet18", overwrite=True)
     assert load_encoder(tmp_path / "a").fingerprint == second != first
