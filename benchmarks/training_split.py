@@ -5,8 +5,8 @@ BreaKHis patient. They choose recipe, epochs and threshold, and never touch the 
 
     histo-index train ../shared/data --manifest learn.csv --monitor choose.csv -o encoder
 
-With `--without lc25000` nothing of that source is learnt from, so that it can show what is learnt of
-tissue from elsewhere.
+With `--without lc25000` nothing of that source is learnt from, so that it can show what is learnt
+of tissue from elsewhere.
 """
 
 import argparse

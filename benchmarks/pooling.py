@@ -1,0 +1,118 @@
+"""Which stage's features tell tissues apart, and is it their mean or their standard deviation?
+
+    python training_split.py --without lc25000
+    histo-index train ../shared/data --manifest learn.csv -o without --epochs 8
+    python pooling.py without
+
+Judged on tiles of a source of which that encoder has seen nothing, and, with the encoder that
+ships, on held-out groups of the sources it has seen. Training tiles only, never `eval/`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import measuring
+import numpy as np
+import numpy.typing as npt
+import torch
+import training_split
+
+from histo_index.encoder.folder import bundled_encoder, load_encoder
+from histo_index.encoder.images import DecodeLimits, read_tile
+from histo_index.encoder.preprocessing import fit_tile
+from histo_index.encoder.trunk import Trunk, load_trunk
+from histo_index.search.watching import NEIGHBOUR_ACCURACY, PAIR_AUC, TileJudge
+
+Floats = npt.NDArray[np.float32]
+
+_STAGES: Final = (1, 2, 3, 4)
+_JOINED: Final = ((2, 3), (3, 4), (2, 3, 4))
+_BATCH: Final = 32
+# Of the left-out source, so that a run takes a minute.
+_EVERY: Final = 3
+
+
+def main() -> None:
+    options = measuring.parser(__doc__)
+    options.add_argument("encoder", type=Path, help="trained without the source")
+    options.add_argument("--source", default="lc25000", help="the one that was left out")
+    given = options.parse_args()
+    torch.set_num_threads(1)
+    learn, choose = training_split.split()
+    unseen = [row for row in learn if row["group"].startswith(f"{given.source}:")][::_EVERY]
+    found = {
+        f"{given.source}, unseen": judge(given.encoder, unseen),
+        "held-out groups, shipped encoder": judge(bundled_encoder(), choose),
+    }
+    measuring.print_machine()
+    print("Pair ROC-AUC across groups / nearest neighbour right, plain distances.\n")
+    names = next(iter(found.values()))
+    measuring.print_table(
+        ("pooled", "numbers", *found),
+        [(name, names[name][0], *(one[name][1] for one in found.values())) for name in names],
+    )
+
+
+def judge(folder: Path, rows: Sequence[training_split.Row]) -> dict[str, tuple[str, str]]:
+    """Give the embedding's size and the figures, by how it is pooled."""
+    measuring.tell(f"{folder}: {len(rows)} tiles")
+    judge_tiles = TileJudge([row["label"] for row in rows], [row["group"] for row in rows])
+    result = {}
+    for name, embeddings in _poolings(_features(folder, rows)).items():
+        figures = judge_tiles(_unit(embeddings))
+        result[name] = (
+            str(embeddings.shape[1]),
+            f"{figures[PAIR_AUC]:.3f} / {figures[NEIGHBOUR_ACCURACY]:.3f}",
+        )
+    return result
+
+
+def _poolings(features: Mapping[str, Floats]) -> dict[str, Floats]:
+    joined = {
+        f"deviation of stages {', '.join(map(str, stages))}": np.concatenate(
+            [_unit(features[f"deviation of stage {stage}"]) for stage in stages], axis=1
+        )
+        for stages in _JOINED
+    }
+    return {**features, **joined}
+
+
+def _features(folder: Path, rows: Sequence[training_split.Row]) -> dict[str, Floats]:
+    """Take means and deviations of every stage's channels: float32 [N, C] by name."""
+    encoder = load_encoder(folder)
+    trunk, taken = load_trunk(encoder), dict[str, list[torch.Tensor]]()
+    _listen(trunk, taken)
+    tiles = [
+        fit_tile(
+            read_tile(training_split.DATA / row["path"], DecodeLimits()).pixels,
+            encoder.config.preprocessing,
+        )
+        for row in rows
+    ]
+    trunk.pooling = "mean"  # which runs all stages
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for start in range(0, len(tiles), _BATCH):
+            trunk(torch.from_numpy(np.stack(tiles[start : start + _BATCH])))
+    return {name: torch.cat(parts).numpy() for name, parts in taken.items()}
+
+
+def _listen(trunk: Trunk, taken: dict[str, list[torch.Tensor]]) -> None:
+    for stage in _STAGES:
+
+        def keep(_module: object, _given: object, maps: torch.Tensor, stage: int = stage) -> None:
+            maps = maps.float()
+            taken.setdefault(f"mean of stage {stage}", []).append(maps.mean(dim=(2, 3)))
+            deviations = maps.std(dim=(2, 3), correction=0)
+            taken.setdefault(f"deviation of stage {stage}", []).append(deviations)
+
+        trunk.network.get_submodule(f"layer{stage}").register_forward_hook(keep)
+
+
+def _unit(vectors: Floats) -> Floats:
+    scaled: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
+
+
+if __name__ == "__main__":
+    main()
