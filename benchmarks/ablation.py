@@ -2,8 +2,8 @@
 
 Small (ResNet-18, eight epochs by default), so that anyone can run it; with `--seeds 3` each line is
 run three times. One source of the training tiles is left out and judged on, never `eval/`: what a
-recipe is worth shows on tissue that it has not seen. Finished runs are kept in the output folder and
-not repeated.
+recipe is worth shows on tissue that it has not seen. Finished runs are kept in the output folder
+and not repeated.
 """
 
 import json
@@ -23,7 +23,6 @@ from histo_index.encoder.training.run import TrainConfig
 from histo_index.encoder.training.train import train
 from histo_index.encoder.training.watch import LOG_NAME, Monitor
 from histo_index.training import read_monitor
-
 
 # Of the tiles judged on, so that this takes seconds an epoch.
 _EVERY: Final = 3
