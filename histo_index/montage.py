@@ -1,7 +1,8 @@
 """Draw queries and their neighbours as one picture."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +14,26 @@ from histo_index.search.answers import short_names
 from histo_index.search.neighbours import Neighbour
 
 _TILE_PX: Final = 160
-_CAPTION_PX: Final = 40
 _GAP_PX: Final = 8
+_LINE_PX: Final = 16
+# Lines for a name; of a longer one the end is shown, where file names differ.
+_NAME_LINES: Final = 4
 # Neighbours in a line; more go on below.
 _COLUMNS: Final = 10
 _PAPER: Final = "white"
 _INK: Final = "#202020"
+_FONT_PX: Final = 12
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    """A tile in the picture: its column, its file, and the lines below it."""
+
+    column: int
+    file: Path | None
+    captions: list[str]
 
 
 def draw_montage(
@@ -38,66 +51,70 @@ def draw_montage(
     Returns:
         An RGB picture. A tile that cannot be read is drawn as an empty frame with its name.
     """
-    names = short_names([name for name, _ in queries])
-    asked = zip(names, (file for _, file in queries), strict=True)
-    lines = [
-        (query if start == 0 else None, found[start : start + _COLUMNS])
-        for query, found in zip(asked, neighbours, strict=True)
-        for start in range(0, max(len(found), 1), _COLUMNS)
-    ]
-    columns = 1 + max((len(found) for _, found in lines), default=0)
-    cell_width, cell_height = _TILE_PX + _GAP_PX, _TILE_PX + _CAPTION_PX + _GAP_PX
-    size = (columns * cell_width + 3 * _GAP_PX, len(lines) * cell_height + _GAP_PX)
+    lines = list(_lines(queries, neighbours, tiles))
+    cells = [cell for line in lines for cell in line]
+    captions = max((len(cell.captions) for cell in cells), default=0)
+    height = _TILE_PX + _LINE_PX * captions + 2 * _GAP_PX
+    columns = 1 + max((cell.column for cell in cells), default=0)
+    size = (columns * (_TILE_PX + _GAP_PX) + 3 * _GAP_PX, len(lines) * height + _GAP_PX)
     picture = Image.new("RGB", size, _PAPER)
-    draw = ImageDraw.Draw(picture)
-    missing = 0
-    for line, (query, found) in enumerate(lines):
-        top = line * cell_height + _GAP_PX
-        if query is not None:
-            _draw_tile(picture, draw, query[1], (_GAP_PX, top), ["query", printable(query[0])])
-        for place, neighbour in enumerate(found, 1):
-            # A wider gap sets the query apart from its answers.
-            left = place * cell_width + 2 * _GAP_PX
-            captions = [f"{neighbour.rank}.  distance {neighbour.distance:.4f}"]
-            captions.append(printable(neighbour.image_id))
-            path = tiles / neighbour.path
-            missing += not _draw_tile(picture, draw, path, (left, top), captions)
+    missing = sum(
+        not _draw_cell(picture, cell, top=place * height + _GAP_PX) and cell.column > 0
+        for place, line in enumerate(lines)
+        for cell in line
+    )
     if missing:
         _log.warning("%d tiles could not be drawn from %s; pass --tiles DIR", missing, tiles)
     return picture
 
 
-def _draw_tile(
-    picture: Image.Image,
-    draw: ImageDraw.ImageDraw,
-    path: Path | None,
-    place: tuple[int, int],
-    captions: Sequence[str],
-) -> bool:
+def _lines(
+    queries: Sequence[tuple[str, Path | None]],
+    neighbours: Sequence[Sequence[Neighbour]],
+    tiles: Path,
+) -> Iterator[list[_Cell]]:
+    names = short_names([name for name, _ in queries])
+    for name, (_, file), found in zip(names, queries, neighbours, strict=True):
+        line = [_Cell(column=0, file=file, captions=["query", *_fold(name)])]
+        for place, neighbour in enumerate(found):
+            if place and place % _COLUMNS == 0:
+                yield line
+                line = []
+            head = f"{neighbour.rank}.  distance {neighbour.distance:.4f}"
+            captions = [head, *_fold(neighbour.image_id)]
+            column = 1 + place % _COLUMNS
+            line.append(_Cell(column=column, file=tiles / neighbour.path, captions=captions))
+        yield line
+
+
+def _draw_cell(picture: Image.Image, cell: _Cell, *, top: int) -> bool:
     """Draw a tile or an empty frame; tells whether there was a tile."""
-    left, top = place
-    is_there = True
+    # A wider gap sets the query apart from its answers.
+    left = cell.column * (_TILE_PX + _GAP_PX) + (2 if cell.column else 1) * _GAP_PX
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT_PX)
+    for line, caption in enumerate(cell.captions):
+        draw.text((left, top + _TILE_PX + 3 + _LINE_PX * line), caption, fill=_INK, font=font)
     try:
-        if path is None:
+        if cell.file is None:
             raise ImageError("no file")
-        tile = Image.fromarray(read_tile(path, DecodeLimits()).pixels)
-        tile.thumbnail((_TILE_PX, _TILE_PX))
-        picture.paste(tile, (left, top))
+        tile = Image.fromarray(read_tile(cell.file, DecodeLimits()).pixels)
     except ImageError:
-        is_there = False
         draw.rectangle((left, top, left + _TILE_PX - 1, top + _TILE_PX - 1), outline=_INK)
         draw.text((left + 8, top + 8), "cannot be read", fill=_INK)
-    font = ImageFont.load_default(size=12)
-    for line, caption in enumerate(captions):
-        text = _shorten(caption, font)
-        draw.text((left, top + _TILE_PX + 3 + 16 * line), text, fill=_INK, font=font)
-    return is_there
+        return False
+    tile.thumbnail((_TILE_PX, _TILE_PX))
+    picture.paste(tile, (left, top))
+    return True
 
 
-def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Cut a caption at its front, because file names differ at their end."""
-    if font.getlength(text) <= _TILE_PX:
-        return text
-    while text and font.getlength("…" + text) > _TILE_PX:
-        text = text[1:]
-    return "…" + text
+def _fold(name: str) -> list[str]:
+    """Lay a name out in lines as wide as a tile, so that long ones can be told apart."""
+    font = ImageFont.load_default(_FONT_PX)
+    lines = [""]
+    for character in printable(name):
+        if font.getlength(lines[-1] + character) > _TILE_PX:
+            lines.append("")
+        lines[-1] += character
+    if len(lines) > _NAME_LINES:
+        lines = ["…", *lines[1 - _NAME_LINES :]]
+    return lines

@@ -226,7 +226,7 @@ def _map(made: Map, found: Evaluation, *, names: bool) -> dict[str, Any]:
     panels = []
     for name, kinds, codes in (
         ("class", subject.classes, made.labels),
-        ("group", groups if subject.has_groups else [], made.groups),
+        ("group", groups if len(groups) < len(subject.rows) else [], made.groups),
     ):
         if not kinds:
             continue

@@ -42,3 +42,19 @@ def test_a_montage_tells_queries_of_one_file_name_apart(tmp_path: Path) -> None:
     assert (first[:160] == second[:160]).all()
     assert (first != second).any()
     assert (second == third).all()
+
+
+def test_a_montage_tells_long_names_with_one_end_apart(tmp_path: Path) -> None:
+    Image.new("RGB", (160, 160), "pink").save(tmp_path / "a.png")
+    ids = [f"slide-{slide}_of-a-hospital-with-a-long-name_0001.png" for slide in (1, 2)]
+    near = [
+        Neighbour(rank=1, image_id=image_id, path="a.png", distance=0.1) for image_id in (*ids, "a")
+    ]
+    picture = np.asarray(draw_montage([("q", None)] * 3, [[each] for each in near], tmp_path))
+    height = (len(picture) - 8) // 3
+    first, second, third = np.split(picture[8 : 8 + 3 * height, 176:], 3)
+    assert (first != second).any()
+    # The frame of a tile takes as many lines as the longest name; a short one leaves them empty.
+    assert height > 208
+    assert (third[208:] == 255).all()
+    assert not (first[195:] == 255).all()
