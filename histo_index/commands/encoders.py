@@ -19,6 +19,13 @@ def encoder_import(
     checkpoint: Annotated[Path, typer.Argument(help="A torchvision-style state dict (.pth).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The encoder folder.")],
     arch: ArchOption = "resnext50_32x4d",
+    pooling: Annotated[
+        str,
+        typer.Option(
+            "--pooling",
+            help="mean of the last stage, as published, or deviation of stages 2 and 3.",
+        ),
+    ] = "mean",
     threshold: Annotated[
         float | None, typer.Option("--threshold", help="Publish this threshold with it.")
     ] = None,
@@ -31,7 +38,13 @@ def encoder_import(
     from histo_index.encoder.making import import_encoder
 
     fingerprint = import_encoder(
-        checkpoint, output, arch=arch, threshold=threshold, mpp=mpp, overwrite=overwrite
+        checkpoint,
+        output,
+        arch=arch,
+        pooling=pooling,
+        threshold=threshold,
+        mpp=mpp,
+        overwrite=overwrite,
     )
     print_result(f"{output}: {arch}, fingerprint {fingerprint}")
 

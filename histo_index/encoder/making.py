@@ -7,7 +7,7 @@ from pathlib import Path
 from histo_index.encoder.decode_pool import DecodePool, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings
 from histo_index.encoder.folder import (
-    ARCHITECTURES,
+    MEAN,
     EncoderConfig,
     PublishedThreshold,
     load_encoder,
@@ -27,11 +27,14 @@ def import_encoder(
     output: Path,
     *,
     arch: str,
+    pooling: str = MEAN,
     threshold: float | None = None,
     mpp: float | None = None,
     overwrite: bool = False,
 ) -> str:
     """Turn a torchvision-style checkpoint into an encoder folder; see `read_in_child`.
+
+    A checkpoint does not say how it is pooled; see `EncoderConfig`.
 
     Returns:
         The fingerprint.
@@ -40,12 +43,12 @@ def import_encoder(
         InputError: checkpoint, architecture or output cannot be used.
         MismatchError: the weights are not of the architecture.
     """
-    _require_architecture(arch)
     published = None
     if threshold is not None:
         published = PublishedThreshold(value=threshold, origin=f"given when {output.name} was made")
     config = EncoderConfig(
         architecture=arch,
+        pooling=pooling,
         training={"method": "imported", "checkpoint": checkpoint.name},
         mpp=mpp,
         threshold=published,
@@ -64,7 +67,6 @@ def init_encoder(output: Path, *, arch: str, seed: int, overwrite: bool = False)
     Raises:
         InputError: architecture or output cannot be used.
     """
-    _require_architecture(arch)
     from histo_index.encoder.trunk import random_weights
 
     config = EncoderConfig(
@@ -104,8 +106,3 @@ def _usable(pool: DecodePool, paths: Sequence[Path]) -> Iterator[Pixels]:
             _log.warning("%s", tile)
         else:
             yield tile.pixels
-
-
-def _require_architecture(arch: str) -> None:
-    if arch not in ARCHITECTURES:
-        raise InputError(f"unknown architecture {arch}; expected one of {', '.join(ARCHITECTURES)}")

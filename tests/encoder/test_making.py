@@ -56,12 +56,15 @@ def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
 
 def test_an_imported_encoder_says_where_it_is_from(checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "encoder"
-    fingerprint = import_encoder(checkpoint, output, arch="resnet18", threshold=0.705, mpp=0.5)
+    fingerprint = import_encoder(
+        checkpoint, output, arch="resnet18", pooling="deviation", threshold=0.705, mpp=0.5
+    )
     encoder = load_encoder(output)
     assert encoder.fingerprint == fingerprint
     assert encoder.config.is_trained
     assert encoder.config.training == {"method": "imported", "checkpoint": "best.pth"}
     assert encoder.config.mpp == 0.5
+    assert encoder.config.pooling == "deviation"
     assert encoder.config.threshold is not None
     assert encoder.config.threshold.value == 0.705
     assert encoder.config.threshold.origin == "given when encoder was made"
@@ -73,7 +76,8 @@ def test_an_imported_encoder_says_where_it_is_from(checkpoint: Path, tmp_path: P
 @pytest.mark.usefixtures("no_child")
 def test_without_a_threshold_none_is_published(checkpoint: Path, tmp_path: Path) -> None:
     import_encoder(checkpoint, tmp_path / "encoder", arch="resnet18")
-    assert load_encoder(tmp_path / "encoder").config.threshold is None
+    config = load_encoder(tmp_path / "encoder").config
+    assert (config.threshold, config.pooling) == (None, "mean")
 
 
 def test_an_unknown_architecture_is_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -95,6 +99,8 @@ def test_a_refused_import_leaves_no_folder(checkpoint: Path, tmp_path: Path) -> 
         import_encoder(checkpoint, tmp_path / "a", arch="resnext50_32x4d")
     with pytest.raises(InputError, match=r"threshold 5\.0 is not a distance"):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18", threshold=5.0)
+    with pytest.raises(InputError, match="unknown pooling max; expected mean or deviation"):
+        import_encoder(checkpoint, tmp_path / "a", arch="resnet18", pooling="max")
     with pytest.raises(InputError, match=r"mpp 0\.0 is no length"):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18", mpp=0.0)
     assert not (tmp_path / "a").exists()
