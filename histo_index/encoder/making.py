@@ -17,7 +17,7 @@ from histo_index.encoder.folder import (
 from histo_index.encoder.images import DecodeLimits, Pixels
 from histo_index.encoder.import_child import read_in_child
 from histo_index.encoder.int8 import CALIBRATION_TILES, Ranges, save_ranges
-from histo_index.errors import ImageError, InputError
+from histo_index.errors import ImageError
 
 _log = logging.getLogger(__name__)
 
