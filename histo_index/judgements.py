@@ -74,6 +74,8 @@ def _abstaining(found: "Evaluation") -> list[str]:
     risk = found.risk_coverage
     if risk.answered is None or risk.risk_answered is None:
         return []
+    if risk.risk_answered.value is None:
+        return ["", "With --unsure not one of the pairs is answered."]
     return [
         "",
         f"With --unsure {_ends(risk.answered, '.3f')} of the pairs are answered, and "

@@ -3,13 +3,17 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from histo_index.judgements import describe_evaluation
 from histo_index.report.evaluation_page import evaluation_page
 from histo_index.report.pictures import Pictures
+from histo_index.search.resampling import Estimate
 from tests.report.conftest import KINDS, PATIENT, Judged
 from tests.report.reading import Page
 
@@ -83,6 +87,27 @@ def test_charts_say_in_words_what_they_show(judged: Judged, html: str) -> None:
         assert start in spoken
     assert f"area {area:.3f}" in spoken
     assert f"the threshold is {limit:.4g}" in spoken
+
+
+def test_where_abstaining_leaves_no_answer_it_is_said_without_figures(judged: Judged) -> None:
+    none, unknown = (Estimate(value=value, low=None, high=None) for value in (0.0, None))
+    silent = replace(judged.found.risk_coverage, answered=none, risk_answered=unknown)
+    found = replace(judged.found, risk_coverage=silent)
+    page = Page(evaluation_page(judged.index, found, Pictures(judged.tiles)))
+    assert "With --unsure not one of the pairs is answered." in page.text
+    assert "risk.wrong" not in page.figures
+    last = describe_evaluation(found).splitlines()[-1]
+    assert last == "With --unsure not one of the pairs is answered."
+
+
+def test_groups_of_one_tile_each_are_no_colours_of_a_map(judged: Judged, page: Page) -> None:
+    assert "By group" in page.text
+    names = judged.found.subject.names
+    alone = replace(judged.found.subject, group_names=names, groups=np.arange(len(names)))
+    found = replace(judged.found, subject=alone)
+    text = Page(evaluation_page(judged.index, found, Pictures(judged.tiles))).text
+    assert "By class" in text
+    assert "By group" not in text
 
 
 def test_hostile_labels_and_names_are_text(judged: Judged, named: str) -> None:
