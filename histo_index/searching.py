@@ -3,6 +3,7 @@
 `Index.search_each` and the command `search` call these.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,14 @@ import numpy as np
 from histo_index.errors import HistoIndexError
 from histo_index.search.answers import Located
 from histo_index.search.filtering import Filters, exclusion_problem
-from histo_index.search.neighbours import Answered, Neighbour, judged, nearest
+from histo_index.search.neighbours import Answered, Neighbour, judged, neighbours_of
+from histo_index.search.ranking import nearest_rows
 from histo_index.search.strangers import far_among
 
 if TYPE_CHECKING:
     from histo_index.api import ImageLike, Index
+
+_log = logging.getLogger(__name__)
 
 
 def search_each(
@@ -62,9 +66,13 @@ def _find_neighbours(
         return []
     queries = np.stack([image.vector for image in located])
     own = [image.row for image in located]
-    found = nearest(
+    rows = nearest_rows(
         index.opened, queries, k=k, own_rows=own, exclude_self=exclude_self, filters=filters
     )
+    found = neighbours_of(index.opened, rows)
+    fewest = min(map(len, found))
+    if 0 < fewest < k:
+        _log.warning("k is %d but only %d tiles can come back: fewer are given", k, fewest)
     threshold = index.threshold()
     far = {image.name for image in far_among(index.opened, located, threshold)}
     pairs = zip(found, located, strict=True)

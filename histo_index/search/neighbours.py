@@ -1,22 +1,15 @@
 """Find what else looks like a tile."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from histo_index.errors import HistoIndexError
 from histo_index.indexer.opened import OpenIndex
-from histo_index.search.filtering import Filters
-from histo_index.search.ranking import NOBODY, nearest_rows
+from histo_index.search.ranking import NOBODY, Found
 from histo_index.search.verdicts import Threshold, Verdict
-
-Halves = npt.NDArray[np.float16]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,38 +43,14 @@ class Neighbour:
 Answered = list[Neighbour] | HistoIndexError
 
 
-def nearest(
-    index: OpenIndex,
-    queries: Halves,
-    *,
-    k: int,
-    own_rows: Sequence[int | None],
-    exclude_self: bool = True,
-    filters: Filters | None = None,
-) -> list[list[Neighbour]]:
-    """Find the nearest tiles of each query, nearest first.
+def neighbours_of(index: OpenIndex, found: Found) -> list[list[Neighbour]]:
+    """Say which tiles were found near each query, nearest first.
 
     Args:
-        index: where to search.
-        queries: float16 [Q, D], rows of length 1.
-        k: how many; fewer come back only if fewer may.
-        own_rows: [Q], the row that the query itself is, or None.
-        exclude_self: leave that row out.
-        filters: which tiles may come back; left out, all.
-
-    Raises:
-        InputError: k is not positive, or the filters do not fit the index.
-        IndexFormatError: a file that is needed is damaged.
+        index: where.
+        found: rows and distances, as `nearest_rows` gives them.
     """
-    found = nearest_rows(
-        index,
-        queries,
-        k=k,
-        own_rows=own_rows,
-        exclude_self=exclude_self,
-        filters=filters,
-    )
-    answers = [
+    return [
         [
             _neighbour(index, int(row), float(distance), rank)
             for rank, (row, distance) in enumerate(zip(rows, distances, strict=True), 1)
@@ -89,10 +58,6 @@ def nearest(
         ]
         for rows, distances in zip(found.rows, found.distances, strict=True)
     ]
-    fewest = min(map(len, answers), default=k)
-    if 0 < fewest < k:
-        _log.warning("k is %d but only %d tiles can come back: fewer are given", k, fewest)
-    return answers
 
 
 def _neighbour(index: OpenIndex, row: int, distance: float, rank: int) -> Neighbour:

@@ -7,7 +7,8 @@ from histo_index.report.pictures import Pictures
 from histo_index.report.question_page import Asked, pair_page, search_page
 from histo_index.search.answers import Located, PairAnswer, answer_pair
 from histo_index.search.neighbours import judged as with_chances
-from histo_index.search.neighbours import nearest
+from histo_index.search.neighbours import neighbours_of
+from histo_index.search.ranking import nearest_rows
 from histo_index.search.verdicts import Threshold
 from tests.report.conftest import Judged
 from tests.report.reading import Page
@@ -21,7 +22,8 @@ def threshold(judged: Judged) -> Threshold:
 @pytest.fixture(scope="module")
 def asked(judged: Judged, threshold: Threshold) -> list[Asked]:
     vectors = judged.index.vectors(np.array([1, 2]))
-    found = nearest(judged.index, vectors, k=4, own_rows=[1, 2])
+    rows = nearest_rows(judged.index, vectors, k=4, own_rows=[1, 2])
+    found = neighbours_of(judged.index, rows)
     return [
         Asked(
             name=str(judged.tiles / judged.names[row]),

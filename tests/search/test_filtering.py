@@ -4,11 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import histo_index
 from histo_index.errors import InputError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.distances import pair_distances
 from histo_index.search.filtering import Filters, passing
-from histo_index.search.neighbours import nearest
+from histo_index.search.ranking import NOBODY, nearest_rows
 from tests.vectors import Floats, build_numbered, unit_vectors
 
 N, D = 400, 24
@@ -35,15 +36,15 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> OpenIndex:
 def found_rows(
     index: OpenIndex, query: int, k: int, filters: Filters, *, exclude_self: bool = True
 ) -> list[int]:
-    found = nearest(
+    found = nearest_rows(
         index,
         index.matrix[[query]],
         k=k,
         own_rows=[query],
         exclude_self=exclude_self,
         filters=filters,
-    )[0]
-    return [int(neighbour.image_id.removesuffix(".png")) for neighbour in found]
+    )
+    return [row for row in found.rows[0].tolist() if row != NOBODY]
 
 
 def plain_rows(index: OpenIndex, query: int, allowed: list[int]) -> list[int]:
@@ -80,11 +81,11 @@ def test_exclude_same_leaves_out_equal_and_unknown_values(index: OpenIndex) -> N
 def test_each_query_leaves_out_its_own_value(index: OpenIndex) -> None:
     filters = Filters(exclude_same=("patient",), where="site = 'B'")
     own = [3, 4, 10]
-    found = nearest(index, index.matrix[own], k=5, own_rows=own, filters=filters)
-    for query, answers in zip(own, found, strict=True):
+    found = nearest_rows(index, index.matrix[own], k=5, own_rows=own, filters=filters)
+    for query, answers in zip(own, found.rows.tolist(), strict=True):
         allowed = [n for n in range(N) if patient(n) != patient(query) and n % 4 == 1]
         expected = plain_rows(index, query, allowed)[:5]
-        assert [int(a.image_id[:3]) for a in answers] == expected
+        assert answers == expected
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_bad_columns_and_values_of_exclude_same_are_one_line(index: OpenIndex) -
     with pytest.raises(InputError, match=r"depth: query 1 has no value there; ask"):
         found_rows(index, 4, 3, Filters(exclude_same=["depth"]))
     with pytest.raises(InputError, match=r"site: query 1 is not in the index; ask"):
-        nearest(
+        nearest_rows(
             index,
             index.matrix[:1],
             k=1,
@@ -149,7 +150,8 @@ def test_a_filter_that_leaves_no_other_tile_gives_none(index: OpenIndex) -> None
 
 
 def test_fewer_than_k_are_told(index: OpenIndex, caplog: pytest.LogCaptureFixture) -> None:
-    assert len(found_rows(index, 5, 10, Filters(where="mpp < 0.004"))) == 4
+    (found,) = histo_index.open(index.folder).search("005.png", k=10, where="mpp < 0.004")
+    assert len(found) == 4
     assert caplog.messages == ["k is 10 but only 4 tiles can come back: fewer are given"]
 
 
