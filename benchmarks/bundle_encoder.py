@@ -16,15 +16,9 @@ from typing import Any, Final
 import numpy as np
 import training_split
 
+from histo_index.encoder.config import PublishedThreshold
 from histo_index.encoder.encoder import Encoder
-from histo_index.encoder.folder import (
-    BUNDLED,
-    EncoderFolder,
-    PublishedThreshold,
-    Weights,
-    load_encoder,
-    write_encoder,
-)
+from histo_index.encoder.folder import BUNDLED, EncoderFolder, Weights, load_encoder, write_encoder
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.search.watching import THRESHOLD, TileJudge
 

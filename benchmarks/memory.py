@@ -18,7 +18,8 @@ LIMIT: Final = 1.20
 _MAKE_ENCODER: Final = """
 import sys
 from pathlib import Path
-from histo_index.encoder.folder import EncoderConfig, save_encoder
+from histo_index.encoder.config import EncoderConfig
+from histo_index.encoder.folder import save_encoder
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.trunk import random_weights
 folder, arch, crop_px = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -125,8 +125,8 @@ def train(
 
 
 def _config(output: Path, options: TrainOptions) -> TrainConfig:
+    from histo_index.encoder.config import ARCHITECTURES
     from histo_index.encoder.decode_pool import usable_cores
-    from histo_index.encoder.folder import ARCHITECTURES
 
     if options.architecture not in ARCHITECTURES:
         raise InputError(

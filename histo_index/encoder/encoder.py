@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode_pool import DecodePool, Prepared, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
-from histo_index.encoder.folder import EncoderConfig, EncoderFolder, load_encoder
+from histo_index.encoder.folder import EncoderFolder, load_encoder
 from histo_index.encoder.images import DecodeLimits, Pixels, to_pixels
 from histo_index.encoder.int8 import Ranges, load_ranges
 from histo_index.encoder.preprocessing import fit_tile

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
+from histo_index.encoder.config import MEAN, EncoderConfig, PublishedThreshold
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.replacing import replace_file
 from histo_index.errors import IndexFormatError, InputError
@@ -24,84 +25,8 @@ _FORMAT: Final = "histo-index encoder"
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_NAME: Final = "model.safetensors"
 INT8_NAME: Final = "int8.json"
-# Channels of the last stage of each trunk, from torchvision's definitions of the networks; every
-# stage before has half as many.
-ARCHITECTURES: Final = {"resnet18": 512, "resnext50_32x4d": 2048, "resnext101_32x8d": 2048}
-# How the trunk's feature maps become an embedding, see `trunk.pool`.
-MEAN: Final = "mean"
-DEVIATION: Final = "deviation"
-# Stages, of four, whose features `deviation` takes. The fourth tells most about tissues that
-# training saw, and least about others.
-POOLED_STAGES: Final = (2, 3)
-_STAGES: Final = 4
 # The encoder that ships with the package.
 BUNDLED: Final = Path(__file__).parent / "bundled"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedThreshold:
-    """The distance at which an encoder's author cuts same from different.
-
-    Attributes:
-        value: squared distance, 0…4.
-        origin: on what it was chosen, in words a user can judge.
-    """
-
-    value: float
-    origin: str
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.value <= 4:
-            raise InputError(f"threshold {self.value} is not a distance; expected 0 to 4")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
-    """What an encoder is and where it comes from.
-
-    Attributes:
-        architecture: a key of ARCHITECTURES.
-        pooling: how features become an embedding: `mean` over the last stage, as torchvision has
-            it, or `deviation` over stages 2 and 3.
-        preprocessing: how a tile becomes the input.
-        training: how the weights came about; `{"method": "none"}` marks untrained ones.
-        mpp: microns per pixel of the images trained at, if known.
-        threshold: the published threshold, if there is one.
-
-    Raises:
-        InputError: architecture or pooling are unknown, or mpp is no length.
-    """
-
-    architecture: str
-    pooling: str = MEAN
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    training: Mapping[str, Any] = field(default_factory=lambda: {"method": "none"})
-    mpp: float | None = None
-    threshold: PublishedThreshold | None = None
-
-    def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            raise InputError(
-                f"unknown architecture {self.architecture}; expected one of "
-                f"{', '.join(ARCHITECTURES)}"
-            )
-        if self.pooling not in (MEAN, DEVIATION):
-            raise InputError(f"unknown pooling {self.pooling}; expected {MEAN} or {DEVIATION}")
-        if self.mpp is not None and not 0 < self.mpp < float("inf"):
-            raise InputError(f"mpp {self.mpp} is no length; expected microns per pixel above 0")
-
-    @property
-    def embedding_size(self) -> int:
-        """D, the length of an embedding."""
-        last = ARCHITECTURES[self.architecture]
-        if self.pooling == MEAN:
-            return last
-        return sum(last >> (_STAGES - stage) for stage in POOLED_STAGES)
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether the weights have seen any image."""
-        return self.training.get("method") != "none"
 
 
 @dataclass(frozen=True, kw_only=True)

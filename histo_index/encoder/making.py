@@ -4,16 +4,10 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from histo_index.encoder.config import MEAN, EncoderConfig, PublishedThreshold
 from histo_index.encoder.decode_pool import DecodePool, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings
-from histo_index.encoder.folder import (
-    MEAN,
-    EncoderConfig,
-    PublishedThreshold,
-    load_encoder,
-    require_free,
-    save_encoder,
-)
+from histo_index.encoder.folder import load_encoder, require_free, save_encoder
 from histo_index.encoder.images import DecodeLimits, Pixels
 from histo_index.encoder.import_child import read_in_child
 from histo_index.encoder.int8 import CALIBRATION_TILES, Ranges, save_ranges

@@ -11,8 +11,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.encoder.config import MEAN, POOLED_STAGES
 from histo_index.encoder.decode_pool import usable_cores
-from histo_index.encoder.folder import MEAN, POOLED_STAGES, EncoderFolder, Weights
+from histo_index.encoder.folder import EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.int8 import Ranges
 from histo_index.encoder.preprocessing import Preprocessing

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 import torchvision
 
-from histo_index.encoder.folder import ARCHITECTURES, MEAN, POOLED_STAGES, EncoderFolder, Weights
+from histo_index.encoder.config import ARCHITECTURES, MEAN, POOLED_STAGES
+from histo_index.encoder.folder import EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.errors import InputError, MismatchError

@@ -12,13 +12,8 @@ import torch
 from PIL import Image
 
 from histo_index.demo.tiles import CATEGORIES, render_tile
-from histo_index.encoder.folder import (
-    EncoderConfig,
-    EncoderFolder,
-    Weights,
-    load_encoder,
-    save_encoder,
-)
+from histo_index.encoder.config import EncoderConfig
+from histo_index.encoder.folder import EncoderFolder, Weights, load_encoder, save_encoder
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.trunk import load_trunk, random_weights, weights_of

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from histo_index.encoder import openvino_cpu, runtime
+from histo_index.encoder.config import PublishedThreshold
 from histo_index.encoder.decode_pool import usable_cores
 from histo_index.encoder.encoder import EncodedTile, Encoder
-from histo_index.encoder.folder import EncoderFolder, PublishedThreshold
+from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.images import DecodeLimits, Pixels
 from histo_index.encoder.openvino_cpu import has_bfloat16
 from histo_index.encoder.preprocessing import fit_tile

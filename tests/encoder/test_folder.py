@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from histo_index.encoder import folder as module
+from histo_index.encoder.config import EncoderConfig, PublishedThreshold
 from histo_index.encoder.folder import (
     BUNDLED,
-    EncoderConfig,
-    PublishedThreshold,
     Weights,
     bundled_encoder,
     fingerprint_of,

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from histo_index.demo.tiles import CATEGORIES, render_tile
+from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.encoder import EncodedTile, Encoder, open_encoder
-from histo_index.encoder.folder import EncoderConfig, save_encoder
+from histo_index.encoder.folder import save_encoder
 from histo_index.encoder.openvino_cpu import has_bfloat16
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.trunk import random_weights

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from histo_index.encoder.folder import ARCHITECTURES
+from histo_index.encoder.config import ARCHITECTURES
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.trunk import Trunk
 

@@ -6,7 +6,7 @@ from typing import Final
 import torch
 from torchvision.transforms import v2
 
-from histo_index.encoder.folder import DEVIATION, MEAN
+from histo_index.encoder.config import DEVIATION, MEAN
 from histo_index.encoder.training.stain import QuarterTurn, StainJitter, TissueCrop
 from histo_index.errors import InputError
 

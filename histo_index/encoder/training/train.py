@@ -11,14 +11,10 @@ from typing import Any, Final
 
 import torch
 
+from histo_index.encoder.config import EncoderConfig, PublishedThreshold
 from histo_index.encoder.decode_pool import DecodePool, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings
-from histo_index.encoder.folder import (
-    EncoderConfig,
-    PublishedThreshold,
-    load_encoder,
-    write_encoder,
-)
+from histo_index.encoder.folder import load_encoder, write_encoder
 from histo_index.encoder.images import DecodeLimits, Pixels
 from histo_index.encoder.training.checkpoint import CHECKPOINT_NAME
 from histo_index.encoder.training.parallel import Team
