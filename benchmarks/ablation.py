@@ -1,6 +1,6 @@
 """What each ingredient of the `histology` recipe brings: the recipe whole, then with one change.
 
-Small (ResNet-18, eight epochs by default), so that anyone can run it; with `--seeds 3` each line is
+Small (ResNet-18, four epochs by default), so that anyone can run it; with `--seeds 3` each line is
 run three times. One source of the training tiles is left out and judged on, never `eval/`: what a
 recipe is worth shows on tissue that it has not seen. Finished runs are kept in the output folder
 and not repeated.
@@ -75,7 +75,7 @@ def main() -> None:
     options = measuring.parser(__doc__)
     options.add_argument("--output", type=Path, default=Path("ablation"), help="folder of the runs")
     options.add_argument("--arch", default="resnet18")
-    options.add_argument("--epochs", type=int, default=8)
+    options.add_argument("--epochs", type=int, default=4)
     options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--without", default="lc25000", help="source to judge on")
     given = options.parse_args()
