@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache, partial
 from typing import Any, Final, Protocol
 
 import faiss
@@ -22,7 +23,9 @@ Bools = npt.NDArray[np.bool_]
 
 # Codes looked at in the time that comparing with one vector of 2048 dimensions takes.
 _ROW_COST: Final = 50
-# Candidates for each neighbour wanted, where many are.
+# What a structure is tuned for: ten neighbours, the query itself and a few near-copies.
+_TUNED: Final = 19
+# Candidates for each neighbour that is wanted beyond those.
 _SPREAD: Final = 4
 # Queries that a core takes at a time.
 _PIECE: Final = 16
@@ -77,6 +80,22 @@ class ExactSearch:
         found: Rows = self._fastest.search(queries, count)[1]
         return found
 
+    def measure(self, query: Floats, rows: Rows) -> Floats:
+        """Measure squared distances to some rows where they lie.
+
+        numpy takes three times as long to turn float16 rows into float32 first.
+
+        Args:
+            query: float32 [D].
+            rows: int64 [n], each 0…N-1; not checked.
+
+        Returns:
+            float32 [n]; `pair_distances` is the plain form, and gives the same.
+        """
+        computer = self._index.get_FlatCodesDistanceComputer()
+        computer.set_query(faiss.swig_ptr(query))
+        return np.array([computer(row) for row in rows.tolist()], np.float32)
+
 
 class CandidateSearch:
     """Asks a compact structure for candidates; where it finds too few, compares with every vector.
@@ -92,6 +111,8 @@ class CandidateSearch:
         self._exact = exact
         self.effort = effort
         self.candidates = candidates
+        self._most = most_effort(index)
+        self._unfiltered = cache(partial(search_parameters, index))
 
     def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
         """Give candidates in no particular order; see `Structure`."""
@@ -99,10 +120,10 @@ class CandidateSearch:
         passing = total if allowed is None else int(np.count_nonzero(allowed))
         if passing < total and self._is_dear(passing / total):
             return self._exact.search(queries, count, allowed)
-        wanted = min(total, max(self.candidates, _SPREAD * count))
+        wanted = min(total, self.candidates + _SPREAD * max(count - _TUNED, 0))
         # Neighbours that a filter has thinned out, or many of them, lie further apart.
         spread = math.sqrt(wanted / self.candidates) * total / passing
-        parameters = search_parameters(self._index, math.ceil(self.effort * spread), allowed)
+        parameters = self._parameters(math.ceil(self.effort * spread), allowed)
         found = ask(self._index, queries, wanted, parameters)
         is_short = (found >= 0).sum(axis=1) < min(count, passing)
         if is_short.any():
@@ -115,7 +136,13 @@ class CandidateSearch:
 
         The fewer may, the further one has to look: at `effort / most / share` of all codes.
         """
-        return share**2 * _ROW_COST <= self.effort / most_effort(self._index)
+        return share**2 * _ROW_COST <= self.effort / self._most
+
+    def _parameters(self, effort: int, allowed: Bools | None) -> Any:
+        if allowed is None:
+            # Made anew they cost as much as looking at a thousand codes.
+            return self._unfiltered(min(effort, self._most))
+        return search_parameters(self._index, effort, allowed)
 
 
 @contextmanager

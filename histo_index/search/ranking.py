@@ -10,7 +10,6 @@ import numpy.typing as npt
 from histo_index.errors import InputError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.copies import drop_copies, near_limit
-from histo_index.search.distances import squared_gaps
 from histo_index.search.filtering import Bools, Filters, group_queries
 
 Floats = npt.NDArray[np.float32]
@@ -117,7 +116,7 @@ class _Search:
         """Give candidates of each query by their exact distance, ties by row."""
         floats = queries.astype(np.float32)
         candidates = np.sort(self.index.structure.search(floats, count, self.allowed), axis=1)
-        distances = self._measure(queries, candidates)
+        distances = self._measure(queries, floats, candidates)
         distances[(candidates < 0) | (candidates == own[:, None])] = np.inf
         order = np.argsort(distances, axis=1, kind="stable")
         candidates = np.take_along_axis(candidates, order, axis=1)
@@ -130,19 +129,17 @@ class _Search:
             else:
                 yield drop_copies(self.index, rows[:length], gaps[:length], limit=self.limit)
 
-    def _measure(self, queries: Halves, candidates: Rows) -> Floats:
+    def _measure(self, queries: Halves, floats: Floats, candidates: Rows) -> Floats:
         """Measure exact distances: float32 [Q, C]; of no meaning where there is no candidate."""
         rows = np.maximum(candidates, 0)
-        if len(queries) >= _MANY_QUERIES:
-            from histo_index.indexer.compiled import row_distances
+        if len(queries) < _MANY_QUERIES:
+            measure = self.index.exact.measure
+            return np.stack([measure(*one) for one in zip(floats, rows, strict=True)])
+        from histo_index.indexer.compiled import row_distances
 
-            self.index.verify(rows.ravel())
-            numbers = np.repeat(np.arange(len(queries)), rows.shape[1])
-            distances = row_distances(
-                queries, self.index.matrix, left_rows=numbers, right_rows=rows.ravel()
-            )
-            return distances.reshape(rows.shape)
-        distances = np.empty(rows.shape, np.float32)
-        for query, own, gaps in zip(queries, rows, distances, strict=True):
-            gaps[:] = squared_gaps(query[None], self.index.vectors(own))
-        return distances
+        self.index.verify(rows.ravel())
+        numbers = np.repeat(np.arange(len(queries)), rows.shape[1])
+        distances = row_distances(
+            queries, self.index.matrix, left_rows=numbers, right_rows=rows.ravel()
+        )
+        return distances.reshape(rows.shape)
