@@ -60,11 +60,13 @@ def doubts_about(subject: Subject, accuracy: Estimate) -> list[str]:
     if counts.max() > _MUCH * len(subject.is_same):
         found.append(f"{counts.max():,} of {len(subject.is_same):,} pairs share {unit}")
     if accuracy.low is None or accuracy.high is None:
-        found.append("the tiles are too few to say how accurate the threshold is; label more")
+        found.append(
+            f"the {_units(subject)} are too few to say how accurate the threshold is; label more"
+        )
     elif accuracy.high - accuracy.low > _WIDE:
         found.append(
-            f"few pairs: the accuracy is known no better than {accuracy.low:.2f}…"
-            f"{accuracy.high:.2f}; label pairs of other tiles"
+            f"few {_units(subject)}: the accuracy is known no better than {accuracy.low:.2f}…"
+            f"{accuracy.high:.2f}; label pairs of other ones"
         )
     if not subject.has_groups:
         found.append(

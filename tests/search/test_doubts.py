@@ -100,8 +100,11 @@ def test_a_tile_in_most_pairs_is_told() -> None:
 @pytest.mark.parametrize(
     ("accuracy", "message"),
     [
-        (Estimate(value=0.8, low=0.6, high=0.9), "few pairs: the accuracy is known no better than"),
-        (Estimate(value=0.8, low=None, high=None), "the tiles are too few to say how accurate"),
+        (
+            Estimate(value=0.8, low=0.6, high=0.9),
+            "few groups: the accuracy is known no better than",
+        ),
+        (Estimate(value=0.8, low=None, high=None), "the groups are too few to say how accurate"),
     ],
 )
 def test_an_accuracy_that_nobody_knows_is_told(accuracy: Estimate, message: str) -> None:
