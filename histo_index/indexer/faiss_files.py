@@ -88,11 +88,11 @@ def write_candidates(path: Path, index: Any) -> None:
 
 
 def read_candidates(path: Path, data: Any, *, rows: int, size: int) -> Any:
-    """Load a structure from bytes whose checksum was verified.
+    """Read a structure from bytes whose checksum was verified, and search it where they lie.
 
     Args:
         path: how messages call the file.
-        data: its bytes.
+        data: its bytes; a mapped file costs no memory of its own, and must not be cut meanwhile.
         rows: N, as the manifest says.
         size: D.
 
@@ -104,10 +104,15 @@ def read_candidates(path: Path, data: Any, *, rows: int, size: int) -> Any:
     # Parts such as lists, of 160 bytes each in memory, are few beside the vectors.
     faiss.set_deserialization_loop_limit(max(len(buffer) // _BYTES_PER_PART, 1))
     try:
-        index = faiss.deserialize_index(buffer)
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(buffer), len(buffer))
+        index: Any = faiss.read_index(reader)
+        # What it reads last may lie beyond the end: it looks only before.
+        if reader.rp_ != len(buffer):
+            raise RuntimeError(f"{len(buffer):,} bytes, expected {reader.rp_:,}")
     except (RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split())[-160:]
         raise IndexFormatError(f"{path}: not a FAISS index ({reason}); {_REMEDY}") from error
+    index.referenced_objects = [buffer]
     if (index.ntotal, index.d) != (rows, size):
         raise IndexFormatError(
             f"{path}: holds {index.ntotal} vectors of {index.d}, expected {rows} of {size}; "

@@ -163,9 +163,9 @@ class OpenIndex:
     def row(self, row: int) -> dict[str, Any]:
         """Give what the index knows about a tile, its embedding aside."""
         self._require_sizes()
-        facts: dict[str, Any] = self.rows.slice(row, 1).to_pylist()[0]
-        del facts["stem"]
-        return facts
+        # A third of the time of a slice; `take` would join the chunks of every column first.
+        columns = zip(self.rows.column_names, self.rows.columns, strict=True)
+        return {name: column[row].as_py() for name, column in columns if name != "stem"}
 
     @cached_property
     def exact(self) -> Any:
@@ -174,13 +174,18 @@ class OpenIndex:
 
         return _Verified(self, ExactSearch(self._vectors, gpu=True))
 
-    @cached_property
+    @property
     def structure(self) -> Any:
         """What finds neighbours, made ready when first used, on a GPU if FAISS has one.
 
         Raises:
-            IndexFormatError: a file that it rests on is damaged.
+            IndexFormatError: a file that it rests on is damaged, or was cut meanwhile.
         """
+        self._require_sizes()
+        return self._structure
+
+    @cached_property
+    def _structure(self) -> Any:
         from histo_index.indexer.faiss_files import read_candidates
         from histo_index.indexer.faiss_search import CandidateSearch
 

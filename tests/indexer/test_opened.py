@@ -1,5 +1,6 @@
 """An open index: names, contents and vectors are found, whichever code path looks."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from histo_index.errors import IndexFormatError
 from histo_index.indexer.derive import BLOCK_ROWS
-from histo_index.indexer.opened import AMBIGUOUS, MISSING, OpenIndex
+from histo_index.indexer.opened import AMBIGUOUS, MISSING
+from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.structure import SearchConfig
 from tests.indexer.fakes import (
     FakeEncoder,
     embedding_of,
@@ -155,3 +159,17 @@ def brute_force(
     exact = vectors.astype(np.float64)
     gaps = ((exact[rows, None, :] - exact[None, :, :]) ** 2).sum(axis=2)
     return np.argsort(gaps, axis=1, kind="stable")[:, :k]
+
+
+def test_a_structure_that_was_cut_is_refused_and_not_read(
+    tmp_path: Path, encoder: FakeEncoder
+) -> None:
+    tiles = write_tiles(tmp_path / "some", numbered(300))
+    run_build(tmp_path / "x.hx", encoder, tiles, search=SearchConfig(structure="IVF4,SQ8"))
+    index = OpenIndex(tmp_path / "x.hx")
+    query = np.ones((1, 16), np.float32)
+    assert index.structure.search(query, 3).shape[0] == 1
+    path = tmp_path / "x.hx" / "search" / "000001" / "candidates.faiss"
+    os.truncate(path, 100)
+    with pytest.raises(IndexFormatError, match=r"candidates\.faiss: damaged: 100 bytes, expected"):
+        _ = index.structure
