@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from histo_index.choosing import encoder_for, own_encoder, warn_if_untrained
 from histo_index.errors import HistoIndexError, ImageError, InputError
-from histo_index.indexer.manifest import Manifest
+from histo_index.indexer.manifest import PLAIN, Manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.answers import Located, PairAnswer, answer_pair
 from histo_index.search.calibration import read_calibration
-from histo_index.search.resolving import Resolver, take_vectors
+from histo_index.search.resolving import Resolver, take_vectors, vectors_of
 from histo_index.search.strangers import far_among
 from histo_index.search.verdicts import Threshold
 
@@ -57,6 +57,7 @@ def build(
     memory: str | int | None = None,
     shard_rows: int | None = None,
     retry_rejected: bool = False,
+    distance: str | None = None,
     progress: "Callable[[BuildProgress], None]" = lambda state: None,
 ) -> "BuildReport":
     """Build an index from tiles, or bring it up to date: only new and changed tiles are encoded.
@@ -76,6 +77,7 @@ def build(
         memory: bytes that the structure may take, or text such as `4GB`, which is the default.
         shard_rows: tiles per Parquet file; left out, as before, else 1,024.
         retry_rejected: try again what an earlier build could not use.
+        distance: `whitened` or `plain`; left out, as before, else whitened from 100 tiles on.
         progress: called often with how far it is.
 
     Returns:
@@ -106,6 +108,7 @@ def build(
             shard_rows=shard_rows,
             retry_rejected=retry_rejected,
             search=search_config(structure, recall, memory),
+            distance=distance,
         ),
         runner,
         progress,
@@ -202,10 +205,12 @@ class Index:
         """Threshold and probabilities fitted on the user's own pairs; None until `calibrate`.
 
         Raises:
-            MismatchError: it was made for another encoder.
+            MismatchError: it was made for another encoder, or for other distances.
             IndexFormatError: it is damaged or too new.
         """
-        return read_calibration(self.opened.folder, self.manifest.fingerprint)
+        return read_calibration(
+            self.opened.folder, self.manifest.fingerprint, self.manifest.distance_name
+        )
 
     def pair(
         self,
@@ -465,12 +470,14 @@ class Index:
             return str(image or "")
         located = _encode_one(self.encoder, image)
         name = f"image in memory {len(given) + 1}"
-        given[name] = located.vector
+        given[name] = vectors_of(self.opened, located.vector[None])[0]
         return name
 
     def threshold(self, given: float | None = None, *, unsure: bool | None = None) -> Threshold:
         """Tell which threshold verdicts rest on, and who chose it."""
-        published = self.manifest.encoder["threshold"]
+        is_whitened = self.manifest.distance_name != PLAIN
+        name = "whitened_threshold" if is_whitened else "threshold"
+        published = self.manifest.encoder.get(name)
         return Threshold.choose(given, published, self.calibration, unsure=unsure)
 
     def _located(self, name: str, vector: npt.NDArray[np.float16], place: int) -> Located:

@@ -15,7 +15,16 @@ import pyarrow.parquet as pq
 from histo_index.errors import HistoIndexError, IndexFormatError
 from histo_index.indexer.checksums import file_checksum, require_size
 from histo_index.indexer.commit import PLAN_NAME
-from histo_index.indexer.manifest import FORMAT_VERSION, MANIFEST_NAME, FileRecord, read_manifest
+from histo_index.indexer.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    PLAIN,
+    WHITENED,
+    WHITENING,
+    FileRecord,
+    Manifest,
+    read_manifest,
+)
 from histo_index.indexer.removal import read_removed
 from histo_index.indexer.shards import receipt_path
 from histo_index.search.calibration import read_calibration
@@ -47,7 +56,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     if damage:
         several = f"{len(damage)} files are damaged; the first: " if len(damage) > 1 else ""
         raise IndexFormatError(several + damage[0])
-    calibration = read_calibration(folder, manifest.fingerprint)
+    calibration = read_calibration(folder, manifest.fingerprint, manifest.distance_name)
     runtimes = sorted({" ".join(map(str, shard.runtime.values())) for shard in manifest.shards})
     facts = {
         "index": str(folder),
@@ -62,6 +71,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "encoder": dict(manifest.encoder),
         "computed_by": "; ".join(runtimes),
         "searched_by": dict(manifest.structure) or {"factory": "exact"},
+        "distance": _distance(manifest),
         "calibration": "none" if calibration is None else calibration.origin,
         "settings": dict(manifest.settings),
         "libraries": dict(manifest.libraries),
@@ -71,6 +81,12 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     if progress := unfinished_build(folder):
         facts["unfinished"] = progress
     return facts
+
+
+def _distance(manifest: Manifest) -> str:
+    if WHITENING not in manifest.files:
+        return PLAIN
+    return f"{WHITENED}, fitted on {manifest.distance['fitted_on']:,} tiles"
 
 
 def unfinished_build(folder: Path) -> str | None:
@@ -95,6 +111,8 @@ def _problem(folder: Path, record: FileRecord, verify: bool) -> str | None:
     remedy = "restore it, or run `histo-index build` again"
     if record.path.startswith("search/"):
         remedy = "run `histo-index reindex`"
+    elif record.path.startswith(f"{WHITENING}-"):
+        remedy = "restore it, or run `histo-index reindex --distance whitened`"
     elif record.path.startswith("encoder/"):
         # Without it a build would open this very copy.
         remedy += " with --encoder DIR"

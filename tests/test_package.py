@@ -25,7 +25,7 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
     ),
     "indexer": (
         {"errors", "indexer"},
-        {"pyarrow", "numpy", "xxhash", "faiss", "numba", "llvmlite"},
+        {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numba", "llvmlite"},
     ),
     "search": ({"errors", "indexer", "search"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
     "report": (

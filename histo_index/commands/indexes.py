@@ -7,6 +7,7 @@ import typer
 
 from histo_index.commands.options import (
     DeviceOption,
+    DistanceOption,
     EncoderOption,
     IndexOption,
     JsonOption,
@@ -39,6 +40,7 @@ def build(
     structure: StructureOption = None,
     recall: RecallOption = None,
     memory: MemoryOption = None,
+    distance: DistanceOption = None,
     shard_rows: Annotated[
         int | None, typer.Option("--shard-rows", min=1, help="Tiles a shard; else as before.")
     ] = None,
@@ -58,7 +60,8 @@ def build(
         report = api.build(
             tiles or [], output, encoder=encoder, manifest=manifest, device=device,
             precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
-            memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, progress=progress,
+            memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, distance=distance,
+            progress=progress,
         )  # fmt: skip
     finally:
         progress.close()
@@ -120,14 +123,15 @@ def reindex(
     structure: StructureOption = None,
     recall: RecallOption = None,
     memory: MemoryOption = None,
+    distance: DistanceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the search files of an index anew from its shards, searched as before unless told."""
+    """Make the search files of an index anew from its shards, as before unless told."""
     from histo_index.indexer.commit import reindex as run
     from histo_index.indexer.structure import search_config
 
     folder = require_index(index)
-    manifest = run(folder, search_config(structure, recall, memory))
+    manifest = run(folder, search_config(structure, recall, memory), distance=distance)
     facts = {
         "index": folder, "generation": manifest.generation, "tiles": manifest.tiles,
         "structure": manifest.structure,

@@ -56,6 +56,12 @@ MemoryOption = Annotated[
     str | None,
     typer.Option("--memory", help="What the structure may take, such as 500MB; else 4GB."),
 ]
+DistanceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--distance", help="whitened or plain; else as before, or whitened from 100 tiles on."
+    ),
+]
 MaxPixelsOption = Annotated[
     int | None,
     typer.Option(

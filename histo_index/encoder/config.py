@@ -48,6 +48,7 @@ class EncoderConfig:
         training: how the weights came about; `{"method": "none"}` marks untrained ones.
         mpp: microns per pixel of the images trained at, if known.
         threshold: the published threshold, if there is one.
+        whitened_threshold: the same for distances that are whitened, as an index does.
 
     Raises:
         InputError: architecture or pooling are unknown, or mpp is no length.
@@ -59,6 +60,7 @@ class EncoderConfig:
     training: Mapping[str, Any] = field(default_factory=lambda: {"method": "none"})
     mpp: float | None = None
     threshold: PublishedThreshold | None = None
+    whitened_threshold: PublishedThreshold | None = None
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:

@@ -105,7 +105,7 @@ class Encoder:
 
     def card(self) -> Mapping[str, Any]:
         """Say what the encoder is, for the record kept beside embeddings; loads nothing."""
-        threshold = self.config.threshold
+        threshold, whitened = self.config.threshold, self.config.whitened_threshold
         return {
             "fingerprint": self.fingerprint,
             "architecture": self.config.architecture,
@@ -114,6 +114,7 @@ class Encoder:
             "is_int8": self._ranges is not None,
             "mpp": self.config.mpp,
             "threshold": asdict(threshold) if threshold else None,
+            "whitened_threshold": asdict(whitened) if whitened else None,
         }
 
     def describe(self) -> Mapping[str, Any]:

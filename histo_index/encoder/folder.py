@@ -229,7 +229,7 @@ def _checksum(document: Mapping[str, Any]) -> str:
 
 
 def _config_from(document: dict[str, Any]) -> EncoderConfig:
-    threshold = document["threshold"]
+    threshold, whitened = document["threshold"], document.get("whitened_threshold")
     return EncoderConfig(
         architecture=document["architecture"],
         pooling=document.get("pooling", MEAN),  # format 1 had no other
@@ -237,4 +237,5 @@ def _config_from(document: dict[str, Any]) -> EncoderConfig:
         training=dict(document["training"]),
         mpp=document["mpp"],
         threshold=PublishedThreshold(**threshold) if threshold else None,
+        whitened_threshold=PublishedThreshold(**whitened) if whitened else None,
     )

@@ -23,6 +23,7 @@ from histo_index.indexer.commit import (
     finished_shards,
     read_rejected,
 )
+from histo_index.indexer.distance import distance_of, require_distance
 from histo_index.indexer.drafting import count_dropped, draft_manifest, is_unchanged, root_of
 from histo_index.indexer.encode import Encode
 from histo_index.indexer.hashing import hash_tiles
@@ -54,6 +55,7 @@ class BuildConfig:
         shard_rows: tiles per shard; None is the index's own, DEFAULT_SHARD_ROWS in a first build.
         retry_rejected: try again what an earlier build could not use.
         search: how the index is to be searched; None is as it was, by its size in a first build.
+        distance: `whitened` or `plain`; None is as it was, by the encoder in a first build.
     """
 
     sources: Sequence[Path]
@@ -62,8 +64,10 @@ class BuildConfig:
     shard_rows: int | None = None
     retry_rejected: bool = False
     search: SearchConfig | None = None
+    distance: str | None = None
 
     def __post_init__(self) -> None:
+        require_distance(self.distance)
         if self.shard_rows is not None and not 1 <= self.shard_rows <= 1_000_000:
             raise InputError(f"shard_rows is {self.shard_rows}; expected 1 to 1,000,000")
 
@@ -152,8 +156,7 @@ def build(
     started = time.monotonic()
     is_new = not config.output.exists()
     # Sources that cannot be used must not leave a folder behind, or anything in one.
-    is_begun = (config.output / MANIFEST_NAME).exists()
-    listed = None if is_begun else _list(config)
+    listed = None if (config.output / MANIFEST_NAME).exists() else _list(config)
     prepare_folder(config.output)
     with (
         writer_lock(config.output),
@@ -197,8 +200,8 @@ class _Build:
         self.finished = finished_shards(self.folder, encode.fingerprint)
         self.known = self._read_known()
         self.encoder_files = self._keep_encoder()
-        files = self.current.files if self.current else {}
-        self.removed_list = {REMOVED: files[REMOVED]} if REMOVED in files else {}
+        removed = self.current.files.get(REMOVED) if self.current else None
+        self.removed_list = {REMOVED: removed} if removed else {}
 
     def run(self, tiles: TileList, started: float) -> BuildReport:
         self._tell_moved(tiles.root)
@@ -333,6 +336,7 @@ class _Build:
                 "max_pixels": self.encode.max_pixels,
                 "root": root_of(tiles.root, self.folder),
                 "search": asdict(self.search),
+                "distance": distance_of(self.config.distance, self.current, self.encode),
             },
         )
         if not draft.shards:

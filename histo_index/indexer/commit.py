@@ -17,8 +17,16 @@ from histo_index.indexer import derive as search_files
 from histo_index.indexer import shards as shard_files
 from histo_index.indexer.atomic import remove_leftovers
 from histo_index.indexer.checksums import DamagedError
+from histo_index.indexer.distance import open_whitening, require_distance, settle_distance
 from histo_index.indexer.lock import writer_lock
-from histo_index.indexer.manifest import Manifest, read_manifest, write_manifest
+from histo_index.indexer.manifest import (
+    PLAIN,
+    WHITENED,
+    WHITENING,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 from histo_index.indexer.plan import FinishedShard
 from histo_index.indexer.shards import (
     EMBEDDING,
@@ -32,7 +40,7 @@ from histo_index.indexer.structure import SearchConfig, announce_structure
 
 PLAN_NAME: Final = "plan.parquet"
 # Roles of files that each commit makes anew, with that of earlier versions of the format.
-_DERIVED: Final = {*search_files.FILE_NAMES, "faiss"}
+_DERIVED: Final = {*search_files.FILE_NAMES, WHITENING, "faiss"}
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +51,7 @@ def commit(
     *,
     current: Manifest | None,
     rejected: Sequence[Rejection] | None = None,
+    fits_anew: bool = False,
 ) -> Manifest:
     """Write the derived files and then the manifest; from then on the new generation stands.
 
@@ -51,23 +60,32 @@ def commit(
         draft: what to commit; its generation, date and derived files are filled in here.
         current: what is committed now.
         rejected: the new list of inputs that could not be used; None keeps the draft's.
+        fits_anew: whitened distances are fitted even if they were before.
     """
     generation = (current.generation if current else 0) + 1
+    kept, distance = settle_distance(folder, draft, current, generation=generation, anew=fits_anew)
     records, structure = search_files.derive(
         folder,
         draft.shards,
         generation=generation,
         size=draft.embedding_size,
         config=configured(draft.settings),
+        whitening=open_whitening(folder, kept),
     )
-    files = {role: r for role, r in draft.files.items() if role not in _DERIVED} | records
+    files = {role: r for role, r in draft.files.items() if role not in _DERIVED}
+    files |= kept | records
     if rejected is not None:
         path = folder / f"rejected-{generation:06d}.parquet"
         _write_rejected(path, rejected)
         files["rejected"] = shard_files.record_file(folder, path)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = replace(
-        draft, generation=generation, created=created, files=files, structure=structure
+        draft,
+        generation=generation,
+        created=created,
+        files=files,
+        structure=structure,
+        distance=distance,
     )
     write_manifest(folder, manifest)
     return manifest
@@ -93,25 +111,35 @@ def changing(folder: Path) -> Iterator[Manifest]:
         yield read_manifest(folder)
 
 
-def reindex(folder: Path, config: SearchConfig | None = None) -> Manifest:
+def reindex(
+    folder: Path, config: SearchConfig | None = None, *, distance: str | None = None
+) -> Manifest:
     """Make the search files anew from the shards, as a new generation.
 
     Args:
         folder: the index.
         config: how it is to be searched from now on; None is as before.
+        distance: `plain`, or `whitened` to have it fitted anew; None is as before.
 
     Raises:
         IndexFormatError: the manifest or a shard is missing or damaged.
         InputError: the index cannot be searched as asked.
         LockedError: another process is writing the index.
     """
+    require_distance(distance)
     with changing(folder) as current:
         search = asdict(config or configured(current.settings))
         announce_structure(current.tiles, current.embedding_size, SearchConfig(**search))
-        draft = replace(current, settings={**current.settings, "search": search})
-        manifest = commit(folder, draft, current=current)
+        settings = {
+            **current.settings,
+            "search": search,
+            "distance": distance or current.settings.get("distance", PLAIN),
+        }
+        draft = replace(current, settings=settings)
+        manifest = commit(folder, draft, current=current, fits_anew=distance == WHITENED)
         # Not the shards: those of an interrupted build are still of use to the next one.
         _remove_old_search_files(folder, manifest)
+        _remove(set(folder.glob(f"{WHITENING}-*.npy")) - _needed(folder, manifest))
         return manifest
 
 
@@ -174,7 +202,7 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
     # Receipts first: a shard without one is no shard, a receipt without a shard would be damage.
     for pattern in ("part-*.json", "part-*.parquet"):
         _remove(set(embeddings.glob(pattern)) - needed)
-    for pattern in ("rejected-*.parquet", "removed-*.parquet"):
+    for pattern in ("rejected-*.parquet", "removed-*.parquet", f"{WHITENING}-*.npy"):
         _remove(set(folder.glob(pattern)) - needed)
     _remove([folder / PLAN_NAME])
 

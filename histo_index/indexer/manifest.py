@@ -10,10 +10,17 @@ from histo_index.indexer.atomic import publish_bytes
 from histo_index.indexer.sealed import seal, unseal
 
 # One more with every change of what is written, however small; see docs/format.md.
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 MANIFEST_NAME: Final = "manifest.json"
 # Role of the list of tiles that were taken out, but are still in the shards.
 REMOVED: Final = "removed"
+# Role of the file that turns embeddings into the vectors that are compared.
+WHITENING: Final = "whitening"
+# How vectors are compared: squared Euclidean distance of embeddings as stored, or of whitened ones.
+PLAIN: Final = "plain"
+WHITENED: Final = "whitened"
+# What `search` keeps beside the manifest.
+CALIBRATION_NAME: Final = "calibration.json"
 _KIND: Final = "histo-index"
 _REMEDY: Final = (
     "restore it from a copy, or delete it and run `histo-index build` again, which keeps the shards"
@@ -66,10 +73,12 @@ class Manifest:
         rejected: how many inputs could not be used.
         shards: in row order.
         files: every other file, by its role: `rows`, `vectors`, `blocks`, `rejected`,
-            `encoder/...`, and where there are such `candidates` and `removed`.
+            `encoder/...`, and where there are such `candidates`, `removed` and `whitening`.
         settings: the options of the build that can change what is in the index.
         libraries: name to version of what wrote it.
         structure: how it is searched, and what that was measured to be worth; empty in version 1.
+        distance: what vectors are compared by, and what that was fitted on; empty before version 3,
+            which knew no other than plain.
     """
 
     generation: int
@@ -82,6 +91,7 @@ class Manifest:
     settings: Mapping[str, Any]
     libraries: Mapping[str, str]
     structure: Mapping[str, Any] = field(default_factory=dict)
+    distance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -92,6 +102,12 @@ class Manifest:
     def embedding_size(self) -> int:
         """D, the length of an embedding."""
         return int(self.encoder["embedding_size"])
+
+    @property
+    def distance_name(self) -> str:
+        """What distances must share to be compared: `plain`, or `whitened` and by which fit."""
+        whitening = self.files.get(WHITENING)
+        return PLAIN if whitening is None else f"{WHITENED} {whitening.checksum}"
 
     def records(self) -> list[FileRecord]:
         """List every file that belongs to this generation."""

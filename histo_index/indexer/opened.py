@@ -24,20 +24,23 @@ from histo_index.indexer.derive import (
     file_names,
     npy_header,
 )
-from histo_index.indexer.manifest import REMOVED, FileRecord, Manifest, read_manifest
+from histo_index.indexer.lookup import MISSING, look_up, look_up_unique, tile_keys
+from histo_index.indexer.manifest import (
+    REMOVED,
+    WHITENING,
+    FileRecord,
+    Manifest,
+    read_manifest,
+)
 
 Halves = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-MISSING: Final = -1
-AMBIGUOUS: Final = -2
 _REMEDY: Final = "run `histo-index reindex` to make the search files anew"
 # How often a reader may meet a writer that commits between two of its steps.
 _ATTEMPTS: Final = 20
-# Up to here scanning the column for each value beats making a hash table of the column.
-_FEW: Final = 8
 
 
 class OpenIndex:
@@ -69,7 +72,7 @@ class OpenIndex:
         return self.manifest.tiles
 
     def vectors(self, rows: Rows) -> Halves:
-        """Look up embeddings.
+        """Look up vectors.
 
         Args:
             rows: int64 [n], each 0…N-1.
@@ -102,6 +105,17 @@ class OpenIndex:
                 )
             self._is_verified[block] = True
 
+    @cached_property
+    def whitening(self) -> Any:
+        """What turns embeddings into vectors; None where distances are plain."""
+        from histo_index.indexer.distance import read_whitening
+
+        if WHITENING not in self._files:
+            return None
+        file = self._files[WHITENING]
+        file.require_size()
+        return read_whitening(file.path, file.data, self.manifest.files[WHITENING])
+
     @property
     def matrix(self) -> Halves:
         """All vectors, float16 [N, D], mapped; call `verify` for the rows you touch."""
@@ -120,8 +134,8 @@ class OpenIndex:
             IndexFormatError: a file was cut meanwhile.
         """
         self._require_sizes()
-        found = _lookup(names, self.rows["image_id"])
-        found = np.where(found < 0, _lookup(names, self.rows["path"]), found)
+        found = look_up(names, self.rows["image_id"])
+        found = np.where(found < 0, look_up(names, self.rows["path"]), found)
         if (found < 0).any():
             found = np.where(found < 0, self._find_stems(names), found)
         return self._without_removed(found)
@@ -129,7 +143,7 @@ class OpenIndex:
     def find_contents(self, digests: pa.Array) -> Rows:
         """Find tiles by the SHA-256 of their file: the first such row, or MISSING."""
         self._require_sizes()
-        return self._without_removed(_lookup(digests, self.rows["sha256"]))
+        return self._without_removed(look_up(digests, self.rows["sha256"]))
 
     def allowed(self, mask: Bools | None = None) -> Bools | None:
         """Leave removed tiles out of a mask, bool [N]; None is all."""
@@ -201,8 +215,8 @@ class OpenIndex:
         )
 
     def _find_stems(self, names: pa.Array) -> Rows:
-        found = _lookup_unique(names, file_names(self.rows["path"]))
-        return np.where(found == MISSING, _lookup_unique(names, self.rows["stem"]), found)
+        found = look_up_unique(names, file_names(self.rows["path"]))
+        return np.where(found == MISSING, look_up_unique(names, self.rows["stem"]), found)
 
     def _read_rows(self) -> pa.Table:
         file, record = self._files["rows"], self.manifest.files["rows"]
@@ -258,7 +272,7 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
             files = {
                 role: MappedFile(folder / record.path, size=record.bytes, remedy=_REMEDY)
                 for role, record in manifest.files.items()
-                if role in FILE_NAMES or role == REMOVED
+                if role in FILE_NAMES or role in (REMOVED, WHITENING)
             }
             return manifest, files
         except FileNotFoundError as error:
@@ -274,31 +288,7 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
     raise IndexFormatError(f"{folder} is being rebuilt faster than it can be opened; try again")
 
 
-def tile_keys(tiles: pa.Table) -> pa.ChunkedArray:
-    """Make a text of each tile's id and content; no two tiles have the same."""
-    return pc.binary_join_element_wise(tiles["image_id"], tiles["sha256"], "\x1f")
-
-
 def _require_record(file: MappedFile, record: FileRecord) -> None:
     require_whole(
         file.path, data=file.data, size=record.bytes, expected=record.checksum, remedy=_REMEDY
     )
-
-
-def _lookup(values: pa.Array, column: pa.ChunkedArray) -> Rows:
-    """Find each value's first row in a column: int64 [n], MISSING where there is none."""
-    if len(values) <= _FEW:
-        return np.array([pc.index(column, value).as_py() for value in values], np.int64)
-    found = pc.index_in(values, value_set=column)
-    rows: Rows = pc.fill_null(found, MISSING).to_numpy(zero_copy_only=False).astype(np.int64)
-    return rows
-
-
-def _lookup_unique(values: pa.Array, column: pa.ChunkedArray) -> Rows:
-    """Like `_lookup`, but AMBIGUOUS for a value that the column holds more than once."""
-    rows = _lookup(values, column)
-    wanted = column.filter(pc.is_in(column, value_set=values))
-    counts = pc.value_counts(wanted.combine_chunks())
-    repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    is_repeated = pc.is_in(values, value_set=repeated).to_numpy(zero_copy_only=False)
-    return np.where((rows >= 0) & is_repeated, AMBIGUOUS, rows)

@@ -88,5 +88,5 @@ def _is_ours(name: str) -> bool:
     """Tell whether an interrupted first build may have left a name."""
     folders = (encoder_copy.FOLDER, shard_files.FOLDER, search_files.FOLDER)
     return name in (LOCK_NAME, PLAN_NAME, *folders) or name.startswith(
-        (TEMPORARY_PREFIX, "rejected-", "removed-")
+        (TEMPORARY_PREFIX, "rejected-", "removed-", "whitening-")
     )

@@ -18,8 +18,8 @@ from histo_index.indexer.commit import changing, clean_up, commit, finished_shar
 from histo_index.indexer.drafting import draft_manifest
 from histo_index.indexer.encode import Encoded
 from histo_index.indexer.encoder_copy import FOLDER as ENCODER_FOLDER
+from histo_index.indexer.lookup import tile_keys
 from histo_index.indexer.manifest import REMOVED, Manifest, write_manifest
-from histo_index.indexer.opened import tile_keys
 from histo_index.indexer.plan import make_plan
 from histo_index.indexer.shards import FACTS, read_parquet, record_file, write_parquet
 from histo_index.indexer.tasks import EmbeddingStore, run_tasks

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from histo_index.errors import InputError
 from histo_index.indexer.opened import OpenIndex
-from histo_index.search.calibration import CONTENT_DIGITS, PLAIN, Calibration, Histogram
+from histo_index.search.calibration import CONTENT_DIGITS, Calibration, Histogram
 from histo_index.search.crossfitting import cross_fit, share_of
 from histo_index.search.doubts import doubts_about, require_enough
 from histo_index.search.fitting import Fitted, fit
@@ -112,7 +112,7 @@ def describe(index: OpenIndex, tiles: Rows, **facts: Any) -> Calibration:
     }
     found = {
         "fingerprint": index.manifest.fingerprint,
-        "distance": PLAIN,
+        "distance": index.manifest.distance_name,
         "tiles": len(tiles),
         "contents": _contents(index, tiles),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

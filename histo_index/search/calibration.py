@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from histo_index.errors import MismatchError
+from histo_index.indexer.manifest import CALIBRATION_NAME, PLAIN
 from histo_index.indexer.sealed import seal, unseal
 from histo_index.search.curves import Curve
 from histo_index.search.resampling import Estimate
 
-CALIBRATION_NAME: Final = "calibration.json"
 # One more with every change of what is written; see docs/format.md.
 CALIBRATION_VERSION: Final = 1
 _KIND: Final = "histo-index calibration"
 _REMEDY: Final = "run `histo-index calibrate` again, or delete it"
-# How vectors are compared: the one way so far, squared Euclidean distance of embeddings as stored.
-PLAIN: Final = "plain"
 # Hex digits that are kept of a tile's hash: enough that no two of a billion tiles share them.
 CONTENT_DIGITS: Final = 16
 
@@ -46,7 +44,7 @@ class Calibration:
 
     Attributes:
         fingerprint: of the encoder whose distances it is about.
-        distance: how vectors are compared, `plain`.
+        distance: how vectors are compared: `plain`, or `whitened` and by which fit.
         threshold: squared distance, 0…4, up to which a pair is the same.
         curve: probability of the same by distance, with its band; None without labels.
         objective: what the threshold is best at, in words.
@@ -127,18 +125,19 @@ class Calibration:
         return cls(**{**values, **made})
 
 
-def read_calibration(folder: Path, fingerprint: str) -> Calibration | None:
+def read_calibration(folder: Path, fingerprint: str, distance: str = PLAIN) -> Calibration | None:
     """Read the calibration of an index.
 
     Args:
         folder: the index.
         fingerprint: of its encoder.
+        distance: how it compares vectors, as its manifest names it.
 
     Returns:
         The calibration; None if there is none.
 
     Raises:
-        MismatchError: it was made for another encoder.
+        MismatchError: it was made for another encoder, or for other distances.
         IndexFormatError: it is damaged or too new.
         OSError: it cannot be read.
     """
@@ -153,6 +152,11 @@ def read_calibration(folder: Path, fingerprint: str) -> Calibration | None:
             f"{path} was fitted to encoder {body['fingerprint']} but this index was built by "
             f"{fingerprint}; {_REMEDY}"
         )
+    if body["distance"] != distance:
+        raise MismatchError(
+            f"{path} was fitted to distances {body['distance']} but this index compares by "
+            f"{distance}; {_REMEDY}"
+        )
     return Calibration.from_dict(body)
 
 
@@ -160,7 +164,7 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
     """Make a calibration the index's own, whole or not at all; the next look-up uses it.
 
     Raises:
-        MismatchError: the index is now of another encoder.
+        MismatchError: the index is now of another encoder, or compares by another distance.
         LockedError: another process is writing the index.
         OSError: the disk is full or not writable; the old calibration stands.
     """
@@ -171,11 +175,15 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
 
     # A build clears away the temporary files of others, hence the lock.
     with writer_lock(folder):
-        found = read_manifest(folder).fingerprint
-        if found != calibration.fingerprint:
-            raise MismatchError(
-                f"{folder} was rebuilt by encoder {found} while the calibration was fitted to "
-                f"{calibration.fingerprint}; run `histo-index calibrate` again"
-            )
+        manifest = read_manifest(folder)
+        for kind, found, expected in (
+            ("encoder", manifest.fingerprint, calibration.fingerprint),
+            ("distance", manifest.distance_name, calibration.distance),
+        ):
+            if found != expected:
+                raise MismatchError(
+                    f"{folder} was rebuilt by {kind} {found} while the calibration was fitted to "
+                    f"{expected}; run `histo-index calibrate` again"
+                )
         data = seal(_KIND, calibration.as_dict(), version=CALIBRATION_VERSION)
         publish_bytes(folder / CALIBRATION_NAME, data)

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.errors import InputError
-from histo_index.indexer.opened import AMBIGUOUS, OpenIndex
+from histo_index.indexer.lookup import AMBIGUOUS
+from histo_index.indexer.opened import OpenIndex
 from histo_index.search.sheets import SUFFIXES, Sheet, quoted, read_sheet, require_column, texts_of
 
 Rows = npt.NDArray[np.int64]

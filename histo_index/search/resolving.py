@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from histo_index.errors import HistoIndexError, ImageError, InputError, printable
 from histo_index.indexer.encode import Encoded
 from histo_index.indexer.hashing import hash_file
-from histo_index.indexer.opened import AMBIGUOUS, MISSING, OpenIndex
+from histo_index.indexer.lookup import AMBIGUOUS, MISSING
+from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.sources import SUFFIXES
 
 Halves = npt.NDArray[np.float16]
@@ -207,8 +208,7 @@ class Resolver:
                 else:
                     search.places[place] = len(self._index) + len(extra)
             if not isinstance(result, ImageError):
-                # Rounded as the index rounds, so that a tile answers alike before and after.
-                extra.append(result.embedding.astype(np.float16))
+                extra.append(vectors_of(self._index, result.embedding[None])[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +234,27 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name that is too long, a folder that may not be entered
         return False
+
+
+def vectors_of(index: OpenIndex, embeddings: npt.NDArray[np.floating]) -> Halves:
+    """Turn embeddings of images outside the index into vectors as it would hold them.
+
+    Args:
+        index: whose distances are asked for.
+        embeddings: floats [n, D], rows of length 1.
+
+    Returns:
+        float16 [n, D], rows of length 1 within rounding.
+
+    Raises:
+        IndexFormatError: the whitening of the index is damaged.
+    """
+    # Rounded as the index rounds, so that a tile answers alike before and after.
+    rounded: Halves = embeddings.astype(np.float16)
+    if index.whitening is None:
+        return rounded
+    turned: Halves = index.whitening.apply(rounded).astype(np.float16)
+    return turned
 
 
 def take_vectors(index: OpenIndex, extra: Halves, places: Rows) -> Halves:

@@ -76,6 +76,7 @@ class FakeEncoder:
             "is_int8": False,
             "mpp": None,
             "threshold": {"value": self.threshold, "origin": "chosen for tests"},
+            "whitened_threshold": None,
         }
 
     def describe(self) -> Mapping[str, Any]:

@@ -32,6 +32,8 @@ from tests.indexer.fakes import (
 from tests.promises.child import ROOT
 
 TEXT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+# Enough for whitened distances.
+TILES = 110
 # Stands for the user's own columns.
 OWN = "…"
 
@@ -54,12 +56,18 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index with rejected tiles, a column of the user's, and the plan of a build cut short."""
     place = tmp_path_factory.mktemp("documented")
     encoder = FakeEncoder(folder=place / "fake-encoder")
-    tiles = write_tiles(place / "tiles", numbered(20))
+    tiles = write_tiles(place / "tiles", numbered(TILES))
     write_tiles(tiles, ["bad.png"], content="broken {}")
     listed = tiles / "list.csv"
-    rows = [f"{name},x\n" for name in [*numbered(20), "bad.png"]]
+    rows = [f"{name},x\n" for name in [*numbered(TILES), "bad.png"]]
     listed.write_text("path,label\n" + "".join(rows))
-    run_build(place / "tiles.hx", encoder, listed, search=SearchConfig(structure="SQ8"))
+    run_build(
+        place / "tiles.hx",
+        encoder,
+        listed,
+        search=SearchConfig(structure="SQ8"),
+        distance="whitened",
+    )
     opened = OpenIndex(place / "tiles.hx")
     store_calibration(opened.folder, guess(opened))
     remove_tiles(opened.folder, opened.rows.slice(0, 1))
@@ -68,8 +76,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
         raise KeyboardInterrupt
 
     encoder.before = interrupt
-    write_tiles(tiles, numbered(5, start=20))
-    listed.write_text(listed.read_text() + "".join(f"{n},y\n" for n in numbered(5, start=20)))
+    write_tiles(tiles, numbered(5, start=TILES))
+    listed.write_text(listed.read_text() + "".join(f"{n},y\n" for n in numbered(5, start=TILES)))
     with pytest.raises(KeyboardInterrupt):
         run_build(place / "tiles.hx", encoder, listed)
     return place / "tiles.hx"
@@ -90,6 +98,7 @@ def file_records(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_the_manifest_has_the_documented_fields(manifest: dict[str, Any]) -> None:
     assert list(manifest) == documented("manifest")
     assert list(manifest["settings"]) == documented("settings")
+    assert list(manifest["distance"]) == documented("distance")
     assert list(manifest["encoder"]) == documented("encoder")
     for shard in manifest["shards"]:
         assert list(shard) == documented("shard")
@@ -106,11 +115,12 @@ def test_fields_have_the_documented_types(manifest: dict[str, Any]) -> None:
         "file record": dict,
     }
     kinds |= {"boolean": bool, "number": (int, float)}
-    kinds |= {"number or null": (float, type(None)), "object or null": dict}
+    kinds |= {"number or null": (float, type(None)), "object or null": (dict, type(None))}
     for name, found in (
         ("manifest", manifest),
         ("settings", manifest["settings"]),
         ("structure", manifest["structure"]),
+        ("distance", manifest["distance"]),
         ("encoder", manifest["encoder"]),
         ("shard", manifest["shards"][0]),
         ("file", manifest["shards"][0]["file"]),
@@ -145,7 +155,7 @@ def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
     overview = TEXT.split("```")[1]
     patterns = [line.split()[0] for line in overview.splitlines()[2:] if line.strip()]
     names = [line.split("  ")[1].strip() for line in overview.splitlines()[2:] if line.strip()]
-    assert len(patterns) == 13
+    assert len(patterns) == 14
     regexes = [
         re.escape(name)
         .replace(re.escape("<shard id>"), "[0-9a-f]{32}")
@@ -239,7 +249,7 @@ def test_the_example_reads_every_tile(index: Path, monkeypatch: pytest.MonkeyPat
 
     code = code.rstrip() + "\n    keep(table)\n"
     exec(compile(code, "docs/format.md", "exec"), {"keep": keep})
-    assert names == numbered(20)
+    assert names == numbered(TILES)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.derive import BLOCK_ROWS
-from histo_index.indexer.opened import AMBIGUOUS, MISSING
+from histo_index.indexer.lookup import AMBIGUOUS, MISSING
 from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.structure import SearchConfig
 from tests.indexer.fakes import (

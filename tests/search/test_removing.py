@@ -10,7 +10,8 @@ from histo_index.errors import IndexFormatError, InputError
 from histo_index.indexer.build import BuildConfig, build
 from histo_index.indexer.commit import reindex
 from histo_index.indexer.manifest import read_manifest
-from histo_index.indexer.opened import MISSING, OpenIndex
+from histo_index.indexer.lookup import MISSING
+from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.removal import compact
 from histo_index.indexer.structure import SearchConfig
 from histo_index.inspection import index_facts

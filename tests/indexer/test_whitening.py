@@ -1,0 +1,81 @@
+"""Whitening: what it does to hand-made embeddings, and that each is turned by itself."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from histo_index.indexer.whitening import Whitening, fit_whitening
+
+Floats = npt.NDArray[np.float32]
+
+
+def embeddings(count: int, size: int = 24, *, seed: int = 0) -> Floats:
+    """Directions that lie off the middle and vary less and less along the axes."""
+    drawn = np.random.default_rng(seed).normal(size=(count, size)) * np.exp(-np.arange(size) / 4)
+    drawn += 0.5
+    units: Floats = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    return units
+
+
+def test_two_places_are_whitened_as_by_hand() -> None:
+    # Half of the tiles at each place: the middle is between them, one direction varies by
+    # (√2 / 2)² = 0.5, which is all there is, so the ridge is 0.5 too and √(0.5 / 1) remains.
+    tiles = np.array([[1, 0, 0], [0, 1, 0]] * 60, np.float32)
+    found = fit_whitening(tiles)
+    np.testing.assert_allclose(found.mean, [0.5, 0.5, 0], atol=1e-6)
+    taken = 1 - np.sqrt(1 / 2)
+    np.testing.assert_allclose((found.damping**2).sum(), taken, atol=1e-6)
+    # Of (0, 0, 1) the middle leaves (-½, -½, 1), at a right angle to that direction.
+    new = found.apply(np.array([[0, 0, 1]], np.float32))
+    np.testing.assert_allclose(new[0], np.array([-0.5, -0.5, 1]) / np.sqrt(1.5), atol=1e-6)
+    # Of (0.6, -0.8, 0): (0.1, -1.3, 0) = 0.7·(1, -1) - 0.6·(1, 1), the former shortened.
+    old = found.apply(np.array([[0.6, -0.8, 0]], np.float32))
+    by_hand = 0.7 * np.sqrt(1 / 2) * np.array([1, -1, 0]) - 0.6 * np.array([1, 1, 0])
+    np.testing.assert_allclose(old[0], by_hand / np.linalg.norm(by_hand), atol=1e-6)
+
+
+def test_every_direction_is_divided_by_the_root_of_its_variance_and_the_ridge() -> None:
+    tiles = embeddings(300)
+    mean = tiles.mean(axis=0, dtype=np.float64)
+    covariance = np.cov((tiles - mean).T, bias=True)
+    variances, directions = np.linalg.eigh(covariance)
+    ridge = variances.sum()
+    variances[:-16] = 0  # beyond the sixteenth nothing is taken
+    whole = directions * np.sqrt(ridge / (variances + ridge)) @ directions.T
+    expected = (tiles - mean) @ whole
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(fit_whitening(tiles).apply(tiles), expected, atol=2e-5)
+
+
+def test_a_row_does_not_depend_on_those_beside_it() -> None:
+    tiles = embeddings(5000).astype(np.float16)
+    whitening = fit_whitening(tiles)
+    together = whitening.apply(tiles)
+    for start, stop in ((0, 1), (7, 40), (4095, 4098), (4999, 5000)):
+        np.testing.assert_array_equal(whitening.apply(tiles[start:stop]), together[start:stop])
+
+
+def test_fitting_again_gives_the_same_bytes() -> None:
+    tiles = embeddings(200)
+    once, again = (fit_whitening(tiles).as_array().tobytes() for _ in range(2))
+    assert once == again
+
+
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_equal_tiles_stay_equal_and_of_length_one(count: int) -> None:
+    tiles = np.tile(embeddings(1), (count, 1))
+    found = fit_whitening(tiles).apply(tiles)
+    np.testing.assert_allclose(found, tiles, atol=1e-6)
+
+
+def test_few_distinct_tiles_leave_no_direction_undefined() -> None:
+    tiles = np.tile(embeddings(3), (50, 1))
+    found = fit_whitening(tiles).apply(tiles)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+def test_what_is_stored_is_what_was_fitted() -> None:
+    tiles = embeddings(100)
+    whitening = fit_whitening(tiles)
+    again = Whitening.from_array(whitening.as_array())
+    np.testing.assert_array_equal(again.apply(tiles), whitening.apply(tiles))
