@@ -105,6 +105,19 @@ def test_what_faiss_cannot_make_is_one_line() -> None:
         assert "\n" not in text
 
 
+@pytest.mark.parametrize("count", [N, D // 2])
+def test_directions_are_those_that_faiss_finds(count: int) -> None:
+    scale = 2.0 ** -np.arange(D)
+    vectors = (unit_vectors(N, D) * scale + 1).astype(np.float16)
+    theirs: Any = faiss.PCAMatrix(D, 4)
+    theirs.train(vectors[:count].astype(np.float32))
+    index = make_candidates("PCA4,SQ8", vectors[:count], [vectors], size=D)
+    ours: Any = faiss.downcast_VectorTransform(index.chain.at(0))
+    floats = vectors.astype(np.float32)
+    # Each direction may point either way.
+    np.testing.assert_allclose(abs(ours.apply(floats)), abs(theirs.apply(floats)), atol=1e-4)
+
+
 def test_a_transformation_is_kept_without_what_it_does_not_use(tmp_path: Path) -> None:
     kept = 4 * (16 * D + 16 + 16 * 16)
     assert len(written(tmp_path)) < kept + N * (16 + 8) + 4 * D + 2000
