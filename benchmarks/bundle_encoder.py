@@ -1,10 +1,12 @@
 """Make a trained encoder the one that ships: half the size, with threshold and provenance.
 
     python benchmarks/bundle_encoder.py ENCODER_DIR
+    python benchmarks/bundle_encoder.py --thresholds
 
-Convolutions are kept in float16. The threshold is the best cut of the held-out groups of the
-training tiles (`training_split.py`), measured with the encoder as it ships, by the runtime that
-users get.
+Convolutions are kept in float16. The thresholds, of plain and of whitened distances, are the best
+cuts of the held-out groups of the training tiles (`training_split.py`), measured with the encoder
+as it ships, by the runtime that users get. With `--thresholds` the encoder that ships gets new ones
+and stays as it is.
 """
 
 import argparse
@@ -16,11 +18,11 @@ from typing import Any, Final
 import numpy as np
 import training_split
 
-from histo_index.encoder.config import PublishedThreshold
+from histo_index.encoder.config import EncoderConfig, PublishedThreshold
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import BUNDLED, EncoderFolder, Weights, load_encoder, write_encoder
 from histo_index.encoder.images import DecodeLimits, read_tile
-from histo_index.search.watching import THRESHOLD, TileJudge
+from histo_index.search.watching import THRESHOLD, WHITENED_THRESHOLD, TileJudge
 
 # As its README says of ../shared/data; what the weights were learnt from.
 DATA: Final = {
@@ -39,11 +41,19 @@ _ORIGIN: Final = (
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("encoder", type=Path)
+    options.add_argument("encoder", type=Path, nargs="?", default=BUNDLED)
+    options.add_argument("--thresholds", action="store_true", help="choose those, and no more")
     options.add_argument("--start", help="what the run began with, for the model card")
     options.add_argument("--pooling", help="instead of its own")
     options.add_argument("--output", type=Path, default=BUNDLED)
     given = options.parse_args()
+    if given.thresholds:
+        publish_thresholds(given.encoder)
+    else:
+        bundle(given)
+
+
+def bundle(given: argparse.Namespace) -> None:
     trained = load_encoder(given.encoder)
     weights = halve(trained.weights)
     training: dict[str, Any] = {**trained.config.training, "data": {**DATA, "seen": None}}
@@ -53,17 +63,33 @@ def main() -> None:
         trained.config,
         training=training,
         threshold=None,
+        whitened_threshold=None,
         pooling=given.pooling or trained.config.pooling,
     )
     with tempfile.TemporaryDirectory() as scratch:
         write_encoder(Path(scratch), config, weights)
         figures = judge(load_encoder(Path(scratch)))
-    threshold = PublishedThreshold(value=round(figures[THRESHOLD], 4), origin=_ORIGIN)
-    training["held_out"] = {name: round(value, 4) for name, value in figures.items()}
-    config = replace(config, threshold=threshold, training=training)
-    write_encoder(given.output, config, weights)
+    write_encoder(given.output, with_thresholds(config, figures), weights)
     size = sum(path.stat().st_size for path in given.output.glob("*")) / 1e6
     print(f"{given.output}: {config.architecture}, {size:.1f} MB; on held-out groups {figures}")
+
+
+def publish_thresholds(folder: Path) -> None:
+    encoder = load_encoder(folder)
+    figures = judge(encoder)
+    found = write_encoder(folder, with_thresholds(encoder.config, figures), halve(encoder.weights))
+    assert found == encoder.fingerprint, "an encoder that was not made here"
+    print(f"{folder}: on held-out groups {figures}")
+
+
+def with_thresholds(config: EncoderConfig, figures: dict[str, float]) -> EncoderConfig:
+    plain, whitened = (
+        PublishedThreshold(value=round(figures[name], 4), origin=_ORIGIN)
+        for name in (THRESHOLD, WHITENED_THRESHOLD)
+    )
+    held_out = {name: round(value, 4) for name, value in figures.items()}
+    training = {**config.training, "held_out": held_out}
+    return replace(config, threshold=plain, whitened_threshold=whitened, training=training)
 
 
 def halve(weights: Weights) -> Weights:

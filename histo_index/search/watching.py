@@ -9,6 +9,8 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from histo_index.errors import InputError
+from histo_index.indexer.distance import FEWEST_TILES
+from histo_index.indexer.whitening import fit_whitening
 from histo_index.search.distances import pair_distances
 from histo_index.search.fitting import fit_threshold
 from histo_index.search.objectives import Objective
@@ -19,6 +21,9 @@ Floats = npt.NDArray[np.float32]
 PAIR_AUC: Final = "pair_auc"
 NEIGHBOUR_ACCURACY: Final = "neighbour_accuracy"
 THRESHOLD: Final = "threshold"
+# The same of whitened distances; a monitor of fewer tiles than an index must have has none.
+WHITENED_AUC: Final = "whitened_pair_auc"
+WHITENED_THRESHOLD: Final = "whitened_threshold"
 # As many same as different pairs: a threshold for nobody in particular.
 _PRIOR: Final = 0.5
 # Beyond it the pairs are a sample: so many tell an area to within 0.005.
@@ -75,8 +80,15 @@ class PairJudge:
         self._left, self._right, self._is_same = left, right, is_same
 
     def __call__(self, embeddings: Floats) -> dict[str, float]:
-        """Judge float32 [N, D], rows of length 1; `threshold` is the best cut of these pairs."""
-        distances = pair_distances(embeddings[self._left], embeddings[self._right])
+        """Judge float32 [N, D], rows of length 1; a `threshold` is the best cut of these pairs."""
+        figures = self._judge(embeddings, PAIR_AUC, THRESHOLD)
+        if len(embeddings) >= FEWEST_TILES:
+            whitened = fit_whitening(embeddings).apply(embeddings)
+            figures |= self._judge(whitened, WHITENED_AUC, WHITENED_THRESHOLD)
+        return figures
+
+    def _judge(self, vectors: Floats, area: str, threshold: str) -> dict[str, float]:
+        distances = pair_distances(vectors[self._left], vectors[self._right])
         sample = Sample(
             distances=distances.astype(np.float64),
             is_same=self._is_same,
@@ -84,7 +96,7 @@ class PairJudge:
             units_b=self._right,
             prior=_PRIOR,
         )
-        figures = {PAIR_AUC: float(roc_auc_score(self._is_same, -distances))}
+        figures = {area: float(roc_auc_score(self._is_same, -distances))}
         with contextlib.suppress(InputError):  # early on, same pairs may lie no nearer than others
-            figures[THRESHOLD] = fit_threshold(sample, Objective())
+            figures[threshold] = fit_threshold(sample, Objective())
         return figures

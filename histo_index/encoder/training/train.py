@@ -21,6 +21,7 @@ from histo_index.encoder.training.parallel import Team
 from histo_index.encoder.training.run import Run, TrainConfig, TrainProgress
 from histo_index.encoder.training.watch import (
     THRESHOLD,
+    WHITENED_THRESHOLD,
     Monitor,
     draw,
     effective_rank,
@@ -220,17 +221,21 @@ def _finish_epoch(
     folder = run.config.output
     write_log(folder, run.epochs)
     draw(folder, run.epochs)
-    published = _threshold(figures, monitor)
+    published = {
+        name: _threshold(figures, name, monitor) for name in (THRESHOLD, WHITENED_THRESHOLD)
+    }
     if _best_epoch(run.epochs, monitor) is figures:
         _save(run, folder / BEST_NAME, data, figures, published)
     _save(run, folder, data, figures, published)
 
 
-def _threshold(figures: Mapping[str, Any], monitor: Monitor | None) -> PublishedThreshold | None:
-    if monitor is None or THRESHOLD not in figures:
+def _threshold(
+    figures: Mapping[str, Any], name: str, monitor: Monitor | None
+) -> PublishedThreshold | None:
+    if monitor is None or name not in figures:
         return None
     return PublishedThreshold(
-        value=figures[THRESHOLD],
+        value=figures[name],
         origin=f"most right verdicts on the pairs of {monitor.name}, as many same as different",
     )
 
@@ -256,7 +261,7 @@ def _save(
     folder: Path,
     data: Mapping[str, Any],
     figures: Mapping[str, Any],
-    threshold: PublishedThreshold | None,
+    thresholds: Mapping[str, PublishedThreshold | None],
 ) -> None:
     """Write the trunk as an encoder folder with its model card."""
     config = run.config
@@ -278,7 +283,7 @@ def _save(
         preprocessing=config.preprocessing,
         training=card,
         mpp=data.get("mpp"),
-        threshold=threshold,
+        **thresholds,
     )
     write_encoder(folder, encoder, weights_of(run.byol.online.trunk))
 

@@ -163,7 +163,11 @@ def test_the_best_epoch_by_the_monitor_is_kept(tiles: list[Path], tmp_path: Path
     monitor = Monitor(
         name="labels.csv",
         images=[np.zeros((48, 48, 3), np.uint8)] * 2,
-        judge=lambda embeddings: {"auc": next(figures), "threshold": 0.25},
+        judge=lambda embeddings: {
+            "auc": next(figures),
+            "threshold": 0.25,
+            "whitened_threshold": 1.5,
+        },
         decisive="auc",
     )
     report = train(tiles, config(tmp_path / "out", replace(TINY, epochs=3)), monitor=monitor)
@@ -173,6 +177,8 @@ def test_the_best_epoch_by_the_monitor_is_kept(tiles: list[Path], tmp_path: Path
     assert last.training["epochs"] == 3
     assert last.threshold is not None
     assert (last.threshold.value, "labels.csv" in last.threshold.origin) == (0.25, True)
+    assert last.whitened_threshold is not None
+    assert last.whitened_threshold.value == 1.5
     # Only looked at: the same weights as without it.
     plain = train(tiles, config(tmp_path / "plain", replace(TINY, epochs=3)))
     assert plain.fingerprint == report.fingerprint
