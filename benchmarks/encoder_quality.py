@@ -1,9 +1,11 @@
 """What encoders are worth on labelled tiles that none of them was chosen on.
 
-Pairs and neighbours are across groups (slides, fields) only; every figure has its 95 % interval
-from resampling groups. Floors: colour alone, and the same architecture with random weights.
+By whitened distances and by plain ones. Pairs and neighbours are across groups (slides, fields)
+only; every figure has its 95 % interval from resampling groups. Floors: colour alone, and the same
+architecture with random weights, by the same distance.
 """
 
+import itertools
 import logging
 import tempfile
 from collections.abc import Mapping
@@ -14,12 +16,15 @@ import measuring
 
 import histo_index
 from histo_index.encoder.folder import bundled_encoder
+from histo_index.indexer.manifest import PLAIN, WHITENED
 from histo_index.search.evaluation import Contender
+from histo_index.search.floors import RANDOM
 from histo_index.search.judging import CROSS_FITTED
 from histo_index.search.resampling import Estimate
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "eval"
 SETS: Final = ("kather2016", "lc25000")
+DISTANCES: Final = (WHITENED, PLAIN)
 PAIRS: Final = {
     "roc_auc": "pair ROC-AUC",
     "balanced_accuracy": "balanced accuracy, published threshold",
@@ -53,17 +58,20 @@ def judge(labels: Path, encoders: Mapping[str, Path]) -> dict[str, Contender]:
     """Judge every encoder on one set, and the floors once: contenders by name."""
     found: dict[str, Contender] = {}
     with tempfile.TemporaryDirectory(prefix="histo-index-quality-") as scratch:
-        for name, encoder in encoders.items():
-            measuring.tell(f"{labels.parent.name}: {name}")
+        for (name, encoder), distance in itertools.product(encoders.items(), DISTANCES):
+            measuring.tell(f"{labels.parent.name}: {name}, {distance}")
             output = Path(scratch) / f"{len(found)}.hx"
-            histo_index.build(labels, output, encoder=encoder)
+            histo_index.build(labels, output, encoder=encoder, distance=distance)
             evaluation = histo_index.open(output).evaluate(
                 labels=labels, pairs=labels.with_name("pairs.csv")
             )
-            print(f"{labels.parent.name}, {name}: {evaluation.headline}")
-            found[name] = evaluation.index
+            print(f"{labels.parent.name}, {name}, {distance}: {evaluation.headline}")
+            found[f"{name}, {distance}"] = evaluation.index
             for floor in evaluation.floors:
-                found.setdefault(floor.name, floor)
+                is_by_distance = floor.name == RANDOM
+                found.setdefault(
+                    f"{floor.name}, {distance}" if is_by_distance else floor.name, floor
+                )
     return found
 
 

@@ -25,6 +25,7 @@ from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
 from histo_index.indexer.tables import read_table
+from histo_index.indexer.whitening import fit_whitening
 from histo_index.search.judging import difference
 from histo_index.search.metrics import PairFigures
 
@@ -37,6 +38,7 @@ _NEIGHBOURS: Final = 20
 _CLUSTERS: Final = 16
 # Of the training tiles, so that squares of N fit; evenly spread.
 _EVERY: Final = 4
+_TWO: Final = ("colonn", "lungn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,16 @@ def training_gallery() -> Gallery:
     )
 
 
+def two_class_gallery() -> Gallery:
+    """An index of two categories and no more: what all of its tiles vary in is what parts them."""
+    rows = [row for row in training_split.split()[1] if row["label"] in _TWO]
+    return Gallery(
+        tiles=[_read(training_split.DATA / row["path"]) for row in rows],
+        labels=_codes([row["label"] for row in rows]),
+        groups=_codes([row["group"] for row in rows]),
+    )
+
+
 def labelled_gallery(name: str) -> Gallery:
     folder = training_split.DATA / "eval" / name
     table = read_table(folder / "labels.csv").to_pylist()
@@ -91,6 +103,7 @@ GALLERIES: Final[Mapping[str, Callable[[], Gallery]]] = {
     "choose": training_gallery,
     "kather2016": lambda: labelled_gallery("kather2016"),
     "lc25000": lambda: labelled_gallery("lc25000"),
+    "two classes of choose": two_class_gallery,
 }
 
 
@@ -140,15 +153,16 @@ def _centred(vectors: Floats, groups: Rows) -> Floats:
     return _plain(_unit(vectors - vectors.mean(axis=0)), groups)
 
 
-def _projected(vectors: Floats, *, size: int | None, shrink: float | None) -> Floats:
-    """Project on principal directions; with `shrink`, divide by their shrunk spread."""
+def _projected(vectors: Floats, *, size: int) -> Floats:
+    """Project on principal directions."""
     centred = vectors - vectors.mean(axis=0)
-    _, spread, directions = np.linalg.svd(centred, full_matrices=False)
-    projected = centred @ directions[:size].T
-    if shrink is not None:
-        variance = spread[:size] ** 2 / len(vectors)
-        projected /= np.sqrt(variance + shrink * variance.mean())
-    return _unit(projected)
+    directions = np.linalg.svd(centred, full_matrices=False)[2]
+    return _unit(centred @ directions[:size].T)
+
+
+def _whitened(vectors: Floats, ridge: float) -> Floats:
+    """As an index does, fitted on all of its tiles."""
+    return fit_whitening(vectors, ridge=ridge).apply(vectors).astype(np.float64)
 
 
 def _near(vectors: Floats, groups: Rows) -> Floats:
@@ -198,11 +212,13 @@ IDEAS: Final[Mapping[str, Idea]] = {
     "plain": _plain,
     "mean of the eight flips and turns": _plain,
     "centred": _centred,
-    "64 principal directions": lambda v, g: _plain(_projected(v, size=64, shrink=None), g),
-    "whitened, shrunk 10": lambda v, g: _plain(_projected(v, size=None, shrink=10), g),
-    "whitened, shrunk 100": lambda v, g: _plain(_projected(v, size=None, shrink=100), g),
+    "64 principal directions": lambda v, g: _plain(_projected(v, size=64), g),
+    "whitened, ridge 0.1": lambda v, g: _plain(_whitened(v, 0.1), g),
+    "whitened, ridge 0.5": lambda v, g: _plain(_whitened(v, 0.5), g),
+    "whitened, ridge 1 (built)": lambda v, g: _plain(_whitened(v, 1.0), g),
+    "whitened, ridge 2": lambda v, g: _plain(_whitened(v, 2.0), g),
     "moved to the mean of 20 neighbours": _drawn,
-    "shrunk 100, then moved": lambda v, g: _drawn(_projected(v, size=None, shrink=100), g),
+    "whitened, then moved": lambda v, g: _drawn(_whitened(v, 1.0), g),
     "agreement of 20 neighbours": _agreement,
     "16 soft clusters": _clustered,
     "joint, average linkage": _joint,

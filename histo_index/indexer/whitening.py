@@ -75,14 +75,16 @@ class Whitening:
         return cls(mean=stored[0], damping=stored[1:])
 
 
-def fit_whitening(embeddings: npt.NDArray[np.floating]) -> Whitening:
+def fit_whitening(embeddings: npt.NDArray[np.floating], *, ridge: float = _RIDGE) -> Whitening:
     """Fit a whitening to embeddings.
 
     A principal direction of variance v is divided by the root of v + ridge, up to a factor; the
-    ridge is the total variance. Only the few that dominate are shortened by it noticeably.
+    ridge is in proportion to the total variance. Only the few that dominate are shortened by it
+    noticeably.
 
     Args:
         embeddings: floats [n, D], rows of length 1; n is at least 1.
+        ridge: as a share of the total variance; the less, the more is damped.
 
     Source: Kessy, Lewin and Strimmer (2018), Optimal whitening and decorrelation; the ridge as in
     Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices.
@@ -101,7 +103,6 @@ def fit_whitening(embeddings: npt.NDArray[np.floating]) -> Whitening:
     _, singular, directions = svds(centred, k=count, v0=start)
     is_real = singular > _LEAST * singular.max()
     variances = singular[is_real].astype(np.float64) ** 2 / len(centred)
-    ridge = _RIDGE * total
-    taken = 1 - np.sqrt(ridge / (variances + ridge))
+    taken = 1 - np.sqrt(ridge * total / (variances + ridge * total))
     damping = np.sqrt(taken)[:, None] * directions[is_real]
     return Whitening(mean=mean, damping=damping.astype(np.float32))
