@@ -1,5 +1,6 @@
 """What an index is, and what this machine has: the facts behind `info` and `doctor`."""
 
+import json
 import os
 import platform
 import shutil
@@ -16,7 +17,6 @@ from histo_index.errors import HistoIndexError, IndexFormatError
 from histo_index.indexer.checksums import file_checksum, require_size
 from histo_index.indexer.commit import PLAN_NAME
 from histo_index.indexer.manifest import (
-    FORMAT_VERSION,
     MANIFEST_NAME,
     PLAIN,
     WHITENED,
@@ -60,7 +60,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     runtimes = sorted({" ".join(map(str, shard.runtime.values())) for shard in manifest.shards})
     facts = {
         "index": str(folder),
-        "format": FORMAT_VERSION,
+        "format": _format_of(folder),
         "generation": manifest.generation,
         "created": manifest.created,
         "tiles": manifest.tiles,
@@ -81,6 +81,11 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     if progress := unfinished_build(folder):
         facts["unfinished"] = progress
     return facts
+
+
+def _format_of(folder: Path) -> int:
+    """Tell the format version of a manifest that was read and found whole."""
+    return int(json.loads((folder / MANIFEST_NAME).read_bytes())["format_version"])
 
 
 def _distance(manifest: Manifest) -> str:

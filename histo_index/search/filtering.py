@@ -46,7 +46,9 @@ class Filters:
 
     def __post_init__(self) -> None:
         if self.near_duplicates not in ("keep", "drop"):
-            raise InputError(f"near duplicates: {self.near_duplicates!r}; expected keep or drop")
+            raise InputError(
+                f"--near-duplicates {printable(self.near_duplicates)}: expected keep or drop"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from histo_index.errors import InputError, printable
+from histo_index.indexer.lookup import AMBIGUOUS
 from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.removal import remove_tiles
 from histo_index.search.filtering import passing
@@ -32,7 +33,8 @@ def remove(index: OpenIndex, *, where: str | None = None, names: Sequence[str] =
     rows = index.find_names(pa.array(list(names), pa.string()))
     for name, row in zip(names, rows.tolist(), strict=True):
         if row < 0:
-            raise InputError(f"{printable(name)}: not in the index once; nothing was removed")
+            reason = "a name of several tiles" if row == AMBIGUOUS else "not in the index"
+            raise InputError(f"{printable(name)}: {reason}; nothing was removed")
     is_chosen[rows] = True
     if index.is_live is not None:
         is_chosen &= index.is_live

@@ -32,7 +32,7 @@ def test_filters_that_do_not_fit_are_one_line(workshop: Workshop, run: Run) -> N
         (("--where", "lable = 'fat'"), "--where lable = 'fat': Binder Error: Referenced column"),
         (("--where", "label = 'stone'"), "--where label = 'stone': true of no tile"),
         (("--exclude-same", "patient"), "--exclude-same patient: no such column; the index has"),
-        (("--near-duplicates", "some"), "near duplicates: 'some'; expected keep or drop"),
+        (("--near-duplicates", "some"), "--near-duplicates some: expected keep or drop"),
         (("-k", "0"), "Invalid value for '-k'"),
     ):
         ran = run("search", A, *options)

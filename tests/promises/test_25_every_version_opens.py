@@ -72,6 +72,7 @@ def test_an_index_of_every_version_opens_with_its_values(version: int, tmp_path:
         "label": LABELS,
         "n": COUNTS,
     }
+    assert index_facts(saved, verify=True)["format"] == version
     assert files_of(saved) == before
 
 

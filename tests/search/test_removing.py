@@ -9,8 +9,8 @@ import pytest
 from histo_index.errors import IndexFormatError, InputError
 from histo_index.indexer.build import BuildConfig, build
 from histo_index.indexer.commit import reindex
-from histo_index.indexer.manifest import read_manifest
 from histo_index.indexer.lookup import MISSING
+from histo_index.indexer.manifest import read_manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.removal import compact
 from histo_index.indexer.structure import SearchConfig
@@ -105,7 +105,7 @@ def test_a_removed_tile_stays_out_until_its_content_changes(built: Path) -> None
     ("options", "message"),
     [
         ({}, "nothing to remove: pass --where EXPRESSION or --list FILE"),
-        ({"names": ["00.png", "no\n.png"]}, r"no\\n.png: not in the index once; nothing was"),
+        ({"names": ["00.png", "no\n.png"]}, r"no\\n.png: not in the index; nothing was"),
         ({"where": "site <> ''"}, "no tile would be left; delete the folder instead"),
         ({"where": "site = 'Z'"}, "true of no tile"),
     ],
