@@ -43,7 +43,8 @@ else:
     index.search(query.astype(np.float32), 10)
 seconds = time.perf_counter() - started
 lines = dict(line.split(":") for line in open("/proc/self/status") if "rss" in line.lower())
-print(json.dumps([seconds, *(int(lines[name].split()[0]) << 10 for name in ("RssAnon", "VmRSS"))]))
+sizes = (int(lines[name].split()[0]) << 10 for name in ("RssAnon", "VmRSS"))
+print(json.dumps([seconds, time.process_time(), *sizes]))
 """
 
 
@@ -68,7 +69,7 @@ def main() -> None:
         report_ours(folder, index, queries, given)
         report_filters(index, queries[:_FILTERED])
         report_peers(folder, given)
-        report_cold(folder)
+        report_cold(folder, repeats=given.repeats)
 
 
 def prepare(folder: Path, given: Namespace) -> tuple[OpenIndex, Halves]:
@@ -159,7 +160,7 @@ def _filtered_truth(index: OpenIndex, queries: Halves, percent: int) -> Rows:
     return nearest
 
 
-def report_cold(folder: Path) -> None:
+def report_cold(folder: Path, *, repeats: int) -> None:
     """A new process opens and answers once; FAISS loads the same vectors whole."""
     rows = []
     for name, path, kind in (
@@ -169,11 +170,15 @@ def report_cold(folder: Path) -> None:
         if not path.exists():
             continue
         command = [sys.executable, "-c", _COLD, str(path), str(folder / "queries.npy"), kind]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        seconds, own, resident = json.loads(output)
-        rows.append((name, f"{seconds:.2f}", f"{own / 1e6:,.0f}", f"{resident / 1e6:,.0f}"))
+        runs = [subprocess.run(command, check=True, capture_output=True) for _ in range(repeats)]
+        seconds, cpu, own, resident = zip(*(json.loads(run.stdout) for run in runs), strict=True)
+        sizes = (f"{max(values) / 1e6:,.0f}" for values in (own, resident))
+        rows.append(
+            (name, *(measuring.spread(values, digits=2) for values in (seconds, cpu)), *sizes)
+        )
     print()
-    header = ("new process", "s to the first answer", "MB of its own", "MB resident")
+    # By the clock a busy machine is measured; processor time counts Python's own start too.
+    header = ("new process", "s to the first answer", "CPU s", "MB of its own", "MB resident")
     measuring.print_table(header, rows)
 
 
