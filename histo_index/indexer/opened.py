@@ -135,9 +135,9 @@ class OpenIndex:
         """
         self._require_sizes()
         found = look_up(names, self.rows["image_id"])
-        found = np.where(found < 0, look_up(names, self.rows["path"]), found)
-        if (found < 0).any():
-            found = np.where(found < 0, self._find_stems(names), found)
+        for look in (self._find_paths, self._find_stems):
+            if (found < 0).any():
+                found = np.where(found < 0, look(names), found)
         return self._without_removed(found)
 
     def find_contents(self, digests: pa.Array) -> Rows:
@@ -213,6 +213,9 @@ class OpenIndex:
         return CandidateSearch(
             index, self.exact, effort=facts["effort"], candidates=facts["candidates"]
         )
+
+    def _find_paths(self, names: pa.Array) -> Rows:
+        return look_up(names, self.rows["path"])
 
     def _find_stems(self, names: pa.Array) -> Rows:
         found = look_up_unique(names, file_names(self.rows["path"]))
