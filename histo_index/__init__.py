@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from histo_index.api import Index as Index
-    from histo_index.api import build as build
     from histo_index.api import compare as compare
     from histo_index.api import open as open
-    from histo_index.api import quantize as quantize
+    from histo_index.building import build as build
+    from histo_index.building import quantize as quantize
     from histo_index.errors import HistoIndexError as HistoIndexError
     from histo_index.errors import ImageError as ImageError
     from histo_index.errors import IndexFormatError as IndexFormatError
@@ -53,10 +53,10 @@ _HOMES = {
     "TrainOptions": "training",
     "TrainingError": "errors",
     "Verdict": "search.verdicts",
-    "build": "api",
+    "build": "building",
     "compare": "api",
     "open": "api",
-    "quantize": "api",
+    "quantize": "building",
     "train": "training",
 }
 

@@ -1,9 +1,9 @@
-"""The package from Python: build an index, open it, ask it. The command line calls these too.
+"""The package from Python: open an index, ask it. The command line calls these too.
 
 What only some questions need is imported inside them: a pair look-up must start fast.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.choosing import encoder_for, own_encoder, warn_if_untrained
+from histo_index.choosing import own_encoder, warn_if_untrained
 from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.manifest import PLAIN, Manifest
 from histo_index.indexer.opened import OpenIndex
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from histo_index.assessing import Pairs
     from histo_index.encoder.encoder import EncodedTile, Encoder
-    from histo_index.encoder.int8 import Ranges
-    from histo_index.indexer.build import BuildProgress, BuildReport
     from histo_index.reporting import Answer
     from histo_index.search.calibration import Calibration
     from histo_index.search.evaluation import Evaluation
@@ -39,99 +37,7 @@ if TYPE_CHECKING:
 
 # A path, image id or file name; a Pillow image; or uint8 RGB [H, W, 3].
 ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[np.uint8]"
-_Paths = str | Path | Sequence[str | Path]
 _Result = TypeVar("_Result")
-
-
-def build(
-    sources: _Paths,
-    output: str | Path,
-    *,
-    encoder: str | Path | None = None,
-    manifest: str | Path | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    max_pixels: int | None = None,
-    structure: str | None = None,
-    recall: float | None = None,
-    memory: str | int | None = None,
-    shard_rows: int | None = None,
-    retry_rejected: bool = False,
-    distance: str | None = None,
-    progress: "Callable[[BuildProgress], None]" = lambda state: None,
-) -> "BuildReport":
-    """Build an index from tiles, or bring it up to date: only new and changed tiles are encoded.
-
-    Args:
-        sources: folders (searched through), image files, or one manifest.
-        output: the index folder, such as `tiles.hx`.
-        encoder: an encoder folder; left out, the index's own, else the bundled one.
-        manifest: CSV, TSV or Parquet with a `path` column; the others are kept as metadata.
-        device: `auto`, `cpu` or `cuda`.
-        precision: `auto`, `float32`, `bfloat16` or `int8`.
-        max_pixels: images with more are rejected from their header; left out, as the index was
-            built before, else 64 million.
-        structure: a FAISS factory string to search by, or `exact`; left out with the next two, as
-            the index was built before, else by its size.
-        recall: share of the true ten nearest to find, tuned on the index; else 0.99.
-        memory: bytes that the structure may take, or text such as `4GB`, which is the default.
-        shard_rows: tiles per Parquet file; left out, as before, else 1,024.
-        retry_rejected: try again what an earlier build could not use.
-        distance: `whitened` or `plain`; left out, as before, else whitened from 100 tiles on.
-        progress: called often with how far it is.
-
-    Returns:
-        What was encoded, reused and rejected.
-
-    Raises:
-        InputError: something passed cannot be used, or not one tile can.
-        MismatchError: the index was built by another encoder.
-        LockedError: another process is writing the index.
-        IndexFormatError: index or encoder are damaged or too new.
-        OSError: the disk is full or not writable; the old state stands.
-    """
-    from histo_index.encoder.images import DecodeLimits
-    from histo_index.indexer.build import BuildConfig
-    from histo_index.indexer.build import build as build_index
-    from histo_index.indexer.structure import search_config
-
-    folder = Path(output)
-    given = None if encoder is None else Path(encoder)
-    limits = None if max_pixels is None else DecodeLimits(max_pixels=max_pixels)
-    runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
-    warn_if_untrained(runner.folder, runner.card())
-    return build_index(
-        BuildConfig(
-            sources=_as_paths(sources),
-            output=folder,
-            manifest=None if manifest is None else Path(manifest),
-            shard_rows=shard_rows,
-            retry_rejected=retry_rejected,
-            search=search_config(structure, recall, memory),
-            distance=distance,
-        ),
-        runner,
-        progress,
-    )
-
-
-def quantize(encoder: str | Path, tiles: _Paths) -> "Ranges":
-    """Measure on some tiles what int8 needs, and keep it in the encoder folder.
-
-    Args:
-        encoder: an encoder folder.
-        tiles: folders, image files, or one manifest; some dozens of tiles are enough.
-
-    Raises:
-        InputError: not one tile can be used.
-        IndexFormatError: the encoder is damaged.
-    """
-    from histo_index.encoder.making import quantize_encoder
-    from histo_index.indexer.sources import list_tiles
-
-    listed = list_tiles(_as_paths(tiles))
-    paths = [listed.root / path for path in listed.table["path"].to_pylist()]
-    return quantize_encoder(Path(encoder), paths)
 
 
 def open(path: str | Path, *, device: str = "auto") -> "Index":
@@ -511,9 +417,3 @@ def _whole(results: Iterable[_Result | HistoIndexError]) -> Iterator[_Result]:
         if isinstance(result, HistoIndexError):
             raise result
         yield result
-
-
-def _as_paths(sources: _Paths) -> list[Path]:
-    if isinstance(sources, str | Path):
-        return [Path(sources)]
-    return [Path(source) for source in sources]

@@ -59,11 +59,13 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
         },
         {"numpy", "pyarrow", "PIL"},
     ),
+    "building": ({"choosing", "encoder", "indexer"}, set()),
     "searching": ({"api", "errors", "search"}, {"numpy"}),
     "cli": ({"commands", "demo", "errors", "inspection", "terminal"}, {"typer"}),
     "commands": (
         {
             "api",
+            "building",
             "commands",
             "encoder",
             "errors",
@@ -78,7 +80,7 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
         },
         {"typer"},
     ),
-    "__init__": ({"api", "errors", "indexer", "search", "training"}, set()),
+    "__init__": ({"api", "building", "errors", "indexer", "search", "training"}, set()),
     "__main__": ({"cli"}, set()),
 }
 
@@ -139,7 +141,7 @@ def test_imports_follow_the_design(path: Path) -> None:
 def test_files_can_be_read_in_five_minutes() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     # api.py is a list of small functions with long signatures and docstrings.
-    limit = {"api.py": 520, "build.py": 390}
+    limit = {"api.py": 430, "build.py": 390}
     assert [
         f"{path.name}: {lines}"
         for path, lines in lengths.items()

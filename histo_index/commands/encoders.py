@@ -69,7 +69,7 @@ def encoder_quantize(
     tiles: Annotated[list[Path], typer.Argument(help="Folders, image files, or one manifest.")],
 ) -> None:
     """Measure on some tiles what `--precision int8` needs, and keep it in the encoder folder."""
-    from histo_index import api
+    from histo_index import building
 
-    ranges = api.quantize(folder, tiles)
+    ranges = building.quantize(folder, tiles)
     print_result(f"{folder}: int8 ranges from {ranges.tiles} tiles, fingerprint {ranges.digest}")

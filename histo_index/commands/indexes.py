@@ -53,11 +53,11 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Build an index from tiles, or bring it up to date; only new and changed ones are encoded."""
-    from histo_index import api, terminal
+    from histo_index import building, terminal
 
     progress = terminal.ProgressLine()
     try:
-        report = api.build(
+        report = building.build(
             tiles or [], output, encoder=encoder, manifest=manifest, device=device,
             precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
             memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, distance=distance,

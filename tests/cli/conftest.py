@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from histo_index import api, cli
+from histo_index import building, cli
 from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.making import init_encoder
 
@@ -48,7 +48,7 @@ def finished_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     made = Workshop(folder=tmp_path_factory.mktemp("workshop"))
     labels = write_tiles(made.tiles, tiles_per_category=2, slides=2, size_px=64)
     init_encoder(made.encoder, arch="resnet18", seed=0)
-    api.build(made.tiles, made.index, encoder=made.encoder, manifest=labels)
+    building.build(made.tiles, made.index, encoder=made.encoder, manifest=labels)
     return made
 
 

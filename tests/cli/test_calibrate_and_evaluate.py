@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from histo_index import api
+from histo_index import api, building
 from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.making import init_encoder
 from tests.cli.conftest import Run, Workshop
@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     made = Workshop(folder=tmp_path_factory.mktemp("calibrated"))
     labels = write_tiles(made.tiles, tiles_per_category=4, slides=4, size_px=64)
     init_encoder(made.encoder, arch="resnet18", seed=0)
-    api.build(made.tiles, made.index, encoder=made.encoder, manifest=labels)
+    building.build(made.tiles, made.index, encoder=made.encoder, manifest=labels)
     write_pairs(made)
     api.open(made.index).calibrate(made.folder / "labelled.csv")
     return made

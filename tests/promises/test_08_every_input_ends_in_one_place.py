@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from histo_index import api
+from histo_index import building
 from histo_index.encoder.making import init_encoder
 from histo_index.errors import InputError
 from histo_index.indexer.build import BuildReport
@@ -78,9 +78,9 @@ def test_each_hostile_file_ends_in_one_place(tmp_path: Path, tell: Tell) -> None
         (tiles / f"{name}.png").write_bytes(data)
         inputs.fates[f"{name}.png"] = fate
     init_encoder(tmp_path / "encoder", arch="resnet18", seed=0)
-    report = api.build(tiles, index, encoder=tmp_path / "encoder", precision="float32")
+    report = building.build(tiles, index, encoder=tmp_path / "encoder", precision="float32")
     require_one_place_each(index, report, inputs)
-    again = api.build(tiles, index, precision="float32")
+    again = building.build(tiles, index, precision="float32")
     assert (again.generation, again.encoded) == (report.generation, 0)
     assert len(inputs.fates) >= 90
     tell(f"{len(inputs.fates)} hostile files", f"{report.tiles} indexed, the others rejected")

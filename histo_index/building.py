@@ -1,0 +1,110 @@
+"""Build an index from tiles, from Python; the command line calls these too."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histo_index.choosing import encoder_for, warn_if_untrained
+
+if TYPE_CHECKING:
+    from histo_index.encoder.int8 import Ranges
+    from histo_index.indexer.build import BuildProgress, BuildReport
+
+_Paths = str | Path | Sequence[str | Path]
+
+
+def build(
+    sources: _Paths,
+    output: str | Path,
+    *,
+    encoder: str | Path | None = None,
+    manifest: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    max_pixels: int | None = None,
+    structure: str | None = None,
+    recall: float | None = None,
+    memory: str | int | None = None,
+    shard_rows: int | None = None,
+    retry_rejected: bool = False,
+    distance: str | None = None,
+    progress: "Callable[[BuildProgress], None]" = lambda state: None,
+) -> "BuildReport":
+    """Build an index from tiles, or bring it up to date: only new and changed tiles are encoded.
+
+    Args:
+        sources: folders (searched through), image files, or one manifest.
+        output: the index folder, such as `tiles.hx`.
+        encoder: an encoder folder; left out, the index's own, else the bundled one.
+        manifest: CSV, TSV or Parquet with a `path` column; the others are kept as metadata.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `float32`, `bfloat16` or `int8`.
+        max_pixels: images with more are rejected from their header; left out, as the index was
+            built before, else 64 million.
+        structure: a FAISS factory string to search by, or `exact`; left out with the next two, as
+            the index was built before, else by its size.
+        recall: share of the true ten nearest to find, tuned on the index; else 0.99.
+        memory: bytes that the structure may take, or text such as `4GB`, which is the default.
+        shard_rows: tiles per Parquet file; left out, as before, else 1,024.
+        retry_rejected: try again what an earlier build could not use.
+        distance: `whitened` or `plain`; left out, as before, else whitened from 100 tiles on.
+        progress: called often with how far it is.
+
+    Returns:
+        What was encoded, reused and rejected.
+
+    Raises:
+        InputError: something passed cannot be used, or not one tile can.
+        MismatchError: the index was built by another encoder.
+        LockedError: another process is writing the index.
+        IndexFormatError: index or encoder are damaged or too new.
+        OSError: the disk is full or not writable; the old state stands.
+    """
+    from histo_index.encoder.images import DecodeLimits
+    from histo_index.indexer.build import BuildConfig
+    from histo_index.indexer.build import build as build_index
+    from histo_index.indexer.structure import search_config
+
+    folder = Path(output)
+    given = None if encoder is None else Path(encoder)
+    limits = None if max_pixels is None else DecodeLimits(max_pixels=max_pixels)
+    runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
+    warn_if_untrained(runner.folder, runner.card())
+    return build_index(
+        BuildConfig(
+            sources=_as_paths(sources),
+            output=folder,
+            manifest=None if manifest is None else Path(manifest),
+            shard_rows=shard_rows,
+            retry_rejected=retry_rejected,
+            search=search_config(structure, recall, memory),
+            distance=distance,
+        ),
+        runner,
+        progress,
+    )
+
+
+def quantize(encoder: str | Path, tiles: _Paths) -> "Ranges":
+    """Measure on some tiles what int8 needs, and keep it in the encoder folder.
+
+    Args:
+        encoder: an encoder folder.
+        tiles: folders, image files, or one manifest; some dozens of tiles are enough.
+
+    Raises:
+        InputError: not one tile can be used.
+        IndexFormatError: the encoder is damaged.
+    """
+    from histo_index.encoder.making import quantize_encoder
+    from histo_index.indexer.sources import list_tiles
+
+    listed = list_tiles(_as_paths(tiles))
+    paths = [listed.root / path for path in listed.table["path"].to_pylist()]
+    return quantize_encoder(Path(encoder), paths)
+
+
+def _as_paths(sources: _Paths) -> list[Path]:
+    if isinstance(sources, str | Path):
+        return [Path(sources)]
+    return [Path(source) for source in sources]
