@@ -1,6 +1,7 @@
 """Are near-copies told from different tiles? Copies are made, and measured by the index's limit.
 
-Held-out training tiles and an evaluation set, at most two hundred of each, spread over the groups.
+Held-out training tiles and an evaluation set, at most two hundred of each, spread over the groups;
+by plain distances, and by whitened ones, fitted on these tiles.
 """
 
 import csv
@@ -19,8 +20,12 @@ from PIL import Image
 from histo_index.encoder.encoder import open_encoder
 from histo_index.encoder.folder import bundled_encoder
 from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
+from histo_index.indexer.whitening import fit_whitening
 from histo_index.search.copies import NEAR
 from histo_index.search.distances import pair_distances
+
+Halves = npt.NDArray[np.float16]
+Rows = npt.NDArray[np.int64]
 
 _MOST_TILES: Final = 200
 
@@ -59,20 +64,26 @@ def main() -> None:
     encoder = open_encoder(given.encoder or bundled_encoder(), device="cpu")
     lines = []
     for name, tiles, groups in galleries():
-        vectors = encoder.encode_pixels(tiles).astype(np.float16)
-        places = np.stack(np.triu_indices(len(tiles), 1))
-        distances = pair_distances(vectors[places[0]], vectors[places[1]])
-        limit = NEAR * float(np.median(distances))
-        is_across = groups[places[0]] != groups[places[1]]
-        mistaken = int((distances[is_across] <= limit).sum())
-        shares = [
-            (pair_distances(vectors, encode(encoder.encode_pixels, tiles, make)) <= limit).mean()
-            for make in COPIES.values()
-        ]
-        counts = f"{mistaken} of {int(is_across.sum()):,}"
-        lines.append((name, str(len(tiles)), f"{limit:.4f}", counts, *(f"{s:.0%}" for s in shares)))
+        plain = encoder.encode_pixels(tiles).astype(np.float16)
+        copies = [encode(encoder.encode_pixels, tiles, make) for make in COPIES.values()]
+        fitted = fit_whitening(plain)
+        turned = [fitted.apply(each).astype(np.float16) for each in (plain, *copies)]
+        lines.append((f"{name}, plain", str(len(tiles)), *told(groups, plain, copies)))
+        lines.append((f"{name}, whitened", str(len(tiles)), *told(groups, turned[0], turned[1:])))
     header = ("set", "tiles", "limit", "different tiles mistaken", *COPIES)
     measuring.print_table(header, lines)
+
+
+def told(groups: Rows, vectors: Halves, copies: list[Halves]) -> tuple[str, ...]:
+    """Give the limit, how many different tiles lie within it, and the share of each copy."""
+    places = np.stack(np.triu_indices(len(vectors), 1))
+    distances = pair_distances(vectors[places[0]], vectors[places[1]])
+    limit = NEAR * float(np.median(distances))
+    is_across = groups[places[0]] != groups[places[1]]
+    mistaken = int((distances[is_across] <= limit).sum())
+    shares = [(pair_distances(vectors, each) <= limit).mean() for each in copies]
+    counts = f"{mistaken} of {int(is_across.sum()):,}"
+    return f"{limit:.4f}", counts, *(f"{share:.0%}" for share in shares)
 
 
 def encode(
