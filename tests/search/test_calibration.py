@@ -8,11 +8,11 @@ import pytest
 
 from histo_index.errors import IndexFormatError, InputError, LockedError, MismatchError
 from histo_index.indexer.lock import writer_lock
+from histo_index.indexer.manifest import CALIBRATION_NAME
 from histo_index.indexer.sealed import seal
 from histo_index.search import calibrating
 from histo_index.search.calibrating import calibrate
 from histo_index.search.calibration import (
-    CALIBRATION_NAME,
     Calibration,
     read_calibration,
     store_calibration,
