@@ -15,8 +15,8 @@ Halves = npt.NDArray[np.float16]
 
 # Beyond these variances are so small beside the ridge that damping them changes nothing.
 _DIRECTIONS: Final = 16
-# Ridge as a share of the total variance: from 0.5 to 2 it makes no difference that shows on held-out
-# groups of training tiles, see benchmarks/sharper_distances.py.
+# Ridge as a share of the total variance: from 0.5 to 2 it makes no difference that shows on
+# held-out groups of training tiles, see benchmarks/sharper_distances.py.
 _RIDGE: Final = 1.0
 # Nearer to the middle only the rounding of float16 is left of an embedding.
 _NOTHING: Final = 1e-3
@@ -50,7 +50,8 @@ class Whitening:
         """
         vectors = np.empty(embeddings.shape, np.float32)
         for start in range(0, len(embeddings), _BLOCK):
-            block = embeddings[start : start + _BLOCK].astype(np.float32)
+            # How memory lies decides in which order numbers are added.
+            block = embeddings[start : start + _BLOCK].astype(np.float32, order="C")
             vectors[start : start + _BLOCK] = self._apply(block)
         return vectors
 

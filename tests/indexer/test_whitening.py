@@ -53,6 +53,7 @@ def test_a_row_does_not_depend_on_those_beside_it() -> None:
     together = whitening.apply(tiles)
     for start, stop in ((0, 1), (7, 40), (4095, 4098), (4999, 5000)):
         np.testing.assert_array_equal(whitening.apply(tiles[start:stop]), together[start:stop])
+    np.testing.assert_array_equal(whitening.apply(np.asfortranarray(tiles)), together)
 
 
 def test_fitting_again_gives_the_same_bytes() -> None:
