@@ -5,6 +5,7 @@ lies beside the shards, not in `search/`, which can be deleted and made again.
 """
 
 import io
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ FEWEST_TILES: Final = 100
 _MOST_FITTED: Final = 10_000
 # Grown to this many times what it was fitted on, an index may have another middle.
 _GROWN: Final = 4
-_REMEDY: Final = (
+REMEDY: Final = (
     "restore it, or run `histo-index reindex --distance whitened`, which fits another, and "
     "calibrate again"
 )
@@ -105,8 +106,7 @@ def settle_distance(
             draft.tiles, FEWEST_TILES,
         )  # fmt: skip
         return {}, {"name": PLAIN}
-    if not anew and (folder / CALIBRATION_NAME).exists():
-        # Its threshold is for the distances it was fitted to.
+    if not anew and _is_calibrated_plain(folder):
         _log.info("distances stay plain: the index is calibrated; see `reindex --distance`")
         return {}, {"name": PLAIN}
     sample = _sample(folder, draft.shards)
@@ -129,7 +129,7 @@ def read_whitening(path: Path, data: Any, record: FileRecord) -> Whitening:
     Raises:
         DamagedError: it is not as it was written.
     """
-    require_whole(path, data=data, size=record.bytes, expected=record.checksum, remedy=_REMEDY)
+    require_whole(path, data=data, size=record.bytes, expected=record.checksum, remedy=REMEDY)
     return Whitening.from_array(np.load(io.BytesIO(data)))
 
 
@@ -145,8 +145,20 @@ def open_whitening(folder: Path, files: Mapping[str, FileRecord]) -> Whitening |
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise IndexFormatError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
+        raise IndexFormatError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
     return read_whitening(path, data, files[WHITENING])
+
+
+def _is_calibrated_plain(folder: Path) -> bool:
+    """Tell whether an index has a calibration whose threshold whitened distances would void."""
+    path = folder / CALIBRATION_NAME
+    if not path.exists():
+        return False
+    try:
+        # After the loss of a manifest it may be of a whitening, which is then fitted as before.
+        return bool(json.loads(path.read_bytes())["distance"] == PLAIN)
+    except (ValueError, KeyError, TypeError):
+        return True  # damaged: whoever asks is told
 
 
 def _tell_grown(tiles: int, before: int) -> None:

@@ -24,6 +24,8 @@ from histo_index.indexer.derive import (
     file_names,
     npy_header,
 )
+from histo_index.indexer.distance import REMEDY as WHITENING_REMEDY
+from histo_index.indexer.distance import read_whitening
 from histo_index.indexer.lookup import MISSING, look_up, look_up_unique, tile_keys
 from histo_index.indexer.manifest import (
     REMOVED,
@@ -108,8 +110,6 @@ class OpenIndex:
     @cached_property
     def whitening(self) -> Any:
         """What turns embeddings into vectors; None where distances are plain."""
-        from histo_index.indexer.distance import read_whitening
-
         if WHITENING not in self._files:
             return None
         file = self._files[WHITENING]
@@ -272,16 +272,17 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
     manifest = read_manifest(folder)
     for _ in range(_ATTEMPTS):
         try:
-            files = {
-                role: MappedFile(folder / record.path, size=record.bytes, remedy=_REMEDY)
-                for role, record in manifest.files.items()
-                if role in FILE_NAMES or role in (REMOVED, WHITENING)
-            }
+            files = {}
+            for role, record in manifest.files.items():
+                if role in FILE_NAMES or role in (REMOVED, WHITENING):
+                    remedy = WHITENING_REMEDY if role == WHITENING else _REMEDY
+                    path = folder / record.path
+                    files[role] = MappedFile(path, size=record.bytes, remedy=remedy)
             return manifest, files
         except FileNotFoundError as error:
             newer = read_manifest(folder)
             if newer == manifest:
-                raise IndexFormatError(f"{error.filename}: missing; {_REMEDY}") from error
+                raise IndexFormatError(f"{error.filename}: missing; {remedy}") from error
             manifest = newer
         except OSError as error:
             raise IndexFormatError(

@@ -11,7 +11,7 @@ from histo_index.indexer import shards as shard_files
 from histo_index.indexer.atomic import TEMPORARY_PREFIX, make_folder, remove_leftovers
 from histo_index.indexer.commit import PLAN_NAME
 from histo_index.indexer.lock import LOCK_NAME
-from histo_index.indexer.manifest import MANIFEST_NAME, read_manifest
+from histo_index.indexer.manifest import CALIBRATION_NAME, MANIFEST_NAME, read_manifest
 
 
 def prepare_folder(folder: Path) -> None:
@@ -85,8 +85,8 @@ def _remove_begun(folder: Path, encoder: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    """Tell whether an interrupted first build may have left a name."""
+    """Tell whether a name may be of an index: of a first build cut short, or its manifest lost."""
     folders = (encoder_copy.FOLDER, shard_files.FOLDER, search_files.FOLDER)
-    return name in (LOCK_NAME, PLAN_NAME, *folders) or name.startswith(
+    return name in (LOCK_NAME, PLAN_NAME, CALIBRATION_NAME, *folders) or name.startswith(
         (TEMPORARY_PREFIX, "rejected-", "removed-", "whitening-")
     )

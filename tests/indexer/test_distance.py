@@ -1,5 +1,6 @@
 """The distance of an index: fitted once, kept, made anew on request, and refused when damaged."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 
 from histo_index.errors import IndexFormatError, InputError
+from histo_index.indexer import commit
 from histo_index.indexer.commit import reindex
 from histo_index.indexer.distance import FEWEST_TILES
-from histo_index.indexer.manifest import read_manifest
+from histo_index.indexer.manifest import Manifest, read_manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.removal import compact, remove_tiles
 from histo_index.indexer.whitening import fit_whitening
@@ -179,8 +181,44 @@ def test_a_damaged_whitening_is_refused_and_can_be_fitted_anew(
     assert stored_vectors(whitened) == before
     path = whitened / read_manifest(whitened).files["whitening"].path
     path.unlink()
-    with pytest.raises(IndexFormatError, match=r"whitening-000002.npy: .*--distance whitened"):
+    for use in (lambda: reindex(whitened), lambda: OpenIndex(whitened)):
+        with pytest.raises(IndexFormatError, match=r"whitening-000002.npy: .*--distance whitened"):
+            use()
+
+
+@pytest.mark.parametrize("change", ["build", "reindex"])
+def test_a_whitening_of_a_killed_commit_is_cleared_away(
+    whitened: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    before = stored_vectors(whitened)
+
+    def die(folder: Path, manifest: Manifest) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(commit, "write_manifest", die)
+        with pytest.raises(KeyboardInterrupt):
+            reindex(whitened, distance="whitened")
+    assert "whitening-000002.npy" in leftovers(whitened)
+    assert stored_vectors(whitened) == before
+    if change == "build":
+        run_build(whitened, encoder, whitened.parent / "tiles", shard_rows=50)
+    else:
         reindex(whitened)
+    assert leftovers(whitened) == []
+    assert stored_vectors(whitened) == before
+
+
+def test_an_index_whose_manifest_is_lost_is_whitened_again_as_its_calibration_says(
+    whitened: Path, encoder: FakeEncoder
+) -> None:
+    before, name = stored_vectors(whitened), read_manifest(whitened).distance_name
+    (whitened / "calibration.json").write_text(json.dumps({"distance": name}))
+    (whitened / "manifest.json").unlink()
+    tiles = whitened.parent / "tiles"
+    assert run_build(whitened, encoder, tiles, distance="whitened", shard_rows=50).encoded == 0
+    assert read_manifest(whitened).distance_name == name
+    assert stored_vectors(whitened) == before
 
 
 def test_an_unknown_distance_is_refused(whitened: Path, encoder: FakeEncoder) -> None:
