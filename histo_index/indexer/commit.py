@@ -20,6 +20,7 @@ from histo_index.indexer.checksums import DamagedError
 from histo_index.indexer.distance import open_whitening, require_distance, settle_distance
 from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import (
+    CALIBRATION_NAME,
     PLAIN,
     WHITENED,
     WHITENING,
@@ -140,6 +141,12 @@ def reindex(
         # Not the shards: those of an interrupted build are still of use to the next one.
         _remove_old_search_files(folder, manifest)
         _remove(set(folder.glob(f"{WHITENING}-*.npy")) - _needed(folder, manifest))
+        calibration = folder / CALIBRATION_NAME
+        if manifest.distance_name != current.distance_name and calibration.exists():
+            _log.warning(
+                "%s was fitted to the distances before; run `histo-index calibrate` again",
+                calibration,
+            )
         return manifest
 
 

@@ -109,6 +109,8 @@ def settle_distance(
     if not anew and _is_calibrated_plain(folder):
         _log.info("distances stay plain: the index is calibrated; see `reindex --distance`")
         return {}, {"name": PLAIN}
+    if current is not None and current.distance["name"] == PLAIN:
+        _log.info("distances are whitened from here on, fitted on %d tiles", draft.tiles)
     sample = _sample(folder, draft.shards)
     path = folder / f"{WHITENING}-{generation:06d}.npy"
     stored = io.BytesIO()

@@ -97,6 +97,19 @@ def test_search_files_that_were_deleted_are_made_again_as_they_were(whitened: Pa
     assert leftovers(whitened) == []
 
 
+def test_a_calibration_that_another_distance_voids_is_told_of(
+    whitened: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calibration = whitened / "calibration.json"
+    calibration.write_text("{}")
+    reindex(whitened, distance="whitened")
+    assert not caplog.records  # fitted to the same tiles it is the same
+    reindex(whitened, distance="plain")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{calibration} was fitted to the distances before; run `histo-index calibrate` again"
+    ]
+
+
 def test_reindex_changes_the_distance_and_back_and_leaves_nothing_behind(whitened: Path) -> None:
     before = stored_vectors(whitened)
     assert reindex(whitened, distance="plain").distance_name == "plain"

@@ -87,6 +87,19 @@ def test_one_of_another_encoder_is_refused_with_both_fingerprints(
         store_calibration(folder, replace(calibration, fingerprint="0" * 32))
 
 
+def test_one_of_another_distance_is_refused(classes: Classes, calibration: Calibration) -> None:
+    folder = classes.index.folder
+    store_calibration(folder, calibration)
+    with pytest.raises(MismatchError) as caught:
+        read_calibration(folder, calibration.fingerprint, "whitened 0123")
+    assert str(caught.value) == (
+        f"{folder / 'calibration.json'} was fitted to distances plain but this index compares by "
+        "whitened 0123; run `histo-index calibrate` again, or delete it"
+    )
+    with pytest.raises(MismatchError, match="was rebuilt by distance plain while"):
+        store_calibration(folder, replace(calibration, distance="whitened 0123"))
+
+
 def test_one_that_could_answer_nothing_surely_says_so(
     classes: Classes, calibration: Calibration
 ) -> None:
