@@ -141,7 +141,7 @@ def test_bad_columns_and_values_of_exclude_same_are_one_line(index: OpenIndex) -
             own_rows=[None],
             filters=Filters(exclude_same=["site"]),
         )
-    with pytest.raises(InputError, match="^--near-duplicates hide: expected keep"):
+    with pytest.raises(InputError, match=r"^--near-duplicates hide: expected keep or drop$"):
         Filters(near_duplicates="hide")
 
 
