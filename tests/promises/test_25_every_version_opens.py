@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pytest
 
 from histo_index.errors import IndexFormatError
@@ -19,10 +20,13 @@ from histo_index.indexer.manifest import FORMAT_VERSION, read_manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.sealed import seal
 from histo_index.inspection import index_facts
+from histo_index.search.resolving import vectors_of
 from tests.indexer.fakes import (
     FakeEncoder,
+    embedding_of,
     expected_rows,
     files_of,
+    numbered,
     reasons,
     require_sound,
     run_build,
@@ -52,6 +56,14 @@ def write_example(place: Path, work: Path) -> None:
     run_build(work / "example.hx", encoder, tiles / "list.csv", shard_rows=3)
     (work / "example.hx" / "lock").unlink()
     shutil.copytree(work / "example.hx", place)
+
+
+def write_whitened_example(place: Path, work: Path) -> None:
+    tiles = write_tiles(work / "many", numbered(100))
+    encoder = FakeEncoder(folder=work / "fake-encoder")
+    run_build(work / "whitened.hx", encoder, tiles, distance="whitened", shard_rows=100)
+    (work / "whitened.hx" / "lock").unlink()
+    shutil.copytree(work / "whitened.hx", place)
 
 
 def versions() -> list[int]:
@@ -89,6 +101,21 @@ def test_an_index_of_every_version_is_brought_up_without_encoding(
     run_build(output, encoder, tiles / "list.csv", shard_rows=3)
     require_sound(output, expected_rows(tiles, NAMES))
     assert encoder.encoded == []
+
+
+def test_a_whitened_index_keeps_its_distances(tmp_path: Path) -> None:
+    output = tmp_path / "whitened.hx"
+    shutil.copytree(FORMATS / "version-3-whitened", output)
+    assert index_facts(output, verify=True)["distance"] == "whitened, fitted on 100 tiles"
+    (tile,) = write_tiles(tmp_path / "tiles", ["t0042.png"]).iterdir()
+    row = OpenIndex(output).rows["path"].to_pylist().index(tile.name)
+    before = OpenIndex(output).vectors(np.arange(100))
+    # Equal but for the last digit of float16: other processors round their sums otherwise.
+    outside = vectors_of(OpenIndex(output), embedding_of(tile.read_bytes())[None])[0]
+    np.testing.assert_allclose(outside, before[row], atol=1e-3)
+    shutil.rmtree(output / "search")
+    reindex(output)
+    np.testing.assert_allclose(OpenIndex(output).vectors(np.arange(100)), before, atol=1e-3)
 
 
 def test_what_is_newer_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
@@ -151,3 +178,4 @@ if __name__ == "__main__":
     import tempfile
 
     write_example(FORMATS / f"version-{FORMAT_VERSION}", Path(tempfile.mkdtemp()))
+    write_whitened_example(FORMATS / f"version-{FORMAT_VERSION}-whitened", Path(tempfile.mkdtemp()))
