@@ -65,8 +65,8 @@ def doubts_about(subject: Subject, accuracy: Estimate) -> list[str]:
         )
     elif accuracy.high - accuracy.low > _WIDE:
         found.append(
-            f"few {_units(subject)}: the accuracy is known no better than {accuracy.low:.2f}…"
-            f"{accuracy.high:.2f}; label pairs of other ones"
+            f"the accuracy is known no better than {accuracy.low:.2f}…{accuracy.high:.2f}; label "
+            f"pairs of other {_units(subject)}"
         )
     if not subject.has_groups:
         found.append(

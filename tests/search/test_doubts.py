@@ -102,7 +102,7 @@ def test_a_tile_in_most_pairs_is_told() -> None:
     [
         (
             Estimate(value=0.8, low=0.6, high=0.9),
-            "few groups: the accuracy is known no better than",
+            "the accuracy is known no better than",
         ),
         (Estimate(value=0.8, low=None, high=None), "the groups are too few to say how accurate"),
     ],
