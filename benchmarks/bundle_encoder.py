@@ -3,8 +3,8 @@
     python benchmarks/bundle_encoder.py ENCODER_DIR
     python benchmarks/bundle_encoder.py --thresholds
 
-Convolutions are kept in float16. The thresholds, of plain and of whitened distances, are the best
-cuts of the held-out groups of the training tiles (`training_split.py`), measured with the encoder
+Convolutions are kept in float16. The thresholds, one for each distance, are the best cuts
+of the held-out groups of the training tiles (`training_split.py`), measured with the encoder
 as it ships, by the runtime that users get. With `--thresholds` the encoder that ships gets new ones
 and stays as it is.
 """
@@ -18,11 +18,11 @@ from typing import Any, Final
 import numpy as np
 import training_split
 
-from histo_index.encoder.config import EncoderConfig, PublishedThreshold
+from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig, PublishedThreshold
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import BUNDLED, EncoderFolder, Weights, load_encoder, write_encoder
 from histo_index.encoder.images import DecodeLimits, read_tile
-from histo_index.search.watching import THRESHOLD, WHITENED_THRESHOLD, TileJudge
+from histo_index.search.watching import TileJudge
 
 # As its README says of ../shared/data; what the weights were learnt from.
 DATA: Final = {
@@ -60,11 +60,7 @@ def bundle(given: argparse.Namespace) -> None:
     training["data"]["seen"] = trained.config.training["data"]["tiles"]
     training["start"] = given.start or training["start"]
     config = replace(
-        trained.config,
-        training=training,
-        threshold=None,
-        whitened_threshold=None,
-        pooling=given.pooling or trained.config.pooling,
+        trained.config, training=training, pooling=given.pooling or trained.config.pooling
     )
     with tempfile.TemporaryDirectory() as scratch:
         write_encoder(Path(scratch), config, weights)
@@ -83,13 +79,13 @@ def publish_thresholds(folder: Path) -> None:
 
 
 def with_thresholds(config: EncoderConfig, figures: dict[str, float]) -> EncoderConfig:
-    plain, whitened = (
-        PublishedThreshold(value=round(figures[name], 4), origin=_ORIGIN)
-        for name in (THRESHOLD, WHITENED_THRESHOLD)
-    )
+    thresholds: dict[str, Any] = {
+        name: PublishedThreshold(value=round(figures[name], 4), origin=_ORIGIN)
+        for name in THRESHOLD_FIELDS
+    }
     held_out = {name: round(value, 4) for name, value in figures.items()}
     training = {**config.training, "held_out": held_out}
-    return replace(config, threshold=plain, whitened_threshold=whitened, training=training)
+    return replace(config, **thresholds, training=training)
 
 
 def halve(weights: Weights) -> Weights:

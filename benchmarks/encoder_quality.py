@@ -1,6 +1,6 @@
 """What encoders are worth on labelled tiles that none of them was chosen on.
 
-By whitened distances and by plain ones. Pairs and neighbours are across groups (slides, fields)
+By each distance that an index may have. Pairs and neighbours are across groups (slides, fields)
 only; every figure has its 95 % interval from resampling groups. Floors: colour alone, and the same
 architecture with random weights, by the same distance.
 """
@@ -16,7 +16,7 @@ import measuring
 
 import histo_index
 from histo_index.encoder.folder import bundled_encoder
-from histo_index.indexer.manifest import PLAIN, WHITENED
+from histo_index.indexer.manifest import THRESHOLDS
 from histo_index.search.evaluation import Contender
 from histo_index.search.floors import RANDOM
 from histo_index.search.judging import CROSS_FITTED
@@ -24,7 +24,7 @@ from histo_index.search.resampling import Estimate
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "eval"
 SETS: Final = ("kather2016", "lc25000")
-DISTANCES: Final = (WHITENED, PLAIN)
+DISTANCES: Final = tuple(THRESHOLDS)
 PAIRS: Final = {
     "roc_auc": "pair ROC-AUC",
     "balanced_accuracy": "balanced accuracy, published threshold",

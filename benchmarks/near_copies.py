@@ -1,7 +1,7 @@
 """Are near-copies told from different tiles? Copies are made, and measured by the index's limit.
 
 Held-out training tiles and an evaluation set, at most two hundred of each, spread over the groups;
-by plain distances, and by whitened ones, fitted on these tiles.
+by plain distances, and by those fitted on these tiles.
 """
 
 import csv
@@ -20,7 +20,7 @@ from PIL import Image
 from histo_index.encoder.encoder import open_encoder
 from histo_index.encoder.folder import bundled_encoder
 from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
-from histo_index.indexer.whitening import fit_whitening
+from histo_index.indexer.distance import FITS
 from histo_index.search.copies import NEAR
 from histo_index.search.distances import pair_distances
 
@@ -66,10 +66,11 @@ def main() -> None:
     for name, tiles, groups in galleries():
         plain = encoder.encode_pixels(tiles).astype(np.float16)
         copies = [encode(encoder.encode_pixels, tiles, make) for make in COPIES.values()]
-        fitted = fit_whitening(plain)
-        turned = [fitted.apply(each).astype(np.float16) for each in (plain, *copies)]
         lines.append((f"{name}, plain", str(len(tiles)), *told(groups, plain, copies)))
-        lines.append((f"{name}, whitened", str(len(tiles)), *told(groups, turned[0], turned[1:])))
+        for kind, fit in FITS.items():
+            transform = fit(plain)
+            turned = [transform.apply(each).astype(np.float16) for each in (plain, *copies)]
+            lines.append((f"{name}, {kind}", str(len(tiles)), *told(groups, turned[0], turned[1:])))
     header = ("set", "tiles", "limit", "different tiles mistaken", *COPIES)
     measuring.print_table(header, lines)
 

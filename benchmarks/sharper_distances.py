@@ -24,6 +24,7 @@ from sklearn.cluster import KMeans
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
+from histo_index.indexer.diffusion import fit_diffusion
 from histo_index.indexer.tables import read_table
 from histo_index.indexer.whitening import fit_whitening
 from histo_index.search.judging import difference
@@ -165,6 +166,11 @@ def _whitened(vectors: Floats, ridge: float) -> Floats:
     return fit_whitening(vectors, ridge=ridge).apply(vectors).astype(np.float64)
 
 
+def _diffused(vectors: Floats, groups: Rows) -> Floats:
+    """As an index does, fitted on all of its tiles."""
+    return _plain(fit_diffusion(vectors).apply(vectors).astype(np.float64), groups)
+
+
 def _near(vectors: Floats, groups: Rows) -> Floats:
     """Mark the nearest tiles of other groups of each: floats [N, N] of 0 and 1."""
     likeness = vectors @ vectors.T
@@ -217,6 +223,7 @@ IDEAS: Final[Mapping[str, Idea]] = {
     "whitened, ridge 0.5": lambda v, g: _plain(_whitened(v, 0.5), g),
     "whitened, ridge 1 (built)": lambda v, g: _plain(_whitened(v, 1.0), g),
     "whitened, ridge 2": lambda v, g: _plain(_whitened(v, 2.0), g),
+    "diffused (built)": _diffused,
     "moved to the mean of 20 neighbours": _drawn,
     "whitened, then moved": lambda v, g: _drawn(_whitened(v, 1.0), g),
     "agreement of 20 neighbours": _agreement,

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.errors import InputError
+from histo_index.indexer.distance import FITS
 from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.whitening import fit_whitening
 from histo_index.search.calibrating import calibrate as fit_calibration
 from histo_index.search.calibration import Calibration, store_calibration
 from histo_index.search.evaluating import FloorVectors
@@ -156,9 +156,9 @@ def _floor_vectors(index: OpenIndex, root: Path, device: str) -> FloorVectors:
         colours, randoms = floor_vectors(
             index.folder / "encoder", [root / path for path in paths], device=device
         )
-        if index.whitening is not None:
+        if index.transform is not None:
             # As the index's own: else it would be ahead by the distance, and not by its encoder.
-            randoms = fit_whitening(randoms).apply(randoms)
+            randoms = FITS[index.manifest.distance_kind](randoms).apply(randoms)
         return {COLOUR: colours, RANDOM: randoms}
 
     return vectors

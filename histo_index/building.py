@@ -47,7 +47,8 @@ def build(
         memory: bytes that the structure may take, or text such as `4GB`, which is the default.
         shard_rows: tiles per Parquet file; left out, as before, else 1,024.
         retry_rejected: try again what an earlier build could not use.
-        distance: `whitened` or `plain`; left out, as before, else whitened from 100 tiles on.
+        distance: `diffused`, `whitened` or `plain`; left out, as before, else diffused from 100
+            tiles on.
         progress: called often with how far it is.
 
     Returns:

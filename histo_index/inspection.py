@@ -6,6 +6,7 @@ import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -16,11 +17,12 @@ import pyarrow.parquet as pq
 from histo_index.errors import HistoIndexError, IndexFormatError
 from histo_index.indexer.checksums import file_checksum, require_size
 from histo_index.indexer.commit import PLAN_NAME
+from histo_index.indexer.distance import REMEDY as TRANSFORM_REMEDY
+from histo_index.indexer.distance import TRANSFORM_FILES
 from histo_index.indexer.manifest import (
     MANIFEST_NAME,
     PLAIN,
-    WHITENED,
-    WHITENING,
+    TRANSFORM,
     FileRecord,
     Manifest,
     read_manifest,
@@ -89,9 +91,9 @@ def _format_of(folder: Path) -> int:
 
 
 def _distance(manifest: Manifest) -> str:
-    if WHITENING not in manifest.files:
+    if TRANSFORM not in manifest.files:
         return PLAIN
-    return f"{WHITENED}, fitted on {manifest.distance['fitted_on']:,} tiles"
+    return f"{manifest.distance_kind}, fitted on {manifest.distance['fitted_on']:,} tiles"
 
 
 def unfinished_build(folder: Path) -> str | None:
@@ -116,8 +118,8 @@ def _problem(folder: Path, record: FileRecord, verify: bool) -> str | None:
     remedy = "restore it, or run `histo-index build` again"
     if record.path.startswith("search/"):
         remedy = "run `histo-index reindex`"
-    elif record.path.startswith(f"{WHITENING}-"):
-        remedy = "restore it, or run `histo-index reindex --distance whitened`"
+    elif any(fnmatch(record.path, pattern) for pattern in TRANSFORM_FILES):
+        remedy = TRANSFORM_REMEDY
     elif record.path.startswith("encoder/"):
         # Without it a build would open this very copy.
         remedy += " with --encoder DIR"

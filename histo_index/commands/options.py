@@ -59,7 +59,8 @@ MemoryOption = Annotated[
 DistanceOption = Annotated[
     str | None,
     typer.Option(
-        "--distance", help="whitened or plain; else as before, or whitened from 100 tiles on."
+        "--distance",
+        help="diffused, whitened or plain; else as before, or diffused from 100 tiles on.",
     ),
 ]
 MaxPixelsOption = Annotated[

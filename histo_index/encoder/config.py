@@ -17,6 +17,8 @@ DEVIATION: Final = "deviation"
 # training saw, and least about others.
 POOLED_STAGES: Final = (2, 3)
 _STAGES: Final = 4
+# Those of EncoderConfig that are published thresholds, one for each distance an index may have.
+THRESHOLD_FIELDS: Final = ("threshold", "whitened_threshold", "diffused_threshold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,8 @@ class EncoderConfig:
         training: how the weights came about; `{"method": "none"}` marks untrained ones.
         mpp: microns per pixel of the images trained at, if known.
         threshold: the published threshold, if there is one.
-        whitened_threshold: the same for distances that are whitened, as an index does.
+        whitened_threshold: the same for distances that an index whitens.
+        diffused_threshold: the same for distances that an index joins with diffusion coordinates.
 
     Raises:
         InputError: architecture or pooling are unknown, or mpp is no length.
@@ -61,6 +64,7 @@ class EncoderConfig:
     mpp: float | None = None
     threshold: PublishedThreshold | None = None
     whitened_threshold: PublishedThreshold | None = None
+    diffused_threshold: PublishedThreshold | None = None
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from histo_index.encoder.config import EncoderConfig
+from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig
 from histo_index.encoder.decode_pool import DecodePool, Prepared, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
 from histo_index.encoder.folder import EncoderFolder, load_encoder
@@ -105,7 +105,7 @@ class Encoder:
 
     def card(self) -> Mapping[str, Any]:
         """Say what the encoder is, for the record kept beside embeddings; loads nothing."""
-        threshold, whitened = self.config.threshold, self.config.whitened_threshold
+        thresholds = {name: getattr(self.config, name) for name in THRESHOLD_FIELDS}
         return {
             "fingerprint": self.fingerprint,
             "architecture": self.config.architecture,
@@ -113,8 +113,7 @@ class Encoder:
             "is_trained": self.config.is_trained,
             "is_int8": self._ranges is not None,
             "mpp": self.config.mpp,
-            "threshold": asdict(threshold) if threshold else None,
-            "whitened_threshold": asdict(whitened) if whitened else None,
+            **{name: asdict(own) if own else None for name, own in thresholds.items()},
         }
 
     def describe(self) -> Mapping[str, Any]:

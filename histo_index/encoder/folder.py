@@ -13,14 +13,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from histo_index.encoder.config import MEAN, EncoderConfig, PublishedThreshold
+from histo_index.encoder.config import MEAN, THRESHOLD_FIELDS, EncoderConfig, PublishedThreshold
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.replacing import replace_file
 from histo_index.errors import IndexFormatError, InputError
 
 Weights = dict[str, npt.NDArray[Any]]
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 _FORMAT: Final = "histo-index encoder"
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_NAME: Final = "model.safetensors"
@@ -229,13 +229,13 @@ def _checksum(document: Mapping[str, Any]) -> str:
 
 
 def _config_from(document: dict[str, Any]) -> EncoderConfig:
-    threshold, whitened = document["threshold"], document.get("whitened_threshold")
+    # Earlier formats had fewer of them.
+    found = {name: document.get(name) for name in THRESHOLD_FIELDS}
     return EncoderConfig(
         architecture=document["architecture"],
         pooling=document.get("pooling", MEAN),  # format 1 had no other
         preprocessing=Preprocessing(**document["preprocessing"]),
         training=dict(document["training"]),
         mpp=document["mpp"],
-        threshold=PublishedThreshold(**threshold) if threshold else None,
-        whitened_threshold=PublishedThreshold(**whitened) if whitened else None,
+        **{name: PublishedThreshold(**own) if own else None for name, own in found.items()},
     )

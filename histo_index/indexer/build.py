@@ -55,7 +55,7 @@ class BuildConfig:
         shard_rows: tiles per shard; None is the index's own, DEFAULT_SHARD_ROWS in a first build.
         retry_rejected: try again what an earlier build could not use.
         search: how the index is to be searched; None is as it was, by its size in a first build.
-        distance: `whitened` or `plain`; None is as it was, by the encoder in a first build.
+        distance: `diffused`, `whitened` or `plain`; None is as it was, at first by the encoder.
     """
 
     sources: Sequence[Path]
@@ -309,8 +309,7 @@ class _Build:
             root=root,
             progress=tell,
         )
-        positions = [task.position for task in plan.tasks]
-        return list(zip(positions, receipts, strict=True))
+        return list(zip((task.position for task in plan.tasks), receipts, strict=True))
 
     def _write_plan(self, plan: Plan) -> None:
         """Leave the plan on disk: `info` tells from it how far an interrupted build came."""
@@ -336,7 +335,9 @@ class _Build:
                 "max_pixels": self.encode.max_pixels,
                 "root": root_of(tiles.root, self.folder),
                 "search": asdict(self.search),
-                "distance": distance_of(self.config.distance, self.current, self.encode),
+                "distance": distance_of(
+                    self.config.distance, self.current, self.encode, folder=self.folder
+                ),
             },
         )
         if not draft.shards:
@@ -359,13 +360,12 @@ class _Build:
         written: int,
         started: float,
     ) -> BuildReport:
-        encoded = self.counts["encoded"]
         return BuildReport(
             index=self.folder,
             generation=manifest.generation,
             tiles=manifest.tiles,
-            encoded=encoded,
-            reused=manifest.tiles - encoded,
+            encoded=self.counts["encoded"],
+            reused=manifest.tiles - self.counts["encoded"],
             dropped=dropped,
             rejected=count_reasons(rejected),
             rejected_file=manifest.files["rejected"].path,

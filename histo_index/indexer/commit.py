@@ -17,13 +17,17 @@ from histo_index.indexer import derive as search_files
 from histo_index.indexer import shards as shard_files
 from histo_index.indexer.atomic import remove_leftovers
 from histo_index.indexer.checksums import DamagedError
-from histo_index.indexer.distance import open_whitening, require_distance, settle_distance
+from histo_index.indexer.distance import (
+    TRANSFORM_FILES,
+    open_transform,
+    require_distance,
+    settle_distance,
+)
 from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import (
     CALIBRATION_NAME,
     PLAIN,
-    WHITENED,
-    WHITENING,
+    TRANSFORM,
     Manifest,
     read_manifest,
     write_manifest,
@@ -41,7 +45,7 @@ from histo_index.indexer.structure import SearchConfig, announce_structure
 
 PLAN_NAME: Final = "plan.parquet"
 # Roles of files that each commit makes anew, with that of earlier versions of the format.
-_DERIVED: Final = {*search_files.FILE_NAMES, WHITENING, "faiss"}
+_DERIVED: Final = {*search_files.FILE_NAMES, TRANSFORM, "faiss"}
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +65,7 @@ def commit(
         draft: what to commit; its generation, date and derived files are filled in here.
         current: what is committed now.
         rejected: the new list of inputs that could not be used; None keeps the draft's.
-        fits_anew: whitened distances are fitted even if they were before.
+        fits_anew: distances are fitted even if they were before.
     """
     generation = (current.generation if current else 0) + 1
     kept, distance = settle_distance(folder, draft, current, generation=generation, anew=fits_anew)
@@ -69,9 +73,9 @@ def commit(
         folder,
         draft.shards,
         generation=generation,
-        size=draft.embedding_size,
+        size=int(distance.get("size", draft.embedding_size)),
         config=configured(draft.settings),
-        whitening=open_whitening(folder, kept),
+        transform=open_transform(folder, kept),
     )
     files = {role: r for role, r in draft.files.items() if role not in _DERIVED}
     files |= kept | records
@@ -120,7 +124,7 @@ def reindex(
     Args:
         folder: the index.
         config: how it is to be searched from now on; None is as before.
-        distance: `plain`, or `whitened` to have it fitted anew; None is as before.
+        distance: `plain`, or `diffused` or `whitened` to have it fitted anew; None is as before.
 
     Raises:
         IndexFormatError: the manifest or a shard is missing or damaged.
@@ -137,10 +141,11 @@ def reindex(
             "distance": distance or current.settings.get("distance", PLAIN),
         }
         draft = replace(current, settings=settings)
-        manifest = commit(folder, draft, current=current, fits_anew=distance == WHITENED)
+        manifest = commit(folder, draft, current=current, fits_anew=distance is not None)
         # Not the shards: those of an interrupted build are still of use to the next one.
         _remove_old_search_files(folder, manifest)
-        _remove(set(folder.glob(f"{WHITENING}-*.npy")) - _needed(folder, manifest))
+        for pattern in TRANSFORM_FILES:
+            _remove(set(folder.glob(pattern)) - _needed(folder, manifest))
         calibration = folder / CALIBRATION_NAME
         if manifest.distance_name != current.distance_name and calibration.exists():
             _log.warning(
@@ -209,7 +214,7 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
     # Receipts first: a shard without one is no shard, a receipt without a shard would be damage.
     for pattern in ("part-*.json", "part-*.parquet"):
         _remove(set(embeddings.glob(pattern)) - needed)
-    for pattern in ("rejected-*.parquet", "removed-*.parquet", f"{WHITENING}-*.npy"):
+    for pattern in ("rejected-*.parquet", "removed-*.parquet", *TRANSFORM_FILES):
         _remove(set(folder.glob(pattern)) - needed)
     _remove([folder / PLAN_NAME])
 

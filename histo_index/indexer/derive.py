@@ -1,7 +1,7 @@
 """Make the search files from the shards: everything under `search/` can be deleted and made again.
 
 * `rows.arrow`: every column but the embedding, mapped and scanned in place (Arrow IPC).
-* `vectors.npy`: float16 [N, D], embeddings in the form that is compared, mapped; `blocks.npy`: a
+* `vectors.npy`: float16 [N, V], embeddings in the form that is compared, mapped; `blocks.npy`: a
   checksum per 256 rows of it, so that a look-up verifies what it touches and not the whole file.
 * `candidates.faiss`: where there are too many tiles to compare with each, a compact structure that
   proposes which to compare with.
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from histo_index.indexer.atomic import publishing
+from histo_index.indexer.distance import Transform
 from histo_index.indexer.manifest import FileRecord, ShardRecord
 from histo_index.indexer.shards import (
     EMBEDDING,
@@ -26,7 +27,6 @@ from histo_index.indexer.shards import (
     record_file,
 )
 from histo_index.indexer.structure import EXACT, SearchConfig, choose_structure, make_structure
-from histo_index.indexer.whitening import Whitening
 
 FOLDER: Final = "search"
 # Role in the manifest to name in `search/<generation>/`.
@@ -49,7 +49,7 @@ def derive(
     generation: int,
     size: int,
     config: SearchConfig | None = None,
-    whitening: Whitening | None = None,
+    transform: Transform | None = None,
 ) -> tuple[dict[str, FileRecord], Mapping[str, Any]]:
     """Write the search files of a generation.
 
@@ -57,9 +57,9 @@ def derive(
         folder: the index.
         shards: in row order; each is checked while it is read.
         generation: names the files, because files are never changed in place.
-        size: D.
+        size: length of a vector.
         config: how the index is to be searched.
-        whitening: turns embeddings into vectors; None leaves them as they are.
+        transform: turns embeddings into vectors; None leaves them as they are.
 
     Returns:
         Role to file: `rows`, `vectors`, `blocks` and maybe `candidates`; and what the manifest says
@@ -76,7 +76,7 @@ def derive(
     factory = choose_structure(total, size, config)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:
         tables = iterate_shards(folder, shards)
-        _write_rows_and_vectors(rows, vectors, tables, (total, size), whitening)
+        _write_rows_and_vectors(rows, vectors, tables, (total, size), transform)
     with publishing(paths["blocks"]) as temporary, open(temporary, "wb") as file:
         checksums = [block_checksum(block) for block in _blocks(paths["vectors"], (total, size))]
         np.save(file, np.array(checksums, np.uint64))
@@ -110,16 +110,16 @@ def _write_rows_and_vectors(
     vectors_path: Path,
     tables: Iterator[pa.Table],
     shape: tuple[int, int],
-    whitening: Whitening | None,
+    transform: Transform | None,
 ) -> None:
     writer: pa.RecordBatchFileWriter | None = None
     with open(vectors_path, "wb") as vectors, open(rows_path, "wb") as file:
         vectors.write(npy_header(shape))
         for table in tables:
-            embeddings = embeddings_of(table)
-            if whitening is not None:
-                embeddings = whitening.apply(embeddings).astype(np.float16)
-            vectors.write(np.ascontiguousarray(embeddings).data)
+            own = embeddings_of(table)
+            if transform is not None:
+                own = transform.apply(own).astype(np.float16)
+            vectors.write(np.ascontiguousarray(own).data)
             rows = _with_stem(table.drop_columns([EMBEDDING])).replace_schema_metadata(None)
             writer = writer or pa.ipc.new_file(file, rows.schema)
             writer.write_table(rows)

@@ -1,13 +1,14 @@
-"""Which distance an index compares by: that of embeddings as they are, or of whitened ones.
+"""Which distance an index compares by: that of embeddings as they are, or of what is made of them.
 
-A whitening is fitted once and kept, so that distances between tiles stay when others are added. It
-lies beside the shards, not in `search/`, which can be deleted and made again.
+What turns embeddings into vectors is fitted once and kept, so that distances between tiles stay
+when others are added. It lies beside the shards, not in `search/`, which can be deleted and made
+again.
 """
 
 import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +18,15 @@ import numpy.typing as npt
 from histo_index.errors import IndexFormatError, InputError
 from histo_index.indexer.atomic import publish_bytes
 from histo_index.indexer.checksums import require_whole
+from histo_index.indexer.diffusion import Diffusion, fit_diffusion
 from histo_index.indexer.encode import Encode
 from histo_index.indexer.manifest import (
     CALIBRATION_NAME,
+    DIFFUSED,
     PLAIN,
+    THRESHOLDS,
+    TRANSFORM,
     WHITENED,
-    WHITENING,
     FileRecord,
     Manifest,
     ShardRecord,
@@ -30,14 +34,23 @@ from histo_index.indexer.manifest import (
 from histo_index.indexer.shards import embeddings_of, iterate_shards, record_file
 from histo_index.indexer.whitening import Whitening, fit_whitening
 
+# Turns embeddings into vectors.
+Transform = Whitening | Diffusion
+# How each is fitted to embeddings.
+FITS: Final[Mapping[str, Callable[[npt.NDArray[np.floating]], Transform]]] = {
+    DIFFUSED: fit_diffusion,
+    WHITENED: fit_whitening,
+}
 # With fewer, the directions that tiles vary most in are those that tell these few apart.
 FEWEST_TILES: Final = 100
+# What transforms are called, with that of version 3.
+TRANSFORM_FILES: Final = (f"{TRANSFORM}-*.npz", "whitening-*.npy")
 # 61 MB in float32 at 1536 dimensions; directions fitted on more differ less than distances round.
 _MOST_FITTED: Final = 10_000
 # Grown to this many times what it was fitted on, an index may have another middle.
 _GROWN: Final = 4
 REMEDY: Final = (
-    "restore it, or run `histo-index reindex --distance whitened`, which fits another, and "
+    f"restore it, or run `histo-index reindex --distance {DIFFUSED}`, which fits another, and "
     "calibrate again"
 )
 
@@ -50,36 +63,44 @@ def require_distance(asked: str | None) -> None:
     Raises:
         InputError: it is neither.
     """
-    if asked not in (None, PLAIN, WHITENED):
-        raise InputError(f"distance {asked!r} is unknown; expected {WHITENED} or {PLAIN}")
+    if asked is not None and asked not in THRESHOLDS:
+        raise InputError(
+            f"distance {asked!r} is unknown; expected {DIFFUSED}, {WHITENED} or {PLAIN}"
+        )
 
 
-def distance_of(asked: str | None, current: Manifest | None, encode: Encode) -> str:
+def distance_of(
+    asked: str | None, current: Manifest | None, encode: Encode, *, folder: Path
+) -> str:
     """Choose the distance of an index: as asked, else as before, else what the encoder is made for.
 
     Args:
         asked: the user's, if any.
         current: what is committed; None in a first build.
         encode: the encoder.
+        folder: the index; after the loss of a manifest its calibration tells what was.
     """
     if asked is not None:
         return asked
     if current is not None:
         return str(current.settings.get("distance", PLAIN))
+    if (calibrated := _calibrated_distance(folder)) is not None:
+        return calibrated
     card = encode.card()
-    if card["threshold"] is not None and card.get("whitened_threshold") is None:
+    published = (kind for kind, field in THRESHOLDS.items() if card.get(field) is not None)
+    best = next(published, DIFFUSED)
+    if best != DIFFUSED:
         _log.info(
-            "distances are plain: the encoder publishes no threshold for whitened ones; pass "
-            "--distance whitened to have them all the same"
-        )
-        return PLAIN
-    return WHITENED
+            "distances are %s: the encoder publishes no threshold for %s ones; pass --distance "
+            "%s to have them all the same", best, DIFFUSED, DIFFUSED,
+        )  # fmt: skip
+    return best
 
 
 def settle_distance(
     folder: Path, draft: Manifest, current: Manifest | None, *, generation: int, anew: bool = False
 ) -> tuple[dict[str, FileRecord], Mapping[str, Any]]:
-    """Keep the whitening that an index has, or fit one where it is time for that.
+    """Keep the transform that an index has, or fit one where it is time for that.
 
     Args:
         folder: the index.
@@ -94,34 +115,43 @@ def settle_distance(
     Raises:
         IndexFormatError: a shard is missing or damaged.
     """
-    kept = current.files.get(WHITENING) if current is not None and not anew else None
-    if draft.settings.get("distance", PLAIN) == PLAIN:
+    wanted = draft.settings.get("distance", PLAIN)
+    before, kept = _before(current)
+    if wanted == PLAIN:
         return {}, {"name": PLAIN}
-    if current is not None and kept is not None:
-        _tell_grown(draft.tiles, int(current.distance["tiles"]))
-        return {WHITENING: kept}, current.distance
+    if before["name"] == wanted and not anew:
+        _tell_grown(draft.tiles, int(before["tiles"]), wanted)
+        return kept, before
     if draft.tiles < FEWEST_TILES:
         _log.info(
-            "distances are plain: %d tiles are too few to fit whitened ones, which takes %d",
-            draft.tiles, FEWEST_TILES,
+            "distances are plain: %d tiles are too few to fit %s ones, which takes %d",
+            draft.tiles, wanted, FEWEST_TILES,
         )  # fmt: skip
         return {}, {"name": PLAIN}
-    if not anew and _is_calibrated_plain(folder):
-        _log.info("distances stay plain: the index is calibrated; see `reindex --distance`")
-        return {}, {"name": PLAIN}
-    if current is not None and current.distance["name"] == PLAIN:
-        _log.info("distances are whitened from here on, fitted on %d tiles", draft.tiles)
+    if not anew and _calibrated_distance(folder) not in (None, wanted):
+        _log.info(
+            "distances stay %s: the index is calibrated; see `reindex --distance`", before["name"]
+        )
+        return kept, before
+    if current is not None and before["name"] != wanted:
+        _log.info("distances are %s from here on, fitted on %d tiles", wanted, draft.tiles)
     sample = _sample(folder, draft.shards)
-    path = folder / f"{WHITENING}-{generation:06d}.npy"
-    stored = io.BytesIO()
-    np.save(stored, fit_whitening(sample).as_array())
+    transform = FITS[wanted](sample)
+    path = folder / f"{TRANSFORM}-{generation:06d}.npz"
+    stored, arrays = io.BytesIO(), dict[str, Any](transform.arrays())
+    np.savez(stored, **arrays)
     publish_bytes(path, stored.getvalue())
-    facts = {"name": WHITENED, "tiles": draft.tiles, "fitted_on": len(sample)}
-    return {WHITENING: record_file(folder, path)}, facts
+    facts = {
+        "name": wanted,
+        "tiles": draft.tiles,
+        "fitted_on": len(sample),
+        "size": transform.size,
+    }
+    return {TRANSFORM: record_file(folder, path)}, facts
 
 
-def read_whitening(path: Path, data: Any, record: FileRecord) -> Whitening:
-    """Read a whitening, checked byte for byte.
+def read_transform(path: Path, data: Any, record: FileRecord) -> Transform:
+    """Read a transform, checked byte for byte.
 
     Args:
         path: how messages call it.
@@ -132,43 +162,54 @@ def read_whitening(path: Path, data: Any, record: FileRecord) -> Whitening:
         DamagedError: it is not as it was written.
     """
     require_whole(path, data=data, size=record.bytes, expected=record.checksum, remedy=REMEDY)
-    return Whitening.from_array(np.load(io.BytesIO(data)))
+    stored = np.load(io.BytesIO(data))
+    if isinstance(stored, np.ndarray):  # version 3
+        return Whitening(mean=stored[0], damping=stored[1:])
+    kind = Diffusion if "landmarks" in stored else Whitening
+    return kind.from_arrays(stored)
 
 
-def open_whitening(folder: Path, files: Mapping[str, FileRecord]) -> Whitening | None:
-    """Read the whitening among the files of an index; None where distances are plain.
+def open_transform(folder: Path, files: Mapping[str, FileRecord]) -> Transform | None:
+    """Read the transform among the files of an index; None where distances are plain.
 
     Raises:
         IndexFormatError: it is missing or damaged.
     """
-    if WHITENING not in files:
+    if TRANSFORM not in files:
         return None
-    path = folder / files[WHITENING].path
+    path = folder / files[TRANSFORM].path
     try:
         data = path.read_bytes()
     except OSError as error:
         raise IndexFormatError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
-    return read_whitening(path, data, files[WHITENING])
+    return read_transform(path, data, files[TRANSFORM])
 
 
-def _is_calibrated_plain(folder: Path) -> bool:
-    """Tell whether an index has a calibration whose threshold whitened distances would void."""
+def _before(current: Manifest | None) -> tuple[Mapping[str, Any], dict[str, FileRecord]]:
+    """Tell what distances were, and the file they came from."""
+    if current is None or TRANSFORM not in current.files:
+        return {"name": PLAIN}, {}
+    return current.distance, {TRANSFORM: current.files[TRANSFORM]}
+
+
+def _calibrated_distance(folder: Path) -> str | None:
+    """Tell which distance a calibration's threshold is for; None without one."""
     path = folder / CALIBRATION_NAME
     if not path.exists():
-        return False
+        return None
     try:
-        # After the loss of a manifest it may be of a whitening, which is then fitted as before.
-        return bool(json.loads(path.read_bytes())["distance"] == PLAIN)
-    except (ValueError, KeyError, TypeError):
-        return True  # damaged: whoever asks is told
+        name = json.loads(path.read_bytes())["distance"].partition(" ")[0]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return PLAIN  # damaged: whoever asks is told
+    return name if name in THRESHOLDS else PLAIN
 
 
-def _tell_grown(tiles: int, before: int) -> None:
+def _tell_grown(tiles: int, before: int, kind: str) -> None:
     if tiles >= _GROWN * before:
         _log.warning(
             "%s tiles, but distances were fitted when there were %s; `histo-index reindex "
-            "--distance whitened` fits them anew, and a calibration is then to be made again",
-            f"{tiles:,}", f"{before:,}",
+            "--distance %s` fits them anew, and a calibration is then to be made again",
+            f"{tiles:,}", f"{before:,}", kind,
         )  # fmt: skip
 
 

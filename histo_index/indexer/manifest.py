@@ -10,15 +10,24 @@ from histo_index.indexer.atomic import publish_bytes
 from histo_index.indexer.sealed import seal, unseal
 
 # One more with every change of what is written, however small; see docs/format.md.
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 MANIFEST_NAME: Final = "manifest.json"
 # Role of the list of tiles that were taken out, but are still in the shards.
 REMOVED: Final = "removed"
 # Role of the file that turns embeddings into the vectors that are compared.
-WHITENING: Final = "whitening"
-# How vectors are compared: squared Euclidean distance of embeddings as stored, or of whitened ones.
+TRANSFORM: Final = "transform"
+_OLD_TRANSFORM: Final = "whitening"  # in version 3
+# How vectors are compared: squared Euclidean distance of embeddings as stored, of whitened ones, or
+# of whitened ones joined with diffusion coordinates.
 PLAIN: Final = "plain"
 WHITENED: Final = "whitened"
+DIFFUSED: Final = "diffused"
+# Where an encoder's card publishes the threshold of each.
+THRESHOLDS: Final = {
+    DIFFUSED: "diffused_threshold",
+    WHITENED: "whitened_threshold",
+    PLAIN: "threshold",
+}
 # What `search` keeps beside the manifest.
 CALIBRATION_NAME: Final = "calibration.json"
 _KIND: Final = "histo-index"
@@ -73,7 +82,7 @@ class Manifest:
         rejected: how many inputs could not be used.
         shards: in row order.
         files: every other file, by its role: `rows`, `vectors`, `blocks`, `rejected`,
-            `encoder/...`, and where there are such `candidates`, `removed` and `whitening`.
+            `encoder/...`, and where there are such `candidates`, `removed` and `transform`.
         settings: the options of the build that can change what is in the index.
         libraries: name to version of what wrote it.
         structure: how it is searched, and what that was measured to be worth; empty in version 1.
@@ -104,10 +113,20 @@ class Manifest:
         return int(self.encoder["embedding_size"])
 
     @property
+    def vector_size(self) -> int:
+        """Length of a vector, which is what is compared."""
+        return int(self.distance.get("size", self.embedding_size))
+
+    @property
+    def distance_kind(self) -> str:
+        """`plain`, `whitened` or `diffused`."""
+        return str(self.distance.get("name", PLAIN))
+
+    @property
     def distance_name(self) -> str:
-        """What distances must share to be compared: `plain`, or `whitened` and by which fit."""
-        whitening = self.files.get(WHITENING)
-        return PLAIN if whitening is None else f"{WHITENED} {whitening.checksum}"
+        """What distances must share to be compared: their kind, and by which fit."""
+        transform = self.files.get(TRANSFORM)
+        return PLAIN if transform is None else f"{self.distance_kind} {transform.checksum}"
 
     def records(self) -> list[FileRecord]:
         """List every file that belongs to this generation."""
@@ -151,6 +170,8 @@ def _parse(body: dict[str, Any]) -> Manifest:
         for shard in body.pop("shards")
     )
     files = {role: FileRecord(**record) for role, record in body.pop("files").items()}
+    if _OLD_TRANSFORM in files:
+        files[TRANSFORM] = files.pop(_OLD_TRANSFORM)
     return Manifest(shards=shards, files=files, **body)
 
 

@@ -24,12 +24,12 @@ from histo_index.indexer.derive import (
     file_names,
     npy_header,
 )
-from histo_index.indexer.distance import REMEDY as WHITENING_REMEDY
-from histo_index.indexer.distance import read_whitening
+from histo_index.indexer.distance import REMEDY as TRANSFORM_REMEDY
+from histo_index.indexer.distance import Transform, read_transform
 from histo_index.indexer.lookup import MISSING, look_up, look_up_unique, tile_keys
 from histo_index.indexer.manifest import (
     REMOVED,
-    WHITENING,
+    TRANSFORM,
     FileRecord,
     Manifest,
     read_manifest,
@@ -65,7 +65,7 @@ class OpenIndex:
         self.manifest, self._files = _open_files(folder)
         self.rows = self._read_rows()
         self.is_live = self._read_live()
-        shape = (self.manifest.tiles, self.manifest.embedding_size)
+        shape = (self.manifest.tiles, self.manifest.vector_size)
         self._vectors = self._map_vectors(shape)
         self._blocks = self._read_blocks()
         self._is_verified = np.zeros(len(self._blocks), bool)
@@ -108,17 +108,17 @@ class OpenIndex:
             self._is_verified[block] = True
 
     @cached_property
-    def whitening(self) -> Any:
+    def transform(self) -> Transform | None:
         """What turns embeddings into vectors; None where distances are plain."""
-        if WHITENING not in self._files:
+        if TRANSFORM not in self._files:
             return None
-        file = self._files[WHITENING]
+        file = self._files[TRANSFORM]
         file.require_size()
-        return read_whitening(file.path, file.data, self.manifest.files[WHITENING])
+        return read_transform(file.path, file.data, self.manifest.files[TRANSFORM])
 
     @property
     def matrix(self) -> Halves:
-        """All vectors, float16 [N, D], mapped; call `verify` for the rows you touch."""
+        """All vectors, float16 [N, V], mapped; call `verify` for the rows you touch."""
         return self._vectors
 
     def find_names(self, names: pa.Array) -> Rows:
@@ -274,8 +274,8 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
         try:
             files = {}
             for role, record in manifest.files.items():
-                if role in FILE_NAMES or role in (REMOVED, WHITENING):
-                    remedy = WHITENING_REMEDY if role == WHITENING else _REMEDY
+                if role in FILE_NAMES or role in (REMOVED, TRANSFORM):
+                    remedy = TRANSFORM_REMEDY if role == TRANSFORM else _REMEDY
                     path = folder / record.path
                     files[role] = MappedFile(path, size=record.bytes, remedy=remedy)
             return manifest, files

@@ -88,5 +88,5 @@ def _is_ours(name: str) -> bool:
     """Tell whether a name may be of an index: of a first build cut short, or its manifest lost."""
     folders = (encoder_copy.FOLDER, shard_files.FOLDER, search_files.FOLDER)
     return name in (LOCK_NAME, PLAN_NAME, CALIBRATION_NAME, *folders) or name.startswith(
-        (TEMPORARY_PREFIX, "rejected-", "removed-", "whitening-")
+        (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-", "whitening-")
     )

@@ -4,6 +4,7 @@ Most of the distance between two tiles is stain and what else varies everywhere,
 about their tissue. Fitted on the index itself, without labels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -66,14 +67,19 @@ class Whitening:
         centred[~is_somewhere] = block[~is_somewhere]
         return centred
 
-    def as_array(self) -> Floats:
-        """Give what is stored: float32 [1 + r, D], the mean first."""
-        return np.concatenate([self.mean[None], self.damping])
+    @property
+    def size(self) -> int:
+        """D, which vectors have like embeddings."""
+        return len(self.mean)
+
+    def arrays(self) -> dict[str, Floats]:
+        """Give what is stored, by name."""
+        return {"mean": self.mean, "damping": self.damping}
 
     @classmethod
-    def from_array(cls, stored: Floats) -> Self:
-        """Take what `as_array` gave."""
-        return cls(mean=stored[0], damping=stored[1:])
+    def from_arrays(cls, stored: Mapping[str, Floats]) -> Self:
+        """Take what `arrays` gave."""
+        return cls(mean=stored["mean"], damping=stored["damping"])
 
 
 def fit_whitening(embeddings: npt.NDArray[np.floating], *, ridge: float = _RIDGE) -> Whitening:
@@ -90,20 +96,34 @@ def fit_whitening(embeddings: npt.NDArray[np.floating], *, ridge: float = _RIDGE
     Source: Kessy, Lewin and Strimmer (2018), Optimal whitening and decorrelation; the ridge as in
     Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices.
     """
-    # Imported here: look-ups only apply one.
-    from scipy.sparse.linalg import svds
-
     mean = embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = embeddings.astype(np.float32)
     centred -= mean
     total = float(np.einsum("nd,nd->", centred, centred, dtype=np.float64)) / len(centred)
-    count = min(_DIRECTIONS, *(side - 1 for side in centred.shape))
-    if count < 1 or not total > _NOTHING**2:
-        return Whitening(mean=mean, damping=np.empty((0, len(mean)), np.float32))
+    variances, directions = principal_directions(centred, _DIRECTIONS)
+    taken = 1 - np.sqrt(ridge * total / (variances + ridge * total))
+    damping = np.sqrt(taken)[:, None] * directions
+    return Whitening(mean=mean, damping=damping.astype(np.float32))
+
+
+def principal_directions(centred: Floats, count: int) -> tuple[npt.NDArray[np.float64], Floats]:
+    """Find the directions that vectors vary most in.
+
+    Args:
+        centred: float32 [n, D], of mean 0.
+        count: how many are wanted; there are fewer where vectors span fewer, and none where they
+            all are nothing but rounding.
+
+    Returns:
+        Variances, float64 [r], and directions of length 1, float32 [r, D].
+    """
+    # Imported here: look-ups only apply what was fitted.
+    from scipy.sparse.linalg import svds
+
+    count = min(count, *(side - 1 for side in centred.shape))
+    if count < 1 or not np.abs(centred).max() > _NOTHING:
+        return np.empty(0), np.empty((0, centred.shape[1]), np.float32)
     start = np.random.default_rng(0).normal(size=min(centred.shape)).astype(np.float32)
     _, singular, directions = svds(centred, k=count, v0=start)
     is_real = singular > _LEAST * singular.max()
-    variances = singular[is_real].astype(np.float64) ** 2 / len(centred)
-    taken = 1 - np.sqrt(ridge * total / (variances + ridge * total))
-    damping = np.sqrt(taken)[:, None] * directions[is_real]
-    return Whitening(mean=mean, damping=damping.astype(np.float32))
+    return singular[is_real].astype(np.float64) ** 2 / len(centred), directions[is_real]

@@ -63,7 +63,7 @@ def calibrate(
     """
     require_enough(subject)
     rows_a, rows_b = subject.rows[subject.left], subject.rows[subject.right]
-    nothing = np.empty((0, index.manifest.embedding_size), np.float16)
+    nothing = np.empty((0, index.manifest.vector_size), np.float16)
     distances = indexed_pair_distances(index, nothing, rows_a, rows_b)
     sample = subject.sample(distances, objective.prior)
     fitted = _fit(subject.pairs_from, sample, objective)

@@ -101,7 +101,7 @@ class Resolver:
         encoded = self._add_files(search, extra)
         problems = [self._problem(search, place) for place in range(len(names))]
         places[[problem is not None for problem in problems]] = _UNRESOLVED
-        size = self._index.manifest.embedding_size
+        size = self._index.manifest.vector_size
         vectors = np.array(extra, np.float16).reshape(-1, size)
         return Resolved(
             places=places, problems=problems, files=files, extra=vectors, encoded=encoded
@@ -244,16 +244,16 @@ def vectors_of(index: OpenIndex, embeddings: npt.NDArray[np.floating]) -> Halves
         embeddings: floats [n, D], rows of length 1.
 
     Returns:
-        float16 [n, D], rows of length 1 within rounding.
+        float16 [n, V], rows of length 1 within rounding.
 
     Raises:
-        IndexFormatError: the whitening of the index is damaged.
+        IndexFormatError: what the index turns embeddings by is damaged.
     """
     # Rounded as the index rounds, so that a tile answers alike before and after.
     rounded: Halves = embeddings.astype(np.float16)
-    if index.whitening is None:
+    if index.transform is None:
         return rounded
-    turned: Halves = index.whitening.apply(rounded).astype(np.float16)
+    turned: Halves = index.transform.apply(rounded).astype(np.float16)
     return turned
 
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from histo_index.errors import InputError
-from histo_index.indexer.distance import FEWEST_TILES
-from histo_index.indexer.whitening import fit_whitening
+from histo_index.indexer.distance import FEWEST_TILES, FITS
+from histo_index.indexer.manifest import PLAIN, THRESHOLDS
 from histo_index.search.distances import pair_distances
 from histo_index.search.fitting import fit_threshold
 from histo_index.search.objectives import Objective
@@ -20,10 +20,6 @@ Floats = npt.NDArray[np.float32]
 
 PAIR_AUC: Final = "pair_auc"
 NEIGHBOUR_ACCURACY: Final = "neighbour_accuracy"
-THRESHOLD: Final = "threshold"
-# The same of whitened distances; a monitor of fewer tiles than an index must have has none.
-WHITENED_AUC: Final = "whitened_pair_auc"
-WHITENED_THRESHOLD: Final = "whitened_threshold"
 # As many same as different pairs: a threshold for nobody in particular.
 _PRIOR: Final = 0.5
 # Beyond it the pairs are a sample: so many tell an area to within 0.005.
@@ -81,10 +77,12 @@ class PairJudge:
 
     def __call__(self, embeddings: Floats) -> dict[str, float]:
         """Judge float32 [N, D], rows of length 1; a `threshold` is the best cut of these pairs."""
-        figures = self._judge(embeddings, PAIR_AUC, THRESHOLD)
+        figures = self._judge(embeddings, PAIR_AUC, THRESHOLDS[PLAIN])
         if len(embeddings) >= FEWEST_TILES:
-            whitened = fit_whitening(embeddings).apply(embeddings)
-            figures |= self._judge(whitened, WHITENED_AUC, WHITENED_THRESHOLD)
+            # As an index of them would; one of fewer tiles is plain.
+            for kind, fit in FITS.items():
+                vectors = fit(embeddings).apply(embeddings)
+                figures |= self._judge(vectors, f"{kind}_{PAIR_AUC}", THRESHOLDS[kind])
         return figures
 
     def _judge(self, vectors: Floats, area: str, threshold: str) -> dict[str, float]:

@@ -273,7 +273,14 @@ def test_it_describes_what_computes(settled: EncoderFolder, device: str, library
 def test_the_card_says_what_it_is_and_loads_nothing(settled: EncoderFolder) -> None:
     threshold = PublishedThreshold(value=0.7, origin="a test")
     whitened = PublishedThreshold(value=1.3, origin="another test")
-    config = replace(settled.config, threshold=threshold, whitened_threshold=whitened, mpp=0.25)
+    diffused = PublishedThreshold(value=1.2, origin="a third")
+    config = replace(
+        settled.config,
+        threshold=threshold,
+        whitened_threshold=whitened,
+        diffused_threshold=diffused,
+        mpp=0.25,
+    )
     encoder = Encoder(replace(settled, config=config))
     assert encoder.card() == {
         "fingerprint": settled.fingerprint,
@@ -284,11 +291,14 @@ def test_the_card_says_what_it_is_and_loads_nothing(settled: EncoderFolder) -> N
         "mpp": 0.25,
         "threshold": {"value": 0.7, "origin": "a test"},
         "whitened_threshold": {"value": 1.3, "origin": "another test"},
+        "diffused_threshold": {"value": 1.2, "origin": "a third"},
     }
     assert (encoder.embedding_size, encoder.folder) == (512, settled.path)
     assert "runtime" not in vars(encoder)
     bare = Encoder(settled).card()
-    assert (bare["threshold"], bare["whitened_threshold"]) == (None, None)
+    assert (bare["threshold"], bare["whitened_threshold"], bare["diffused_threshold"]) == (
+        None, None, None,
+    )  # fmt: skip
 
 
 def test_encoding_on_the_cpu_loads_no_torch(settled: EncoderFolder, tile_files: list[Path]) -> None:

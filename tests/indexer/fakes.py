@@ -77,6 +77,7 @@ class FakeEncoder:
             "mpp": None,
             "threshold": {"value": self.threshold, "origin": "chosen for tests"},
             "whitened_threshold": None,
+            "diffused_threshold": None,
         }
 
     def describe(self) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ from tests.indexer.fakes import (
 from tests.promises.child import ROOT
 
 TEXT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
-# Enough for whitened distances.
+# Enough for fitted distances.
 TILES = 110
 # Stands for the user's own columns.
 OWN = "…"
@@ -66,7 +66,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
         encoder,
         listed,
         search=SearchConfig(structure="SQ8"),
-        distance="whitened",
+        distance="diffused",
     )
     opened = OpenIndex(place / "tiles.hx")
     store_calibration(opened.folder, guess(opened))

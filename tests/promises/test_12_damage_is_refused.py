@@ -203,28 +203,28 @@ def test_a_file_cut_under_an_open_reader_is_one_line(index: Path, name: str) -> 
         )
 
 
-def test_a_damaged_whitening_is_refused_wherever_it_is_damaged(
+def test_a_damaged_transform_is_refused_wherever_it_is_damaged(
     tmp_path: Path, encoder: FakeEncoder, tries: Tries, tell: Tell
 ) -> None:
     tiles = write_tiles(tmp_path / "tiles", numbered(120))
     index = tmp_path / "tiles.hx"
-    run_build(index, encoder, tiles, distance="whitened", shard_rows=200)
-    path = index / "whitening-000001.npy"
+    run_build(index, encoder, tiles, distance="diffused", shard_rows=200)
+    path = index / "transform-000001.npz"
     whole = path.read_bytes()
-    drawn = random.Random("whitening")
+    drawn = random.Random("transform")
     flipped = drawn.sample(range(8 * len(whole)), min(tries(50, 1_000), 8 * len(whole)))
     cut = drawn.sample(range(len(whole)), min(tries(50, 1_000), len(whole)))
     for bit in flipped:
         flip(path, bit)
         message = f"^{re.escape(str(path))}: damaged: {CHECKSUMS}; "
-        for read in (lambda: index_facts(index, verify=True), lambda: OpenIndex(index).whitening):
+        for read in (lambda: index_facts(index, verify=True), lambda: OpenIndex(index).transform):
             with pytest.raises(IndexFormatError, match=message):
                 read()
         path.write_bytes(whole)
     for length in cut:
         path.write_bytes(whole[:length])
         message = f"^{re.escape(str(path))}: damaged: [\\d,]+ bytes, expected [\\d,]+; "
-        for read in (lambda: index_facts(index, verify=True), lambda: OpenIndex(index)):
+        for open_it in (lambda: index_facts(index, verify=True), lambda: OpenIndex(index)):
             with pytest.raises(IndexFormatError, match=message):
-                read()
-    tell(f"{len(flipped)} flipped bits and {len(cut)} truncations of the whitening", "0 passed")
+                open_it()
+    tell(f"{len(flipped)} flipped bits and {len(cut)} truncations of the transform", "0 passed")

@@ -58,12 +58,12 @@ def write_example(place: Path, work: Path) -> None:
     shutil.copytree(work / "example.hx", place)
 
 
-def write_whitened_example(place: Path, work: Path) -> None:
+def write_fitted_example(place: Path, work: Path) -> None:
     tiles = write_tiles(work / "many", numbered(100))
     encoder = FakeEncoder(folder=work / "fake-encoder")
-    run_build(work / "whitened.hx", encoder, tiles, distance="whitened", shard_rows=100)
-    (work / "whitened.hx" / "lock").unlink()
-    shutil.copytree(work / "whitened.hx", place)
+    run_build(work / "fitted.hx", encoder, tiles, distance="diffused", shard_rows=100)
+    (work / "fitted.hx" / "lock").unlink()
+    shutil.copytree(work / "fitted.hx", place)
 
 
 def versions() -> list[int]:
@@ -103,10 +103,12 @@ def test_an_index_of_every_version_is_brought_up_without_encoding(
     assert encoder.encoded == []
 
 
-def test_a_whitened_index_keeps_its_distances(tmp_path: Path) -> None:
-    output = tmp_path / "whitened.hx"
-    shutil.copytree(FORMATS / "version-3-whitened", output)
-    assert index_facts(output, verify=True)["distance"] == "whitened, fitted on 100 tiles"
+@pytest.mark.parametrize(("version", "kind"), [(3, "whitened"), (4, "diffused")])
+def test_a_fitted_index_keeps_its_distances(version: int, kind: str, tmp_path: Path) -> None:
+    output = tmp_path / "fitted.hx"
+    shutil.copytree(FORMATS / f"version-{version}-{kind}", output)
+    assert index_facts(output, verify=True)["distance"] == f"{kind}, fitted on 100 tiles"
+    name = read_manifest(output).distance_name
     (tile,) = write_tiles(tmp_path / "tiles", ["t0042.png"]).iterdir()
     row = OpenIndex(output).rows["path"].to_pylist().index(tile.name)
     before = OpenIndex(output).vectors(np.arange(100))
@@ -116,6 +118,8 @@ def test_a_whitened_index_keeps_its_distances(tmp_path: Path) -> None:
     shutil.rmtree(output / "search")
     reindex(output)
     np.testing.assert_allclose(OpenIndex(output).vectors(np.arange(100)), before, atol=1e-3)
+    # By which calibrations know it.
+    assert read_manifest(output).distance_name == name
 
 
 def test_what_is_newer_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
@@ -178,4 +182,4 @@ if __name__ == "__main__":
     import tempfile
 
     write_example(FORMATS / f"version-{FORMAT_VERSION}", Path(tempfile.mkdtemp()))
-    write_whitened_example(FORMATS / f"version-{FORMAT_VERSION}-whitened", Path(tempfile.mkdtemp()))
+    write_fitted_example(FORMATS / f"version-{FORMAT_VERSION}-diffused", Path(tempfile.mkdtemp()))

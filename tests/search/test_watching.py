@@ -37,15 +37,17 @@ def test_same_pairs_that_lie_no_nearer_give_no_threshold() -> None:
     assert found == {"pair_auc": 0.0}
 
 
-def test_enough_tiles_are_judged_by_whitened_distances_too() -> None:
+def test_enough_tiles_are_judged_by_fitted_distances_too() -> None:
     # Two classes on either side of the middle: whitened they lie opposite, at a distance of 4.
     angles = [*np.linspace(0, 4, 50), *np.linspace(60, 64, 50)]
     judge = TileJudge(["a"] * 50 + ["b"] * 50, ["1", "2"] * 50)
     found = judge(unit(angles))
     assert found["threshold"] < 1
-    assert found["whitened_pair_auc"] == 1
-    assert 0.5 < found["whitened_threshold"] < 4
-    assert "whitened_threshold" not in TileJudge(list("abab"), list("1122"))(unit([0, 1, 10, 80]))
+    few = TileJudge(list("abab"), list("1122"))(unit([0, 1, 10, 80]))
+    for kind in ("whitened", "diffused"):
+        assert found[f"{kind}_pair_auc"] == 1
+        assert 0.5 < found[f"{kind}_threshold"] < 4
+        assert f"{kind}_threshold" not in few
 
 
 def test_one_sort_of_pair_is_no_monitor() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from histo_index.encoder.config import EncoderConfig, PublishedThreshold
+from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig, PublishedThreshold
 from histo_index.encoder.decode_pool import DecodePool, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings
 from histo_index.encoder.folder import load_encoder, write_encoder
@@ -20,8 +20,6 @@ from histo_index.encoder.training.checkpoint import CHECKPOINT_NAME
 from histo_index.encoder.training.parallel import Team
 from histo_index.encoder.training.run import Run, TrainConfig, TrainProgress
 from histo_index.encoder.training.watch import (
-    THRESHOLD,
-    WHITENED_THRESHOLD,
     Monitor,
     draw,
     effective_rank,
@@ -221,9 +219,7 @@ def _finish_epoch(
     folder = run.config.output
     write_log(folder, run.epochs)
     draw(folder, run.epochs)
-    published = {
-        name: _threshold(figures, name, monitor) for name in (THRESHOLD, WHITENED_THRESHOLD)
-    }
+    published = {name: _threshold(figures, name, monitor) for name in THRESHOLD_FIELDS}
     if _best_epoch(run.epochs, monitor) is figures:
         _save(run, folder / BEST_NAME, data, figures, published)
     _save(run, folder, data, figures, published)

@@ -18,9 +18,6 @@ Floats = npt.NDArray[np.float32]
 
 LOG_NAME: Final = "train.jsonl"
 PLOT_NAME: Final = "train.png"
-# Figures that become the encoder's published thresholds, of plain and of whitened distances.
-THRESHOLD: Final = "threshold"
-WHITENED_THRESHOLD: Final = "whitened_threshold"
 _BATCH: Final = 32
 
 
@@ -32,7 +29,7 @@ class Monitor:
         name: of the file it comes from, for the model card.
         images: uint8 RGB [S, S, 3] each, fitted as for inference.
         judge: takes their embeddings, float32 [N, D] of length 1, gives figures by name; those
-            named `threshold` and `whitened_threshold` become the encoder's published ones.
+            of THRESHOLD_FIELDS become the encoder's published ones.
         decisive: the figure whose highest value marks the best epoch.
     """
 

@@ -166,7 +166,7 @@ def test_the_best_epoch_by_the_monitor_is_kept(tiles: list[Path], tmp_path: Path
         judge=lambda embeddings: {
             "auc": next(figures),
             "threshold": 0.25,
-            "whitened_threshold": 1.5,
+            "diffused_threshold": 1.5,
         },
         decisive="auc",
     )
@@ -177,8 +177,9 @@ def test_the_best_epoch_by_the_monitor_is_kept(tiles: list[Path], tmp_path: Path
     assert last.training["epochs"] == 3
     assert last.threshold is not None
     assert (last.threshold.value, "labels.csv" in last.threshold.origin) == (0.25, True)
-    assert last.whitened_threshold is not None
-    assert last.whitened_threshold.value == 1.5
+    assert last.whitened_threshold is None
+    assert last.diffused_threshold is not None
+    assert last.diffused_threshold.value == 1.5
     # Only looked at: the same weights as without it.
     plain = train(tiles, config(tmp_path / "plain", replace(TINY, epochs=3)))
     assert plain.fingerprint == report.fingerprint
