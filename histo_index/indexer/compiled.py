@@ -20,6 +20,16 @@ Rows = npt.NDArray[np.int64]
 
 # 16 KB of distances: 1 to 3 ms of work, against which handing a piece to a thread is nothing.
 _PIECE: Final = 4096
+# Rows far apart wait for memory. Four pairs measured side by side are eight rows under way at once,
+# and the starts of the next four pairs' rows are asked for ahead; what follows a row's start the
+# processor foresees itself. Found by trying 1 to 16 pairs, blocks of 32 to 512 numbers and 1 to 64
+# lines ahead, against one pair after the other on one core: 1.3 to 1.4 times the pairs/s at 2048
+# numbers, 2.2 at 384, and 2.1 at 2048 where the left rows are one query's.
+_TOGETHER: Final = 4
+# Numbers of a row that are measured before the next pair's turn, and as many are asked for ahead.
+_BLOCK: Final = 256
+# Bytes that memory brings at once; where they are 128, half of the asking is for nothing.
+_LINE: Final = 64
 
 
 def row_distances(left: Halves, right: Halves, *, left_rows: Rows, right_rows: Rows) -> Floats:
@@ -61,20 +71,54 @@ def _float(_context: Any, bits: Any) -> Any:
     return numba.types.float32(numba.types.uint16), generate
 
 
+@intrinsic
+def _ask_for(_context: Any, address: Any) -> Any:
+    """Have memory bring what lies at an address, and do not wait; a wrong address does no harm."""
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        # To read (0), into the second cache (2), data (1).
+        hints = [ir.Constant(number, hint) for hint in (0, 2, 1)]
+        builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), *hints])
+        return context.get_dummy_value()
+
+    return numba.types.void(address), generate
+
+
 _Matrix: Final = numba.types.Array(numba.types.uint16, 2, "C", readonly=True)
+_Row: Final = numba.types.Array(numba.types.uint16, 1, "C", readonly=True)
+
+
+@numba.njit(numba.void(_Row))
+def _ask_for_start(row: Any) -> None:
+    for byte in range(0, 2 * min(len(row), _BLOCK), _LINE):
+        _ask_for(row.ctypes.data + byte)  # type: ignore[call-arg]
 
 
 # Any order of addition is right; fixing one would forbid vector instructions.
+@numba.njit(numba.float32(_Row, _Row), fastmath={"reassoc", "contract"})
+def _squared_gap(a: Any, b: Any) -> Any:
+    total = numba.float32(0)
+    for column in range(len(a)):
+        gap: Any = _float(a[column]) - _float(b[column])  # type: ignore[call-arg]
+        total += gap * gap
+    return total
+
+
 @numba.njit(
-    numba.void(_Matrix, _Matrix, numba.int64[:], numba.int64[:], numba.float32[:]),
-    nogil=True,
-    fastmath={"reassoc", "contract"},
+    numba.void(_Matrix, _Matrix, numba.int64[:], numba.int64[:], numba.float32[:]), nogil=True
 )
 def _measure(left: Any, right: Any, left_rows: Any, right_rows: Any, distances: Any) -> None:
-    for pair in range(len(left_rows)):
-        a, b = left[left_rows[pair]], right[right_rows[pair]]
-        total = numba.float32(0)
-        for column in range(left.shape[1]):
-            gap: Any = _float(a[column]) - _float(b[column])  # type: ignore[call-arg]
-            total += gap * gap
-        distances[pair] = total
+    distances[:] = 0
+    for start in range(0, len(distances), _TOGETHER):
+        stop = min(start + _TOGETHER, len(distances))
+        for pair in range(stop, min(stop + _TOGETHER, len(distances))):
+            _ask_for_start(left[left_rows[pair]])
+            _ask_for_start(right[right_rows[pair]])
+        for column in range(0, left.shape[1], _BLOCK):
+            block = slice(column, column + _BLOCK)
+            for pair in range(start, stop):
+                a, b = left[left_rows[pair]][block], right[right_rows[pair]][block]
+                distances[pair] += _squared_gap(a, b)

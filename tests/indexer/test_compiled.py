@@ -1,6 +1,7 @@
 """The compiled loop gives what numpy gives, for every float16 and any way that arrays lie."""
 
 import numpy as np
+import pytest
 
 from histo_index.indexer.compiled import row_distances
 from histo_index.search.distances import pair_distances
@@ -17,6 +18,17 @@ def test_distances_are_those_of_the_plain_form() -> None:
     found = row_distances(LEFT, RIGHT, left_rows=left, right_rows=right)
     np.testing.assert_allclose(found, pair_distances(LEFT[left], RIGHT[right]), atol=2e-6)
     assert found.dtype == np.float32
+
+
+# One block of numbers and less, several, and one that is begun; pairs left over from the last four.
+@pytest.mark.parametrize("size", [1, 8, 24, 256, 384, 1560])
+def test_rows_of_any_size_are_measured_to_their_end(size: int) -> None:
+    rows = unit_vectors(7, size).astype(np.float16)
+    left, right = np.divmod(np.arange(49), 7)
+    for pairs in (1, 4, 6, 49):
+        found = row_distances(rows, rows, left_rows=left[:pairs], right_rows=right[:pairs])
+        expected = pair_distances(rows[left[:pairs]], rows[right[:pairs]])
+        np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 def test_every_finite_half_is_read_as_numpy_reads_it() -> None:
