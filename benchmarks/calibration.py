@@ -200,6 +200,7 @@ def guesses(tiles: Tiles, places: Rows) -> dict[str, float]:
     for name, values, back in (
         ("logarithms", np.log(np.maximum(distances, 1e-6)), np.exp),
         ("roots", np.sqrt(distances), np.square),
+        ("distances", distances, lambda value: value),
     ):
         found[f"two parts of the {name}"] = float(back(_valley(values, ones)))
         mixture = GaussianMixture(2, random_state=0).fit(values[:, None])

@@ -8,6 +8,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from histo_index.errors import InputError
+from histo_index.indexer.commit import reindex
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.calibration import read_calibration, store_calibration
 from histo_index.search.guessing import _valley, guess
@@ -70,3 +71,23 @@ def test_too_few_tiles_or_groups_are_refused(classes: Classes, tmp_path: Path) -
         guess(OpenIndex(folder))
     with pytest.raises(InputError, match="no column ward"):
         guess(classes.index, group="ward")
+
+
+@pytest.mark.parametrize("distance", ["plain", "diffused"])
+def test_plain_distances_are_parted_by_their_logarithms_others_as_they_are(
+    distance: str, tmp_path: Path
+) -> None:
+    # Five crowds; their tiles are close, so that plain distances differ by orders of magnitude.
+    crowds = np.repeat(unit_vectors(5, 16), 24, axis=0)
+    vectors = crowds + np.random.default_rng(1).normal(size=(120, 16)) * 0.05
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    names = [f"{tile}.png" for tile in range(120)]
+    folder, _ = build_numbered(tmp_path / "crowds", vectors.astype(np.float16), names)
+    reindex(folder, distance=distance)
+    index = OpenIndex(folder)
+    stored = index.vectors(np.arange(120)).astype(np.float64)
+    found = ((stored[:, None] - stored[None]) ** 2).sum(axis=2)[np.triu_indices(120, 1)]
+    values = np.log(found) if distance == "plain" else found
+    centers = KMeans(2, n_init=1, random_state=0).fit(values[:, None]).cluster_centers_
+    expected = np.exp(centers.mean()) if distance == "plain" else centers.mean()
+    assert guess(index).threshold.value == pytest.approx(expected, rel=0.05)
