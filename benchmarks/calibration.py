@@ -78,7 +78,7 @@ def sample_of(pairs: Pairs) -> Sample:
     return Sample(distances=distances, is_same=is_same, units_a=units_a, units_b=units_b, prior=0.5)
 
 
-def by_root(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
+def by_distance(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
     sample = sample_of(pairs)
     bins, ones = Bins(sample, Objective()), np.ones(len(sample.distances))
     sigmoid = bins.sigmoid(ones)
@@ -86,10 +86,9 @@ def by_root(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
     return lambda d: expit(sigmoid.log_odds(d)), bins.cut(sigmoid, ones)
 
 
-def by_square(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
-    # The sigmoid takes roots: squared distances squared once more are fitted as they are.
-    curve, cut = by_root((np.clip(pairs[0], 0, 2) ** 2, *pairs[1:]))
-    return lambda d: curve(np.clip(d, 0, 2) ** 2), float(np.sqrt(cut))
+def by_root(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
+    curve, cut = by_distance((np.sqrt(pairs[0]), *pairs[1:]))
+    return lambda d: curve(np.sqrt(d)), cut**2
 
 
 def by_steps(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
@@ -105,7 +104,7 @@ def by_steps(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
 
 def compare_curves(tiles: Tiles, rounds: int) -> Iterator[tuple[str, ...]]:
     """Fit on pairs of one half, judge on the other."""
-    fits = {"sigmoid of the root": by_root, "of the square": by_square, "isotonic": by_steps}
+    fits = {"sigmoid": by_distance, "of the root": by_root, "isotonic": by_steps}
     for size in SIZES:
         losses, costs = defaultdict(list), defaultdict(list)
         for seed in range(rounds):
@@ -139,7 +138,7 @@ def compare_guesses(tiles: Tiles) -> Iterator[tuple[str, str, str]]:
         distances, is_same, *_ = tiles.pairs(chosen, 0)
         if not len(distances) or roc_auc_score(is_same, -distances) < LEAST_AUC:
             continue
-        labelled = ((distances <= by_root((distances, is_same, *_))[1]) == is_same).mean()
+        labelled = ((distances <= by_distance((distances, is_same, *_))[1]) == is_same).mean()
         for name, cut in guesses(tiles, np.flatnonzero(chosen)).items():
             lost[name].append(labelled - ((distances <= cut) == is_same).mean())
     for name, found in sorted(lost.items(), key=lambda entry: max(entry[1])):
@@ -177,10 +176,10 @@ def _shares(fitted: Fitted, distances: Floats, is_wrong: Flags) -> Iterator[floa
     """For each rule: answered, answered wrongly, and wrong among as many of the surest."""
     curve, cut = fitted.curve, fitted.threshold
     probability = float(curve.at(np.array(cut)).probability)
-    gaps = np.abs(np.sqrt(distances) - np.sqrt(cut))
+    gaps = np.abs(distances - cut)
     errors = np.append(0, np.cumsum(is_wrong[np.argsort(-gaps, kind="stable")])) / len(gaps)
     nearest, furthest = curve.holding(probability)
-    reach = np.abs(np.sqrt([nearest, furthest]) - np.sqrt(cut)).max()
+    reach = np.abs(np.array([nearest, furthest]) - cut).max()
     for is_answered in ((distances < nearest) | (distances > furthest), gaps > reach):
         yield from (
             is_answered.mean(),
@@ -222,7 +221,7 @@ def main() -> None:
     options = parser.parse_args()
     tiles = Tiles(options.index, options.group)
     print("Log loss on new groups, and points of accuracy below the best threshold there\n")
-    header = ("pairs", "sigmoid of the root", "sigmoid of the square", "isotonic, best cut")
+    header = ("pairs", "sigmoid of the distance", "of its root", "isotonic, best cut")
     measuring.print_table(header, list(compare_curves(tiles, options.rounds)))
     print(
         "\nUnsure: wrong of all; then answered, wrong of those, wrong of as many of the surest, "

@@ -134,12 +134,10 @@ class Threshold:
         return is_open if is_far is None else is_open | is_far
 
     def gaps(self, distances: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """Tell how sure verdicts are: how far pairs [P] lie from the threshold, in Euclidean terms.
+        """Tell how sure verdicts are: how far pairs [P] lie from the threshold.
 
-        Log-odds are linear in the root of the squared distance, hence larger is surer.
+        Log-odds are linear in the squared distance, hence larger is surer.
         """
         assert self.value is not None
-        gaps: npt.NDArray[np.float64] = np.abs(
-            np.sqrt(distances.astype(np.float64)) - np.sqrt(self.value)
-        )
+        gaps: npt.NDArray[np.float64] = np.abs(distances.astype(np.float64) - self.value)
         return gaps

@@ -32,7 +32,7 @@ SLOPE: Final = (DIFFERENT - SAME) / SPREAD**2
 MIDDLE: Final = (SAME + DIFFERENT) / 2
 TRUTH: Final = Sigmoid(intercept=SLOPE * MIDDLE, slope=SLOPE)
 # Distances at which probabilities are asked for: likely, doubtful, unlikely.
-ASKED: Final = np.array([0.65, 0.85, 1.1]) ** 2
+ASKED: Final = np.array([0.65, 0.85, 1.1])
 
 
 def simulate(seed: int) -> Sample:
@@ -42,10 +42,10 @@ def simulate(seed: int) -> Sample:
     left, right = left[left != right], right[left != right]
     is_same = generator.random(len(left)) < 0.5
     blur = np.where(is_same, 1, -1) * (hard[left] + hard[right])
-    roots = np.where(is_same, SAME, DIFFERENT) + far[left] + far[right] + blur
-    roots += ODD * generator.standard_normal(len(left))
+    distances = np.where(is_same, SAME, DIFFERENT) + far[left] + far[right] + blur
+    distances += ODD * generator.standard_normal(len(left))
     return Sample(
-        distances=np.clip(roots, 0, 2) ** 2,
+        distances=np.clip(distances, 0, 4),
         is_same=is_same,
         units_a=left,
         units_b=right,
@@ -55,8 +55,8 @@ def simulate(seed: int) -> Sample:
 
 def accuracy_at(threshold: float) -> float:
     """Tell how many of all pairs, half of them same, a threshold calls right."""
-    cut, normal = threshold**0.5, NormalDist(sigma=SPREAD)
-    return (normal.cdf(cut - SAME) + normal.cdf(DIFFERENT - cut)) / 2
+    normal = NormalDist(sigma=SPREAD)
+    return (normal.cdf(threshold - SAME) + normal.cdf(DIFFERENT - threshold)) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def held(sample: Sample) -> Held:
     band, truth = fitted.curve.at(ASKED), 1 / (1 + np.exp(-TRUTH.log_odds(ASKED)))
     found = fitted.threshold_interval
     return Held(
-        threshold=found.low <= MIDDLE**2 <= found.high,
+        threshold=found.low <= MIDDLE <= found.high,
         accuracy=ends.low <= accuracy_at(fitted.threshold) <= ends.high,
         probability=float(((band.low <= truth) & (truth <= band.high)).mean()),
     )
