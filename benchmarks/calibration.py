@@ -13,6 +13,7 @@ import argparse
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from sklearn.mixture import GaussianMixture
 
 from histo_index.errors import InputError
 from histo_index.indexer.opened import OpenIndex
+from histo_index.search.curves import farness
 from histo_index.search.distances import pair_distances
 from histo_index.search.fitting import Fitted, fit
 from histo_index.search.guessing import _valley
@@ -37,6 +39,8 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 Pairs = tuple[Floats, Flags, Rows, Rows]
+# Gives, of labelled pairs, probability by distance and the cut.
+Way = Callable[[Pairs], tuple[Callable[[Floats], Floats], float]]
 
 SIZES: Final = (30, 100, 186, 500, 1_000, 4_000)
 GROUPS: Final = (6, 12, 24, 48)
@@ -78,7 +82,7 @@ def sample_of(pairs: Pairs) -> Sample:
     return Sample(distances=distances, is_same=is_same, units_a=units_a, units_b=units_b, prior=0.5)
 
 
-def by_distance(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
+def as_built(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
     sample = sample_of(pairs)
     bins, ones = Bins(sample, Objective()), np.ones(len(sample.distances))
     sigmoid = bins.sigmoid(ones)
@@ -86,9 +90,15 @@ def by_distance(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
     return lambda d: expit(sigmoid.log_odds(d)), bins.cut(sigmoid, ones)
 
 
-def by_root(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
-    curve, cut = by_distance((np.sqrt(pairs[0]), *pairs[1:]))
-    return lambda d: curve(np.sqrt(d)), cut**2
+def by_power(pairs: Pairs, power: float) -> tuple[Callable[[Floats], Floats], float]:
+    """Fit log-odds that are linear in a power of the distance, by what is built for `farness`."""
+
+    def bent(distances: Floats) -> Floats:
+        # From 0 to 1.4, so that no farness is cut off.
+        return 4 * (1 - np.exp(-(distances**power) / 4))
+
+    curve, cut = as_built((bent(pairs[0]), *pairs[1:]))
+    return lambda d: curve(bent(d)), float((4 * farness(cut)) ** (1 / power))
 
 
 def by_steps(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
@@ -104,7 +114,12 @@ def by_steps(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
 
 def compare_curves(tiles: Tiles, rounds: int) -> Iterator[tuple[str, ...]]:
     """Fit on pairs of one half, judge on the other."""
-    fits = {"sigmoid": by_distance, "of the root": by_root, "isotonic": by_steps}
+    fits: dict[str, Way] = {
+        "as built": as_built,
+        "of the distance": partial(by_power, power=1.0),
+        "of its root": partial(by_power, power=0.5),
+        "isotonic": by_steps,
+    }
     for size in SIZES:
         losses, costs = defaultdict(list), defaultdict(list)
         for seed in range(rounds):
@@ -138,7 +153,7 @@ def compare_guesses(tiles: Tiles) -> Iterator[tuple[str, str, str]]:
         distances, is_same, *_ = tiles.pairs(chosen, 0)
         if not len(distances) or roc_auc_score(is_same, -distances) < LEAST_AUC:
             continue
-        labelled = ((distances <= by_distance((distances, is_same, *_))[1]) == is_same).mean()
+        labelled = ((distances <= as_built((distances, is_same, *_))[1]) == is_same).mean()
         for name, cut in guesses(tiles, np.flatnonzero(chosen)).items():
             lost[name].append(labelled - ((distances <= cut) == is_same).mean())
     for name, found in sorted(lost.items(), key=lambda entry: max(entry[1])):
@@ -176,10 +191,10 @@ def _shares(fitted: Fitted, distances: Floats, is_wrong: Flags) -> Iterator[floa
     """For each rule: answered, answered wrongly, and wrong among as many of the surest."""
     curve, cut = fitted.curve, fitted.threshold
     probability = float(curve.at(np.array(cut)).probability)
-    gaps = np.abs(distances - cut)
+    gaps = np.abs(farness(distances) - farness(cut))
     errors = np.append(0, np.cumsum(is_wrong[np.argsort(-gaps, kind="stable")])) / len(gaps)
     nearest, furthest = curve.holding(probability)
-    reach = np.abs(np.array([nearest, furthest]) - cut).max()
+    reach = np.abs(farness(np.array([nearest, furthest])) - farness(cut)).max()
     for is_answered in ((distances < nearest) | (distances > furthest), gaps > reach):
         yield from (
             is_answered.mean(),
@@ -221,7 +236,7 @@ def main() -> None:
     options = parser.parse_args()
     tiles = Tiles(options.index, options.group)
     print("Log loss on new groups, and points of accuracy below the best threshold there\n")
-    header = ("pairs", "sigmoid of the distance", "of its root", "isotonic, best cut")
+    header = ("pairs", "as built", "of the distance", "of its root", "isotonic, best cut")
     measuring.print_table(header, list(compare_curves(tiles, options.rounds)))
     print(
         "\nUnsure: wrong of all; then answered, wrong of those, wrong of as many of the surest, "

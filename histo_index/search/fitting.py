@@ -1,9 +1,9 @@
 """Fit a threshold and a probability curve to labelled pairs, and say how far to trust them.
 
-The curve is a sigmoid over the squared distance. `benchmarks/calibration.py` measures on tiles of
-the training side (lung and colon classes, fields kept apart) what it is worth on new fields, beside
-a sigmoid over its root and isotonic regression, which want more pairs or lose more; figures are in
-docs/metrics.md.
+The curve is a sigmoid over -log(1 - d/4). `benchmarks/calibration.py` measures on tiles of the
+training side (lung and colon classes, fields kept apart) what it is worth on new fields, beside a
+sigmoid over the distance or its root and isotonic regression, which lose more or want more pairs;
+figures are in docs/metrics.md.
 """
 
 from dataclasses import dataclass

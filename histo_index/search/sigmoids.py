@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.search.curves import farness
 from histo_index.search.objectives import Objective, cut_probability, limited_cut
 
 Floats = npt.NDArray[np.float64]
@@ -45,18 +46,20 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Sigmoid:
-    """Log-odds of "same": `intercept - slope · distance`, falling."""
+    """Log-odds of "same": `intercept - slope · farness(distance)`, falling."""
 
     intercept: float
     slope: float
 
     def log_odds(self, distances: "Floats | float") -> Floats:
         """Give float64 [n]."""
-        return self.intercept - self.slope * np.asarray(distances)
+        return self.intercept - self.slope * farness(distances)
 
     def distance_at(self, log_odds: Floats) -> Floats:
         """Invert `log_odds`, float64 [n], within 0…4."""
-        return np.clip((self.intercept - log_odds) / self.slope, 0, 4)
+        room = np.exp((log_odds - self.intercept) / self.slope)
+        distances: Floats = np.clip(4 * (1 - room), 0, 4)
+        return distances
 
 
 class Bins:
@@ -71,7 +74,7 @@ class Bins:
         self._codes = codes + sample.is_same * (codes.max() + 1)
         self._used, self._codes = np.unique(self._codes, return_inverse=True)
         counts = np.bincount(self._codes)
-        self._distances = np.bincount(self._codes, sample.distances) / counts
+        self._farness = np.bincount(self._codes, farness(sample.distances)) / counts
         self._is_same = self._used > codes.max()
         self._order = np.argsort(sample.distances, kind="stable")
         self._order = self._order[~sample.is_same[self._order]]
@@ -85,17 +88,17 @@ class Bins:
 
         Source: Platt (1999), Probabilistic outputs for support vector machines, section 2.2.
         """
-        counts = np.bincount(self._codes, weights, minlength=len(self._distances))
+        counts = np.bincount(self._codes, weights, minlength=len(self._farness))
         same, other = counts[self._is_same].sum(), counts[~self._is_same].sum()
         if not (same > 0 and other > 0):
             return None
         shares = np.where(self._is_same, (same + 1) / (same + 2), 1 / (other + 2))
         importance = self._weigh(weights)
-        return _fit_sigmoid(self._distances, shares, importance)
+        return _fit_sigmoid(self._farness, shares, importance)
 
     def _weigh(self, weights: Floats) -> Floats:
         """Give every bin the importance of its pairs, the classes in the shares of the prior."""
-        found = np.bincount(self._codes, weights, minlength=len(self._distances))
+        found = np.bincount(self._codes, weights, minlength=len(self._farness))
         same, other = found[self._is_same].sum(), found[~self._is_same].sum()
         total = same + other
         shares = np.where(
@@ -110,7 +113,7 @@ class Bins:
         if most is not None:
             return limited_cut(self._others, weights[self._order], most)
         counts = self._weigh(weights)
-        probabilities = expit(sigmoid.log_odds(self._distances))
+        probabilities = expit(sigmoid.intercept - sigmoid.slope * self._farness)
         probability = cut_probability(self._objective, self._prior, probabilities, counts)
         log_odds = np.log(probability / (1 - probability))
         return float(sigmoid.distance_at(np.array([log_odds]))[0])
@@ -124,18 +127,18 @@ def _bin_codes(distances: Floats) -> npt.NDArray[np.int64]:
     return np.searchsorted(edges, distances, side="right").astype(np.int64)
 
 
-def _fit_sigmoid(distances: Floats, shares: Floats, weights: Floats) -> Sigmoid | None:
+def _fit_sigmoid(farness: Floats, shares: Floats, weights: Floats) -> Sigmoid | None:
     """Fit log-odds that fall with the distance by maximum likelihood; None if they do not.
 
     Args:
-        distances: float64 [n], squared.
+        farness: float64 [n].
         shares: float64 [n], how much of each counts as same, above 0 and below 1.
         weights: float64 [n].
     """
-    center, scale = float(np.average(distances, weights=weights)), float(distances.std())
+    center, scale = float(np.average(farness, weights=weights)), float(farness.std())
     if not scale > 0:
         return None
-    found = _fit_line((center - distances) / scale, shares, weights / weights.sum())
+    found = _fit_line((center - farness) / scale, shares, weights / weights.sum())
     if found is None or not found[1] > 0:
         return None
     slope = found[1] / scale

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from histo_index.errors import InputError
 from histo_index.search.calibration import Calibration
-from histo_index.search.curves import Likelihoods
+from histo_index.search.curves import Likelihoods, farness
 
 
 class Verdict(StrEnum):
@@ -134,10 +134,12 @@ class Threshold:
         return is_open if is_far is None else is_open | is_far
 
     def gaps(self, distances: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """Tell how sure verdicts are: how far pairs [P] lie from the threshold.
+        """Tell how sure verdicts are: how far the log-odds of pairs [P] are from the threshold's.
 
-        Log-odds are linear in the squared distance, hence larger is surer.
+        In units of the sigmoid's slope; larger is surer.
         """
         assert self.value is not None
-        gaps: npt.NDArray[np.float64] = np.abs(distances.astype(np.float64) - self.value)
+        gaps: npt.NDArray[np.float64] = np.abs(
+            farness(distances.astype(np.float64)) - farness(self.value)
+        )
         return gaps

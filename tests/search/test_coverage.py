@@ -1,10 +1,11 @@
 """A calibration's intervals hold the truth as often as they say, where resampling pairs fails.
 
-Pairs are simulated of tiles that are near or far, and easy or hard to tell, so that both kinds of
-distance are normal around their means: the best threshold, every probability and every accuracy are
-known.
+Pairs are simulated of tiles that are near or far, and easy or hard to tell, so that the farness of
+both kinds, -log(1 - d/4), is normal around its mean: the best threshold, every probability and
+every accuracy are known.
 """
 
+import math
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Final
@@ -32,7 +33,7 @@ SLOPE: Final = (DIFFERENT - SAME) / SPREAD**2
 MIDDLE: Final = (SAME + DIFFERENT) / 2
 TRUTH: Final = Sigmoid(intercept=SLOPE * MIDDLE, slope=SLOPE)
 # Distances at which probabilities are asked for: likely, doubtful, unlikely.
-ASKED: Final = np.array([0.65, 0.85, 1.1])
+ASKED: Final = 4 * (1 - np.exp(-np.array([0.65, 0.85, 1.1])))
 
 
 def simulate(seed: int) -> Sample:
@@ -42,10 +43,10 @@ def simulate(seed: int) -> Sample:
     left, right = left[left != right], right[left != right]
     is_same = generator.random(len(left)) < 0.5
     blur = np.where(is_same, 1, -1) * (hard[left] + hard[right])
-    distances = np.where(is_same, SAME, DIFFERENT) + far[left] + far[right] + blur
-    distances += ODD * generator.standard_normal(len(left))
+    farness = np.where(is_same, SAME, DIFFERENT) + far[left] + far[right] + blur
+    farness += ODD * generator.standard_normal(len(left))
     return Sample(
-        distances=np.clip(distances, 0, 4),
+        distances=4 * (1 - np.exp(-farness.clip(min=0))),
         is_same=is_same,
         units_a=left,
         units_b=right,
@@ -55,8 +56,8 @@ def simulate(seed: int) -> Sample:
 
 def accuracy_at(threshold: float) -> float:
     """Tell how many of all pairs, half of them same, a threshold calls right."""
-    normal = NormalDist(sigma=SPREAD)
-    return (normal.cdf(threshold - SAME) + normal.cdf(DIFFERENT - threshold)) / 2
+    cut, normal = -math.log(1 - threshold / 4), NormalDist(sigma=SPREAD)
+    return (normal.cdf(cut - SAME) + normal.cdf(DIFFERENT - cut)) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def held(sample: Sample) -> Held:
     band, truth = fitted.curve.at(ASKED), 1 / (1 + np.exp(-TRUTH.log_odds(ASKED)))
     found = fitted.threshold_interval
     return Held(
-        threshold=found.low <= MIDDLE <= found.high,
+        threshold=found.low <= 4 * (1 - math.exp(-MIDDLE)) <= found.high,
         accuracy=ends.low <= accuracy_at(fitted.threshold) <= ends.high,
         probability=float(((band.low <= truth) & (truth <= band.high)).mean()),
     )

@@ -11,7 +11,7 @@ from histo_index.search.fitting import fit, fit_threshold
 from histo_index.search.objectives import Objective, cut_probability, limited_cut
 from histo_index.search.sigmoids import Bins, Floats, Sample, Sigmoid, expit
 
-TRUTH = Sigmoid(intercept=6.0, slope=8.0)
+TRUTH = Sigmoid(intercept=6.0, slope=24.0)
 
 
 def drawn(count: int, *, units: int = 200, prior: float | None = None, seed: int = 0) -> Sample:
@@ -56,7 +56,7 @@ def test_the_curve_is_that_of_scikit_learn() -> None:
     shares = np.where(sample.is_same, (same + 1) / (same + 2), 1 / (other + 2))
     importance = weights * np.where(sample.is_same, 0.3 / same, 0.7 / other)
     reference = LogisticRegression(C=np.inf, tol=1e-8).fit(
-        np.tile(sample.distances, 2)[:, None],
+        np.tile(-np.log(1 - sample.distances / 4), 2)[:, None],
         np.repeat([1, 0], 300),
         300 * np.concatenate([importance * shares, importance * (1 - shares)]),
     )
@@ -185,7 +185,7 @@ def test_no_pair_is_judged_by_a_threshold_that_saw_its_units() -> None:
     original = Bins.cut
 
     def watched(self: Bins, sigmoid: Sigmoid, weights: Floats) -> float:
-        seen.append(set(np.round(self._distances, 9).tolist()))
+        seen.append(set(np.round(4 - 4 * np.exp(-self._farness), 9).tolist()))
         return original(self, sigmoid, weights)
 
     Bins.cut = watched  # type: ignore[method-assign]

@@ -123,8 +123,9 @@ def test_no_pair_is_answered_that_is_nearer_the_cut_than_an_unsure_one() -> None
         high=np.clip(middle + 0.05, 0, 1),
     )
     threshold = Threshold.choose(None, None, calibrated(curve=wide), unsure=True)
-    # The interval holds a half from 0.17 on, which is 0.83 below the threshold, 1.
-    distances = np.array([0.1, 0.2, 0.5, 1.2, 1.5, 1.8, 1.9], np.float32)
+    # The interval holds a half from 0.17 on. 1 - d/4 is 0.96 there and 0.75 at the threshold: what
+    # lies as far above it has 0.75² / 0.96, which is at 1.65.
+    distances = np.array([0.1, 0.2, 0.5, 1.2, 1.5, 1.6, 1.7], np.float32)
     expected = ["same", *["unsure"] * 4, "unsure", "different"]
     assert threshold.judge(distances).to_pylist() == expected
 
@@ -133,7 +134,8 @@ def test_where_not_even_distance_zero_is_surely_the_same_only_the_far_are_answer
     middle = np.linspace(1, 0, 5)
     unknown = Curve(distance=np.linspace(0, 2, 5), probability=middle, low=0 * middle, high=middle)
     threshold = Threshold.choose(None, None, calibrated(curve=unknown), unsure=True)
-    distances = np.array([0.0, 0.5, 2.0, 4.0], np.float32)
+    # As far above the threshold, 1, as it is above 0: 4 (1 - 0.75²) = 1.75.
+    distances = np.array([0.0, 0.5, 1.7, 1.8], np.float32)
     assert threshold.judge(distances).to_pylist() == [*["unsure"] * 3, "different"]
 
 
