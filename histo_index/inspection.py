@@ -6,7 +6,6 @@ import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +16,7 @@ import pyarrow.parquet as pq
 from histo_index.errors import HistoIndexError, IndexFormatError
 from histo_index.indexer.checksums import file_checksum, require_size
 from histo_index.indexer.commit import PLAN_NAME
-from histo_index.indexer.distance import REMEDY as TRANSFORM_REMEDY
-from histo_index.indexer.distance import TRANSFORM_FILES
+from histo_index.indexer.distance import remedy_of
 from histo_index.indexer.manifest import (
     MANIFEST_NAME,
     PLAIN,
@@ -51,7 +49,8 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     if not (folder / MANIFEST_NAME).exists() and (progress := unfinished_build(folder)):
         raise IndexFormatError(f"{folder} holds no finished index: {progress}")
     manifest = read_manifest(folder)
-    damage = [problem for r in manifest.records() if (problem := _problem(folder, r, verify))]
+    found = (_problem(folder, manifest, record, verify) for record in manifest.records())
+    damage = [problem for problem in found if problem]
     if damage and read_manifest(folder).generation != manifest.generation:
         # Rebuilt meanwhile: what is missing belonged to the generation before.
         return index_facts(folder, verify=verify)
@@ -103,7 +102,8 @@ def unfinished_build(folder: Path) -> str | None:
         return None
     try:
         with open(plan, "rb") as file:
-            tasks = pq.read_table(file, columns=["shard_id"])["shard_id"].unique().to_pylist()
+            table = pq.ParquetFile(file).read(columns=["shard_id"], use_threads=False)
+            tasks = table["shard_id"].unique().to_pylist()
     except (OSError, pa.ArrowException):
         return "a build is running or was interrupted; `histo-index build` goes on from there"
     done = sum(receipt_path(folder, shard_id).exists() for shard_id in tasks)
@@ -113,13 +113,13 @@ def unfinished_build(folder: Path) -> str | None:
     )
 
 
-def _problem(folder: Path, record: FileRecord, verify: bool) -> str | None:
+def _problem(folder: Path, manifest: Manifest, record: FileRecord, verify: bool) -> str | None:
     path = folder / record.path
     remedy = "restore it, or run `histo-index build` again"
     if record.path.startswith("search/"):
         remedy = "run `histo-index reindex`"
-    elif any(fnmatch(record.path, pattern) for pattern in TRANSFORM_FILES):
-        remedy = TRANSFORM_REMEDY
+    elif record == manifest.files.get(TRANSFORM):
+        remedy = remedy_of(manifest.distance_kind)
     elif record.path.startswith("encoder/"):
         # Without it a build would open this very copy.
         remedy += " with --encoder DIR"

@@ -24,8 +24,7 @@ from histo_index.indexer.derive import (
     file_names,
     npy_header,
 )
-from histo_index.indexer.distance import REMEDY as TRANSFORM_REMEDY
-from histo_index.indexer.distance import Transform, read_transform
+from histo_index.indexer.distance import Transform, read_transform, remedy_of
 from histo_index.indexer.lookup import MISSING, look_up, look_up_unique, tile_keys
 from histo_index.indexer.manifest import (
     REMOVED,
@@ -80,7 +79,7 @@ class OpenIndex:
             rows: int64 [n], each 0…N-1.
 
         Returns:
-            float16 [n, D], rows of length 1 within rounding.
+            float16 [n, V], rows of length 1 within rounding.
 
         Raises:
             IndexFormatError: the vectors file is damaged where these rows lie.
@@ -114,7 +113,8 @@ class OpenIndex:
             return None
         file = self._files[TRANSFORM]
         file.require_size()
-        return read_transform(file.path, file.data, self.manifest.files[TRANSFORM])
+        record, kind = self.manifest.files[TRANSFORM], self.manifest.distance_kind
+        return read_transform(file.path, file.data, record, kind=kind)
 
     @property
     def matrix(self) -> Halves:
@@ -165,7 +165,7 @@ class OpenIndex:
             return None
         file, record = self._files[REMOVED], self.manifest.files[REMOVED]
         _require_record(file, record)
-        removed = pq.read_table(pa.BufferReader(file.data))
+        removed = pq.ParquetFile(pa.BufferReader(file.data)).read(use_threads=False)
         is_removed = pc.is_in(tile_keys(self.rows), value_set=tile_keys(removed))
         return ~np.asarray(is_removed.to_numpy(), bool)
 
@@ -275,7 +275,8 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
             files = {}
             for role, record in manifest.files.items():
                 if role in FILE_NAMES or role in (REMOVED, TRANSFORM):
-                    remedy = TRANSFORM_REMEDY if role == TRANSFORM else _REMEDY
+                    kind = manifest.distance_kind
+                    remedy = remedy_of(kind) if role == TRANSFORM else _REMEDY
                     path = folder / record.path
                     files[role] = MappedFile(path, size=record.bytes, remedy=remedy)
             return manifest, files

@@ -174,7 +174,9 @@ def read_parquet(folder: Path, record: FileRecord, *, remedy: str) -> pa.Table:
     data = _read_bytes(path, remedy)
     require_whole(path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy)
     try:
-        return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+        return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(
+            use_threads=False
+        )
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise DamagedError(f"{path}: damaged ({reason}); {remedy}") from error

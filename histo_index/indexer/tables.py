@@ -93,7 +93,7 @@ def _read_parquet(path: Path) -> pa.Table:
         # A few bytes may say a billion times the same; rows of ours differ in their paths or pairs.
         if rows > _FREE_ROWS + _ROWS_PER_BYTE * size:
             raise ValueError(f"it says that its {size:,} bytes hold {rows:,} rows")
-        table = parquet.read().replace_schema_metadata(None)
+        table = parquet.read(use_threads=False).replace_schema_metadata(None)
     # Texts that are not UTF-8, which nothing has looked at so far.
     table.validate(full=True)
     _require_distinct(table.column_names)
