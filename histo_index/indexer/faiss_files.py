@@ -1,5 +1,6 @@
 """Make, write and read the structures that propose candidates: any that FAISS has a name for."""
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -8,7 +9,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.errors import IndexFormatError, InputError
+from histo_index.errors import IndexFormatError, InputError, printable
 from histo_index.indexer.faiss_search import one_thread, parts_of
 
 Floats = npt.NDArray[np.float32]
@@ -44,12 +45,17 @@ def make_candidates(factory: str, sample: Halves, blocks: Iterable[Halves], *, s
                 for part in _floats(block):
                     index.add(part)
     except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[-160:]
         raise InputError(
-            f"--structure {factory}: FAISS cannot make it of {size} dimensions ({reason}); "
-            "see FAISS's index factory"
+            f"--structure {printable(factory)}: FAISS cannot make it of {size} dimensions "
+            f"({_reason(error)}); expected a factory string such as PCA64,IVF1024,SQ8, or exact"
         ) from error
     return index
+
+
+def _reason(error: Exception) -> str:
+    """Take what FAISS says out of function, source file, line and condition around it."""
+    said = re.split(r"\.\w+:\d+: ", " ".join(str(error).split()))[-1]
+    return re.sub("^Error: '.*' failed: (?=.)", "", said)[:160]
 
 
 def _train(index: Any, sample: Halves) -> None:
@@ -77,7 +83,7 @@ def _learn(step: Any, rows: Floats) -> None:
     is_plain = isinstance(step, faiss.PCAMatrix) and (
         step.eigen_power == 0 and not step.random_rotation and not step.balanced_bins
     )
-    if not is_plain:
+    if not is_plain or step.d_out > step.d_in:
         step.train(rows)
         return
     # Imported here: to open an index needs none of it.
@@ -130,8 +136,9 @@ def read_candidates(path: Path, data: Any, *, rows: int, size: int) -> Any:
         if reader.rp_ != len(buffer):
             raise RuntimeError(f"{len(buffer):,} bytes, expected {reader.rp_:,}")
     except (RuntimeError, MemoryError) as error:
-        reason = " ".join(str(error).split())[-160:]
-        raise IndexFormatError(f"{path}: not a FAISS index ({reason}); {_REMEDY}") from error
+        raise IndexFormatError(
+            f"{path}: not a FAISS index ({_reason(error)}); {_REMEDY}"
+        ) from error
     index.referenced_objects = [buffer]
     if (index.ntotal, index.d) != (rows, size):
         raise IndexFormatError(

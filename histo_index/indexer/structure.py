@@ -165,8 +165,13 @@ def make_structure(
             "%s finds %.3f of the ten nearest at most, asked for %g; pass another --structure",
             factory, facts["recall"], config.recall,
         )  # fmt: skip
-    seconds = round(time.monotonic() - started, 1)
-    return {"factory": factory, **facts, "bytes": path.stat().st_size, "seconds_to_make": seconds}
+    seconds, taken = round(time.monotonic() - started, 1), path.stat().st_size
+    if taken > config.memory_bytes:
+        _log.warning(
+            "%s takes %.1f MB, more than --memory %g MB; pass another --structure or leave it out",
+            factory, taken / 1e6, config.memory_bytes / 1e6,
+        )  # fmt: skip
+    return {"factory": factory, **facts, "bytes": taken, "seconds_to_make": seconds}
 
 
 def _sample(matrix: Halves, factory: str) -> Rows:

@@ -95,14 +95,26 @@ def test_where_candidates_run_short_every_vector_is_compared(
         assert set(found[0][found[0] >= 0]) == set(np.flatnonzero(allowed))
 
 
-def test_what_faiss_cannot_make_is_one_line() -> None:
-    for kind, reason in (("IVF16,PQ7", "d % M == 0"), ("Nonsense", "could not parse")):
-        with pytest.raises(InputError) as caught:
-            made(kind)
-        text = str(caught.value)
-        assert text.startswith(f"--structure {kind}: FAISS cannot make it of 32 dimensions (")
-        assert reason in text
-        assert "\n" not in text
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("Nonsense", "could not parse index string Nonsense"),
+        ("PCA99,SQ8", "PCA matrix cannot output 99 dimensions from 32"),
+        ("IDMap,SQ8", "add does not make sense with IndexIDMap, use add_with_ids"),
+        (
+            "IVF16,PQ7",
+            "The dimension of the vector (d) should be a multiple of the number of subquantizers "
+            "(M)",
+        ),
+    ],
+)
+def test_what_faiss_cannot_make_is_one_line_of_what_it_says(kind: str, reason: str) -> None:
+    with pytest.raises(InputError) as caught:
+        made(kind)
+    assert str(caught.value) == (
+        f"--structure {kind}: FAISS cannot make it of 32 dimensions ({reason}); "
+        "expected a factory string such as PCA64,IVF1024,SQ8, or exact"
+    )
 
 
 @pytest.mark.parametrize("count", [N, D // 2])

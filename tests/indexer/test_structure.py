@@ -115,3 +115,14 @@ def test_a_recall_that_is_out_of_reach_is_told(
     (message,) = caplog.messages
     assert message.startswith("PCA2,IVF4,SQ4 finds 0.")
     assert message.endswith("asked for 0.9; pass another --structure")
+
+
+def test_a_structure_larger_than_the_memory_given_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = SearchConfig(recall=0.1, memory_bytes=10_000)
+    facts = make_structure(tmp_path / "c", HALVES, [HALVES], "SQ8", config)
+    assert caplog.messages == [
+        f"SQ8 takes {facts['bytes'] / 1e6:.1f} MB, more than --memory 0.01 MB; "
+        "pass another --structure or leave it out"
+    ]
