@@ -116,7 +116,7 @@ def compare_scoring(
     index: OpenIndex, left: Rows, right: Rows, *, plain_pairs: int, repeats: int
 ) -> dict[str, list[float]]:
     """Measure scoring alone, what others reach, and what memory allows, in turn."""
-    nothing = np.empty((0, index.manifest.embedding_size), np.float16)
+    nothing = np.empty((0, index.manifest.vector_size), np.float16)
     matrix = index.matrix
     forms: dict[str, Score] = {
         "scoring": lambda a, b: indexed_pair_distances(index, nothing, a, b),

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.choosing import own_encoder, warn_if_untrained
+from histo_index.choosing import own_encoder, published_threshold, warn_if_untrained
 from histo_index.errors import HistoIndexError, ImageError, InputError
-from histo_index.indexer.manifest import THRESHOLDS, Manifest
+from histo_index.indexer.manifest import Manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.answers import Located, PairAnswer, answer_pair
 from histo_index.search.calibration import read_calibration
@@ -381,7 +381,7 @@ class Index:
 
     def threshold(self, given: float | None = None, *, unsure: bool | None = None) -> Threshold:
         """Tell which threshold verdicts rest on, and who chose it."""
-        published = self.manifest.encoder.get(THRESHOLDS[self.manifest.distance_kind])
+        published = published_threshold(self.manifest)
         return Threshold.choose(given, published, self.calibration, unsure=unsure)
 
     def _located(self, name: str, vector: npt.NDArray[np.float16], place: int) -> Located:

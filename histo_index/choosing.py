@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histo_index.errors import MismatchError
-from histo_index.indexer.manifest import MANIFEST_NAME, Manifest, read_manifest
+from histo_index.indexer.manifest import MANIFEST_NAME, THRESHOLDS, Manifest, read_manifest
 
 if TYPE_CHECKING:
     from histo_index.encoder.encoder import Encoder
@@ -39,6 +39,21 @@ def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
         if given is None:
             return own_encoder(folder, manifest, **options)
     return open_encoder(given or bundled_encoder(), **options)
+
+
+def published_threshold(manifest: Manifest) -> Mapping[str, Any] | None:
+    """Give the threshold that an index's encoder publishes for its distance, if there is one.
+
+    Raises:
+        IndexFormatError: the bundled encoder is damaged.
+    """
+    field = THRESHOLDS[manifest.distance_kind]
+    if (known := manifest.encoder.get(field)) is not None:
+        return dict(known)
+    # Imported here: it brings the weights' library, and most indexes know.
+    from histo_index.encoder.folder import bundled_thresholds
+
+    return bundled_thresholds(manifest.fingerprint).get(field)
 
 
 def warn_if_untrained(folder: Path, card: Mapping[str, Any]) -> None:

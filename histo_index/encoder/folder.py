@@ -164,6 +164,22 @@ def unpack_weights(data: bytes) -> Weights:
     return weights
 
 
+def bundled_thresholds(fingerprint: str) -> Mapping[str, Any]:
+    """Give the thresholds that the bundled encoder publishes, by field, if it is that very one.
+
+    What was built with it earlier may know fewer of them.
+
+    Raises:
+        IndexFormatError: its config is damaged.
+    """
+    if not (BUNDLED / CONFIG_NAME).is_file():
+        return {}
+    document = _read_config(BUNDLED)
+    if document["fingerprint"] != fingerprint:
+        return {}
+    return {name: document.get(name) for name in THRESHOLD_FIELDS}
+
+
 def bundled_encoder() -> Path:
     """Locate the encoder that ships with the package.
 

@@ -75,7 +75,7 @@ def commit(
         generation=generation,
         size=int(distance.get("size", draft.embedding_size)),
         config=configured(draft.settings),
-        transform=open_transform(folder, kept),
+        transform=open_transform(folder, kept, kind=distance["name"]),
     )
     files = {role: r for role, r in draft.files.items() if role not in _DERIVED}
     files |= kept | records
@@ -134,7 +134,7 @@ def reindex(
     require_distance(distance)
     with changing(folder) as current:
         search = asdict(config or configured(current.settings))
-        announce_structure(current.tiles, current.embedding_size, SearchConfig(**search))
+        announce_structure(current.tiles, current.vector_size, SearchConfig(**search))
         settings = {
             **current.settings,
             "search": search,

@@ -18,8 +18,7 @@ from histo_index.indexer.whitening import Whitening, fit_whitening, principal_di
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-# All constants were chosen on training tiles, held-out groups and a left-out source; doubling or
-# halving any makes little difference there, see benchmarks/sharper_distances.py.
+# All constants were chosen on training tiles: held-out groups, and a left-out source.
 _LANDMARKS: Final = 1024
 # Principal directions in which neighbours are looked for.
 _DIRECTIONS: Final = 32
@@ -176,6 +175,7 @@ def _reaches(gaps: Floats) -> Floats:
 def _weights(gaps: Floats, reaches: Floats, of_landmarks: Floats) -> Floats:
     """Weigh each landmark for each point, the most likely step at 1: float32 [n, m]."""
     exponents = gaps / (reaches[:, None] * of_landmarks)
-    exponents -= exponents.min(axis=1, keepdims=True)  # of a landmark: 0, it is its own nearest
+    # Of landmarks nothing but rounding: each is its own nearest.
+    exponents -= exponents.min(axis=1, keepdims=True)
     weights: Floats = np.exp(-_SHARPNESS * exponents)
     return weights

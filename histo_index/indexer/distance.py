@@ -49,12 +49,16 @@ TRANSFORM_FILES: Final = (f"{TRANSFORM}-*.npz", "whitening-*.npy")
 _MOST_FITTED: Final = 10_000
 # Grown to this many times what it was fitted on, an index may have another middle.
 _GROWN: Final = 4
-REMEDY: Final = (
-    f"restore it, or run `histo-index reindex --distance {DIFFUSED}`, which fits another, and "
-    "calibrate again"
-)
 
 _log = logging.getLogger(__name__)
+
+
+def remedy_of(kind: str) -> str:
+    """Say what to do where the transform of such a distance is lost or damaged."""
+    return (
+        f"restore it, or run `histo-index reindex --distance {kind}`, which fits another, and "
+        "calibrate again"
+    )
 
 
 def require_distance(asked: str | None) -> None:
@@ -122,17 +126,17 @@ def settle_distance(
     if before["name"] == wanted and not anew:
         _tell_grown(draft.tiles, int(before["tiles"]), wanted)
         return kept, before
+    if not anew and _calibrated_distance(folder) not in (None, wanted):
+        _log.info(
+            "distances stay %s: the index is calibrated; see `reindex --distance`", before["name"]
+        )
+        return kept, before
     if draft.tiles < FEWEST_TILES:
         _log.info(
             "distances are plain: %d tiles are too few to fit %s ones, which takes %d",
             draft.tiles, wanted, FEWEST_TILES,
         )  # fmt: skip
         return {}, {"name": PLAIN}
-    if not anew and _calibrated_distance(folder) not in (None, wanted):
-        _log.info(
-            "distances stay %s: the index is calibrated; see `reindex --distance`", before["name"]
-        )
-        return kept, before
     if current is not None and before["name"] != wanted:
         _log.info("distances are %s from here on, fitted on %d tiles", wanted, draft.tiles)
     sample = _sample(folder, draft.shards)
@@ -150,26 +154,28 @@ def settle_distance(
     return {TRANSFORM: record_file(folder, path)}, facts
 
 
-def read_transform(path: Path, data: Any, record: FileRecord) -> Transform:
+def read_transform(path: Path, data: Any, record: FileRecord, *, kind: str) -> Transform:
     """Read a transform, checked byte for byte.
 
     Args:
         path: how messages call it.
         data: its bytes.
         record: what it was when it was written.
+        kind: of distance, for messages.
 
     Raises:
         DamagedError: it is not as it was written.
     """
-    require_whole(path, data=data, size=record.bytes, expected=record.checksum, remedy=REMEDY)
+    require_whole(
+        path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy_of(kind)
+    )
     stored = np.load(io.BytesIO(data))
     if isinstance(stored, np.ndarray):  # version 3
         return Whitening(mean=stored[0], damping=stored[1:])
-    kind = Diffusion if "landmarks" in stored else Whitening
-    return kind.from_arrays(stored)
+    return (Diffusion if kind == DIFFUSED else Whitening).from_arrays(stored)
 
 
-def open_transform(folder: Path, files: Mapping[str, FileRecord]) -> Transform | None:
+def open_transform(folder: Path, files: Mapping[str, FileRecord], *, kind: str) -> Transform | None:
     """Read the transform among the files of an index; None where distances are plain.
 
     Raises:
@@ -181,8 +187,10 @@ def open_transform(folder: Path, files: Mapping[str, FileRecord]) -> Transform |
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise IndexFormatError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
-    return read_transform(path, data, files[TRANSFORM])
+        raise IndexFormatError(
+            f"{path}: cannot be read ({error.strerror}); {remedy_of(kind)}"
+        ) from error
+    return read_transform(path, data, files[TRANSFORM], kind=kind)
 
 
 def _before(current: Manifest | None) -> tuple[Mapping[str, Any], dict[str, FileRecord]]:

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
 
 # Beyond these variances are so small beside the ridge that damping them changes nothing.
 _DIRECTIONS: Final = 16

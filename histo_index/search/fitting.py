@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from histo_index.errors import InputError
-from histo_index.search.curves import Curve
+from histo_index.search.curves import Curve, farness
 from histo_index.search.objectives import Objective
 from histo_index.search.resampling import Interval, bands
 from histo_index.search.sigmoids import Bins, Floats, Sample, Sigmoid, expit
@@ -104,4 +104,5 @@ def _crossing(knots: Floats, margins: Floats) -> float:
     if not np.isfinite(margins).all():
         return float("nan")
     falling = np.minimum.accumulate(margins)
-    return float(np.interp(0.0, falling[::-1], knots[::-1]))
+    far = np.interp(0.0, falling[::-1], farness(knots)[::-1])
+    return float(4 * (1 - np.exp(-far)))

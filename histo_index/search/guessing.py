@@ -5,8 +5,8 @@ two, so that each part is as much of one kind as can be. Measured on the trainin
 five classes; held-out groups, and a source that the encoder never saw), such thresholds are right
 as often as labelled ones or by a point less often on average, and by five at worst. Fixed quantiles
 lost 10 or more at worst, a mixture of two normal distributions as much as parts. With diffused
-distances logarithms lost 20, with plain ones distances as they are 15. `benchmarks/calibration.py`
-measures it again. Nothing tells how probable "same" is.
+distances logarithms lost 20 at worst (10 on average), with plain ones distances as they are 15.
+`benchmarks/calibration.py` measures it again. Nothing tells how probable "same" is.
 
 Source: Otsu (1979), A threshold selection method from gray-level histograms, IEEE Transactions on
 Systems, Man, and Cybernetics 9(1), here without bins.

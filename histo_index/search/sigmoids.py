@@ -57,8 +57,9 @@ class Sigmoid:
 
     def distance_at(self, log_odds: Floats) -> Floats:
         """Invert `log_odds`, float64 [n], within 0…4."""
-        room = np.exp((log_odds - self.intercept) / self.slope)
-        distances: Floats = np.clip(4 * (1 - room), 0, 4)
+        # Above 0, likelier than at distance 0: nothing is, and its power may be too large to tell.
+        exponents = np.minimum((log_odds - self.intercept) / self.slope, 0)
+        distances: Floats = 4 * (1 - np.exp(exponents))
         return distances
 
 
@@ -127,18 +128,18 @@ def _bin_codes(distances: Floats) -> npt.NDArray[np.int64]:
     return np.searchsorted(edges, distances, side="right").astype(np.int64)
 
 
-def _fit_sigmoid(farness: Floats, shares: Floats, weights: Floats) -> Sigmoid | None:
+def _fit_sigmoid(features: Floats, shares: Floats, weights: Floats) -> Sigmoid | None:
     """Fit log-odds that fall with the distance by maximum likelihood; None if they do not.
 
     Args:
-        farness: float64 [n].
+        features: float64 [n], farness.
         shares: float64 [n], how much of each counts as same, above 0 and below 1.
         weights: float64 [n].
     """
-    center, scale = float(np.average(farness, weights=weights)), float(farness.std())
+    center, scale = float(np.average(features, weights=weights)), float(features.std())
     if not scale > 0:
         return None
-    found = _fit_line((center - farness) / scale, shares, weights / weights.sum())
+    found = _fit_line((center - features) / scale, shares, weights / weights.sum())
     if found is None or not found[1] > 0:
         return None
     slope = found[1] / scale

@@ -71,7 +71,10 @@ class Threshold:
                 "nothing tells which pairs are unsure: run `histo-index calibrate` first, or "
                 "leave out --unsure"
             )
-        value, origin = None, "none: the encoder publishes none; pass --threshold"
+        value, origin = (
+            None,
+            "none: the encoder publishes none for such distances; calibrate, or pass --threshold",
+        )
         if given is not None:
             value, origin = given, "given by the user"
         elif calibration is not None:

@@ -1,14 +1,15 @@
 """Which encoder a build opens, and with which limits and precision."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from histo_index.choosing import encoder_for, own_encoder
+from histo_index.choosing import encoder_for, own_encoder, published_threshold
 from histo_index.encoder.encoder import Encoder
-from histo_index.encoder.folder import EncoderFolder
+from histo_index.encoder.folder import EncoderFolder, bundled_encoder
 from histo_index.encoder.images import DEFAULT_MAX_PIXELS, DecodeLimits
 from histo_index.encoder.making import quantize_encoder
 from histo_index.errors import MismatchError
@@ -59,3 +60,23 @@ def test_another_precision_than_the_indexs_is_refused_with_a_remedy(
         encoder = own_encoder(small, read_manifest(small), precision=precision)
         assert encoder.fingerprint == read_manifest(small).fingerprint
     assert encoder_for(index, None, precision="float32").card() == read_manifest(index).encoder
+
+
+def test_a_threshold_published_since_an_index_was_made_counts_for_the_same_encoder_alone(
+    index: Path,
+) -> None:
+    config = json.loads((bundled_encoder() / "config.json").read_bytes())
+    old = replace(
+        read_manifest(index),
+        encoder={"fingerprint": config["fingerprint"], "threshold": {"value": 0.3, "origin": "x"}},
+        distance={"name": "diffused"},
+    )
+    assert published_threshold(old) == config["diffused_threshold"]
+    assert (
+        published_threshold(replace(old, distance={"name": "whitened"}))
+        == (config["whitened_threshold"])
+    )
+    # What the index knows stays.
+    assert published_threshold(replace(old, distance={"name": "plain"})) == old.encoder["threshold"]
+    other = replace(old, encoder={**old.encoder, "fingerprint": "f" * 32})
+    assert published_threshold(other) is None

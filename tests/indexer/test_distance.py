@@ -182,6 +182,20 @@ def test_a_calibrated_index_keeps_its_distance_when_a_build_asks_for_another(
     assert read_manifest(fitted).distance_name.startswith(f"{other} ")
 
 
+def test_a_calibrated_index_that_became_small_keeps_its_distance(
+    fitted: Path, kind: str, encoder: FakeEncoder
+) -> None:
+    name = read_manifest(fitted).distance_name
+    remove_tiles(fitted, OpenIndex(fitted).rows.slice(0, 70))
+    compact(fitted)
+    (fitted / "calibration.json").write_text(json.dumps({"distance": name}))
+    other = {"diffused": "whitened", "whitened": "diffused"}[kind]
+    tiles = write_tiles(fitted.parent / "tiles", ["more.png"])
+    run_build(fitted, encoder, tiles, distance=other)
+    manifest = read_manifest(fitted)
+    assert (manifest.tiles, manifest.distance_name) == (51, name)
+
+
 def test_an_encoder_with_a_plain_threshold_only_is_plain_unless_asked(
     tmp_path: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -220,7 +234,9 @@ def test_a_damaged_transform_is_refused_and_can_be_fitted_anew(
         lambda: index_facts(fitted, verify=True),
     )
     for use in uses:
-        with pytest.raises(IndexFormatError, match=r"transform-000001.npz: damaged: checksum"):
+        with pytest.raises(
+            IndexFormatError, match=rf"transform-000001.npz: damaged: checksum .*--distance {kind}`"
+        ):
             use()
     assert stored_vectors(fitted) == before
     reindex(fitted, distance=kind)
@@ -228,7 +244,7 @@ def test_a_damaged_transform_is_refused_and_can_be_fitted_anew(
     path = fitted / read_manifest(fitted).files["transform"].path
     path.unlink()
     for use in uses[1:]:
-        with pytest.raises(IndexFormatError, match=r"transform-000002.npz: .*--distance diff"):
+        with pytest.raises(IndexFormatError, match=rf"transform-000002.npz: .*--distance {kind}`"):
             use()
 
 

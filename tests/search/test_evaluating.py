@@ -161,9 +161,7 @@ def test_the_most_confidently_wrong_come_first(found: Evaluation) -> None:
     subject, threshold = found.subject, found.threshold.value
     assert threshold is not None
     assert found.wrong_pairs
-    gaps = [
-        abs(np.log(4 - wrong.distance) - np.log(4 - threshold)) for wrong in found.wrong_pairs
-    ]
+    gaps = [abs(np.log(4 - wrong.distance) - np.log(4 - threshold)) for wrong in found.wrong_pairs]
     assert gaps == sorted(gaps, reverse=True)
     for wrong in found.wrong_pairs:
         assert (wrong.distance <= threshold) != wrong.is_same

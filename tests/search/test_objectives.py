@@ -74,6 +74,11 @@ def test_classes_that_do_not_overlap_have_a_curve() -> None:
     assert 0.2 < fit_threshold(sample, Objective()) < 0.7
 
 
+def test_a_curve_that_hardly_falls_has_its_knots_within_the_distances() -> None:
+    flat = Sigmoid(intercept=0.1, slope=0.005)
+    assert flat.distance_at(np.array([8.0, 0.0, -8.0])) == pytest.approx([0, 4, 4], abs=1e-6)
+
+
 def test_a_prior_moves_threshold_and_probabilities() -> None:
     sample = drawn(20_000)
     rare = fit_threshold(drawn(20_000, prior=0.1), Objective())
