@@ -222,7 +222,10 @@ def _tell_grown(tiles: int, before: int, kind: str) -> None:
 
 
 def _sample(folder: Path, shards: Sequence[ShardRecord]) -> npt.NDArray[np.float16]:
-    """Draw rows by lot, the same ones each time: float16 [n, D]."""
+    """Draw rows by lot, the same ones each time: float16 [n, D].
+
+    Of equal ones, empty background mostly, the first alone: many would count as what tiles are.
+    """
     total = sum(shard.rows for shard in shards)
     count = min(total, _MOST_FITTED)
     wanted = np.sort(np.random.default_rng(0).choice(total, count, replace=False))
@@ -231,4 +234,7 @@ def _sample(folder: Path, shards: Sequence[ShardRecord]) -> npt.NDArray[np.float
         own = wanted[(wanted >= start) & (wanted < start + len(table))] - start
         parts.append(embeddings_of(table)[own])
         start += len(table)
-    return np.concatenate(parts)
+    drawn = np.concatenate(parts)
+    _, first = np.unique(drawn.view(f"V{drawn[0].nbytes}"), return_index=True)
+    distinct: npt.NDArray[np.float16] = drawn[np.sort(first)]
+    return distinct

@@ -75,6 +75,18 @@ def test_vectors_are_made_of_the_embeddings_and_shards_hold_these(fitted: Path, 
     assert leftovers(fitted) == []
 
 
+def test_of_equal_tiles_one_is_fitted_on(fitted: Path, kind: str, encoder: FakeEncoder) -> None:
+    before = stored_vectors(fitted)
+    blank = (fitted.parent / "tiles" / "t0000.png").read_bytes()
+    for number in range(200):
+        (fitted.parent / "tiles" / f"v{number:04d}.png").write_bytes(blank)
+    run_build(fitted, encoder, fitted.parent / "tiles")
+    assert reindex(fitted, distance=kind).distance["fitted_on"] == TILES
+    after = stored_vectors(fitted)
+    assert len(after) == TILES + 200
+    assert before.items() <= after.items()
+
+
 def test_an_image_outside_is_turned_as_it_would_be_inside(fitted: Path) -> None:
     index = OpenIndex(fitted)
     content = (fitted.parent / "tiles" / "t0007.png").read_bytes()
