@@ -112,6 +112,7 @@ def draw(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
     import io
 
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     names = [
         name
@@ -129,6 +130,7 @@ def draw(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
         )
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.set_xlabel("epoch", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=100)
