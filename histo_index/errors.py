@@ -44,6 +44,11 @@ class ShapeError(HistoIndexError, ValueError):
     """An array has the wrong shape, type or row length."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number of things: `1 pair`, `2,000 pairs`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def printable(name: object) -> str:
     """Write a name so that it stays on one line and in UTF-8; most names stay as they are."""
     # Control characters and the Unicode line ends, and bytes that were not UTF-8 (surrogates).

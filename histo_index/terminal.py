@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from histo_index.errors import HistoIndexError, printable
+from histo_index.errors import HistoIndexError, counted, printable
 
 if TYPE_CHECKING:
     from histo_index.indexer.build import BuildProgress, BuildReport
@@ -29,7 +29,7 @@ def describe_build(report: "BuildReport") -> str:
     rejected = sum(report.rejected.values())
     rate = f" ({report.images_per_second:.1f} images/s, all included)" if report.encoded else ""
     lines = [
-        f"{report.index}: {report.tiles:,} tiles, generation {report.generation}",
+        f"{report.index}: {counted(report.tiles, 'tile')}, generation {report.generation}",
         f"  encoded   {report.encoded:,}{rate}",
         f"  reused    {report.reused:,}",
         f"  dropped   {report.dropped:,}",
@@ -76,9 +76,9 @@ def describe_pairs(scores: "PairScores") -> str:
     """Sum up a scored list."""
     unsure = f", {scores.unsure:,} unsure" if scores.threshold.answers_unsure else ""
     lines = [
-        f"{scores.pairs:,} pairs: {scores.answered:,} answered, "
+        f"{counted(scores.pairs, 'pair')}: {scores.answered:,} answered, "
         f"{scores.pairs - scores.answered:,} not; {scores.same:,} same{unsure}; "
-        f"{scores.encoded:,} images encoded for it",
+        f"{counted(scores.encoded, 'image')} encoded for it",
         f"  threshold  {_limit(scores.threshold)}",
     ]
     if scores.has_labels and scores.accuracy is None:

@@ -18,6 +18,7 @@ from histo_index.commands.options import (
     StructureOption,
 )
 from histo_index.commands.outcome import REJECTED_EXIT, exit_if, print_result, require_index
+from histo_index.errors import counted
 
 indexes = typer.Typer()
 
@@ -103,7 +104,7 @@ def remove(
     listed = read_names(names) if names else ()
     count = api.open(folder).remove(where=where, names=listed)
     facts = {"index": folder, "removed": count}
-    print_result(facts if as_json else f"{folder}: {count:,} tiles removed")
+    print_result(facts if as_json else f"{folder}: {counted(count, 'tile')} removed")
 
 
 @indexes.command(epilog="Example: histo-index compact -i tiles.hx")
@@ -114,7 +115,7 @@ def compact(index: IndexOption = None, as_json: JsonOption = False) -> None:
     folder = require_index(index)
     manifest = run(folder)
     facts = {"index": folder, "generation": manifest.generation, "tiles": manifest.tiles}
-    print_result(facts if as_json else f"{folder}: {manifest.tiles:,} tiles, none removed")
+    print_result(facts if as_json else f"{folder}: {counted(manifest.tiles, 'tile')}, none removed")
 
 
 @indexes.command(epilog="Example: histo-index reindex -i tiles.hx")
@@ -137,5 +138,5 @@ def reindex(
         "structure": manifest.structure,
     }  # fmt: skip
     print_result(
-        facts if as_json else f"{folder}: {manifest.tiles:,} tiles, search files made anew"
+        facts if as_json else f"{folder}: {counted(manifest.tiles, 'tile')}, search files made anew"
     )

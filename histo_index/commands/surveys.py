@@ -7,6 +7,7 @@ import typer
 
 from histo_index.commands.options import IndexOption, JsonOption, OverwriteOption
 from histo_index.commands.outcome import print_result, require_index
+from histo_index.errors import counted
 
 surveys = typer.Typer()
 
@@ -83,4 +84,6 @@ def close_pairs(
     writing.check_output(output, overwrite=overwrite, suffixes=(".parquet",))
     count = api.open(require_index(index)).close_pairs(threshold, output)
     facts = {"pairs": count, "threshold": threshold, "output": output}
-    print_result(facts if as_json else f"{output}: {count:,} pairs at most {threshold:g} apart")
+    print_result(
+        facts if as_json else f"{output}: {counted(count, 'pair')} at most {threshold:g} apart"
+    )

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from histo_index.errors import InputError
+from histo_index.errors import InputError, counted
 from histo_index.search.resampling import FEWEST_UNITS, Estimate
 from histo_index.search.subject import Subject
 
@@ -100,8 +100,8 @@ def _contradictions(subject: Subject) -> list[str]:
         return []
     first = subject.names[left[wrong[0]]], subject.names[right[wrong[0]]]
     return [
-        f"{len(wrong):,} different pairs contradict same ones (a = b, b = c, a ≠ c); "
-        f"the first: {first[0]} and {first[1]}"
+        f"{counted(len(wrong), 'pair')} said to be different against same ones "
+        f"(a = b, b = c, a ≠ c); the first: {first[0]} and {first[1]}"
     ]
 
 

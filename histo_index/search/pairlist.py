@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from histo_index.errors import InputError, printable
+from histo_index.errors import InputError, counted, printable
 from histo_index.indexer.tables import read_table
 
 # Tells of each name whether an index or a folder has it.
@@ -156,17 +156,30 @@ def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, 
         names, skipped = ["query"], 0
     else:
         raise InputError(
-            f"{name}: {len(first)} columns and no header; expected `a.png,b.png[,label]`, or a "
-            "header `image_a,image_b[,label]` or `query[,prediction]`"
+            f"{name}: {counted(len(first), 'column')} and no header; "
+            "expected `a.png,b.png[,label]`, or a header `image_a,image_b[,label]` or `query[,prediction]`"
         )
     if len(set(names)) < len(names):
         repeated = printable(", ".join(names))
         raise InputError(f"{name}: a column name is there twice: {_brief(repeated)}")
+    problems = {} if skipped else _header_problem(first)
     try:
-        return _parse_fast(data, delimiter, names, skipped), {}
+        return _parse_fast(data, delimiter, names, skipped), problems
     except pa.ArrowInvalid:
         # The fast reader gives up at a ragged row; the plain one keeps its place and goes on.
-        return _parse_plain(data, delimiter, names, skipped)
+        table, ragged = _parse_plain(data, delimiter, names, skipped)
+        return table, problems | ragged
+
+
+def _header_problem(first: list[str]) -> dict[int, str]:
+    """Tell whether the first row of a list without a known header may be a header."""
+    if len(first) < 3 or first[2].strip().lower() in ("", *_LABELS):
+        return {}
+    label = _brief(printable(first[2].strip()))
+    return {
+        0: f"unknown header, or label {label!r} that is neither 0 nor 1; "
+        "a header is `image_a,image_b[,label]` or `query[,prediction]`"
+    }
 
 
 def _parse_fast(data: bytes, delimiter: str, names: list[str], skipped: int) -> pa.Table:
@@ -192,7 +205,9 @@ def _parse_plain(
             if not cells:
                 continue
             if len(cells) != len(names):
-                problems[len(rows) - skipped] = f"{len(cells)} columns, expected {len(names)}"
+                problems[len(rows) - skipped] = (
+                    f"{counted(len(cells), 'column')}, expected {len(names)}"
+                )
             rows.append((cells + [""] * len(names))[: len(names)])
     except csv.Error as error:
         problems[len(rows) - skipped] = f"not readable as CSV from here on ({error})"

@@ -218,7 +218,7 @@ def _usable_pairs(
     if is_same.all() or not is_same.any():
         kind = "same" if is_same[0] else "different"
         raise InputError(
-            f"{name}: all {len(is_same)} usable pairs are {kind}; expected both kinds"
+            f"{name}: {kind} pairs only, {len(is_same):,} of them; expected both kinds"
             f"{first_unusable(problems[before:])}"
         )
     return left[is_usable], right[is_usable], is_same

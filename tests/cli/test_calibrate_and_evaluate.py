@@ -160,7 +160,7 @@ def test_a_rebuild_keeps_the_calibration(calibrated: Workshop, stored: bytes, ru
     [
         ("", "0 columns and no header; expected `a.png,b.png[,label]`"),
         ("slide-01/0001.png,slide-02/0001.png\n", "no labels in it; expected rows `a.png,b.png,1`"),
-        ("slide-01/0001.png,slide-02/0001.png,1\n", "all 1 usable pairs are same"),
+        ("slide-01/0001.png,slide-02/0001.png,1\n", "same pairs only, 1 of them"),
         ("a,b,1\nc,d,0\n", "not one pair can be used; the first: bad.csv pair 1: a is not in the"),
     ],
 )

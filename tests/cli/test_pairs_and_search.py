@@ -36,7 +36,7 @@ def test_a_list_on_standard_output_has_its_summary_on_stderr(workshop: Workshop,
     assert ran.code == 0
     assert ran.out.splitlines()[0] == "image_a,image_b,distance,threshold,verdict,status,message"
     assert ran.out.splitlines()[1].endswith(",4,same,ok,")
-    assert "1 pairs" in ran.err
+    assert "1 pair: " in ran.err
 
 
 def test_an_output_is_not_overwritten_unasked(workshop: Workshop, run: Run) -> None:

@@ -76,7 +76,8 @@ def test_contradicting_labels_are_told_with_an_example() -> None:
     same = [(2 * n, 2 * n + 1, n % 2) for n in range(2, 40)]
     subject = of_pairs([(0, 1, 1), (1, 2, 1), (0, 2, 0), *same], groups=list(range(80)))
     assert doubts_about(subject, KNOWN) == [
-        "1 different pairs contradict same ones (a = b, b = c, a ≠ c); the first: tile-0 and tile-2"
+        "1 pair said to be different against same ones (a = b, b = c, a ≠ c); "
+        "the first: tile-0 and tile-2"
     ]
 
 

@@ -148,7 +148,7 @@ def test_names_that_look_like_nothing_stay_names(tmp_path: Path) -> None:
 def test_ragged_rows_keep_their_place(tmp_path: Path) -> None:
     listed = read(tmp_path, "image_a,image_b\na,b\nc\nd,e,f\ng,h\n")
     assert pairs_of(listed) == [("a", "b"), ("c", ""), ("d", "e"), ("g", "h")]
-    assert listed.problems == {1: "1 columns, expected 2", 2: "3 columns, expected 2"}
+    assert listed.problems == {1: "1 column, expected 2", 2: "3 columns, expected 2"}
 
 
 def test_fast_and_plain_readers_agree(tmp_path: Path) -> None:
@@ -162,12 +162,22 @@ def test_fast_and_plain_readers_agree(tmp_path: Path) -> None:
 
 
 def test_odd_labels_and_missing_names_are_named(tmp_path: Path) -> None:
-    listed = read(tmp_path, "a,b,maybe\n,b,1\na,,0\n")
+    listed = read(tmp_path, "image_a,image_b,label\na,b,maybe\n,b,1\na,,0\n")
     assert listed.problems == {
         0: "label 'maybe' is neither 0 nor 1",
         1: "an image name is missing",
         2: "an image name is missing",
     }
+
+
+@pytest.mark.parametrize("text", ["left,right,truth\na,b,1\n", "left,right,truth\na,b,1\nc\n"])
+def test_an_unknown_header_is_told_at_its_row(tmp_path: Path, text: str) -> None:
+    listed = read(tmp_path, text)
+    assert listed.problems[0] == (
+        "unknown header, or label 'truth' that is neither 0 nor 1; "
+        "a header is `image_a,image_b[,label]` or `query[,prediction]`"
+    )
+    assert listed.image_a.to_pylist()[:2] == ["left", "a"]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +186,7 @@ def test_odd_labels_and_missing_names_are_named(tmp_path: Path) -> None:
         (b"", "0 columns and no header"),
         (b"\n\n", "0 columns and no header"),
         (b"image_a,image_b\n", "no pairs in it"),
-        (b"just one column\n", "1 columns and no header"),
+        (b"just one column\n", "1 column and no header"),
         (b"a,b,c,d\n", "4 columns and no header"),
         (b"image_a,image_b,image_a\nx,y,z\n", "there twice"),
         (b"a.png,b.png\n\xff\xfe,c\n", "line 2 is not UTF-8"),

@@ -83,7 +83,7 @@ def test_a_repeated_pair_counts_once_and_one_of_both_labels_not_at_all(classes: 
     [
         ([("t00.png", "t01.png")], "p.csv: no labels in it"),
         ([("x.png", "t01.png", 1)], "p.csv: not one pair can be used; the first: p.csv pair 1"),
-        ([("t00.png", "t03.png", 1)], "p.csv: all 1 usable pairs are same; expected both kinds"),
+        ([("t00.png", "t03.png", 1)], "p.csv: same pairs only, 1 of them; expected both kinds"),
         (
             [("t00.png", "t03.png", 1), ("x.png", "t01.png", 0)],
             "expected both kinds; the first that is not usable: p.csv pair 2: x.png",
