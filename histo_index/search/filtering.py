@@ -98,7 +98,7 @@ def _unusable(where: str, reason: str) -> InputError:
     reason = "; ".join(printable(line.strip()) for line in reason.splitlines())
     return InputError(
         f"--where {printable(where)}: {reason}; expected an SQL expression over the index's "
-        "columns, text in single quotes"
+        "columns, text in single quotes, a column named like an SQL word in double ones"
     )
 
 

@@ -157,7 +157,8 @@ def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, 
     else:
         raise InputError(
             f"{name}: {counted(len(first), 'column')} and no header; "
-            "expected `a.png,b.png[,label]`, or a header `image_a,image_b[,label]` or `query[,prediction]`"
+            "expected `a.png,b.png[,label]`, or a header `image_a,image_b[,label]` or "
+            "`query[,prediction]`"
         )
     if len(set(names)) < len(names):
         repeated = printable(", ".join(names))
