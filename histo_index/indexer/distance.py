@@ -137,9 +137,9 @@ def settle_distance(
             draft.tiles, wanted, FEWEST_TILES,
         )  # fmt: skip
         return {}, {"name": PLAIN}
-    if current is not None and before["name"] != wanted:
-        _log.info("distances are %s from here on, fitted on %d tiles", wanted, draft.tiles)
     sample = _sample(folder, draft.shards)
+    if current is not None and before["name"] != wanted:
+        _log.info("distances are %s from here on, fitted on %s tiles", wanted, f"{len(sample):,}")
     transform = FITS[wanted](sample)
     path = folder / f"{TRANSFORM}-{generation:06d}.npz"
     stored, arrays = io.BytesIO(), dict[str, Any](transform.arrays())
