@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histo_index.errors import MismatchError
+from histo_index.errors import IndexFormatError, MismatchError
 from histo_index.indexer.manifest import MANIFEST_NAME, THRESHOLDS, Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -67,9 +67,15 @@ def own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
 
     Raises:
         MismatchError: it, or the precision asked for, is not what the index was built with.
+        IndexFormatError: the index is gone since it was opened.
     """
     from histo_index.encoder.encoder import open_encoder
 
+    if not folder.is_dir():
+        raise IndexFormatError(
+            f"{folder}: removed since it was opened, so no new image can be encoded; "
+            "ask for indexed tiles, or open another index"
+        )
     is_int8, precision = manifest.encoder["is_int8"], options.get("precision", "auto")
     if precision != "auto" and is_int8 != (precision == "int8"):
         raise MismatchError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histo_index.errors import HistoIndexError
+from histo_index.errors import HistoIndexError, counted
 from histo_index.search.answers import Located
 from histo_index.search.filtering import Filters, exclusion_problem
 from histo_index.search.neighbours import Answered, Neighbour, judged, neighbours_of
@@ -72,7 +72,9 @@ def _find_neighbours(
     found = neighbours_of(index.opened, rows)
     fewest = min(map(len, found))
     if 0 < fewest < k:
-        _log.warning("k is %d but only %d tiles can come back: fewer are given", k, fewest)
+        _log.warning(
+            "k is %d but only %s can come back: fewer are given", k, counted(fewest, "tile")
+        )
     threshold = index.threshold()
     far = {image.name for image in far_among(index.opened, located, threshold)}
     pairs = zip(found, located, strict=True)

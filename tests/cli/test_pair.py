@@ -1,6 +1,7 @@
 """`histo-index pair`: verdicts, exit status, and what it loads."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,22 @@ def test_an_unseen_image_is_encoded_as_the_index_would(workshop: Workshop, run: 
     unseen = json.loads(run("pair", "unseen.bmp", B, "--json").out)
     assert unseen["image_id_a"] is None
     assert unseen["distance"] == known["distance"]
+
+
+def test_an_index_removed_while_open_answers_for_its_tiles_and_tells_of_others(
+    workshop: Workshop,
+) -> None:
+    index = histo_index.open(workshop.index)
+    image = np.zeros((64, 64, 3), np.uint8)
+    expected = index.pair(A, B).distance
+    shutil.rmtree(workshop.index)
+    assert index.pair(A, B).distance == expected
+    with pytest.raises(histo_index.IndexFormatError) as caught:
+        index.pair(image, B)
+    assert str(caught.value) == (
+        f"{workshop.index}: removed since it was opened, so no new image can be encoded; "
+        "ask for indexed tiles, or open another index"
+    )
 
 
 def test_python_takes_paths_pillow_images_and_arrays(workshop: Workshop) -> None:
