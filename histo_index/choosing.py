@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histo_index.errors import IndexFormatError, MismatchError
-from histo_index.indexer.manifest import MANIFEST_NAME, THRESHOLDS, Manifest, read_manifest
+from histo_index.indexer.manifest import MANIFEST_NAME, PLAIN, THRESHOLDS, Manifest, read_manifest
 
 if TYPE_CHECKING:
     from histo_index.encoder.encoder import Encoder
@@ -48,9 +48,10 @@ def published_threshold(manifest: Manifest) -> Mapping[str, Any] | None:
         IndexFormatError: the bundled encoder is damaged.
     """
     field = THRESHOLDS[manifest.distance_kind]
-    if (known := manifest.encoder.get(field)) is not None:
-        return dict(known)
-    # Imported here: it brings the weights' library, and most indexes know.
+    known: Mapping[str, Any] | None = manifest.encoder.get(field)
+    if known is not None or manifest.distance_kind == PLAIN:  # of which every index knows
+        return known
+    # Imported here: it brings the weights' library.
     from histo_index.encoder.folder import bundled_thresholds
 
     return bundled_thresholds(manifest.fingerprint).get(field)
