@@ -45,8 +45,8 @@ FITS: Final[Mapping[str, Callable[[npt.NDArray[np.floating]], Transform]]] = {
 FEWEST_TILES: Final = 100
 # What transforms are called, with that of version 3.
 TRANSFORM_FILES: Final = (f"{TRANSFORM}-*.npz", "whitening-*.npy")
-# 61 MB in float32 at 1536 dimensions; directions fitted on more differ less than distances round.
-_MOST_FITTED: Final = 10_000
+# 41 MB in float32 at 2048 dimensions, two of which a fit takes: no more than encoding took before.
+_MOST_FITTED: Final = 5_000
 # Grown to this many times what it was fitted on, an index may have another middle.
 _GROWN: Final = 4
 
