@@ -23,7 +23,7 @@ def farness(distances: Floats | float) -> Floats:
         distances: squared, float64 [n], 0…4.
 
     Source: Kull, Silva Filho and Flach (2017), Beta calibration, of whose two terms this is one:
-    on training tiles the other brings nothing, for no kind of distance.
+    on training tiles the other brings nothing more.
     """
     room: Floats = 1 - np.asarray(distances) / 4
     found: Floats = -np.log(np.maximum(room, _LEAST_ROOM))
