@@ -45,11 +45,34 @@ def make_candidates(factory: str, sample: Halves, blocks: Iterable[Halves], *, s
                 for part in _floats(block):
                     index.add(part)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--structure {printable(factory)}: FAISS cannot make it of {size} dimensions "
-            f"({_reason(error)}); expected a factory string such as PCA64,IVF1024,SQ8, or exact"
-        ) from error
+        raise _refusal(factory, error, size=size) from error
     return index
+
+
+def require_factory(factory: str, *, size: int) -> None:
+    """Refuse what FAISS does not know, before anything is spent on it.
+
+    Whether vectors suit a structure that it knows shows when that is made.
+
+    Args:
+        factory: FAISS's name for a structure.
+        size: D.
+
+    Raises:
+        InputError: FAISS does not know it.
+    """
+    try:
+        faiss.index_factory(size, factory)
+    except RuntimeError as error:
+        if "could not parse" in str(error):
+            raise _refusal(factory, error, size=size) from error
+
+
+def _refusal(factory: str, error: Exception, *, size: int) -> InputError:
+    return InputError(
+        f"--structure {printable(factory)}: FAISS cannot make it of {size} dimensions "
+        f"({_reason(error)}); expected a factory string such as PCA64,IVF1024,SQ8, or exact"
+    )
 
 
 def _reason(error: Exception) -> str:

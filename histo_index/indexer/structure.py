@@ -89,8 +89,17 @@ def parse_bytes(text: str) -> int:
 
 
 def announce_structure(rows: int, size: int, config: SearchConfig) -> None:
-    """Tell what an index will be searched by, why, and what that costs; see `choose_structure`."""
+    """Tell what an index will be searched by, why, and what that costs; see `choose_structure`.
+
+    Raises:
+        InputError: the memory is too small for any, or FAISS does not know the one asked for.
+    """
     factory = choose_structure(rows, size, config)
+    if config.structure not in (None, EXACT):
+        # Imported here: it brings FAISS, which a small index does without.
+        from histo_index.indexer.faiss_files import require_factory
+
+        require_factory(factory, size=size)
     if need := _needs(rows, size).get(factory):
         _log.info(
             "%s tiles are too many to compare with each: %s, about %.1f MB of memory and %.0f s to "

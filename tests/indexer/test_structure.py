@@ -16,6 +16,7 @@ from histo_index.indexer.structure import (
     make_structure,
     parse_bytes,
 )
+from tests.indexer.fakes import FakeEncoder, numbered, run_build, write_tiles
 from tests.vectors import unit_vectors
 
 N, D = 4000, 48
@@ -126,3 +127,13 @@ def test_a_structure_larger_than_the_memory_given_is_told(
         f"SQ8 takes {facts['bytes'] / 1e6:.1f} MB, more than --memory 0.01 MB; "
         "pass another --structure or leave it out"
     ]
+
+
+def test_what_faiss_does_not_know_is_refused_before_a_tile_is_encoded(tmp_path: Path) -> None:
+    encoder = FakeEncoder(folder=tmp_path / "fake-encoder")
+    tiles = write_tiles(tmp_path / "tiles", numbered(20))
+    with pytest.raises(InputError, match="--structure IVF4,Nonsense: FAISS cannot make it of"):
+        run_build(
+            tmp_path / "tiles.hx", encoder, tiles, search=SearchConfig(structure="IVF4,Nonsense")
+        )
+    assert encoder.encoded == []
