@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -164,6 +165,7 @@ def unpack_weights(data: bytes) -> Weights:
     return weights
 
 
+@cache
 def bundled_thresholds(fingerprint: str) -> Mapping[str, Any]:
     """Give the thresholds that the bundled encoder publishes, by field, if it is that very one.
 

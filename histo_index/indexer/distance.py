@@ -142,9 +142,7 @@ def settle_distance(
         _log.info("distances are %s from here on, fitted on %s tiles", wanted, f"{len(sample):,}")
     transform = FITS[wanted](sample)
     path = folder / f"{TRANSFORM}-{generation:06d}.npz"
-    stored, arrays = io.BytesIO(), dict[str, Any](transform.arrays())
-    np.savez(stored, **arrays)
-    publish_bytes(path, stored.getvalue())
+    _write_transform(path, transform)
     facts = {
         "name": wanted,
         "tiles": draft.tiles,
@@ -152,6 +150,12 @@ def settle_distance(
         "size": transform.size,
     }
     return {TRANSFORM: record_file(folder, path)}, facts
+
+
+def _write_transform(path: Path, transform: Transform) -> None:
+    stored, arrays = io.BytesIO(), dict[str, Any](transform.arrays())
+    np.savez(stored, **arrays)
+    publish_bytes(path, stored.getvalue())
 
 
 def read_transform(path: Path, data: Any, record: FileRecord, *, kind: str) -> Transform:

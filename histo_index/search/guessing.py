@@ -64,24 +64,18 @@ def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calib
     vectors = index.vectors(rows)
     distances = pair_distances(vectors[left], vectors[right])
     order = np.argsort(distances)
-    left, right, values = left[order], right[order], distances[order].astype(np.float64)
-    is_plain = index.manifest.distance_kind == PLAIN
-    if is_plain:
-        values = _logarithms(values)
-    threshold = _valley(values, np.ones(len(left)))
-    low, high = bands(
-        lambda weights: np.array([_valley(values, weights)]),
+    left, right = left[order], right[order]
+    threshold = _part(
+        distances[order].astype(np.float64),
         units[left],
         units[right],
-        rounds=_ROUNDS,
-        is_share=False,
+        by_logarithms=index.manifest.distance_kind == PLAIN,
     )
-    ends = np.array([threshold, low[0], high[0]])
     has_groups = has_own_groups(index, group)
     return describe(
         index,
         rows[np.unique([left, right])],
-        threshold=Estimate.of(*(np.exp(ends) if is_plain else ends).tolist()),
+        threshold=threshold,
         accuracy=UNKNOWN,
         objective="the valley between near and far pairs",
         far_distance=far_distance(index, group),
@@ -91,6 +85,20 @@ def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calib
         units=int(units.max()) + 1,
         pairs=len(left),
     )
+
+
+def _part(distances: Floats, units_a: Rows, units_b: Rows, *, by_logarithms: bool) -> Estimate:
+    """Part rising distances of pairs in two, and tell where with its interval."""
+    values = _logarithms(distances) if by_logarithms else distances
+    low, high = bands(
+        lambda weights: np.array([_valley(values, weights)]),
+        units_a,
+        units_b,
+        rounds=_ROUNDS,
+        is_share=False,
+    )
+    ends = np.array([_valley(values, np.ones(len(values))), low[0], high[0]])
+    return Estimate.of(*(np.exp(ends) if by_logarithms else ends).tolist())
 
 
 def _logarithms(distances: Floats) -> Floats:
