@@ -203,14 +203,20 @@ def _try_openvino() -> dict[str, Any]:
 def _try_faiss() -> dict[str, Any]:
     import numpy as np
 
-    from histo_index.indexer.faiss_search import ExactSearch, faiss_version, gpu_count
+    from histo_index.cuda import has_cuda
+    from histo_index.indexer.faiss_search import ExactSearch, faiss_version
+    from histo_index.indexer.gpu_search import gpu_count
 
     vectors = np.eye(4, 8, dtype=np.float16)
     found = ExactSearch(vectors).search(vectors.astype(np.float32), 1)
     if found[:, 0].tolist() != [0, 1, 2, 3]:
         raise RuntimeError(f"FAISS finds wrong neighbours: {found[:, 0].tolist()}")
-    where = "the GPU" if gpu_count() else "the CPU"
-    return {"faiss": faiss_version(), "searching": f"FAISS, exact, on {where}"}
+    exact = "torch on the GPU for many queries" if has_cuda() else "FAISS on the CPU"
+    candidates = "FAISS on the GPU for many queries" if gpu_count() else "FAISS on the CPU"
+    return {
+        "faiss": faiss_version(),
+        "searching": exact if exact == candidates else f"exact: {exact}; candidates: {candidates}",
+    }
 
 
 def _try_bundled() -> dict[str, Any]:

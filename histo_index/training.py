@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from histo_index.cuda import has_cuda
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.encoder.preprocessing import Preprocessing, fit_tile
-from histo_index.encoder.runtime import has_cuda
 from histo_index.encoder.training.recipes import RECIPES, Recipe
 from histo_index.encoder.training.run import TrainConfig
 from histo_index.encoder.training.train import TrainReport

@@ -19,13 +19,14 @@ PACKAGE: Final = ROOT / "histo_index"
 # modules that wire the pieces together.
 PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
     "errors": (set(), set()),
+    "cuda": (set(), {"torch"}),
     "encoder": (
-        {"errors", "encoder"},
+        {"cuda", "errors", "encoder"},
         {"torch", "torchvision", "PIL", "numpy", "safetensors", "openvino", "matplotlib"},
     ),
     "indexer": (
-        {"errors", "indexer"},
-        {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numba", "llvmlite"},
+        {"cuda", "errors", "indexer"},
+        {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numba", "llvmlite", "torch"},
     ),
     "search": ({"errors", "indexer", "search"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
     "report": (
@@ -36,11 +37,11 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
     "montage": ({"errors", "encoder", "search"}, {"PIL"}),
     "terminal": ({"errors", "indexer", "search"}, {"rich"}),
     "inspection": (
-        {"errors", "encoder", "indexer", "search"},
+        {"cuda", "errors", "encoder", "indexer", "search"},
         {"pyarrow", "numpy", "torch", "torchvision"},
     ),
     "demo": ({"errors", "demo", "encoder", "search", "histo_index"}, {"numpy", "PIL"}),
-    "training": ({"encoder", "errors", "indexer", "search"}, {"numpy"}),
+    "training": ({"cuda", "encoder", "errors", "indexer", "search"}, {"numpy"}),
     "training_progress": ({"encoder"}, set()),
     "assessing": ({"encoder", "errors", "indexer", "search"}, {"numpy", "pyarrow"}),
     "judgements": ({"errors", "search"}, set()),
@@ -89,12 +90,18 @@ COMMANDS: Final = sorted(path.stem for path in (PACKAGE / "commands").glob("*.py
 # Heavy libraries with one home each: swapping one touches one file.
 HOMES: Final = {
     "duckdb": {"search/filtering.py"},
-    "faiss": {"indexer/faiss_files.py", "indexer/faiss_search.py"},
+    "faiss": {"indexer/faiss_files.py", "indexer/faiss_search.py", "indexer/gpu_search.py"},
     "jinja2": {"report/page.py"},
     "llvmlite": {"indexer/compiled.py"},
     "numba": {"indexer/compiled.py"},
     "openvino": {"encoder/quiet_openvino.py"},
     "safetensors": {"encoder/folder.py"},
+    "torch": {
+        *(path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "encoder").rglob("*.py")),
+        "cuda.py",
+        "indexer/torch_search.py",
+        "inspection.py",
+    },
     "xxhash": {"indexer/checksums.py", "indexer/derive.py"},
     "typer": {"cli.py", *(f"commands/{name}.py" for name in COMMANDS)},
     "rich": {"terminal.py"},

@@ -1,11 +1,11 @@
 """Choose what runs the network here: a GPU, OpenVINO on the CPU, or the slow reference."""
 
-from pathlib import Path
 from typing import Final, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.cuda import has_cuda
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.int8 import Ranges
@@ -78,13 +78,3 @@ def _start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:
     from histo_index.encoder.torch_cuda import CudaRuntime
 
     return CudaRuntime(encoder, precision="bfloat16" if precision == "auto" else precision)
-
-
-def has_cuda() -> bool:
-    """Tell whether torch can use a GPU here."""
-    # Importing torch takes seconds; the driver's device file tells as well that there is no GPU.
-    if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidiactl").exists():
-        return False
-    import torch
-
-    return torch.cuda.is_available()

@@ -1,34 +1,29 @@
-"""Search by FAISS: exact, where the vectors lie, or among the candidates of a compact structure.
+"""Search by FAISS: exact, where the vectors lie, and how its structures are asked.
 
 Exact search reads the mapped float16 vectors in place, so that it costs neither disk nor memory nor
-time to open. Beside it there may be a structure of any FAISS factory string, some dozens of bytes a
-tile, which proposes candidates; their order is always that of the exact distances.
+time to open.
 """
 
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
 from typing import Any, Final, Protocol
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.indexer.gpu_search import exact_on_gpu
+
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
 Rows = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-# Codes looked at in the time that comparing with one vector of 2048 dimensions takes.
-_ROW_COST: Final = 50
-# What a structure is tuned for: ten neighbours, the query itself and a few near-copies.
-_TUNED: Final = 19
-# Candidates for each neighbour that is wanted beyond those.
-_SPREAD: Final = 4
 # Queries that a core takes at a time.
 _PIECE: Final = 16
+# From so many queries on a row that was read had better meet all of them.
+_MANY: Final = 16
 # Rows that many queries are compared with at a time: 32 MB in float32 at 2048 dimensions.
 _BLOCK: Final = 4096
 # A graph is searched with at most this many rows in view.
@@ -52,9 +47,9 @@ class Structure(Protocol):
 
 
 class ExactSearch:
-    """Compares with every vector, on a GPU where FAISS has one; filters are for the CPU."""
+    """Compares with every vector."""
 
-    def __init__(self, matrix: Halves, *, gpu: bool = False) -> None:
+    def __init__(self, matrix: Halves) -> None:
         """Search float16 [N, D], C order, where it lies."""
         size = matrix.shape[1]
         index: Any = faiss.IndexScalarQuantizer(
@@ -67,18 +62,18 @@ class ExactSearch:
         index.ntotal = len(matrix)
         self._matrix = matrix
         self._index = index
-        self._fastest = on_gpu(index) if gpu and gpu_count() else index
+        self._gpu = exact_on_gpu(matrix)
 
     def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
         """Give the nearest rows, nearest first within FAISS's rounding; see `Structure`."""
-        if allowed is not None:
-            library: Any = faiss  # whose stubs do not know this form
-            parameters = library.SearchParameters(sel=_selector(allowed))
-            return ask(self._index, queries, count, parameters)
-        if self._fastest is self._index:
-            return ask(self._index, queries, count)
-        found: Rows = self._fastest.search(queries, count)[1]
-        return found
+        found = self._gpu.ask(len(queries), lambda gpu: gpu.search(queries, count, allowed))
+        if found is not None:
+            return found
+        if len(queries) >= _MANY:
+            return compare_all(queries, self._matrix, count, allowed)
+        library: Any = faiss  # whose stubs do not know this form
+        parameters = None if allowed is None else library.SearchParameters(sel=selector(allowed))
+        return ask(self._index, queries, count, parameters)
 
     def measure(self, query: Floats, rows: Rows) -> Floats:
         """Measure squared distances to some rows where they lie.
@@ -95,54 +90,6 @@ class ExactSearch:
         computer = self._index.get_FlatCodesDistanceComputer()
         computer.set_query(faiss.swig_ptr(query))
         return np.array([computer(row) for row in rows.tolist()], np.float32)
-
-
-class CandidateSearch:
-    """Asks a compact structure for candidates; where it finds too few, compares with every vector.
-
-    Attributes:
-        effort: how many lists or nodes are looked at for a query; what it means depends on the
-            structure.
-        candidates: how many are asked for.
-    """
-
-    def __init__(self, index: Any, exact: Structure, *, effort: int, candidates: int) -> None:
-        self._index = index
-        self._exact = exact
-        self.effort = effort
-        self.candidates = candidates
-        self._most = most_effort(index)
-        self._unfiltered = cache(partial(search_parameters, index))
-
-    def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
-        """Give candidates in no particular order; see `Structure`."""
-        total = self._index.ntotal
-        passing = total if allowed is None else int(np.count_nonzero(allowed))
-        if passing < total and self._is_dear(passing / total):
-            return self._exact.search(queries, count, allowed)
-        wanted = min(total, self.candidates + _SPREAD * max(count - _TUNED, 0))
-        # Neighbours that a filter has thinned out, or many of them, lie further apart.
-        spread = math.sqrt(wanted / self.candidates) * total / passing
-        parameters = self._parameters(math.ceil(self.effort * spread), allowed)
-        found = ask(self._index, queries, wanted, parameters)
-        is_short = (found >= 0).sum(axis=1) < min(count, passing)
-        if is_short.any():
-            found[is_short] = -1
-            found[is_short, :count] = self._exact.search(queries[is_short], count, allowed)
-        return found
-
-    def _is_dear(self, share: float) -> bool:
-        """Tell whether comparing with each tile that may come back costs no more than candidates.
-
-        The fewer may, the further one has to look: at `effort / most / share` of all codes.
-        """
-        return share**2 * _ROW_COST <= self.effort / self._most
-
-    def _parameters(self, effort: int, allowed: Bools | None) -> Any:
-        if allowed is None:
-            # Made anew they cost as much as looking at a thousand codes.
-            return self._unfiltered(min(effort, self._most))
-        return search_parameters(self._index, effort, allowed)
 
 
 @contextmanager
@@ -176,33 +123,55 @@ def ask(index: Any, queries: Floats, count: int, parameters: Any = None) -> Rows
         return np.concatenate(list(threads.map(search, starts)))
 
 
-def compare_all(queries: Floats, matrix: Halves, count: int) -> Rows:
+def compare_all(queries: Floats, matrix: Halves, count: int, allowed: Bools | None = None) -> Rows:
     """Compare many queries with every vector, some rows at a time on each core.
 
-    Ten times as fast as `ExactSearch` for hundreds of queries, because a row that was read meets
-    all of them; FAISS's rounding of such products may swap near-copies.
+    Ten times as fast as one query after another, because a row that was read meets all of them;
+    FAISS's rounding of such products may swap near-copies.
 
     Args:
         queries: float32 [Q, D].
         matrix: float16 [N, D], mapped; any N.
-        count: K, not above N.
+        count: K.
+        allowed: bool [N], which rows may come back; None is all.
 
     Returns:
-        int64 [Q, K], nearest first.
+        int64 [Q, K], nearest first; -1 where no more rows may come back.
     """
 
     def search(start: int) -> tuple[Floats, Rows]:
-        rows = matrix[start : start + _BLOCK].astype(np.float32)
+        rows = matrix[start : start + _BLOCK]
+        numbers = np.arange(start, start + len(rows))
+        if allowed is not None:
+            numbers = numbers[allowed[numbers]]
+            rows = matrix[numbers]
+        if not len(rows):
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         with one_thread():
-            distances, found = faiss.knn(queries, rows, min(count, len(rows)))
-        return distances, found + start
+            distances, found = faiss.knn(queries, rows.astype(np.float32), min(count, len(rows)))
+        return distances, numbers[found]
 
-    with ThreadPoolExecutor(faiss.omp_get_max_threads()) as threads:
+    with _by_products(), ThreadPoolExecutor(faiss.omp_get_max_threads()) as threads:
         parts = list(threads.map(search, range(0, len(matrix), _BLOCK)))
     distances, found = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :count]
     rows: Rows = np.take_along_axis(found, nearest, axis=1)
-    return rows
+    return np.pad(rows, ((0, 0), (0, count - rows.shape[1])), constant_values=-1)
+
+
+@contextmanager
+def _by_products() -> Iterator[None]:
+    """Let FAISS compare by matrix products also where 16 queries meet 4,096 rows.
+
+    Its default asks for more, and then takes seven times as long for 64 queries.
+    """
+    library: Any = faiss.cvar
+    threshold = library.distance_compute_blas_threshold
+    library.distance_compute_blas_threshold = 1
+    try:
+        yield
+    finally:
+        library.distance_compute_blas_threshold = threshold
 
 
 def search_parameters(index: Any, effort: int, allowed: Bools | None = None) -> Any:
@@ -210,7 +179,7 @@ def search_parameters(index: Any, effort: int, allowed: Bools | None = None) -> 
     transformed, inner = parts_of(index)
     effort = min(effort, most_effort(index))
     library: Any = faiss  # whose stubs do not know these
-    options = {} if allowed is None else {"sel": _selector(allowed)}
+    options = {} if allowed is None else {"sel": selector(allowed)}
     if isinstance(inner, faiss.IndexIVF):
         parameters = library.SearchParametersIVF(nprobe=effort, **options)
     elif isinstance(inner, faiss.IndexHNSW):
@@ -237,30 +206,14 @@ def parts_of(index: Any) -> tuple[Any | None, Any]:
     return None, index
 
 
-def _selector(allowed: Bools) -> Any:
+def selector(allowed: Bools) -> Any:
+    """Say to FAISS which rows may come back: bool [N]."""
     # FAISS's stubs do not know the form that its Python layer takes.
     return faiss.IDSelectorBitmap(  # type: ignore[call-arg]
         np.packbits(allowed, bitorder="little")  # type: ignore[arg-type]
     )
 
 
-def gpu_count() -> int:
-    """Count the GPUs that this build of FAISS can use."""
-    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
-
-
 def faiss_version() -> str:
     """Tell FAISS's version and how it was compiled."""
     return f"{faiss.__version__} ({faiss.get_compile_options().strip()})"
-
-
-def on_gpu(index: Any) -> Any:
-    """Copy the vectors to the first GPU, kept there as float16."""
-    resources = faiss.StandardGpuResources()
-    options = faiss.GpuIndexFlatConfig()
-    options.useFloat16 = True
-    gpu_index = faiss.GpuIndexFlatL2(resources, index.d, options)
-    step = 65_536
-    for start in range(0, index.ntotal, step):
-        gpu_index.add(index.reconstruct_n(start, min(step, index.ntotal - start)))
-    return gpu_index

@@ -183,14 +183,14 @@ class OpenIndex:
 
     @cached_property
     def exact(self) -> Any:
-        """What compares with every vector, on a GPU if FAISS has one."""
+        """What compares with every vector, on a GPU where there is one and enough is asked."""
         from histo_index.indexer.faiss_search import ExactSearch
 
-        return _Verified(self, ExactSearch(self._vectors, gpu=True))
+        return _Verified(self, ExactSearch(self._vectors))
 
     @property
     def structure(self) -> Any:
-        """What finds neighbours, made ready when first used, on a GPU if FAISS has one.
+        """What finds neighbours, made ready when first used.
 
         Raises:
             IndexFormatError: a file that it rests on is damaged, or was cut meanwhile.
@@ -200,8 +200,8 @@ class OpenIndex:
 
     @cached_property
     def _structure(self) -> Any:
+        from histo_index.indexer.candidate_search import CandidateSearch
         from histo_index.indexer.faiss_files import read_candidates
-        from histo_index.indexer.faiss_search import CandidateSearch
 
         if "candidates" not in self._files:
             return self.exact

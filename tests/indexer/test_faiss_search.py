@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from histo_index.errors import IndexFormatError, InputError
+from histo_index.indexer.candidate_search import CandidateSearch
 from histo_index.indexer.faiss_files import make_candidates, read_candidates, write_candidates
 from histo_index.indexer.faiss_search import (
-    CandidateSearch,
     ExactSearch,
     faiss_version,
     most_effort,
@@ -84,7 +84,7 @@ def test_more_candidates_come_where_more_are_wanted() -> None:
 def test_where_candidates_run_short_every_vector_is_compared(
     monkeypatch: pytest.MonkeyPatch, share: int
 ) -> None:
-    monkeypatch.setattr("histo_index.indexer.faiss_search._ROW_COST", 10**6)
+    monkeypatch.setattr("histo_index.indexer.candidate_search._ROW_COST", 10**6)
     allowed = np.arange(N) % share == 0
     search = CandidateSearch(made("IVF16,SQ8"), ExactSearch(HALVES), effort=1, candidates=40)
     found = search.search(QUERIES, 12, allowed)

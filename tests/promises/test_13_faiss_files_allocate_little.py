@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.faiss_files import read_candidates
-from histo_index.indexer.faiss_search import CandidateSearch, ExactSearch
+from histo_index.indexer.candidate_search import CandidateSearch
+from histo_index.indexer.faiss_search import ExactSearch
 
 data = Path(sys.argv[1]).read_bytes()
 rows, size, mutants = map(int, sys.argv[2:5])
