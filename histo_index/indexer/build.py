@@ -29,7 +29,7 @@ from histo_index.indexer.encode import Encode
 from histo_index.indexer.hashing import hash_tiles
 from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import MANIFEST_NAME, REMOVED, FileRecord, Manifest, read_manifest
-from histo_index.indexer.plan import Plan, make_plan
+from histo_index.indexer.plan import Plan, in_row_order, make_plan
 from histo_index.indexer.preparing import prepare_folder, undoing_first_build
 from histo_index.indexer.removal import leave_out, read_removed
 from histo_index.indexer.shards import Receipt, write_parquet
@@ -207,7 +207,7 @@ class _Build:
         self._tell_moved(tiles.root)
         wanted, unreadable = self._hash(tiles)
         wanted = leave_out(wanted, read_removed(self.folder, self.current))
-        announce_structure(len(wanted), self.encode.embedding_size, self.search)
+        announce_structure(len(wanted), self.encode.embedding_size, self.search, self.current)
         plan = make_plan(
             wanted,
             self.finished,
@@ -220,7 +220,7 @@ class _Build:
         unusable = [*plan.rejected, *(e for _, receipt in receipts for e in receipt.rejected)]
         rejected = [*tiles.rejected, *unreadable, *unusable]
         kept = [(position, shard.receipt) for position, shard in plan.kept]
-        in_order = [receipt for _, receipt in sorted((*kept, *receipts), key=lambda pair: pair[0])]
+        in_order = in_row_order([*kept, *receipts], self.current)
         manifest = self._finish(tiles, in_order, rejected)
         return self._report(
             manifest,

@@ -16,6 +16,7 @@ from histo_index.errors import MismatchError
 from histo_index.indexer import derive as search_files
 from histo_index.indexer import shards as shard_files
 from histo_index.indexer.atomic import remove_leftovers
+from histo_index.indexer.carry import source_of
 from histo_index.indexer.checksums import DamagedError
 from histo_index.indexer.distance import (
     TRANSFORM_FILES,
@@ -56,6 +57,7 @@ def commit(
     *,
     current: Manifest | None,
     rejected: Sequence[Rejection] | None = None,
+    is_anew: bool = False,
     fits_anew: bool = False,
 ) -> Manifest:
     """Write the derived files and then the manifest; from then on the new generation stands.
@@ -65,33 +67,29 @@ def commit(
         draft: what to commit; its generation, date and derived files are filled in here.
         current: what is committed now.
         rejected: the new list of inputs that could not be used; None keeps the draft's.
+        is_anew: search files are made from the shards alone, not from those there are.
         fits_anew: distances are fitted even if they were before.
     """
     generation = (current.generation if current else 0) + 1
     kept, distance = settle_distance(folder, draft, current, generation=generation, anew=fits_anew)
+    files = {role: r for role, r in draft.files.items() if role not in _DERIVED} | kept
+    draft = replace(draft, generation=generation, files=files, distance=distance)
+    transform = open_transform(folder, kept, kind=draft.distance_kind)
     records, structure = search_files.derive(
         folder,
         draft.shards,
         generation=generation,
-        size=int(distance.get("size", draft.embedding_size)),
+        size=draft.vector_size,
+        source=source_of(folder, draft, None if is_anew else current, transform),
         config=configured(draft.settings),
-        transform=open_transform(folder, kept, kind=distance["name"]),
     )
-    files = {role: r for role, r in draft.files.items() if role not in _DERIVED}
-    files |= kept | records
+    files |= records
     if rejected is not None:
         path = folder / f"rejected-{generation:06d}.parquet"
         _write_rejected(path, rejected)
         files["rejected"] = shard_files.record_file(folder, path)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest = replace(
-        draft,
-        generation=generation,
-        created=created,
-        files=files,
-        structure=structure,
-        distance=distance,
-    )
+    manifest = replace(draft, created=created, files=files, structure=structure)
     write_manifest(folder, manifest)
     return manifest
 
@@ -141,7 +139,8 @@ def reindex(
             "distance": distance or current.settings.get("distance", PLAIN),
         }
         draft = replace(current, settings=settings)
-        manifest = commit(folder, draft, current=current, fits_anew=distance is not None)
+        fits_anew = distance is not None
+        manifest = commit(folder, draft, current=current, is_anew=True, fits_anew=fits_anew)
         # Not the shards: those of an interrupted build are still of use to the next one.
         _remove_old_search_files(folder, manifest)
         for pattern in TRANSFORM_FILES:
@@ -173,12 +172,12 @@ def finished_shards(folder: Path, fingerprint: str) -> list[FinishedShard]:
                     f"{path} was finished by encoder {receipt.fingerprint} but this encoder is "
                     f"{fingerprint}; pass the matching encoder or build into a new folder"
                 )
-            table = read_shard(folder, receipt.file)
+            rows = read_shard(folder, receipt.file, without=EMBEDDING)
         except DamagedError as error:
             _log.warning("%s", error)
             _remove([path, path.with_suffix(".parquet")])
             continue
-        found.append(FinishedShard(receipt=receipt, rows=table.drop_columns([EMBEDDING])))
+        found.append(FinishedShard(receipt=receipt, rows=rows))
     # Without a receipt: its task was killed between the two, and will run again.
     finished = {folder / shard.receipt.file.path for shard in found}
     _remove(set((folder / shard_files.FOLDER).glob("part-*.parquet")) - finished)

@@ -19,14 +19,15 @@ import xxhash
 from histo_index.indexer.atomic import publishing
 from histo_index.indexer.distance import Transform
 from histo_index.indexer.manifest import FileRecord, ShardRecord
-from histo_index.indexer.shards import (
-    EMBEDDING,
-    Halves,
-    embeddings_of,
-    iterate_shards,
-    record_file,
+from histo_index.indexer.shards import EMBEDDING, Halves, embeddings_of, read_shard, record_file
+from histo_index.indexer.structure import (
+    EXACT,
+    Learnt,
+    SearchConfig,
+    choose_structure,
+    extend_structure,
+    make_structure,
 )
-from histo_index.indexer.structure import EXACT, SearchConfig, choose_structure, make_structure
 
 FOLDER: Final = "search"
 # Role in the manifest to name in `search/<generation>/`.
@@ -42,14 +43,41 @@ OLD_NAMES: Final = ("flat.faiss",)
 BLOCK_ROWS: Final = 256
 
 
+class FromShards:
+    """Makes from the shards what search files hold."""
+
+    def __init__(self, folder: Path, transform: Transform | None = None) -> None:
+        """Read shards of an index; a transform turns embeddings into vectors, None leaves them."""
+        self._folder = folder
+        self._transform = transform
+
+    def read(self, shard: ShardRecord) -> tuple[pa.Table, Halves]:
+        """Give the rows of a shard as `rows.arrow` has them, and its vectors: float16 [n, V].
+
+        Raises:
+            IndexFormatError: the shard is missing or damaged.
+        """
+        table = read_shard(self._folder, shard.file)
+        vectors = embeddings_of(table)
+        if self._transform is not None:
+            vectors = self._transform.apply(vectors).astype(np.float16)
+        return _with_stem(table.drop_columns([EMBEDDING])).replace_schema_metadata(None), vectors
+
+    def learnt(
+        self, shards: Sequence[ShardRecord], factory: str, config: SearchConfig
+    ) -> Learnt | None:
+        """Give a structure that holds the first rows of these shards; None: it is to be learnt."""
+        return None
+
+
 def derive(
     folder: Path,
     shards: Sequence[ShardRecord],
     *,
     generation: int,
     size: int,
+    source: FromShards,
     config: SearchConfig | None = None,
-    transform: Transform | None = None,
 ) -> tuple[dict[str, FileRecord], Mapping[str, Any]]:
     """Write the search files of a generation.
 
@@ -58,8 +86,8 @@ def derive(
         shards: in row order; each is checked while it is read.
         generation: names the files, because files are never changed in place.
         size: length of a vector.
+        source: where rows, vectors and maybe a structure come from.
         config: how the index is to be searched.
-        transform: turns embeddings into vectors; None leaves them as they are.
 
     Returns:
         Role to file: `rows`, `vectors`, `blocks` and maybe `candidates`; and what the manifest says
@@ -72,23 +100,25 @@ def derive(
     config = config or SearchConfig()
     place = folder / FOLDER / f"{generation:06d}"
     paths = {role: place / name for role, name in FILE_NAMES.items()}
-    total = sum(shard.rows for shard in shards)
-    factory = choose_structure(total, size, config)
+    shape = sum(shard.rows for shard in shards), size
+    factory = choose_structure(*shape, config)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:
-        tables = iterate_shards(folder, shards)
-        _write_rows_and_vectors(rows, vectors, tables, (total, size), transform)
+        _write_rows_and_vectors(rows, vectors, map(source.read, shards), shape)
     with publishing(paths["blocks"]) as temporary, open(temporary, "wb") as file:
-        checksums = [block_checksum(block) for block in _blocks(paths["vectors"], (total, size))]
+        checksums = [block_checksum(block) for block in _blocks(paths["vectors"], shape)]
         np.save(file, np.array(checksums, np.uint64))
     structure: Mapping[str, Any] = {"factory": EXACT}
     if factory == EXACT:
         del paths["candidates"]
     else:
-        header = len(npy_header((total, size)))
-        matrix = np.memmap(paths["vectors"], "<f2", "r", header, (total, size))
-        blocks = _blocks(paths["vectors"], (total, size))
+        learnt = source.learnt(shards, factory, config)
         with publishing(paths["candidates"]) as temporary:
-            structure = make_structure(temporary, matrix, blocks, factory, config)
+            blocks = _blocks(paths["vectors"], shape, start=learnt.rows if learnt else 0)
+            if learnt is not None:
+                structure = extend_structure(temporary, learnt, blocks)
+            else:
+                matrix = np.memmap(paths["vectors"], "<f2", "r", len(npy_header(shape)), shape)
+                structure = make_structure(temporary, matrix, blocks, factory, config)
     return {role: record_file(folder, path) for role, path in paths.items()}, structure
 
 
@@ -97,10 +127,10 @@ def block_checksum(block: Halves) -> int:
     return xxhash.xxh3_64_intdigest(np.ascontiguousarray(block).data.cast("B"))
 
 
-def _blocks(path: Path, shape: tuple[int, int]) -> Iterator[Halves]:
-    """Read the vectors file block by block; mapped, it would count as this process's memory."""
+def _blocks(path: Path, shape: tuple[int, int], *, start: int = 0) -> Iterator[Halves]:
+    """Read the vectors from a row on, block by block; mapped, they would count as our memory."""
     with open(path, "rb") as file:
-        file.seek(len(npy_header(shape)))
+        file.seek(len(npy_header(shape)) + start * 2 * shape[1])
         while data := file.read(BLOCK_ROWS * 2 * shape[1]):
             yield np.frombuffer(data, "<f2").reshape(-1, shape[1])
 
@@ -108,19 +138,14 @@ def _blocks(path: Path, shape: tuple[int, int]) -> Iterator[Halves]:
 def _write_rows_and_vectors(
     rows_path: Path,
     vectors_path: Path,
-    tables: Iterator[pa.Table],
+    parts: Iterator[tuple[pa.Table, Halves]],
     shape: tuple[int, int],
-    transform: Transform | None,
 ) -> None:
     writer: pa.RecordBatchFileWriter | None = None
     with open(vectors_path, "wb") as vectors, open(rows_path, "wb") as file:
         vectors.write(npy_header(shape))
-        for table in tables:
-            own = embeddings_of(table)
-            if transform is not None:
-                own = transform.apply(own).astype(np.float16)
+        for rows, own in parts:
             vectors.write(np.ascontiguousarray(own).data)
-            rows = _with_stem(table.drop_columns([EMBEDDING])).replace_schema_metadata(None)
             writer = writer or pa.ipc.new_file(file, rows.schema)
             writer.write_table(rows)
         assert writer is not None, "an index has at least one shard"

@@ -41,12 +41,18 @@ def make_candidates(factory: str, sample: Halves, blocks: Iterable[Halves], *, s
         index = faiss.index_factory(size, factory, faiss.METRIC_L2)
         with one_thread():
             _train(index, sample)
-            for block in blocks:
-                for part in _floats(block):
-                    index.add(part)
+        add_rows(index, blocks)
     except (RuntimeError, AssertionError) as error:
         raise _refusal(factory, error, size=size) from error
     return index
+
+
+def add_rows(index: Any, blocks: Iterable[Halves]) -> None:
+    """Add vectors to a structure: float16 [m, D] each."""
+    with one_thread():
+        for block in blocks:
+            for part in _floats(block):
+                index.add(part)
 
 
 def require_factory(factory: str, *, size: int) -> None:
@@ -170,6 +176,31 @@ def read_candidates(path: Path, data: Any, *, rows: int, size: int) -> Any:
         )
     if not _is_sound(index):
         raise IndexFormatError(f"{path}: its parts do not fit each other; {_REMEDY}")
+    return index
+
+
+def read_growing(path: Path, data: Any, *, rows: int, size: int, kept: int) -> Any:
+    """Read a structure to add to it; see `read_candidates`.
+
+    Args:
+        path: how messages call the file.
+        data: its bytes, which are copied.
+        rows: N, as the manifest says.
+        size: D.
+        kept: how many of its first rows it is to hold, the others are taken out.
+
+    Raises:
+        IndexFormatError: the bytes are not such a structure, or it is of a kind that keeps rows.
+    """
+    read_candidates(path, data, rows=rows, size=size)
+    index: Any = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+    try:
+        if kept < rows:
+            index.remove_ids(faiss.IDSelectorRange(kept, rows))
+    except RuntimeError as error:
+        raise IndexFormatError(
+            f"{path}: FAISS cannot take rows out of it ({_reason(error)}); {_REMEDY}"
+        ) from error
     return index
 
 

@@ -8,7 +8,7 @@ tiles are therefore one and the same case.
 import hashlib
 import itertools
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from histo_index.indexer.manifest import Manifest
 from histo_index.indexer.shards import EMBEDDING, FACTS, Receipt
 from histo_index.indexer.sources import Rejection
 
@@ -113,6 +114,24 @@ def make_plan(
     in_place += [(t.position, whole[t.shard_id]) for t in cut if t.shard_id in whole]
     tasks = tuple(task for task in cut if task.shard_id not in whole)
     return Plan(kept=tuple(in_place), tasks=tasks, rejected=tuple(rejected))
+
+
+def in_row_order(
+    receipts: Iterable[tuple[int, Receipt]], current: Manifest | None
+) -> list[Receipt]:
+    """Put shards in order: those committed as they were, so that rows stay, then the new ones.
+
+    Args:
+        receipts: with the position of each shard's first tile in the whole build.
+        current: what is committed; None in a first build.
+    """
+    committed = current.shards if current else ()
+    ranks = {shard.shard_id: rank for rank, shard in enumerate(committed)}
+
+    def place(entry: tuple[int, Receipt]) -> tuple[int, int]:
+        return ranks.get(entry[1].shard_id, len(ranks)), entry[0]
+
+    return [receipt for _, receipt in sorted(receipts, key=place)]
 
 
 def user_columns(table: pa.Table) -> list[str]:

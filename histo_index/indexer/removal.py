@@ -20,7 +20,7 @@ from histo_index.indexer.encode import Encoded
 from histo_index.indexer.encoder_copy import FOLDER as ENCODER_FOLDER
 from histo_index.indexer.lookup import tile_keys
 from histo_index.indexer.manifest import REMOVED, Manifest, write_manifest
-from histo_index.indexer.plan import make_plan
+from histo_index.indexer.plan import in_row_order, make_plan
 from histo_index.indexer.shards import FACTS, read_parquet, record_file, write_parquet
 from histo_index.indexer.tasks import EmbeddingStore, run_tasks
 
@@ -121,7 +121,7 @@ def compact(folder: Path) -> Manifest:
         places += [(position, shard.receipt) for position, shard in plan.kept]
         draft = draft_manifest(
             folder,
-            [receipt for _, receipt in sorted(places, key=lambda place: place[0])],
+            in_row_order(places, current),
             encoder=current.encoder,
             encoder_files=kept_files(current),
             rejected=current.rejected,

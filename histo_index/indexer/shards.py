@@ -158,25 +158,30 @@ def record_file(folder: Path, path: Path) -> FileRecord:
     )
 
 
-def read_shard(folder: Path, record: FileRecord) -> pa.Table:
-    """Read a whole shard, checked byte for byte.
+def read_shard(folder: Path, record: FileRecord, *, without: str = "") -> pa.Table:
+    """Read a shard, checked byte for byte.
+
+    Args:
+        folder: the index.
+        record: the shard's file as it was written.
+        without: a column to leave out.
 
     Raises:
         DamagedError: it is missing or not as it was written.
         IndexFormatError: it cannot be read.
     """
-    return read_parquet(folder, record, remedy=_REMEDY)
+    return read_parquet(folder, record, remedy=_REMEDY, without=without)
 
 
-def read_parquet(folder: Path, record: FileRecord, *, remedy: str) -> pa.Table:
-    """Read a whole Parquet file of the index; see `read_shard`."""
+def read_parquet(folder: Path, record: FileRecord, *, remedy: str, without: str = "") -> pa.Table:
+    """Read a Parquet file of the index; see `read_shard`."""
     path = folder / record.path
     data = _read_bytes(path, remedy)
     require_whole(path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy)
     try:
-        return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(
-            use_threads=False
-        )
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        columns = [name for name in file.schema_arrow.names if name != without]
+        return file.read(columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise DamagedError(f"{path}: damaged ({reason}); {remedy}") from error

@@ -3,8 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.errors import InputError
+from histo_index.indexer.manifest import Manifest
+from histo_index.indexer.tuning import Tuning
 
 Halves = npt.NDArray[np.float16]
-Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 EXACT: Final = "exact"
@@ -30,9 +31,8 @@ _ROW_NUMBER: Final = 8
 _ROWS_PER_LIST: Final = 40
 # 1 GB of float16 at 2048 dimensions.
 _MOST_SAMPLED: Final = 250_000
-_NEIGHBOURS: Final = 10
-_QUERIES: Final = 256
-_CANDIDATES: Final = (32, 64, 128, 256, 512)
+# Rows added to a structure, as a share of those it was learnt on, beyond which it is learnt anew.
+_GROWN: Final = 0.25
 # 148 s for a million on two cores.
 _SECONDS_PER_ROW: Final = 1.5e-4
 
@@ -58,6 +58,24 @@ class SearchConfig:
             raise InputError(f"recall is {self.recall}; expected more than 0 and less than 1")
         if not self.memory_bytes > 0:
             raise InputError(f"memory is {self.memory_bytes} bytes; expected more than none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """A structure that was learnt on an earlier state of the index.
+
+    Attributes:
+        index: of FAISS, ready to take in more.
+        facts: what the manifest says of it.
+    """
+
+    index: Any
+    facts: Mapping[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it holds, the first of the index."""
+        return int(self.index.ntotal)
 
 
 def search_config(
@@ -88,8 +106,16 @@ def parse_bytes(text: str) -> int:
         raise InputError(f"--memory {text!r}: expected an amount such as 4GB or 500MB") from error
 
 
-def announce_structure(rows: int, size: int, config: SearchConfig) -> None:
+def announce_structure(
+    rows: int, size: int, config: SearchConfig, before: Manifest | None = None
+) -> None:
     """Tell what an index will be searched by, why, and what that costs; see `choose_structure`.
+
+    Args:
+        rows: N.
+        size: D.
+        config: what was asked for.
+        before: what is committed, whose structure may take in what is new at no such cost.
 
     Raises:
         InputError: the memory is too small for any, or FAISS does not know the one asked for.
@@ -100,6 +126,8 @@ def announce_structure(rows: int, size: int, config: SearchConfig) -> None:
         from histo_index.indexer.faiss_files import require_factory
 
         require_factory(factory, size=size)
+    if before and can_grow(before, factory, config, kept=min(before.tiles, rows), rows=rows):
+        return
     if need := _needs(rows, size).get(factory):
         _log.info(
             "%s tiles are too many to compare with each: %s, about %.1f MB of memory and %.0f s to "
@@ -147,6 +175,22 @@ def _needs(rows: int, size: int) -> dict[str, int]:
     }
 
 
+def can_grow(before: Manifest, factory: str, config: SearchConfig, *, kept: int, rows: int) -> bool:
+    """Tell whether a structure can take in what is new, or is to be learnt and tuned anew.
+
+    Args:
+        before: whose structure it is.
+        factory: what the index is to be searched by now.
+        config: what was asked for now.
+        kept: how many of its rows stay where they are.
+        rows: N.
+    """
+    facts, is_asked_alike = before.structure, before.settings.get("search") == asdict(config)
+    if not is_asked_alike or facts.get("factory") != factory or "tiles" not in facts:
+        return False
+    return bool(facts["added"] + rows - kept <= _GROWN * facts["tiles"])
+
+
 def make_structure(
     path: Path, matrix: Halves, blocks: Iterable[Halves], factory: str, config: SearchConfig
 ) -> Mapping[str, Any]:
@@ -161,14 +205,15 @@ def make_structure(
 
     Returns:
         For the manifest: `factory`, `effort` and `candidates` it is searched with, `recall` of the
-        ten nearest that this reaches, `queries_per_second`, `exact_queries_per_second`, `bytes`.
+        ten nearest that this reaches, `queries_per_second`, `exact_queries_per_second`, `bytes`,
+        `seconds_to_make`, the `tiles` it was learnt and measured on, and how many were `added`.
     """
     from histo_index.indexer.faiss_files import make_candidates, write_candidates
 
     started = time.monotonic()
     index = make_candidates(factory, matrix[_sample(matrix, factory)], blocks, size=matrix.shape[1])
     write_candidates(path, index)
-    facts = _Tuning(index, matrix).run(config.recall)
+    facts = Tuning(index, matrix).run(config.recall)
     if facts["recall"] < config.recall:
         _log.warning(
             "%s finds %.3f of the ten nearest at most, asked for %g; pass another --structure",
@@ -180,7 +225,32 @@ def make_structure(
             "%s takes %.1f MB, more than --memory %g MB; pass another --structure or leave it out",
             factory, taken / 1e6, config.memory_bytes / 1e6,
         )  # fmt: skip
-    return {"factory": factory, **facts, "bytes": taken, "seconds_to_make": seconds}
+    made = {"bytes": taken, "seconds_to_make": seconds, "tiles": len(matrix), "added": 0}
+    return {"factory": factory, **facts, **made}
+
+
+def extend_structure(path: Path, learnt: Learnt, blocks: Iterable[Halves]) -> Mapping[str, Any]:
+    """Write a structure with more rows in it, neither learnt nor measured anew.
+
+    Args:
+        path: where to write.
+        learnt: what was made by `make_structure`, with some of its rows.
+        blocks: float16 [m, D] each, the rows that follow these.
+
+    Returns:
+        For the manifest, as `make_structure` gave it.
+    """
+    from histo_index.indexer.faiss_files import add_rows, write_candidates
+
+    facts, before = learnt.facts, learnt.rows
+    add_rows(learnt.index, blocks)
+    write_candidates(path, learnt.index)
+    added = facts["added"] + learnt.rows - before
+    _log.info(
+        "%s takes in %s tiles; its recall was measured on %s",
+        facts["factory"], f"{learnt.rows - before:,}", f"{facts['tiles']:,}",
+    )  # fmt: skip
+    return {**facts, "bytes": path.stat().st_size, "added": added}
 
 
 def _sample(matrix: Halves, factory: str) -> Rows:
@@ -189,101 +259,3 @@ def _sample(matrix: Halves, factory: str) -> Rows:
     wanted = _ROWS_PER_LIST * max(int(lists) if lists.isdigit() else 256, 512)
     rows = np.random.default_rng(0).permutation(len(matrix))
     return rows[: min(wanted, _MOST_SAMPLED)]
-
-
-class _Tuning:
-    """Finds the cheapest way to search a structure that still finds what exact search finds."""
-
-    def __init__(self, index: Any, matrix: Halves) -> None:
-        from histo_index.indexer.faiss_search import most_effort
-
-        self._index = index
-        self._matrix = matrix
-        self._most: int = most_effort(index)
-
-    def run(self, target: float) -> dict[str, Any]:
-        """Choose on one sample of tiles, measure on another."""
-        count = min(_QUERIES, len(self._matrix) // 2)
-        rows = np.random.default_rng(1).choice(len(self._matrix), 2 * count, replace=False)
-        exact_s, limits = self._timed(lambda: self._limits(rows))
-        effort, candidates = self._choose(rows[:count], limits[:count], target)
-        queries = rows[count:]
-        search_s, distances = self._timed(lambda: self._distances(queries, effort, candidates))
-        return {
-            "effort": effort,
-            "candidates": candidates,
-            "recall": round(float(_recalls(distances, limits[count:]).mean()), 4),
-            "queries_per_second": round(count / search_s),
-            "exact_queries_per_second": round(len(rows) / exact_s, 1),
-        }
-
-    def _choose(self, queries: Rows, limits: Floats, target: float) -> tuple[int, int]:
-        efforts = [1 << power for power in range(self._most.bit_length())]
-        best: tuple[float, int, int] | None = None
-        for effort in efforts:
-            distances = self._distances(queries, effort, _CANDIDATES[-1])
-            for candidates in _CANDIDATES:
-                if _surely(_recalls(distances[:, :candidates], limits)) >= target:
-                    cost = self._cost(effort, candidates)
-                    best = min(best or (np.inf, 0, 0), (cost, effort, candidates))
-                    break
-            if best is not None and self._cost(effort, 0) >= best[0]:
-                break
-        return best[1:] if best else (self._most, _CANDIDATES[-1])
-
-    def _cost(self, effort: int, candidates: int) -> float:
-        """Count the bytes that a query reads."""
-        scanned = len(self._matrix) * effort / self._most * (_SHORT + _ROW_NUMBER)
-        return scanned + candidates * 2.0 * int(self._matrix.shape[1])
-
-    def _limits(self, queries: Rows) -> Floats:
-        """Find how far the tenth nearest tile of each query is: float32 [Q]."""
-        from histo_index.indexer.faiss_search import compare_all
-
-        count = min(_NEIGHBOURS + 1, len(self._matrix))
-        found = compare_all(self._floats(queries), self._matrix, count)
-        distances = np.sort(self._measure(queries, found), axis=1)
-        limits: Floats = distances[:, min(_NEIGHBOURS, distances.shape[1]) - 1]
-        return limits
-
-    def _distances(self, queries: Rows, effort: int, candidates: int) -> Floats:
-        """Find candidates and their exact distances: float32 [Q, candidates]."""
-        from histo_index.indexer.faiss_search import ask, search_parameters
-
-        parameters = search_parameters(self._index, effort)
-        count = min(candidates, len(self._matrix))
-        found = ask(self._index, self._floats(queries), count, parameters)
-        return self._measure(queries, found)
-
-    def _measure(self, queries: Rows, found: Rows) -> Floats:
-        """Measure exact distances; infinite for the query itself and where nothing was found."""
-        from histo_index.indexer.compiled import row_distances
-
-        left = np.repeat(queries, found.shape[1])
-        right = found.ravel()
-        distances = row_distances(
-            self._matrix, self._matrix, left_rows=left, right_rows=np.maximum(right, 0)
-        )
-        distances[(right < 0) | (right == left)] = np.inf
-        return distances.reshape(found.shape)
-
-    def _floats(self, queries: Rows) -> Floats:
-        return self._matrix[queries].astype(np.float32)
-
-    @staticmethod
-    def _timed(job: Callable[[], Floats]) -> tuple[float, Floats]:
-        started = time.monotonic()
-        result = job()
-        return max(time.monotonic() - started, 1e-9), result
-
-
-def _recalls(distances: Floats, limits: Floats) -> Floats:
-    """Tell which share of its nearest tiles each query finds: [Q]; equally far is equally good."""
-    is_near = distances <= limits[:, None] * (1 + 1e-5)
-    shares: Floats = np.minimum(np.count_nonzero(is_near, axis=1), _NEIGHBOURS) / _NEIGHBOURS
-    return shares
-
-
-def _surely(recalls: Floats) -> float:
-    """Give the recall that other queries reach too: two standard errors below this sample's."""
-    return float(recalls.mean() - 2 * recalls.std() / np.sqrt(len(recalls)))

@@ -11,6 +11,7 @@ from histo_index.errors import IndexFormatError
 from histo_index.indexer.derive import (
     BLOCK_ROWS,
     FILE_NAMES,
+    FromShards,
     block_checksum,
     derive,
     file_names,
@@ -54,7 +55,9 @@ def test_search_files_are_made_of_the_shards(
         "image_id", "path", "sha256", "width", "height", "note", "stem",
     ]  # fmt: skip
     assert rows["stem"].to_pylist() == [name.removesuffix(".png") for name in numbered(20)]
-    records, structure = derive(output, manifest.shards, generation=7, size=16)
+    records, structure = derive(
+        output, manifest.shards, generation=7, size=16, source=FromShards(output)
+    )
     assert structure == {"factory": "exact"}
     names = {role: name for role, name in FILE_NAMES.items() if role != "candidates"}
     assert {role: record.path for role, record in records.items()} == {
@@ -72,7 +75,7 @@ def test_a_damaged_shard_stops_deriving(tiles: Path, tmp_path: Path, encoder: Fa
     shards = read_manifest(output).shards
     (output / shards[1].file.path).write_bytes(b"x")
     with pytest.raises(IndexFormatError, match=f"part-{shards[1].shard_id}"):
-        derive(output, shards, generation=2, size=16)
+        derive(output, shards, generation=2, size=16, source=FromShards(output))
     assert not any((output / "search" / "000002").iterdir())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.indexer import structure
+from histo_index.indexer import tuning
 from histo_index.indexer.structure import (
     SearchConfig,
     announce_structure,
@@ -111,7 +111,7 @@ def test_a_higher_recall_takes_more_effort(tmp_path: Path) -> None:
 def test_a_recall_that_is_out_of_reach_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(structure, "_CANDIDATES", (10,))
+    monkeypatch.setattr(tuning, "_CANDIDATES", (10,))
     make_structure(tmp_path / "c", HALVES, [HALVES], "PCA2,IVF4,SQ4", SearchConfig(recall=0.9))
     (message,) = caplog.messages
     assert message.startswith("PCA2,IVF4,SQ4 finds 0.")
