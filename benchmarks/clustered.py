@@ -34,8 +34,8 @@ _NOISE: Final = 0.3
 class Clusters:
     """Draws unit vectors around centres; the same seed gives the same centres."""
 
-    def __init__(self, *, count: int, size: int, spread: float) -> None:
-        rng = np.random.default_rng(0)
+    def __init__(self, *, count: int, size: int, spread: float, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
         directions = min(_DIRECTIONS, size)
         basis, _ = np.linalg.qr(rng.standard_normal((size, directions)))
         scale = np.arange(1, directions + 1) ** -_FALL

@@ -1,0 +1,150 @@
+"""One tile added to a large index: what the commit costs beside `reindex`, which makes all anew.
+
+Embeddings are drawn around centres, so that encoding costs nothing; tiles are files of a few bytes,
+so that what is left is finding and hashing them, and the commit.
+"""
+
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import measuring
+import numpy as np
+from clustered import Clusters
+
+from histo_index.indexer.build import BuildConfig, BuildProgress, build
+from histo_index.indexer.commit import reindex
+from histo_index.indexer.hashing import hash_file
+from histo_index.indexer.manifest import read_manifest
+from histo_index.indexer.structure import SearchConfig
+
+_CLUSTERS: Final = 1000
+_SPREAD: Final = 0.35
+# Vectors drawn at a time.
+_DRAWN: Final = 4096
+
+
+class ClusteredEncoder(measuring.SyntheticEncoder):
+    """Draws embeddings around centres instead of computing them."""
+
+    def __init__(self, folder: Path, *, size: int) -> None:
+        super().__init__(folder, size=size)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._clusters = Clusters(count=_CLUSTERS, size=size, spread=_SPREAD)
+        self._drawn = 0
+
+    def encode_files(self, paths: Iterable[Path]) -> Iterator[measuring.SyntheticTile]:
+        for number, path in enumerate(paths):
+            if number % _DRAWN == 0:
+                self._drawn += 1
+                vectors = self._clusters.draw(_DRAWN, seed=self._drawn).astype(np.float32)
+            yield measuring.SyntheticTile(
+                embedding=vectors[number % _DRAWN], sha256=hash_file(path)
+            )
+
+
+class Watch:
+    """Seconds by the clock and of processors, at the start and from the commit on."""
+
+    def __init__(self) -> None:
+        self._marks = [(time.perf_counter(), time.process_time())]
+
+    def progress(self, state: BuildProgress) -> None:
+        if state.stage == "committing":
+            self.mark()
+
+    def mark(self) -> None:
+        self._marks.append((time.perf_counter(), time.process_time()))
+
+    def spans(self) -> list[tuple[float, float]]:
+        """Give wall and processor seconds between marks."""
+        self.mark()
+        pairs = zip(self._marks, self._marks[1:], strict=False)
+        return [(after[0] - before[0], after[1] - before[1]) for before, after in pairs]
+
+
+def main() -> None:
+    options = measuring.parser(__doc__)
+    options.add_argument("--rows", type=int, default=100_000, help="N")
+    options.add_argument("--size", type=int, default=2048, help="D")
+    options.add_argument("--repeats", type=int, default=3, help="tiles added, one build each")
+    options.add_argument("--structure", nargs="*", default=["exact", "chosen"], help="to search by")
+    options.add_argument("--distance", nargs="*", default=["plain", "diffused"], help="kinds")
+    options.add_argument("--folder", type=Path, help="keep tiles and index here, or use them")
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="histo-index-adding-") as name:
+        folder = given.folder or Path(name)
+        encoder = ClusteredEncoder(folder / "encoder", size=given.size)
+        make_tiles(folder, rows=given.rows)
+        measuring.print_machine()
+        cells = [
+            measure(folder, encoder, structure, distance, given)
+            for distance in given.distance
+            for structure in given.structure
+        ]
+    print(f"{given.rows:,} tiles, {given.size} numbers each; CPU s (by the clock)\n")
+    header = (
+        "distance, structure",
+        "one more: find, hash, plan",
+        "its commit",
+        "`reindex`",
+        "ratio",
+    )
+    measuring.print_table(header, cells)
+
+
+def make_tiles(folder: Path, *, rows: int) -> None:
+    """Write tile files, a thousand to a folder."""
+    measuring.tell(f"writing {rows:,} tiles")
+    for row in range(rows):
+        add_tile(folder, row)
+
+
+def add_tile(folder: Path, row: int) -> None:
+    place = folder / "tiles" / f"slide-{row // 1000:05d}"
+    if row % 1000 == 0:
+        place.mkdir(parents=True, exist_ok=True)
+    path = place / measuring.tile_name(row)
+    if not path.exists():
+        path.write_text(str(row))
+
+
+def measure(
+    folder: Path, encoder: ClusteredEncoder, structure: str, distance: str, given: Namespace
+) -> tuple[str, ...]:
+    """Add a tile, make all anew, and so on in turn; gives a row of the table."""
+    index = folder / "tiles.hx"
+    search = SearchConfig(structure=None if structure == "chosen" else structure)
+    config = BuildConfig(sources=[folder / "tiles"], output=index, search=search, distance=distance)
+    measuring.tell(f"{distance}, {structure}: building")
+    build(config, encoder)
+    finding, adding, anew = [], [], []
+    for _ in range(given.repeats):
+        # After the last, which a build finds at the end, and before the first, in their middle.
+        tiles = read_manifest(index).tiles
+        add_tile(folder, tiles)
+        watch = Watch()
+        assert build(config, encoder, watch.progress).tiles == tiles + 1
+        before, commit = watch.spans()
+        watch = Watch()
+        reindex(index)
+        finding.append(before)
+        adding.append(commit)
+        anew += watch.spans()
+        measuring.tell(f"{distance}, {structure}: found {before}, added {commit}, anew {anew[-1]}")
+    shares = measuring.ratios([cpu for _, cpu in adding], [cpu for _, cpu in anew])
+    factory = read_manifest(index).structure["factory"]
+    name = f"{distance}, {factory}"
+    return name, _cell(finding), _cell(adding), _cell(anew), measuring.spread(shares, digits=3)
+
+
+def _cell(spans: list[tuple[float, float]]) -> str:
+    wall, cpu = zip(*spans, strict=True)
+    return f"{measuring.spread(cpu, digits=2)} ({min(wall):.1f}…{max(wall):.1f})"
+
+
+if __name__ == "__main__":
+    main()
