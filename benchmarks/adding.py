@@ -9,6 +9,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import measuring
@@ -85,10 +86,10 @@ def main() -> None:
             for distance in given.distance
             for structure in given.structure
         ]
-    print(f"{given.rows:,} tiles, {given.size} numbers each; CPU s (by the clock)\n")
+    print(f"{given.rows:,} tiles, {given.size} numbers each; processor seconds\n")
     header = (
         "distance, structure",
-        "one more: find, hash, plan",
+        "one more: list, hash, plan",
         "its commit",
         "`reindex`",
         "ratio",
@@ -103,11 +104,11 @@ def make_tiles(folder: Path, *, rows: int) -> None:
         add_tile(folder, row)
 
 
-def add_tile(folder: Path, row: int) -> None:
-    place = folder / "tiles" / f"slide-{row // 1000:05d}"
+def add_tile(folder: Path, row: int, *, slide: int | None = None) -> None:
+    number = row // 1000 if slide is None else slide
+    path = folder / "tiles" / f"slide-{number:05d}" / measuring.tile_name(row)
     if row % 1000 == 0:
-        place.mkdir(parents=True, exist_ok=True)
-    path = place / measuring.tile_name(row)
+        path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         path.write_text(str(row))
 
@@ -122,10 +123,10 @@ def measure(
     measuring.tell(f"{distance}, {structure}: building")
     build(config, encoder)
     finding, adding, anew = [], [], []
-    for _ in range(given.repeats):
-        # After the last, which a build finds at the end, and before the first, in their middle.
+    for repeat in range(given.repeats):
         tiles = read_manifest(index).tiles
-        add_tile(folder, tiles)
+        # In turn after all others and among them.
+        add_tile(folder, tiles, slide=0 if repeat % 2 else None)
         watch = Watch()
         assert build(config, encoder, watch.progress).tiles == tiles + 1
         before, commit = watch.spans()
@@ -143,7 +144,7 @@ def measure(
 
 def _cell(spans: list[tuple[float, float]]) -> str:
     wall, cpu = zip(*spans, strict=True)
-    return f"{measuring.spread(cpu, digits=2)} ({min(wall):.1f}…{max(wall):.1f})"
+    return f"{measuring.spread(cpu, digits=2)}, {median(wall):.1f} by the clock"
 
 
 if __name__ == "__main__":
