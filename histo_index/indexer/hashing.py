@@ -19,9 +19,11 @@ MAX_BYTES: Final = 512 * 2**20
 _CHUNK: Final = 1024
 # Hashing waits for disks more than it computes: a few threads more than cores do no harm.
 _THREADS: Final = 8
+# Tiles that a thread takes at a time: to hand over one costs as much as to hash a small one.
+_SHARE: Final = 32
 
 
-def hash_file(path: Path) -> str:
+def hash_file(path: Path | str) -> str:
     """Hash a file's bytes: hex SHA-256.
 
     Raises:
@@ -77,13 +79,18 @@ def hash_tiles(
 def _outcomes(root: Path, paths: list[str]) -> Iterator[str | OSError]:
     def attempt(path: str) -> str | OSError:
         try:
-            return hash_file(root / path)
+            return hash_file(os.path.join(root, path))
         except OSError as error:
             # A limit of this process says nothing about the tile, which must not be lost for it.
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise
             return error
 
+    def attempt_all(start: int) -> list[str | OSError]:
+        return [attempt(path) for path in paths[start : start + _SHARE]]
+
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="hash") as threads:
         for start in range(0, len(paths), _CHUNK):
-            yield from threads.map(attempt, paths[start : start + _CHUNK])
+            shares = range(start, min(start + _CHUNK, len(paths)), _SHARE)
+            for found in threads.map(attempt_all, shares):
+                yield from found

@@ -131,12 +131,13 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
             if os.path.islink(here / name):
                 reason = "a linked folder is not followed; pass it as a source of its own"
                 yield (here / name).relative_to(root).as_posix(), reason
+        below = here.relative_to(root).parts
         for name in files:
-            path = (here / name).relative_to(root).as_posix()
-            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
+            path = "/".join((*below, name))
+            if name.startswith(".") or os.path.splitext(name)[1].lower() not in SUFFIXES:
                 yield path, _IGNORED
             else:
-                yield path, _unusable_name(path) or _leads_out(here / name, root) or _TILE
+                yield path, _unusable_name(path) or _leads_out(place, name, root) or _TILE
     for error in unreadable:
         path = Path(os.fsdecode(error.filename)).relative_to(root).as_posix()
         yield path, f"folder cannot be read ({error.strerror})"
@@ -200,30 +201,30 @@ def _row_problem(path: str, name: str, root: Path) -> str | None:
         return "the manifest row has no path"
     if Path(name).is_absolute():
         return "lies outside the folder that paths start from; pass another beside --manifest"
-    return _unusable_name(name) or _leads_out(root / name, root)
+    return _unusable_name(name) or _leads_out(*os.path.split(root / name), root)
 
 
-def _leads_out(path: Path, root: Path) -> str | None:
+def _leads_out(folder: str, name: str, root: Path) -> str | None:
     """Refuse a path whose target lies outside the root, however it gets there."""
     try:
         # Most files are no links and lie in few folders: following each in full takes 10 times as
         # long as listing them.
-        place = _resolved(path.parent) / path.name
-        is_link = stat.S_ISLNK(os.lstat(place).st_mode)
-        target = place.resolve() if is_link else place
+        real, is_inside = _resolved(folder, root)
+        if stat.S_ISLNK(os.lstat(os.path.join(real, name)).st_mode):
+            is_inside = Path(real, name).resolve().is_relative_to(root)
     except FileNotFoundError:
         return None  # told when its content is to be read
     except (OSError, RuntimeError, ValueError):
         # RuntimeError: a loop of links, before Python 3.13; ValueError: a zero byte in the name.
         return "not a usable path, or a symbolic link that leads nowhere"
-    if not target.is_relative_to(root):
-        return "a symbolic link out of the source folder"
-    return None
+    return None if is_inside else "a symbolic link out of the source folder"
 
 
 @lru_cache(maxsize=1024)
-def _resolved(folder: Path) -> Path:
-    return folder.resolve()
+def _resolved(folder: str, root: Path) -> tuple[str, bool]:
+    """Follow the links to a folder; tell whether it lies below the root."""
+    real = Path(folder).resolve()
+    return str(real), real.is_relative_to(root)
 
 
 def _relative(path: str, bases: Sequence[Path]) -> str:
