@@ -25,7 +25,7 @@ from histo_index.indexer.structure import SearchConfig
 _CLUSTERS: Final = 1000
 _SPREAD: Final = 0.35
 # Vectors drawn at a time.
-_DRAWN: Final = 4096
+_DRAWN: Final = 64
 
 
 class ClusteredEncoder(measuring.SyntheticEncoder):

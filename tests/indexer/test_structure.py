@@ -1,6 +1,7 @@
 """What an index is searched by is chosen by size and memory, and measured on the index itself."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ import pytest
 
 from histo_index.errors import InputError
 from histo_index.indexer import tuning
+from histo_index.indexer.manifest import read_manifest
 from histo_index.indexer.structure import (
     SearchConfig,
     announce_structure,
@@ -84,6 +86,21 @@ def test_costs_are_told_before_they_arise(caplog: pytest.LogCaptureFixture) -> N
         "1,000,000 tiles are too many to compare with each: PCA64,IVF4096,SQ8, about 73.6 MB of "
         "memory and 150 s to make, then tuned to a recall of 0.99"
     ]
+
+
+def test_a_structure_that_takes_in_what_is_new_tells_no_costs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = FakeEncoder(folder=tmp_path / "fake-encoder")
+    run_build(tmp_path / "tiles.hx", encoder, write_tiles(tmp_path / "tiles", numbered(1)))
+    facts = {"factory": "PCA64,IVF1024,SQ8", "tiles": 90_000, "added": 3_000}
+    before = replace(read_manifest(tmp_path / "tiles.hx"), tiles=93_000, structure=facts)
+    caplog.set_level(logging.INFO)
+    announce_structure(94_500, 2048, SearchConfig(), before)
+    assert caplog.messages == []
+    announce_structure(94_500, 2048, SearchConfig(recall=0.98), before)
+    announce_structure(94_501, 2048, SearchConfig(), before)
+    assert len(caplog.messages) == 2
 
 
 @pytest.mark.parametrize("factory", ["PCA32,IVF32,SQ8", "HNSW16", "SQ8"])
