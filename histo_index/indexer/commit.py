@@ -24,6 +24,7 @@ from histo_index.indexer.distance import (
     require_distance,
     settle_distance,
 )
+from histo_index.indexer.drafting import library_versions
 from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import (
     CALIBRATION_NAME,
@@ -138,7 +139,7 @@ def reindex(
             "search": search,
             "distance": distance or current.settings.get("distance", PLAIN),
         }
-        draft = replace(current, settings=settings)
+        draft = replace(current, settings=settings, libraries=library_versions())
         fits_anew = distance is not None
         manifest = commit(folder, draft, current=current, is_anew=True, fits_anew=fits_anew)
         # Not the shards: those of an interrupted build are still of use to the next one.

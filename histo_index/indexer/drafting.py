@@ -44,8 +44,13 @@ def draft_manifest(
         shards=shards,
         files=encoder_files,
         settings=settings,
-        libraries={name: version(name) for name in ("histo-index", "numpy", "pyarrow", "pillow")},
+        libraries=library_versions(),
     )
+
+
+def library_versions() -> dict[str, str]:
+    """Tell by what an index is written here and now: name to version."""
+    return {name: version(name) for name in ("histo-index", "numpy", "pyarrow", "pillow")}
 
 
 def is_unchanged(folder: Path, current: Manifest, draft: Manifest) -> bool:

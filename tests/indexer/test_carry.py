@@ -227,6 +227,17 @@ def test_what_another_release_made_is_made_from_the_shards(
     require_as_anew(built)
 
 
+def test_reindexing_says_what_release_made_the_search_files(
+    built: Path, encoder: FakeEncoder, read: list[str]
+) -> None:
+    made_by = read_manifest(built).libraries
+    _by_another_release(built)
+    assert reindex(built).libraries == made_by
+    read.clear()
+    add(built, encoder, "z.png")
+    assert len(read) == 1
+
+
 def test_tiles_keep_their_rows_when_others_come(built: Path, encoder: FakeEncoder) -> None:
     before = OpenIndex(built)
     add(built, encoder, "a.png", "t0300-b.png")
