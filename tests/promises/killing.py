@@ -194,7 +194,7 @@ def _finished_contents(output: Path) -> set[str]:
 def _change(tiles: Path) -> None:
     """Add, remove and change tiles so that shards are kept, copied from, merged and written."""
     write_tiles(tiles, numbered(4, start=30))
-    (tiles / "t0002.png").unlink()
+    (tiles / "t0012.png").unlink()
     (tiles / "t0009.png").write_text("another picture")
     (tiles / "t0014.png").rename(tiles / "a.png")
 
