@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.errors import InputError
+from histo_index.errors import InputError, counted
 from histo_index.indexer.distance import FITS
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.calibrating import calibrate as fit_calibration
@@ -166,7 +166,7 @@ def _floor_vectors(index: OpenIndex, root: Path, device: str) -> FloorVectors:
 
 def _untold(subject: Subject) -> list[str]:
     more = len(subject.problems) - _MOST_TOLD
-    return [f"{more:,} more rows that cannot be used"] if more > 0 else []
+    return [f"{counted(more, 'more row')} that cannot be used"] if more > 0 else []
 
 
 def _tell(lines: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from histo_index.errors import HistoIndexError, IndexFormatError
+from histo_index.errors import HistoIndexError, IndexFormatError, counted
 from histo_index.indexer.checksums import file_checksum, require_size
 from histo_index.indexer.commit import PLAN_NAME
 from histo_index.indexer.distance import remedy_of
@@ -92,7 +92,7 @@ def _format_of(folder: Path) -> int:
 def _distance(manifest: Manifest) -> str:
     if TRANSFORM not in manifest.files:
         return PLAIN
-    return f"{manifest.distance_kind}, fitted on {manifest.distance['fitted_on']:,} tiles"
+    return f"{manifest.distance_kind}, fitted on {counted(manifest.distance['fitted_on'], 'tile')}"
 
 
 def unfinished_build(folder: Path) -> str | None:
@@ -108,8 +108,8 @@ def unfinished_build(folder: Path) -> str | None:
         return "a build is running or was interrupted; `histo-index build` goes on from there"
     done = sum(receipt_path(folder, shard_id).exists() for shard_id in tasks)
     return (
-        f"a build is running or was interrupted, {done} of {len(tasks)} shards are finished; "
-        "`histo-index build` goes on from there"
+        f"a build is running or was interrupted, {done} of {counted(len(tasks), 'shard')} "
+        "finished; `histo-index build` goes on from there"
     )
 
 
@@ -195,7 +195,7 @@ def _try_openvino() -> dict[str, Any]:
     precision = "bfloat16" if "BF16" in formats or torch.cuda.is_available() else "float32"
     encode = "torch on the GPU" if torch.cuda.is_available() else "OpenVINO on the CPU"
     return {
-        "cpu": f"{usable_cores()} cores, fast in {', '.join(formats)}",
+        "cpu": f"{counted(usable_cores(), 'core')}, fast in {', '.join(formats)}",
         "encoding": f"{encode}, {precision}",
     }
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from histo_index.errors import printable
+from histo_index.errors import counted, printable
 
 if TYPE_CHECKING:
     from histo_index.search.calibration import Calibration
@@ -38,7 +38,7 @@ def describe_evaluation(found: "Evaluation") -> str:
     parts = [
         found.headline,
         *(f"  doubtful   {printable(line)}" for line in found.warnings),
-        f"  tiles      {len(subject.rows):,} of {len(subject.group_names):,} groups, "
+        f"  tiles      {len(subject.rows):,} of {counted(len(subject.group_names), 'group')}, "
         f"{len(subject.classes)} classes",
         f"  pairs      {len(subject.is_same):,}, {same:,} of them same; "
         f"{printable(subject.pairs_from)}",

@@ -9,7 +9,7 @@ from typing import Final
 from PIL import Image, ImageDraw, ImageFont
 
 from histo_index.encoder.images import DecodeLimits, read_tile
-from histo_index.errors import ImageError, printable
+from histo_index.errors import ImageError, counted, printable
 from histo_index.search.answers import short_names
 from histo_index.search.neighbours import Neighbour
 
@@ -64,7 +64,8 @@ def draw_montage(
         for cell in line
     )
     if missing:
-        _log.warning("%d tiles could not be drawn from %s; pass --tiles DIR", missing, tiles)
+        told = counted(missing, "tile")
+        _log.warning("%s could not be drawn from %s; pass --tiles DIR", told, tiles)
     return picture
 
 

@@ -35,7 +35,7 @@ def describe_build(report: "BuildReport") -> str:
         f"  dropped   {report.dropped:,}",
         f"  rejected  {rejected:,}",
         *(f"            {count:,} × {reason}" for reason, count in report.rejected.items()),
-        f"  ignored   {report.ignored:,} files that are no images by their name",
+        f"  ignored   {counted(report.ignored, 'file')} without the suffix of an image",
         f"  took      {report.seconds:.1f} s, {_size(report.bytes)} on disk",
     ]
     if rejected:

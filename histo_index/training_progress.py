@@ -4,6 +4,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from histo_index.errors import counted
+
 if TYPE_CHECKING:
     from histo_index.encoder.training.run import TrainProgress
     from histo_index.encoder.training.train import TrainReport
@@ -46,10 +48,11 @@ def describe_training(report: "TrainReport") -> str:
     """Sum up a training run."""
     last = report.epochs[-1]
     lines = [
-        f"{report.encoder}: {len(report.epochs)} epochs over {report.tiles:,} tiles in "
+        f"{report.encoder}: {counted(len(report.epochs), 'epoch')} over "
+        f"{counted(report.tiles, 'tile')} in "
         f"{_duration(report.seconds)}, fingerprint {report.fingerprint}",
         f"  loss       {last['loss']:.4f}, effective rank {last['effective_rank']:.1f}",
-        f"  rejected   {len(report.rejected):,} tiles",
+        f"  rejected   {counted(len(report.rejected), 'tile')}",
     ]
     if report.best_epoch is not None:
         best = report.epochs[report.best_epoch - 1]

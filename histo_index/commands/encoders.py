@@ -7,6 +7,7 @@ import typer
 
 from histo_index.commands.options import ArchOption, OverwriteOption
 from histo_index.commands.outcome import print_result
+from histo_index.errors import counted
 
 encoders = typer.Typer(help="Make encoder folders.", no_args_is_help=True)
 
@@ -72,4 +73,5 @@ def encoder_quantize(
     from histo_index import building
 
     ranges = building.quantize(folder, tiles)
-    print_result(f"{folder}: int8 ranges from {ranges.tiles} tiles, fingerprint {ranges.digest}")
+    found = counted(ranges.tiles, "tile")
+    print_result(f"{folder}: int8 ranges from {found}, fingerprint {ranges.digest}")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from histo_index.encoder.folder import Weights
-from histo_index.errors import InputError, MismatchError, printable
+from histo_index.errors import InputError, MismatchError, counted, printable
 
 # What torch.load was seen to raise on damaged and foreign files.
 _LOAD_FAULTS: Final = (
@@ -58,8 +58,8 @@ def read_checkpoint(path: Path, architecture: str) -> Weights:
     broken = [key for key, array in weights.items() if not np.isfinite(array).all()]
     if broken:
         raise MismatchError(
-            f"{name}: {len(broken)} weights hold values that are not finite, {broken[0]} first; "
-            "training diverged, pass an earlier checkpoint"
+            f"{name}: {counted(len(broken), 'weight')} with values that are not finite, "
+            f"{broken[0]} first; training diverged, pass an earlier checkpoint"
         )
     return weights
 

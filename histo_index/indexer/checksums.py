@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import xxhash
 
-from histo_index.errors import IndexFormatError
+from histo_index.errors import IndexFormatError, counted
 from histo_index.indexer.atomic import naming
 
 _READ_BYTES: Final = 2**22
@@ -57,7 +57,9 @@ def require_whole(path: Path, *, data: Any, size: int, expected: str, remedy: st
 def require_size(path: Path, *, found: int, expected: int, remedy: str) -> None:
     """Refuse a file of another size than was written, before it is mapped or read."""
     if found != expected:
-        raise DamagedError(f"{path}: damaged: {found:,} bytes, expected {expected:,}; {remedy}")
+        raise DamagedError(
+            f"{path}: damaged: {counted(found, 'byte')}, expected {expected:,}; {remedy}"
+        )
 
 
 class MappedFile:

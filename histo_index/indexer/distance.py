@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.errors import IndexFormatError, InputError
+from histo_index.errors import IndexFormatError, InputError, counted
 from histo_index.indexer.atomic import publish_bytes
 from histo_index.indexer.checksums import require_whole
 from histo_index.indexer.diffusion import Diffusion, fit_diffusion
@@ -133,8 +133,8 @@ def settle_distance(
         return kept, before
     if draft.tiles < FEWEST_TILES:
         _log.info(
-            "distances are plain: %d tiles are too few to fit %s ones, which takes %d",
-            draft.tiles, wanted, FEWEST_TILES,
+            "distances are plain: %s, too few to fit %s ones, which takes %d",
+            counted(draft.tiles, "tile"), wanted, FEWEST_TILES,
         )  # fmt: skip
         return {}, {"name": PLAIN}
     sample = _sample(folder, draft.shards)

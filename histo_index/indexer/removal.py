@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histo_index.errors import ImageError
+from histo_index.errors import ImageError, counted
 from histo_index.indexer.commit import changing, clean_up, commit, finished_shards
 from histo_index.indexer.drafting import draft_manifest
 from histo_index.indexer.encode import Encoded
@@ -48,7 +48,8 @@ def leave_out(tiles: pa.Table, removed: pa.Table) -> pa.Table:
     is_removed = pc.is_in(tile_keys(tiles), value_set=tile_keys(removed))
     kept = tiles.filter(pc.invert(is_removed))
     if len(kept) < len(tiles):
-        _log.info("%d tiles stay out: they were removed before", len(tiles) - len(kept))
+        out = counted(len(tiles) - len(kept), "tile")
+        _log.info("%s left out: removed before", out)
     return kept
 
 

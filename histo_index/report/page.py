@@ -8,7 +8,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from histo_index.errors import printable
+from histo_index.errors import counted, printable
 from histo_index.search.resampling import Estimate
 
 UNKNOWN: Final = "–"
@@ -26,7 +26,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else printable(value),
     )
-    environment.filters |= {"number": number, "ends": ends, "percent": percent}
+    environment.filters |= {"counted": counted, "number": number, "ends": ends, "percent": percent}
     return environment
 
 

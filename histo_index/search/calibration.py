@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
-from histo_index.errors import MismatchError
+from histo_index.errors import MismatchError, counted
 from histo_index.indexer.manifest import CALIBRATION_NAME, PLAIN
 from histo_index.indexer.sealed import seal, unseal
 from histo_index.search.curves import Curve
@@ -95,10 +95,10 @@ class Calibration:
         """Say where the threshold comes from."""
         if self.is_unlabelled:
             return f"guessed without labels, which is weaker, from {self.source}"
-        units = f" of {self.units:,} groups" if self.unit == "group" else ""
+        units = f" of {counted(self.units, 'group')}" if self.unit == "group" else ""
         return (
-            f"calibrated for {self.objective} on {self.pairs:,} pairs of "
-            f"{self.tiles:,} tiles{units}: {self.source}"
+            f"calibrated for {self.objective} on {counted(self.pairs, 'pair')} of "
+            f"{counted(self.tiles, 'tile')}{units}: {self.source}"
         )
 
     def as_dict(self) -> dict[str, Any]:

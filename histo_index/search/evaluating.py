@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.errors import HistoIndexError
+from histo_index.errors import HistoIndexError, counted
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.calibration import CONTENT_DIGITS
 from histo_index.search.copies import near_limit
@@ -149,7 +149,7 @@ def _leakage(
 def _warnings(subject: Subject, threshold: Threshold, leakage: Leakage) -> list[str]:
     found = []
     if subject.problems:
-        found.append(f"{len(subject.problems):,} rows could not be used")
+        found.append(f"{counted(len(subject.problems), 'row')} could not be used")
     if not subject.has_groups:
         found.append(
             "no groups: tiles of one slide or patient count as strangers, which flatters every "
@@ -159,8 +159,9 @@ def _warnings(subject: Subject, threshold: Threshold, leakage: Leakage) -> list[
         found.append("no threshold: run `histo-index calibrate`, or pass --threshold")
     if leakage.identical or leakage.near:
         found.append(
-            f"{leakage.identical:,} identical and {leakage.near:,} nearly identical pairs of "
-            f"tiles lie across {'groups' if subject.has_groups else 'names'}"
+            f"{counted(leakage.identical, 'identical pair')} and "
+            f"{counted(leakage.near, 'nearly identical pair')} of tiles lie across "
+            f"{'groups' if subject.has_groups else 'names'}"
         )
     shared = (leakage.shared_tiles or 0) + leakage.calibration_twins
     if shared and threshold.calibration is not None:

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.errors import InputError
+from histo_index.errors import InputError, counted
 from histo_index.indexer.manifest import PLAIN
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.calibrating import UNKNOWN, describe, far_distance
@@ -58,7 +58,8 @@ def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calib
     left, right = left[is_across], right[is_across]
     if len(rows) < _FEWEST_TILES or not len(left):
         raise InputError(
-            f"{index.folder}: {len(rows)} tiles of {units.max() + 1} groups; expected at least "
+            f"{index.folder}: {counted(len(rows), 'tile')} of "
+            f"{counted(int(units.max()) + 1, 'group')}; expected at least "
             f"{_FEWEST_TILES} tiles of two groups to guess a threshold: add tiles"
         )
     vectors = index.vectors(rows)

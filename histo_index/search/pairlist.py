@@ -108,7 +108,8 @@ def list_pairs(rows: Sequence[Sequence[Any]]) -> PairList:
     odd = [number for number, row in enumerate(rows) if not 2 <= len(row) <= 3]
     if odd:
         raise InputError(
-            f"pair {odd[0]} has {len(rows[odd[0]])} entries; expected two images and maybe a label"
+            f"pair {odd[0]} has {counted(len(rows[odd[0]]), 'value')}; "
+            "expected two images and maybe a label"
         )
     texts = [["" if entry is None else str(entry) for entry in row] for row in rows]
     problems: dict[int, str] = {}

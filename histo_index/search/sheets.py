@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from histo_index.errors import InputError, printable
+from histo_index.errors import InputError, counted, printable
 from histo_index.indexer.tables import read_table
 
 SUFFIXES: Final = (".csv", ".tsv", ".parquet")
@@ -68,7 +68,9 @@ def _parse(path: Path) -> Sheet:
         if not header:
             header = _require_header(row, path)
         elif len(row) != len(header):
-            problems.append(f"{path.name} line {line}: {len(row)} columns, expected {len(header)}")
+            problems.append(
+                f"{path.name} line {line}: {counted(len(row), 'column')}, expected {len(header)}"
+            )
         else:
             cells.append(row)
             places.append(f"{path.name} line {line}")

@@ -17,7 +17,7 @@ def test_a_build_sums_up_what_it_did(
     ran = run("build", "tiles", "-o", "new.hx", "--encoder", "encoder")
     assert ran.code == 0
     assert ran.out.startswith("new.hx: 16 tiles, generation 1\n  encoded   16 (")
-    assert "rejected  0\n  ignored   1 files" in ran.out
+    assert "rejected  0\n  ignored   1 file without" in ran.out
     assert caplog.text.count("is untrained") == 1
     assert len(histo_index.open("new.hx")) == 16
 

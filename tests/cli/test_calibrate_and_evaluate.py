@@ -213,7 +213,7 @@ def test_evaluate_takes_a_label_file_and_names_rows_it_cannot_use(
     (calibrated.tiles / "slide-01" / "0001.png").unlink()
     done = run("evaluate", "--labels", "labels.csv", "-i", calibrated.index)
     assert done.code == 3
-    assert "1 rows could not be used" in done.out
+    assert "1 row could not be used" in done.out
     assert "labels.csv line 34: none.png is not in the index" in caplog.text
     assert "colour histogram and random weights are left out" in done.out
 

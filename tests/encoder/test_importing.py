@@ -171,7 +171,7 @@ def test_weights_that_are_not_finite_are_refused(
     with pytest.raises(MismatchError) as caught:
         read_checkpoint(saved(tmp_path / "a.pth", broken), "resnet18")
     assert str(caught.value) == (
-        f"{tmp_path}/a.pth: 1 weights hold values that are not finite, layer2.0.bn1.bias first; "
+        f"{tmp_path}/a.pth: 1 weight with values that are not finite, layer2.0.bn1.bias first; "
         "training diverged, pass an earlier checkpoint"
     )
 

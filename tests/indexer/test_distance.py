@@ -158,7 +158,7 @@ def test_a_small_index_is_plain_until_it_has_tiles_enough(
     tiles, output = write_tiles(tmp_path / "tiles", numbered(99)), tmp_path / "tiles.hx"
     run_build(output, encoder, tiles, distance="whitened")
     assert read_manifest(output).distance == {"name": "plain"}
-    assert "distances are plain: 99 tiles are too few to fit whitened ones, which takes 100" in (
+    assert "distances are plain: 99 tiles, too few to fit whitened ones, which takes 100" in (
         caplog.messages
     )
     run_build(output, encoder, write_tiles(tiles, ["more.png"]))

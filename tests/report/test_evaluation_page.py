@@ -79,6 +79,15 @@ def test_tables_and_pairs_are_those_of_the_evaluation(judged: Judged, page: Page
     assert all(line in page.text for line in found.warnings)
 
 
+def test_one_is_not_written_in_the_plural(judged: Judged) -> None:
+    leakage = replace(judged.found.leakage, identical=1, near=1, shared_tiles=1)
+    found = replace(judged.found, leakage=leakage)
+    page = Page(evaluation_page(judged.index, found, Pictures(judged.tiles)))
+    assert page.figures["leakage.identical"] == ["1 identical pair"]
+    assert page.figures["leakage.near"] == ["1 nearly identical pair"]
+    assert page.figures["groups"] == ["8 groups"]
+
+
 def test_charts_say_in_words_what_they_show(judged: Judged, html: str) -> None:
     titles = re.findall(r"<svg[^>]*role=\"img\"[^>]*><title>(.*?)</title>", html)
     spoken = " ".join(titles)

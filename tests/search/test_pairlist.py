@@ -116,7 +116,7 @@ def test_pairs_from_python(tmp_path: Path) -> None:
     assert listed.labels.to_pylist() == [1, None, None]
     assert listed.problems == {2: "an image name is missing"}
     assert len(list_pairs([])) == 0
-    with pytest.raises(InputError, match="pair 1 has 1 entries"):
+    with pytest.raises(InputError, match="pair 1 has 1 value; "):
         list_pairs([("a", "b"), ("c",)])
 
 

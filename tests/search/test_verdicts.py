@@ -79,6 +79,8 @@ def test_a_calibration_comes_before_the_encoder_s_threshold_and_after_the_user_s
     chosen = Threshold.choose(None, published, calibrated())
     assert (chosen.value, chosen.is_calibrated) == (1.0, True)
     assert chosen.origin == "calibrated for accuracy on 100 pairs of 80 tiles: p.csv"
+    little = calibrated(pairs=1_000, tiles=1, unit="group", units=1)
+    assert little.origin == "calibrated for accuracy on 1,000 pairs of 1 tile of 1 group: p.csv"
     given = Threshold.choose(0.3, published, calibrated())
     assert (given.value, given.is_calibrated, given.origin) == (0.3, False, "given by the user")
 
