@@ -67,24 +67,14 @@ def read_pair_list(source: Path | None, known: Sequence[IsKnown] = ()) -> PairLi
         source: a file, read as Parquet or TSV if its suffix says so and else as CSV; None is CSV
             from standard input.
         known: decide where to split an `idA_idB` whose ids hold underscores themselves, one
-            after the other until both halves of just one split are known.
+            after the other until both halves of just one split are known; and whether the first
+            row is a header that nobody knows.
 
     Raises:
         InputError: it is missing, unreadable, not UTF-8, empty, or no list of pairs.
     """
     name = str(source or "standard input")
-    problems: dict[int, str] = {}
-    if source is not None and source.suffix.lower() == ".parquet":
-        table = read_table(source)
-    else:
-        delimiter = "\t" if source is not None and source.suffix.lower() == ".tsv" else ","
-        table, problems = _parse(_read_bytes(source, name), delimiter, name)
-    columns = {column.strip().lower(): table[column] for column in table.column_names}
-    if not len(table):
-        raise InputError(f"{name}: no pairs in it; expected rows `a.png,b.png`")
-    if not ({"image_a", "image_b"} <= columns.keys() or "query" in columns):
-        found = printable(_brief(", ".join(columns)))
-        raise InputError(f"{name}: no columns image_a and image_b, nor query; found {found}")
+    columns, problems, is_headed = _read_columns(source, name)
     if {"image_a", "image_b"} <= columns.keys():
         halves = _trimmed(columns["image_a"]), _trimmed(columns["image_b"])
         label, queries = columns.get("label"), None
@@ -92,7 +82,10 @@ def read_pair_list(source: Path | None, known: Sequence[IsKnown] = ()) -> PairLi
         queries = _trimmed(columns["query"])
         halves = _split_queries(queries, known, problems)
         label = columns.get("prediction", columns.get("label"))
-    labels = None if label is None else _read_labels(_trimmed(label), problems)
+    texts = None if label is None else _trimmed(label)
+    if not is_headed:
+        _note_header(halves, texts, known, problems)
+    labels = None if texts is None else _read_labels(texts, problems)
     _note_missing(halves, problems)
     return PairList(
         image_a=halves[0], image_b=halves[1], labels=labels, queries=queries, problems=problems
@@ -124,6 +117,26 @@ def list_pairs(rows: Sequence[Sequence[Any]]) -> PairList:
     )
 
 
+def _read_columns(
+    source: Path | None, name: str
+) -> tuple[dict[str, pa.ChunkedArray], dict[int, str], bool]:
+    """Give columns by their names in lower case, rows that are none, and if a header named them."""
+    problems: dict[int, str] = {}
+    is_headed = True
+    if source is not None and source.suffix.lower() == ".parquet":
+        table = read_table(source)
+    else:
+        delimiter = "\t" if source is not None and source.suffix.lower() == ".tsv" else ","
+        table, problems, is_headed = _parse(_read_bytes(source, name), delimiter, name)
+    columns = {column.strip().lower(): table[column] for column in table.column_names}
+    if not len(table):
+        raise InputError(f"{name}: no pairs in it; expected rows `a.png,b.png`")
+    if not ({"image_a", "image_b"} <= columns.keys() or "query" in columns):
+        found = printable(_brief(", ".join(columns)))
+        raise InputError(f"{name}: no columns image_a and image_b, nor query; found {found}")
+    return columns, problems, is_headed
+
+
 def _read_bytes(source: Path | None, name: str) -> bytes:
     try:
         data = sys.stdin.buffer.read() if source is None else source.read_bytes()
@@ -137,8 +150,8 @@ def _read_bytes(source: Path | None, name: str) -> bytes:
     return _LEADING_BLANKS.sub(b"", data.removeprefix(b"\xef\xbb\xbf"))
 
 
-def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, str]]:
-    """Parse delimited text into string columns named as the forms name them."""
+def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, str], bool]:
+    """Parse delimited text into string columns named as the forms name them, or as its header."""
     csv.field_size_limit(_LONGEST_FIELD)
     try:
         first = next(csv.reader(io.StringIO(_first_line(data)), delimiter=delimiter), [])
@@ -164,24 +177,31 @@ def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, 
     if len(set(names)) < len(names):
         repeated = printable(", ".join(names))
         raise InputError(f"{name}: a column name is there twice: {_brief(repeated)}")
-    problems = {} if skipped else _header_problem(first)
     try:
-        return _parse_fast(data, delimiter, names, skipped), problems
+        return _parse_fast(data, delimiter, names, skipped), {}, skipped == 1
     except pa.ArrowInvalid:
         # The fast reader gives up at a ragged row; the plain one keeps its place and goes on.
-        table, ragged = _parse_plain(data, delimiter, names, skipped)
-        return table, problems | ragged
+        return *_parse_plain(data, delimiter, names, skipped), skipped == 1
 
 
-def _header_problem(first: list[str]) -> dict[int, str]:
-    """Tell whether the first row of a list without a known header may be a header."""
-    if len(first) < 3 or first[2].strip().lower() in ("", *_LABELS):
-        return {}
-    label = _brief(printable(first[2].strip()))
-    return {
-        0: f"unknown header, or label {label!r} that is neither 0 nor 1; "
-        "a header is `image_a,image_b[,label]` or `query[,prediction]`"
-    }
+def _note_header(
+    halves: tuple[pa.Array, pa.Array],
+    labels: pa.Array | None,
+    known: Sequence[IsKnown],
+    problems: dict[int, str],
+) -> None:
+    """Say so where the first row of a list without a known header looks like a header."""
+    names = [half[row].as_py() for row in range(min(2, len(halves[0]))) for half in halves]
+    found = [any(answers) for answers in zip(*(ask(names) for ask in known), strict=True)]
+    label = "" if labels is None else labels[0].as_py()
+    if label.lower() not in ("", *_LABELS):
+        doubt = f"label {_quoted(label)} that is neither 0 nor 1"
+    elif found == [False, False, True, True]:
+        doubt = f"neither {_quoted(names[0])} nor {_quoted(names[1])} names one tile or file"
+    else:
+        return
+    header = "a header is `image_a,image_b[,label]` or `query[,prediction]`"
+    problems.setdefault(0, f"unknown header, or {doubt}; {header}")
 
 
 def _parse_fast(data: bytes, delimiter: str, names: list[str], skipped: int) -> pa.Table:
@@ -266,6 +286,10 @@ def _read_labels(texts: pa.Array, problems: dict[int, str]) -> pa.Array:
     for row in pc.indices_nonzero(odd).to_pylist():
         problems.setdefault(row, f"label {_brief(texts[row].as_py())!r} is neither 0 nor 1")
     return labels
+
+
+def _quoted(text: str) -> str:
+    return repr(_brief(printable(text)))
 
 
 def _brief(text: str) -> str:

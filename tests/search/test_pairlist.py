@@ -181,6 +181,33 @@ def test_an_unknown_header_is_told_at_its_row(tmp_path: Path, text: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "is_header"),
+    [
+        ("left,right\na,b\n", True),
+        ("left,right,1\na,b,1\n", True),
+        ("left_right\na_b\n", True),
+        ("left,b\na,b\n", False),
+        ("left,right\na,right\n", False),
+        ("left,right\n", False),
+        ("image_a,image_b\nleft,right\na,b\n", False),
+    ],
+)
+def test_a_first_row_unlike_the_second_is_told_to_be_a_header(
+    tmp_path: Path, text: str, is_header: bool
+) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(text)
+    known = [lambda names, one=one: [name == one for name in names] for one in "ab"]
+    listed = read_pair_list(path, known)
+    told = (
+        "unknown header, or neither 'left' nor 'right' names one tile or file; "
+        "a header is `image_a,image_b[,label]` or `query[,prediction]`"
+    )
+    assert listed.problems == ({0: told} if is_header else {})
+    assert "left" in listed.image_a.to_pylist()
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (b"", "0 columns and no header"),
