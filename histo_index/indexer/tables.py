@@ -54,8 +54,9 @@ def _read_text(path: Path, delimiter: str) -> pa.Table:
         raise ValueError("the first line, which names the columns, is empty")
     _require_distinct(names)
     with open(path, "rb") as file:
-        table = pa_csv.read_csv(
+        table = pa_csv.read_csv(  # noqa: TID251
             file,
+            read_options=pa_csv.ReadOptions(use_threads=False),
             parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False

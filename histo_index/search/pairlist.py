@@ -205,9 +205,10 @@ def _note_header(
 
 
 def _parse_fast(data: bytes, delimiter: str, names: list[str], skipped: int) -> pa.Table:
-    return pa_csv.read_csv(
+    options = pa_csv.ReadOptions(column_names=names, skip_rows=skipped, use_threads=False)
+    return pa_csv.read_csv(  # noqa: TID251
         io.BytesIO(data),
-        read_options=pa_csv.ReadOptions(column_names=names, skip_rows=skipped),
+        read_options=options,
         parse_options=pa_csv.ParseOptions(delimiter=delimiter),
         convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
     )

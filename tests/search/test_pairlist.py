@@ -1,14 +1,17 @@
 """Every form of a pair list, and every way in which one can be broken."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
 from histo_index.errors import InputError
+from histo_index.indexer.tables import read_table
 from histo_index.search.pairlist import PairList, list_pairs, read_pair_list
 
 
@@ -20,6 +23,24 @@ def read(tmp_path: Path, text: str | bytes, name: str = "pairs.csv") -> PairList
 
 def pairs_of(listed: PairList) -> list[tuple[str, str]]:
     return list(zip(listed.image_a.to_pylist(), listed.image_b.to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize("reads", [read_pair_list, read_table])
+def test_text_is_read_without_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: Callable[[Path], object]
+) -> None:
+    # One that ends later than Python aborts the process now and then: too seldom to be waited for.
+    asked = []
+    read_csv = pa_csv.read_csv
+
+    def spy(source: BinaryIO, **options: Any) -> pa.Table:
+        asked.append(options["read_options"].use_threads)
+        return read_csv(source, **options)
+
+    monkeypatch.setattr(pa_csv, "read_csv", spy)
+    (tmp_path / "pairs.csv").write_text("image_a,image_b\na,b\n")
+    reads(tmp_path / "pairs.csv")
+    assert asked == [False]
 
 
 def test_headerless_pairs(tmp_path: Path) -> None:
