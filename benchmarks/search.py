@@ -95,7 +95,7 @@ def report_ours(folder: Path, index: OpenIndex, queries: Halves, given: Namespac
     truth = true_rows(folder, queries, index.matrix)
     reached = f"{recall(ours(index, queries), truth):.4f}"
     facts = index.manifest.structure
-    cells: tuple[str, ...] = (f"{facts['seconds_to_make']:.0f}", "-", "-", "-")
+    cells: tuple[str, ...] = (f"{facts.get('seconds_to_make', 0):.0f}", "-", "-", "-")
     if "histo-index" not in given.without:
         cells = _build_cells(run_peer("histo-index", folder, rows=given.rows, repeats=0))
     print()
