@@ -20,6 +20,8 @@ from histo_index.indexer.distance import remedy_of
 from histo_index.indexer.manifest import (
     MANIFEST_NAME,
     PLAIN,
+    REMOVED,
+    REMOVED_REMEDY,
     TRANSFORM,
     FileRecord,
     Manifest,
@@ -120,6 +122,8 @@ def _problem(folder: Path, manifest: Manifest, record: FileRecord, verify: bool)
         remedy = "run `histo-index reindex`"
     elif record == manifest.files.get(TRANSFORM):
         remedy = remedy_of(manifest.distance_kind)
+    elif record == manifest.files.get(REMOVED):
+        remedy = REMOVED_REMEDY
     elif record.path.startswith("encoder/"):
         # Without it a build would open this very copy.
         remedy += " with --encoder DIR"

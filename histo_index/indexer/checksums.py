@@ -72,8 +72,8 @@ class MappedFile:
             FileNotFoundError: there is no such file.
             DamagedError: it has another size.
         """
-        self.path = path
-        self._size, self._remedy = size, remedy
+        self.path, self.remedy = path, remedy
+        self._size = size
         with open(path, "rb") as file:
             found = os.fstat(file.fileno()).st_size
             require_size(path, found=found, expected=size, remedy=remedy)
@@ -91,4 +91,4 @@ class MappedFile:
         """
         if self._size:
             found = self.data.size()
-            require_size(self.path, found=found, expected=self._size, remedy=self._remedy)
+            require_size(self.path, found=found, expected=self._size, remedy=self.remedy)

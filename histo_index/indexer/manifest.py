@@ -14,6 +14,11 @@ FORMAT_VERSION: Final = 4
 MANIFEST_NAME: Final = "manifest.json"
 # Role of the list of tiles that were taken out, but are still in the shards.
 REMOVED: Final = "removed"
+# Nothing else says which tiles were removed.
+REMOVED_REMEDY: Final = (
+    "restore it from a copy, or delete manifest.json, run `histo-index build` again, which keeps "
+    "the shards, and `remove` again"
+)
 # Role of the file that turns embeddings into the vectors that are compared.
 TRANSFORM: Final = "transform"
 _OLD_TRANSFORM: Final = "whitening"  # in version 3

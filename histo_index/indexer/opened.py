@@ -28,6 +28,7 @@ from histo_index.indexer.distance import Transform, read_transform, remedy_of
 from histo_index.indexer.lookup import MISSING, look_up, look_up_unique, tile_keys
 from histo_index.indexer.manifest import (
     REMOVED,
+    REMOVED_REMEDY,
     TRANSFORM,
     FileRecord,
     Manifest,
@@ -272,11 +273,11 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
     manifest = read_manifest(folder)
     for _ in range(_ATTEMPTS):
         try:
+            special = {REMOVED: REMOVED_REMEDY, TRANSFORM: remedy_of(manifest.distance_kind)}
             files = {}
             for role, record in manifest.files.items():
-                if role in FILE_NAMES or role in (REMOVED, TRANSFORM):
-                    kind = manifest.distance_kind
-                    remedy = remedy_of(kind) if role == TRANSFORM else _REMEDY
+                if role in FILE_NAMES or role in special:
+                    remedy = special.get(role, _REMEDY)
                     path = folder / record.path
                     files[role] = MappedFile(path, size=record.bytes, remedy=remedy)
             return manifest, files
@@ -288,12 +289,12 @@ def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
         except OSError as error:
             raise IndexFormatError(
                 f"{error.filename}: cannot be read ({error.strerror}); "
-                "check the disk, permissions and limits, or " + _REMEDY
+                "check the disk, permissions and limits, or " + remedy
             ) from error
     raise IndexFormatError(f"{folder} is being rebuilt faster than it can be opened; try again")
 
 
 def _require_record(file: MappedFile, record: FileRecord) -> None:
     require_whole(
-        file.path, data=file.data, size=record.bytes, expected=record.checksum, remedy=_REMEDY
+        file.path, data=file.data, size=record.bytes, expected=record.checksum, remedy=file.remedy
     )

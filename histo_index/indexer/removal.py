@@ -19,13 +19,12 @@ from histo_index.indexer.drafting import draft_manifest
 from histo_index.indexer.encode import Encoded
 from histo_index.indexer.encoder_copy import FOLDER as ENCODER_FOLDER
 from histo_index.indexer.lookup import tile_keys
-from histo_index.indexer.manifest import REMOVED, Manifest, write_manifest
+from histo_index.indexer.manifest import REMOVED, REMOVED_REMEDY, Manifest, write_manifest
 from histo_index.indexer.plan import in_row_order, make_plan
 from histo_index.indexer.shards import FACTS, read_parquet, record_file, write_parquet
 from histo_index.indexer.tasks import EmbeddingStore, run_tasks
 
 COLUMNS: Final = ("image_id", "path", "sha256")
-_REMEDY: Final = "restore it, or run `histo-index build` after removing its tiles from the sources"
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ def read_removed(folder: Path, manifest: Manifest | None) -> pa.Table:
     """
     if manifest is None or REMOVED not in manifest.files:
         return pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
-    return read_parquet(folder, manifest.files[REMOVED], remedy=_REMEDY)
+    return read_parquet(folder, manifest.files[REMOVED], remedy=REMOVED_REMEDY)
 
 
 def leave_out(tiles: pa.Table, removed: pa.Table) -> pa.Table:

@@ -1,5 +1,6 @@
 """Removed tiles are gone at once, stay gone when built again, and leave the disk when compacted."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -124,5 +125,27 @@ def test_a_damaged_list_of_removed_tiles_is_refused(built: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(IndexFormatError, match=r"removed-000002\.parquet: damaged: checksum"):
-        OpenIndex(built)
+    tiles = built.parent / "tiles"
+    encoder = NumberEncoder(VECTORS, built.parent / "encoder")
+    config = BuildConfig(sources=[], output=built, manifest=tiles / "manifest.csv")
+    refusals: list[Callable[[], object]] = [
+        lambda: OpenIndex(built),
+        lambda: compact(built),
+        lambda: index_facts(built, verify=True),
+        lambda: build(config, encoder),
+    ]
+    for refused in refusals:
+        with pytest.raises(IndexFormatError) as caught:
+            refused()
+        message = str(caught.value)
+        assert message.startswith(f"{path}: damaged: checksum ")
+        assert message.endswith(
+            "; restore it from a copy, or delete manifest.json, run `histo-index build` again, "
+            "which keeps the shards, and `remove` again"
+        )
+    (built / "manifest.json").unlink()
+    build(config, encoder)
+    assert encoder.encoded == []
+    remove(OpenIndex(built), where="site = 'A'")
+    assert found_ids(OpenIndex(built)) == names(without="A")
+    index_facts(built, verify=True)
