@@ -72,15 +72,18 @@ class PairAnswer:
 def short_names(names: Sequence[str]) -> list[str]:
     """Take from whole paths the folders that all of them share; other names stay as they are.
 
-    What is shown tells images of one file name apart, and no more of where they lie.
+    What is shown tells images of one file name apart, and no more of where they lie: a whole path
+    that would look like another name begins with `…/`.
     """
     shown = list(names)
     for kind in (PurePosixPath, PureWindowsPath):
         whole = [place for place, name in enumerate(names) if kind(name).is_absolute()]
         levels = zip(*(kind(names[place]).parent.parts for place in whole), strict=False)
         shared = len(list(takewhile(lambda level: len(set(level)) == 1, levels)))
-        for place in whole:
-            shown[place] = "/".join(kind(names[place]).parts[max(shared, 1) :])
+        ends = ["/".join(kind(names[place]).parts[max(shared, 1) :]) for place in whole]
+        others = {shown[place] for place in set(range(len(names))).difference(whole)}
+        for place, end in zip(whole, ends, strict=True):
+            shown[place] = f"…/{end}" if end in others else end
     return shown
 
 

@@ -24,6 +24,8 @@ from histo_index.search.neighbours import Neighbour
         (["/a.png", "/s1/a.png"], ["a.png", "s1/a.png"]),
         (["/home/s10/a.png", "/home/s1/a.png"], ["s10/a.png", "s1/a.png"]),
         ([r"C:\jane\s1\a.png", r"C:\jane\s2\a.png"], ["s1/a.png", "s2/a.png"]),
+        (["a.png", "/x/a.png", "/x/b.png"], ["a.png", "…/a.png", "b.png"]),
+        (["/x/a.png", r"C:\x\a.png", "/x/a.png"], ["a.png", "…/a.png", "a.png"]),
         ([], []),
     ],
 )
