@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from histo_index.encoder.training.run import TrainProgress
 
 _Paths = str | Path | Sequence[str | Path]
+# Processes beside a GPU; each makes about 200 pairs of views of 64 px a second.
+_MOST_WORKERS: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class TrainOptions:
         seed: of weights, order and views.
         device: `auto`, `cpu` or `cuda`.
         workers: processes that make views; None is none on a CPU, where they would only share its
-            cores, and up to eight beside a GPU. With some, a script needs the usual
+            cores, and up to sixteen beside a GPU. With some, a script needs the usual
             `if __name__ == "__main__"`.
         compile: let torch compile the network first.
         precision: `auto`, `bfloat16` or `float32`; auto is bfloat16 where the hardware has it.
@@ -137,7 +139,7 @@ def _config(output: Path, options: TrainOptions) -> TrainConfig:
     if options.device == "cuda" and not has_cuda():
         raise InputError("no CUDA GPU here; pass --device cpu")
     is_on_gpu = options.device != "cpu" and has_cuda()
-    spare = min(max(usable_cores() - 1, 1), 8) if is_on_gpu else 0
+    spare = min(max(usable_cores() - 1, 1), _MOST_WORKERS) if is_on_gpu else 0
     return TrainConfig(
         output=output,
         recipe=_recipe(options),

@@ -12,7 +12,10 @@ from histo_index.encoder.trunk import load_trunk
 
 
 class CudaRuntime:
-    """One CUDA device. Batches have one fixed size, so that every image meets the same kernels."""
+    """One CUDA device. Batches have one fixed size, so that every image meets the same kernels.
+
+    The network is compiled at the first full batch: that takes longer than a few images are worth.
+    """
 
     device: Final = "cuda"
     # Not yet measured on a GPU; large enough to fill one, 40 MB of pixels at 224 px.
@@ -25,12 +28,16 @@ class CudaRuntime:
         kind = torch.float32 if precision == "float32" else torch.bfloat16
         trunk = load_trunk(encoder).to("cuda").to(memory_format=torch.channels_last)
         trunk.network.to(kind)
-        self._trunk = torch.compile(trunk)
+        self._trunk = trunk
+        self._is_compiled = False
 
     @torch.inference_mode()
     def embed(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Encode uint8 RGB [B, S, S, 3] to float32 [B, D]; fewer than `batch` are padded."""
         padding = self.batch - len(images)
+        if not padding and not self._is_compiled:
+            self._trunk.compile()
+            self._is_compiled = True
         if padding:
             images = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)])
         pixels = torch.from_numpy(images).pin_memory().to("cuda", non_blocking=True)

@@ -209,16 +209,19 @@ class Run:
         """Work through what is left of the epoch.
 
         Returns:
-            Its figures: `epoch`, `loss`, `feature_std`, `learning_rate`, `images_per_second`.
+            Its figures: `epoch`, `loss`, `feature_std`, `learning_rate`, `images_per_second`, and
+            `waiting`, the share of the time in which the network had no views to learn from.
 
         Raises:
             TrainingError: the loss is not finite, or memory runs out; the last checkpoint stands.
             ImageError: a tile that was there at the start cannot be read any more.
         """
-        started = saved = time.monotonic()
-        before, rate, std = self.seconds, 0.0, 0.0
+        started = saved = now = time.monotonic()
+        before, rate, std, waited = self.seconds, 0.0, 0.0, 0.0
         losses: list[float] = []
         for batch in self._batches():
+            waited += time.monotonic() - now
+            # It ends with the loss in hand, so a GPU's work is in its time.
             loss, std = self.take_step(batch)
             losses.append(loss)
             now = time.monotonic()
@@ -227,13 +230,14 @@ class Run:
             tell(self._progress(loss, rate))
             if now - saved > self.config.checkpoint_every_s:
                 self.save()
-                saved = now
+                saved = now = time.monotonic()
         return {
             "epoch": self.step // self.steps_an_epoch,
             "loss": self.team.mean(sum(losses) / len(losses)),
             "feature_std": std,
             "learning_rate": self.schedule.get_last_lr()[0],
             "images_per_second": round(rate, 2),
+            "waiting": round(waited / max(now - started, 1e-9), 3),
         }
 
     def _batches(self) -> Iterator[list[torch.Tensor]]:

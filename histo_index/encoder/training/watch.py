@@ -17,6 +17,8 @@ from histo_index.encoder.trunk import Trunk
 Floats = npt.NDArray[np.float32]
 
 LOG_NAME: Final = "train.jsonl"
+# Of the machine, not of the network.
+_NOT_DRAWN: Final = ("seconds", "images_per_second", "waiting")
 PLOT_NAME: Final = "train.png"
 _BATCH: Final = 32
 
@@ -117,7 +119,7 @@ def draw(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
     names = [
         name
         for name, value in epochs[-1].items()
-        if isinstance(value, float) and name not in ("seconds", "images_per_second")
+        if isinstance(value, float) and name not in _NOT_DRAWN
     ]
     columns = 3
     rows = -(-len(names) // columns)

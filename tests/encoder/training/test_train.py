@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +20,9 @@ from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.making import init_encoder
 from histo_index.encoder.training import run as run_module
 from histo_index.encoder.training.byol import Byol
+from histo_index.encoder.training.parallel import Team
 from histo_index.encoder.training.recipes import HISTOLOGY, REFERENCE, Recipe
-from histo_index.encoder.training.run import TrainConfig, TrainProgress
+from histo_index.encoder.training.run import Run, TrainConfig, TrainProgress
 from histo_index.encoder.training.train import TrainReport, train
 from histo_index.encoder.training.watch import Monitor, effective_rank, spread
 from histo_index.encoder.trunk import random_weights
@@ -74,6 +77,35 @@ def test_every_epoch_has_its_line_and_the_plot_is_a_picture(finished: TrainRepor
     with Image.open(finished.encoder / "train.png") as picture:
         assert picture.format == "PNG"
         assert np.asarray(picture.convert("L")).std() > 10
+
+
+def test_an_epoch_tells_how_long_it_waited_for_views(
+    tiles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def pass_time(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    batches, take_step = Run._batches, Run.take_step
+
+    def slow_batches(run: Run) -> Iterator[list[torch.Tensor]]:
+        for batch in batches(run):
+            pass_time(3.0)
+            yield batch
+
+    def slow_step(run: Run, batch: list[torch.Tensor]) -> tuple[float, float]:
+        pass_time(9.0)
+        return take_step(run, batch)
+
+    monkeypatch.setattr(Run, "_batches", slow_batches)
+    monkeypatch.setattr(Run, "take_step", slow_step)
+    # A clock of its own: others use the real one.
+    monkeypatch.setattr(run_module, "time", SimpleNamespace(monotonic=lambda: now))
+    run = Run(config(tmp_path / "out"), tiles, Team.join("cpu"))
+    figures = run.train_epoch(lambda state: None)
+    assert (figures["waiting"], figures["images_per_second"]) == (0.25, 0.33)
 
 
 def test_training_moves_the_weights_off_their_start(finished: TrainReport) -> None:
