@@ -31,9 +31,9 @@ _ROW_NUMBER: Final = 8
 _ROWS_PER_LIST: Final = 40
 # 1 GB of float16 at 2048 dimensions.
 _MOST_SAMPLED: Final = 250_000
-# Rows added to a structure, as a share of those it was learnt on, beyond which it is learnt anew: up
+# Rows added, as a share of those a structure was learnt on, beyond which it is learnt anew. Up
 # to here a recall of 0.99 lasts even where what is new is unlike all that it was learnt on
-# (benchmarks/growing.py), and to learn a million anew costs 1 ms of a core a tile added.
+# (benchmarks/growing.py); to learn a million anew costs 1 ms of a core for each tile added.
 _GROWN: Final = 0.05
 # 148 s for a million on two cores.
 _SECONDS_PER_ROW: Final = 1.5e-4

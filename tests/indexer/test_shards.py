@@ -104,7 +104,7 @@ def test_any_flip_or_truncation_of_a_shard_is_refused_by_name(tmp_path: Path) ->
         path.write_bytes(whole)
     for length in (0, 1, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(DamagedError, match=f"damaged: {length:,} bytes, expected "):
+        with pytest.raises(DamagedError, match=f"damaged: {length:,} bytes?, expected "):
             read_shard(tmp_path, record)
     path.unlink()
     with pytest.raises(DamagedError, match=r"part-a\.parquet: missing; "):
