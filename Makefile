@@ -14,7 +14,7 @@ demo: $(VENV)/ready
 TESTS := promises encoder search cli training report
 FILES_promises := tests/promises
 FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training
-FILES_search := tests/indexer tests/search tests/test_package.py tests/test_readme.py
+FILES_search := tests/indexer tests/search tests/test_package.py tests/test_assessing.py tests/test_readme.py
 FILES_cli := tests/cli tests/demo
 FILES_training := tests/encoder/training
 FILES_report := tests/report

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.errors import InputError, counted
-from histo_index.indexer.distance import FITS
+from histo_index.indexer.distance import FEWEST_TILES, FITS, distinct
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.calibrating import calibrate as fit_calibration
 from histo_index.search.calibration import Calibration, store_calibration
@@ -152,16 +152,25 @@ def _floor_vectors(index: OpenIndex, root: Path, device: str) -> FloorVectors:
         # Imported here: it brings torch, and comes last.
         from histo_index.encoder.floors import floor_vectors
 
-        paths = index.rows["path"].take(pa.array(rows)).to_pylist()
+        is_fitted = index.transform is not None
+        wanted = _enough_to_fit(index, rows) if is_fitted else rows
+        paths = index.rows["path"].take(pa.array(wanted)).to_pylist()
         colours, randoms = floor_vectors(
             index.folder / "encoder", [root / path for path in paths], device=device
         )
-        if index.transform is not None:
+        if is_fitted:
             # As the index's own: else it would be ahead by the distance, and not by its encoder.
-            randoms = FITS[index.manifest.distance_kind](randoms).apply(randoms)
-        return {COLOUR: colours, RANDOM: randoms}
+            randoms = FITS[index.manifest.distance_kind](distinct(randoms)).apply(randoms)
+        return {COLOUR: colours[: len(rows)], RANDOM: randoms[: len(rows)]}
 
     return vectors
+
+
+def _enough_to_fit(index: OpenIndex, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Put other tiles, drawn by lot, after those that are too few to fit distances on."""
+    others = np.setdiff1d(index.live_rows(), rows)
+    count = min(max(FEWEST_TILES - len(rows), 0), len(others))
+    return np.append(rows, np.random.default_rng(0).choice(others, count, replace=False))
 
 
 def _untold(subject: Subject) -> list[str]:

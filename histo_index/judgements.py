@@ -32,9 +32,12 @@ def describe_calibration(found: "Calibration", index: Path) -> str:
 
 def describe_evaluation(found: "Evaluation") -> str:
     """Say what an index is worth, beside what it has to beat, and what makes that doubtful."""
+    from histo_index.search.floors import RANDOM
+
     subject = found.subject
     limit = "none" if found.threshold.value is None else f"{found.threshold.value:.4g}"
     same = int(subject.is_same.sum())
+    is_beside = any(floor.name == RANDOM for floor in found.floors)
     parts = [
         found.headline,
         *(f"  doubtful   {printable(line)}" for line in found.warnings),
@@ -43,6 +46,7 @@ def describe_evaluation(found: "Evaluation") -> str:
         f"  pairs      {len(subject.is_same):,}, {same:,} of them same; "
         f"{printable(subject.pairs_from)}",
         f"  threshold  {limit}, {printable(found.threshold.origin)}",
+        f"  distances  {found.distance}{', of random weights likewise' if is_beside else ''}",
         "",
         *_table("pairs", [found.index, *found.floors], "pairs"),
     ]

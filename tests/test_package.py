@@ -42,7 +42,7 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
     ),
     "demo": ({"errors", "demo", "encoder", "search", "histo_index"}, {"numpy", "PIL"}),
     "training": ({"cuda", "encoder", "errors", "indexer", "search"}, {"numpy"}),
-    "training_progress": ({"encoder"}, set()),
+    "training_progress": ({"encoder", "errors"}, set()),
     "assessing": ({"encoder", "errors", "indexer", "search"}, {"numpy", "pyarrow"}),
     "judgements": ({"errors", "search"}, set()),
     "choosing": ({"errors", "encoder", "indexer"}, set()),

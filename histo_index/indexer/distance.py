@@ -225,11 +225,8 @@ def _tell_grown(tiles: int, before: int, kind: str) -> None:
         )  # fmt: skip
 
 
-def _sample(folder: Path, shards: Sequence[ShardRecord]) -> npt.NDArray[np.float16]:
-    """Draw rows by lot, the same ones each time: float16 [n, D].
-
-    Of equal ones, empty background mostly, the first alone: many would count as what tiles are.
-    """
+def _sample(folder: Path, shards: Sequence[ShardRecord]) -> npt.NDArray[np.floating]:
+    """Draw rows by lot, the same ones each time: float16 [n, D]."""
     total = sum(shard.rows for shard in shards)
     count = min(total, _MOST_FITTED)
     wanted = np.sort(np.random.default_rng(0).choice(total, count, replace=False))
@@ -238,7 +235,14 @@ def _sample(folder: Path, shards: Sequence[ShardRecord]) -> npt.NDArray[np.float
         own = wanted[(wanted >= start) & (wanted < start + len(table))] - start
         parts.append(embeddings_of(table)[own])
         start += len(table)
-    drawn = np.concatenate(parts)
-    _, first = np.unique(drawn.view(f"V{drawn[0].nbytes}"), return_index=True)
-    distinct: npt.NDArray[np.float16] = drawn[np.sort(first)]
-    return distinct
+    return distinct(np.concatenate(parts))
+
+
+def distinct(embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Keep of equal embeddings the first alone, floats [n, D]: what distances are fitted on.
+
+    Many equal ones, empty background mostly, would count as what tiles are.
+    """
+    _, first = np.unique(embeddings.view(f"V{embeddings[0].nbytes}"), return_index=True)
+    kept: npt.NDArray[np.floating] = embeddings[np.sort(first)]
+    return kept

@@ -95,6 +95,7 @@ def evaluate(
         wrong_pairs=wrong_pairs_of(judged.distances, probabilities, subject, shown),
         strips=strips_of(subject, judged),
         leakage=leakage,
+        distance=index.manifest.distance_kind,
         provenance=_provenance(index, subject, threshold),
     )
 

@@ -145,6 +145,7 @@ class Evaluation:
         wrong_pairs: the most confidently wrong, worst first, no tile in more than two of them.
         strips: of each class.
         leakage: tiles that are where they should not be.
+        distance: what index and random weights are compared by: `diffused`, `whitened`, `plain`.
         provenance: of encoder, data and calibration.
     """
 
@@ -163,6 +164,7 @@ class Evaluation:
     wrong_pairs: list[WrongPair]
     strips: list[Strip]
     leakage: Leakage
+    distance: str
     provenance: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
@@ -176,6 +178,7 @@ class Evaluation:
             "groups": len(self.subject.group_names) if self.subject.has_groups else None,
             "pairs": len(self.distances),
             "same": int(self.subject.is_same.sum()),
+            "distance": self.distance,
             "threshold": self.threshold.value,
             "threshold_from": self.threshold.origin,
             "figures": self.index.as_dict(),
