@@ -15,7 +15,7 @@ import numpy as np
 from histo_index.demo.tiles import write_tiles
 from histo_index.errors import HistoIndexError, InputError
 
-_SLIDES: Final = 8
+_SLIDES: Final = 16
 # Pairs of each half; the pairs are drawn with the demo's seed.
 _PAIRS: Final = 2000
 
@@ -28,7 +28,7 @@ def show(folder: Path, *, tiles_per_category: int, seed: int, tell: Callable[[st
 
     Args:
         folder: a new folder, which keeps everything.
-        tiles_per_category: of eight categories, spread over eight slides.
+        tiles_per_category: of eight categories, spread over sixteen slides.
         seed: of the renderer and of the pairs.
         tell: prints a line.
 
