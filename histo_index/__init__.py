@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from histo_index.api import compare as compare
     from histo_index.api import open as open
     from histo_index.building import build as build
+    from histo_index.building import compact as compact
     from histo_index.building import quantize as quantize
+    from histo_index.building import reindex as reindex
     from histo_index.errors import HistoIndexError as HistoIndexError
     from histo_index.errors import ImageError as ImageError
     from histo_index.errors import IndexFormatError as IndexFormatError
@@ -54,9 +56,11 @@ _HOMES = {
     "TrainingError": "errors",
     "Verdict": "search.verdicts",
     "build": "building",
+    "compact": "building",
     "compare": "api",
     "open": "api",
     "quantize": "building",
+    "reindex": "building",
     "train": "training",
 }
 
@@ -81,9 +85,11 @@ __all__ = [
     "TrainingError",
     "Verdict",
     "build",
+    "compact",
     "compare",
     "open",
     "quantize",
+    "reindex",
     "train",
 ]
 

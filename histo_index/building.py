@@ -1,4 +1,4 @@
-"""Build an index from tiles, from Python; the command line calls these too."""
+"""Build an index from tiles and look after it, from Python; the command line calls these too."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from histo_index.choosing import encoder_for, warn_if_untrained
 if TYPE_CHECKING:
     from histo_index.encoder.int8 import Ranges
     from histo_index.indexer.build import BuildProgress, BuildReport
+    from histo_index.indexer.manifest import Manifest
 
 _Paths = str | Path | Sequence[str | Path]
 
@@ -84,6 +85,56 @@ def build(
         runner,
         progress,
     )
+
+
+def reindex(
+    index: str | Path,
+    *,
+    structure: str | None = None,
+    recall: float | None = None,
+    memory: str | int | None = None,
+    distance: str | None = None,
+) -> "Manifest":
+    """Make the search files of an index anew from its shards, as before unless told.
+
+    It need not open: damaged or missing search files are what this mends.
+
+    Args:
+        index: the index folder.
+        structure: a FAISS factory string to search by, or `exact`; left out with the next two, as
+            before.
+        recall: share of the true ten nearest to find, tuned on the index.
+        memory: bytes that the structure may take, or text such as `4GB`.
+        distance: `plain`, or `diffused` or `whitened` to have it fitted anew; left out, as before.
+
+    Returns:
+        What is committed now; an index that is open answers from its old state.
+
+    Raises:
+        InputError: the index cannot be searched as asked.
+        LockedError: another process is writing the index.
+        IndexFormatError: the manifest or a shard is missing or damaged.
+    """
+    from histo_index.indexer.commit import reindex as make_anew
+    from histo_index.indexer.structure import search_config
+
+    config = search_config(structure, recall, memory)
+    return make_anew(Path(index), config, distance=distance)
+
+
+def compact(index: str | Path) -> "Manifest":
+    """Write shards and search files anew without removed tiles; nothing is encoded.
+
+    Returns:
+        What is committed now: the same generation if there was nothing to do.
+
+    Raises:
+        LockedError: another process is writing the index.
+        IndexFormatError: the index is damaged.
+    """
+    from histo_index.indexer.removal import compact as write_anew
+
+    return write_anew(Path(index))
 
 
 def quantize(encoder: str | Path, tiles: _Paths) -> "Ranges":

@@ -110,10 +110,10 @@ def remove(
 @indexes.command(epilog="Example: histo-index compact -i tiles.hx")
 def compact(index: IndexOption = None, as_json: JsonOption = False) -> None:
     """Write shards and search files anew without removed tiles; nothing is encoded."""
-    from histo_index.indexer.removal import compact as run
+    from histo_index import building
 
     folder = require_index(index)
-    manifest = run(folder)
+    manifest = building.compact(folder)
     facts = {"index": folder, "generation": manifest.generation, "tiles": manifest.tiles}
     print_result(facts if as_json else f"{folder}: {counted(manifest.tiles, 'tile')}, none removed")
 
@@ -128,11 +128,12 @@ def reindex(
     as_json: JsonOption = False,
 ) -> None:
     """Make the search files of an index anew from its shards, as before unless told."""
-    from histo_index.indexer.commit import reindex as run
-    from histo_index.indexer.structure import search_config
+    from histo_index import building
 
     folder = require_index(index)
-    manifest = run(folder, search_config(structure, recall, memory), distance=distance)
+    manifest = building.reindex(
+        folder, structure=structure, recall=recall, memory=memory, distance=distance
+    )
     facts = {
         "index": folder, "generation": manifest.generation, "tiles": manifest.tiles,
         "structure": manifest.structure,

@@ -128,6 +128,22 @@ def test_search_files_come_back_by_reindex(workshop: Workshop, run: Run) -> None
     assert run("search", A, "--json").out == before
 
 
+def test_python_reindexes_what_does_not_open(workshop: Workshop, run: Run) -> None:
+    before = run("search", A, "--json").out
+    (workshop.index / "search" / "000001" / "vectors.npy").unlink()
+    with pytest.raises(histo_index.IndexFormatError, match="run `histo-index reindex`"):
+        histo_index.open(workshop.index)
+    manifest = histo_index.reindex(
+        workshop.index, structure="SQ8", recall=0.5, memory="1MB", distance="whitened"
+    )
+    assert histo_index.open(workshop.index).manifest == manifest
+    assert manifest.settings["search"] == {
+        "structure": "SQ8", "recall": 0.5, "memory_bytes": 1_000_000,
+    }  # fmt: skip
+    assert manifest.settings["distance"] == "whitened"
+    assert run("search", A, "--json").out == before
+
+
 def test_an_unfinished_build_is_told_by_info(workshop: Workshop, run: Run) -> None:
     (workshop.index / "manifest.json").unlink()
     ran = run("info")

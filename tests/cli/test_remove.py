@@ -20,6 +20,7 @@ def test_tiles_are_removed_and_their_space_is_freed(workshop: Workshop, run: Run
     assert (ran.code, ran.out) == (0, f"tiles.hx: {tiles - 2} tiles, none removed\n")
     assert len(histo_index.open(workshop.index)) == tiles - 2
     assert histo_index.open(workshop.index).remove(where="label = 'fat'") == 2
+    assert histo_index.compact(workshop.index).tiles == tiles - 4
     ran = run("remove")
     assert (ran.code, ran.err.splitlines()[-1]) == (
         2,
