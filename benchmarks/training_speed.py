@@ -32,6 +32,7 @@ def main() -> None:
     options.add_argument("--crop", type=int, default=96)
     options.add_argument("--batch", type=int, default=16)
     options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--output", type=Path, default=Path("training-speed"))
     given = options.parse_args()
     keep_freed_memory()
@@ -40,9 +41,9 @@ def main() -> None:
     write_tiles(tiles, tiles_per_category=-(-given.batch // 8), size_px=256)
     paths = sorted(tiles.rglob("*.png"))
     jobs = {
-        "reference method's loop": reference_step(given.arch, recipe),
-        "ours, float32": our_step(given.arch, recipe, paths, "float32"),
-        "ours, bfloat16": our_step(given.arch, recipe, paths, "bfloat16"),
+        "reference method's loop": reference_step(given.arch, recipe, given.device),
+        "ours, float32": our_step(given.arch, recipe, paths, "float32", given.device),
+        "ours, bfloat16": our_step(given.arch, recipe, paths, "bfloat16", given.device),
     }
     rates = measuring.interleave(
         {name: _repeated(step, given.batch) for name, step in jobs.items()}, repeats=given.repeats
@@ -63,24 +64,28 @@ def _repeated(step: Callable[[], None], batch: int) -> measuring.Job:
     def job() -> int:
         for _ in range(_STEPS):
             step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         return _STEPS * batch
 
     return job
 
 
-def reference_step(arch: str, recipe: Recipe) -> Callable[[], None]:
+def reference_step(arch: str, recipe: Recipe, device: str) -> Callable[[], None]:
     """The reference method's step: its libraries' defaults, one call for each view."""
     network = torchvision.models.get_model(arch, weights=None)
     network.fc = torch.nn.Identity()
     size = {"resnet18": 512}.get(arch, 2048)
     online = torch.nn.Sequential(network, perceptron(size, recipe.hidden, recipe.projection))
+    online = online.to(device)
     target = copy.deepcopy(online)
-    predictor = perceptron(recipe.projection, recipe.hidden, recipe.projection)
+    predictor = perceptron(recipe.projection, recipe.hidden, recipe.projection).to(device)
     parameters = [*online.parameters(), *predictor.parameters()]
     optimizer = torch.optim.SGD(
         parameters, lr=recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay
     )
-    views = torch.rand(2, recipe.batch, 3, recipe.crop_px, recipe.crop_px)
+    side = recipe.crop_px
+    views = torch.rand(2, recipe.batch, 3, side, side, device=device)
 
     def step() -> None:
         guesses = [predictor(online(view)) for view in views]
@@ -100,12 +105,14 @@ def reference_step(arch: str, recipe: Recipe) -> Callable[[], None]:
     return step
 
 
-def our_step(arch: str, recipe: Recipe, paths: list[Path], precision: str) -> Callable[[], None]:
+def our_step(
+    arch: str, recipe: Recipe, paths: list[Path], precision: str, device: str
+) -> Callable[[], None]:
     """A step of `histo-index train` on views in memory."""
     config = TrainConfig(
-        output=Path("unused"), recipe=recipe, architecture=arch, precision=precision, workers=0
+        output=Path("unused"), recipe=recipe, architecture=arch, precision=precision, device=device
     )
-    team = Team(rank=0, size=1, device=torch.device("cpu"))
+    team = Team(rank=0, size=1, device=torch.device(device))
     run = Run(config, paths, team)
     # So many that the schedules have an end.
     run.steps = 10_000
