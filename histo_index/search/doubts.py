@@ -38,8 +38,8 @@ def require_enough(subject: Subject) -> None:
     unit, counts = _busiest(subject)
     if len(counts) < FEWEST_UNITS:
         raise InputError(
-            f"{name}: the pairs are of {len(counts)} {_units(subject)}; expected at least "
-            f"{FEWEST_UNITS}: label pairs of other ones"
+            f"{name}: the pairs are of {counted(len(counts), _unit(subject))}; expected "
+            f"at least {FEWEST_UNITS}: label pairs of other ones"
         )
     if counts.max() == pairs:
         raise InputError(
@@ -61,12 +61,12 @@ def doubts_about(subject: Subject, accuracy: Estimate) -> list[str]:
         found.append(f"{counts.max():,} of {len(subject.is_same):,} pairs share {unit}")
     if accuracy.low is None or accuracy.high is None:
         found.append(
-            f"the {_units(subject)} are too few to say how accurate the threshold is; label more"
+            f"the {_unit(subject)}s are too few to say how accurate the threshold is; label more"
         )
     elif accuracy.high - accuracy.low > _WIDE:
         found.append(
             f"the accuracy is known no better than {accuracy.low:.2f}…{accuracy.high:.2f}; label "
-            f"pairs of other {_units(subject)}"
+            f"pairs of other {_unit(subject)}s"
         )
     if not subject.has_groups:
         found.append(
@@ -76,8 +76,8 @@ def doubts_about(subject: Subject, accuracy: Estimate) -> list[str]:
     return found
 
 
-def _units(subject: Subject) -> str:
-    return "groups" if subject.has_groups else "tiles"
+def _unit(subject: Subject) -> str:
+    return "group" if subject.has_groups else "tile"
 
 
 def _busiest(subject: Subject) -> tuple[str, Rows]:
@@ -86,7 +86,7 @@ def _busiest(subject: Subject) -> tuple[str, Rows]:
     # A pair within one group is one of its pairs, not two.
     ends = np.concatenate([left, right[left != right]])
     codes, counts = np.unique(ends, return_counts=True)
-    return f"{_units(subject)[:-1]} {subject.group_names[codes[counts.argmax()]]}", counts
+    return f"{_unit(subject)} {subject.group_names[codes[counts.argmax()]]}", counts
 
 
 def _contradictions(subject: Subject) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.errors import InputError
+from histo_index.errors import InputError, counted
 from histo_index.indexer.lookup import AMBIGUOUS
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.sheets import SUFFIXES, Sheet, quoted, read_sheet, require_column, texts_of
@@ -180,7 +180,7 @@ def _require_classes(name: str, labels: Sequence[str], problems: Sequence[str]) 
         raise InputError(f"{name}: not one tile with a class{first}")
     if len(set(labels)) < 2:
         raise InputError(
-            f"{name}: all {len(labels)} usable tiles are of class {quoted(labels[0])}; "
+            f"{name}: class {quoted(labels[0])} only, of {counted(len(labels), 'usable tile')}; "
             f"expected two classes or more{first_unusable(problems)}"
         )
 

@@ -60,6 +60,7 @@ def test_enough_pairs_of_strangers_raise_no_doubt_but_the_missing_groups() -> No
             chain(40, groups=[tile % 2 for tile in range(80)]),
             "p.csv: the pairs are of 2 groups; expected at least 4",
         ),
+        (chain(40, groups=[0] * 80), "p.csv: the pairs are of 1 group; expected at least 4"),
         (
             of_pairs([(0, n, n % 2) for n in range(1, 41)]),
             "p.csv: all 40 pairs share tile u00, so they tell of it alone",

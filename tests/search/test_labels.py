@@ -81,7 +81,8 @@ def test_rows_that_cannot_be_used_are_named_by_their_line(classes: Classes, tmp_
         ("tile,label\nt00.png,fat\n", "no column path, image_id or image; found tile, label"),
         ("path,label,label\nt00.png,a,b\n", "column label is there twice; rename one"),
         ("path,label\nx.png,fat\n", "not one tile with a class; the first: labels.csv line 2"),
-        ("path,label\nt00.png,fat\nt01.png,fat\n", "all 2 usable tiles are of class fat"),
+        ("path,label\nt00.png,fat\nt01.png,fat\n", "class fat only, of 2 usable tiles; expected"),
+        ("path,label\nt00.png,fat\n", "class fat only, of 1 usable tile; expected two classes"),
         (
             "path,label\nt00.png,fat\nt01.png,NaN\n",
             "two classes or more; the first that is not usable: labels.csv line 3: no class",
