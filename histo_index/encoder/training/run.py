@@ -134,12 +134,8 @@ class Run:
     def _make_networks(self) -> Byol:
         config = self.config
         torch.manual_seed(config.seed)
-        byol = Byol(
-            config.architecture,
-            config.preprocessing,
-            hidden=config.recipe.hidden,
-            size=config.recipe.projection,
-        )
+        sizes = {"hidden": config.recipe.hidden, "size": config.recipe.projection}
+        byol = Byol(config.architecture, config.preprocessing, **sizes)
         if config.init is not None:
             start = load_encoder(config.init)
             if start.config.architecture != config.architecture:
@@ -210,7 +206,7 @@ class Run:
 
         Returns:
             Its figures: `epoch`, `loss`, `feature_std`, `learning_rate`, `images_per_second`, and
-            `waiting`, the share of the time in which the network had no views to learn from.
+            `waiting`, the share of the time without views to learn from.
 
         Raises:
             TrainingError: the loss is not finite, or memory runs out; the last checkpoint stands.
@@ -266,7 +262,7 @@ class Run:
                     loss, projections = self._forward(part.to(self.team.device))
                 (loss / len(batch)).backward()
                 total += float(loss.detach()) / len(batch)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:  # of torch, that memory ran out too
             if "memory" not in str(error):
                 raise
             raise TrainingError(
