@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from histo_index.errors import InputError, MismatchError
+from histo_index.errors import InputError, MismatchError, counted
 from histo_index.indexer import encoder_copy
 from histo_index.indexer.atomic import remove_leftovers
 from histo_index.indexer.checksums import DamagedError
@@ -385,6 +385,6 @@ def _nothing_usable(config: BuildConfig, rejected: Sequence[Rejection]) -> str:
         return f"{names}: no images found; expected PNG, JPEG, TIFF, BMP or WebP files"
     first = rejected[0]
     return (
-        f"{names}: none of {len(rejected)} images can be used, and nothing was changed; "
+        f"{names}: none of {counted(len(rejected), 'image')} can be used, and nothing was changed; "
         f"the first: {first.path}: {first.reason}"
     )

@@ -836,7 +836,7 @@ def test_a_first_build_that_fails_at_once_leaves_no_folder_behind(
     assert not output.exists()
     broken = write_tiles(tiles.parent / "broken", ["a.png"], content="broken")
     encoder.before = lambda path: None
-    with pytest.raises(InputError, match="none of 1 images can be used"):
+    with pytest.raises(InputError, match="none of 1 image can be used"):
         run_build(output, encoder, broken)
     assert not output.exists()
 

@@ -27,7 +27,7 @@ from histo_index.encoder.training.watch import (
     write_log,
 )
 from histo_index.encoder.trunk import weights_of
-from histo_index.errors import ImageError, InputError, TrainingError
+from histo_index.errors import ImageError, InputError, TrainingError, counted
 
 _log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def _examine(paths: Sequence[Path], config: TrainConfig) -> _Tiles:
         _log.warning("%s", reason)
     if not tiles.paths:
         first = f"; the first: {tiles.rejected[0]}" if tiles.rejected else ""
-        raise InputError(f"none of {len(paths)} tiles can be used{first}")
+        raise InputError(f"none of {counted(len(paths), 'tile')} can be used{first}")
     if len(tiles.contents) == 1 and len(tiles.paths) > 1:
         raise InputError(
             f"all {len(tiles.paths)} tiles are the same image, so there is nothing to learn; "
