@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.errors import IndexFormatError, InputError, printable
-from histo_index.indexer.faiss_search import one_thread, parts_of
+from histo_index.indexer.faiss_search import ask, one_thread, parts_of, search_parameters
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
@@ -41,10 +41,18 @@ def make_candidates(factory: str, sample: Halves, blocks: Iterable[Halves], *, s
         index = faiss.index_factory(size, factory, faiss.METRIC_L2)
         with one_thread():
             _train(index, sample)
+        _try_out(index, sample[:1])
         add_rows(index, blocks)
     except (RuntimeError, AssertionError) as error:
         raise _refusal(factory, error, size=size) from error
     return index
+
+
+def _try_out(index: Any, queries: Halves) -> None:
+    """Refuse what could be made, but neither asked nor opened later: float16 [Q, D]."""
+    ask(index, queries.astype(np.float32), 1, search_parameters(index, 1))
+    if not _is_sound(index):
+        raise RuntimeError("its file could not be checked for damage")
 
 
 def add_rows(index: Any, blocks: Iterable[Halves]) -> None:

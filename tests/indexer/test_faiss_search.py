@@ -106,6 +106,9 @@ def test_where_candidates_run_short_every_vector_is_compared(
             "The dimension of the vector (d) should be a multiple of the number of subquantizers "
             "(M)",
         ),
+        ("LSH", "search params not supported for this index"),
+        ("L2norm,SQ8", "its file could not be checked for damage"),
+        ("IVF16,PQ16x4fs", "its file could not be checked for damage"),
     ],
 )
 def test_what_faiss_cannot_make_is_one_line_of_what_it_says(kind: str, reason: str) -> None:
