@@ -51,6 +51,12 @@ def test_exact_search_finds_what_a_sort_finds() -> None:
     np.testing.assert_array_equal(ExactSearch(fixed).search(QUERIES, 9), plain()[:, :9])
 
 
+def test_many_neighbours_are_not_sorted_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("histo_index.indexer.faiss_search.compare_all", None)
+    np.testing.assert_array_equal(ExactSearch(HALVES).search(QUERIES, 129)[:, :99], plain()[:, :99])
+    assert len(QUERIES) > 16
+
+
 def test_exact_search_keeps_to_what_is_allowed() -> None:
     allowed = np.arange(N) % 7 == 3
     found = ExactSearch(HALVES).search(QUERIES, 9, allowed)
