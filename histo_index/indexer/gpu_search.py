@@ -110,4 +110,7 @@ def fits_gpu(*, candidates: int, effort: int) -> bool:
 
 def gpu_count() -> int:
     """Count the GPUs that this build of FAISS can use."""
-    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+    # torch is asked first: where the driver is broken FAISS ends the process.
+    if not hasattr(faiss, "StandardGpuResources") or not has_cuda():
+        return 0
+    return int(faiss.get_num_gpus())

@@ -171,6 +171,15 @@ def test_a_machine_without_a_gpu_starts_none(monkeypatch: pytest.MonkeyPatch) ->
         assert later.ask(10, lambda _: ANSWER) is None
 
 
+def test_faiss_counts_no_gpus_where_torch_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
+    monkeypatch.setattr(gpu_search, "has_cuda", lambda: False)
+    assert gpu_search.gpu_count() == 0
+    monkeypatch.setattr(gpu_search, "has_cuda", lambda: True)
+    assert gpu_search.gpu_count() == 2
+
+
 @pytest.mark.parametrize("queries", [1, 15, 16, 30])
 @pytest.mark.parametrize("share", [1, 7, 1500])
 def test_few_and_many_queries_find_the_same(
