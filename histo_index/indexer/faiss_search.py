@@ -4,6 +4,7 @@ Exact search reads the mapped float16 vectors in place, so that it costs neither
 time to open.
 """
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -154,7 +155,7 @@ def compare_all(queries: Floats, matrix: Halves, count: int, allowed: Bools | No
             distances, found = faiss.knn(queries, rows.astype(np.float32), min(count, len(rows)))
         return distances, numbers[found]
 
-    with _by_products(), ThreadPoolExecutor(faiss.omp_get_max_threads()) as threads:
+    with _BY_PRODUCTS, ThreadPoolExecutor(faiss.omp_get_max_threads()) as threads:
         parts = list(threads.map(search, range(0, len(matrix), _BLOCK)))
     distances, found = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :count]
@@ -162,19 +163,35 @@ def compare_all(queries: Floats, matrix: Halves, count: int, allowed: Bools | No
     return np.pad(rows, ((0, 0), (0, count - rows.shape[1])), constant_values=-1)
 
 
-@contextmanager
-def _by_products() -> Iterator[None]:
-    """Let FAISS compare by matrix products also where 16 queries meet 4,096 rows.
+class ByProducts:
+    """Lets FAISS compare by matrix products also where 16 queries meet 4,096 rows.
 
-    Its default asks for more, and then takes seven times as long for 64 queries.
+    Its default asks for more, and then takes seven times as long for 64 queries. It is one for all
+    threads: the first that enters changes it, the last that leaves changes it back.
     """
-    library: Any = faiss.cvar
-    threshold = library.distance_compute_blas_threshold
-    library.distance_compute_blas_threshold = 1
-    try:
-        yield
-    finally:
-        library.distance_compute_blas_threshold = threshold
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = 0
+
+    def __enter__(self) -> None:
+        library: Any = faiss.cvar
+        with self._lock:
+            if not self._inside:
+                self._before = library.distance_compute_blas_threshold
+                library.distance_compute_blas_threshold = 1
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        library: Any = faiss.cvar
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                library.distance_compute_blas_threshold = self._before
+
+
+_BY_PRODUCTS: Final = ByProducts()
 
 
 def search_parameters(index: Any, effort: int, allowed: Bools | None = None) -> Any:

@@ -12,6 +12,7 @@ from histo_index.errors import IndexFormatError, InputError
 from histo_index.indexer.candidate_search import CandidateSearch
 from histo_index.indexer.faiss_files import make_candidates, read_candidates, write_candidates
 from histo_index.indexer.faiss_search import (
+    ByProducts,
     ExactSearch,
     faiss_version,
     most_effort,
@@ -55,6 +56,18 @@ def test_many_neighbours_are_not_sorted_block_by_block(monkeypatch: pytest.Monke
     monkeypatch.setattr("histo_index.indexer.faiss_search.compare_all", None)
     np.testing.assert_array_equal(ExactSearch(HALVES).search(QUERIES, 129)[:, :99], plain()[:, :99])
     assert len(QUERIES) > 16
+
+
+def test_searches_at_once_leave_what_faiss_compares_by_as_it_was() -> None:
+    library: Any = faiss.cvar
+    before = library.distance_compute_blas_threshold
+    shared = ByProducts()
+    shared.__enter__()
+    shared.__enter__()
+    shared.__exit__()
+    assert library.distance_compute_blas_threshold == 1
+    shared.__exit__()
+    assert library.distance_compute_blas_threshold == before != 1
 
 
 def test_exact_search_keeps_to_what_is_allowed() -> None:
