@@ -6,6 +6,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,7 +154,7 @@ def _floor_vectors(index: OpenIndex, root: Path, device: str) -> FloorVectors:
         from histo_index.encoder.floors import floor_vectors
 
         is_fitted = index.transform is not None
-        wanted = _enough_to_fit(index, rows) if is_fitted else rows
+        wanted = _enough_to_fit(index, rows, root) if is_fitted else rows
         paths = index.rows["path"].take(pa.array(wanted)).to_pylist()
         colours, randoms = floor_vectors(
             index.folder / "encoder", [root / path for path in paths], device=device
@@ -166,11 +167,17 @@ def _floor_vectors(index: OpenIndex, root: Path, device: str) -> FloorVectors:
     return vectors
 
 
-def _enough_to_fit(index: OpenIndex, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Put other tiles, drawn by lot, after those that are too few to fit distances on."""
-    others = np.setdiff1d(index.live_rows(), rows)
-    count = min(max(FEWEST_TILES - len(rows), 0), len(others))
-    return np.append(rows, np.random.default_rng(0).choice(others, count, replace=False))
+def _enough_to_fit(
+    index: OpenIndex, rows: npt.NDArray[np.int64], root: Path
+) -> npt.NDArray[np.int64]:
+    """Put other tiles, drawn by lot, after those that are too few to fit distances on.
+
+    Nobody asked for them to be there: those that are gone are passed over.
+    """
+    others = np.random.default_rng(0).permutation(np.setdiff1d(index.live_rows(), rows))
+    there = (row for row in others.tolist() if (root / index.row(row)["path"]).is_file())
+    drawn = list(islice(there, max(FEWEST_TILES - len(rows), 0)))
+    return np.append(rows, np.array(drawn, np.int64))
 
 
 def _untold(subject: Subject) -> list[str]:

@@ -67,6 +67,21 @@ def test_random_weights_are_fitted_as_the_index_is(
     assert "  distances  diffused, of random weights likewise\n" in describe_evaluation(found)
 
 
+def test_tiles_that_nobody_asked_for_may_be_gone(tmp_path: Path, encoded: list[int]) -> None:
+    index = histo_index.open(build_index(tmp_path, "diffused"))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\n" + "".join(f"{n:03}.png,{'abc'[n % 3]}\n" for n in range(30)))
+    for number in range(40, N):
+        (tmp_path / "tiles" / f"{number:03}.png").unlink()
+    found = index.evaluate(labels=labels)
+    assert sorted(encoded) == list(range(40))
+    assert [floor.name for floor in found.floors] == [
+        "colour histogram",
+        "random weights",
+        "majority",
+    ]
+
+
 def test_random_weights_are_plain_as_the_index_is(tmp_path: Path, encoded: list[int]) -> None:
     found = histo_index.open(build_index(tmp_path, "plain")).evaluate()
     assert encoded == list(range(N))
