@@ -23,6 +23,8 @@ Block = tuple[int, torch.Tensor, torch.Tensor]
 _BLOCK_BYTES: Final = 1 << 27
 # Queries at a time: with such a block 134 MB of distances.
 _QUERIES: Final = 1024
+# Neighbours at a time, of all these queries: kept, found, joined and sorted some 0.8 GB.
+_FOUND: Final = 16_000_000
 # Left free on the card beside the vectors: a block on its way, its distances, what sorts them.
 _WORKSPACE_BYTES: Final = 2_000_000_000
 
@@ -63,8 +65,9 @@ class TorchSearch:
         Raises:
             torch.OutOfMemoryError: the device has no memory left, whoever took it.
         """
-        starts = range(0, len(queries), _QUERIES)
-        parts = [self._try(queries[start : start + _QUERIES], count, allowed) for start in starts]
+        step = max(1, min(_QUERIES, _FOUND // count))
+        starts = range(0, len(queries), step)
+        parts = [self._try(queries[start : start + step], count, allowed) for start in starts]
         return np.concatenate(parts) if parts else np.empty((0, count), np.int64)
 
     def _keep(self) -> None:

@@ -60,6 +60,26 @@ def test_where_no_more_may_come_back_nothing_does(room: int) -> None:
     assert search.search(QUERIES[:0], 3).shape == (0, 3)
 
 
+def test_of_many_neighbours_fewer_queries_are_asked_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    compare = TorchSearch._compare
+
+    def watch(search: TorchSearch, queries: Any, count: int, allowed: Any) -> Any:
+        asked.append(len(queries))
+        return compare(search, queries, count, allowed)
+
+    monkeypatch.setattr(TorchSearch, "_compare", watch)
+    monkeypatch.setattr(torch_search, "_FOUND", 1500)
+    search = TorchSearch(HALVES, device="cpu", room_bytes=ROOM)
+    np.testing.assert_array_equal(search.search(QUERIES, 500)[:, :99], plain()[:, :99])
+    assert asked == [3] * 10
+    asked.clear()
+    search.search(QUERIES, 2000)
+    assert asked == [1] * 30
+
+
 def test_lengths_count_where_rounding_has_changed_them() -> None:
     stretched = (HALVES * np.linspace(0.9, 1.1, N)[:, None]).astype(np.float16)
     gaps = QUERIES[:, None, :].astype(np.float64) - stretched.astype(np.float64)[None]
