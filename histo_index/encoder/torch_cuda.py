@@ -12,9 +12,10 @@ from histo_index.encoder.trunk import load_trunk
 
 
 class CudaRuntime:
-    """One CUDA device. Batches have one fixed size, so that every image meets the same kernels.
+    """One CUDA device. Batches have one fixed size, so that what else is in one changes nothing.
 
     The network is compiled at the first full batch: that takes longer than a few images are worth.
+    Compiled it rounds otherwise, so a job of fewer images agrees with a larger one within bfloat16.
     """
 
     device: Final = "cuda"

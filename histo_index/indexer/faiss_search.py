@@ -24,7 +24,7 @@ Bools = npt.NDArray[np.bool_]
 # Queries that a core takes at a time.
 _PIECE: Final = 16
 # From so many queries on a row that was read had better meet all of them.
-_MANY: Final = 16
+_MANY: Final = 32
 # Up to so many neighbours; each block gives as many, which then are sorted: 3,000 of 300,000 rows
 # took 13 times as long as one query after another, and 6 MB a query.
 _FEW: Final = 128
@@ -164,7 +164,7 @@ def compare_all(queries: Floats, matrix: Halves, count: int, allowed: Bools | No
 
 
 class ByProducts:
-    """Lets FAISS compare by matrix products also where 16 queries meet 4,096 rows.
+    """Lets FAISS compare by matrix products also where some queries meet 4,096 rows.
 
     Its default asks for more, and then takes seven times as long for 64 queries. It is one for all
     threads: the first that enters changes it, the last that leaves changes it back.

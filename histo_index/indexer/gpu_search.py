@@ -60,19 +60,27 @@ class Later(Generic[Searcher]):
         Returns:
             The answer; None if the CPU is to give it.
         """
-        with self._lock:
-            self._waits_for -= queries
-            if self._is_over or self._waits_for > 0:
-                return None
-            try:
-                self._searcher = self._searcher or self._start()
-                if self._searcher is not None:
-                    return question(self._searcher)
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())[:200]
-                _log.warning("the GPU cannot search (%s); the CPU goes on", reason)
-            self._is_over, self._searcher = True, None
+        # While it starts or answers another thread, the CPU is as good.
+        if not self._lock.acquire(blocking=False):
             return None
+        try:
+            return self._ask(queries, question)
+        finally:
+            self._lock.release()
+
+    def _ask(self, queries: int, question: Callable[[Searcher], Rows]) -> Rows | None:
+        self._waits_for -= queries
+        if self._is_over or self._waits_for > 0:
+            return None
+        try:
+            self._searcher = self._searcher or self._start()
+            if self._searcher is not None:
+                return question(self._searcher)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            _log.warning("the GPU cannot search (%s); the CPU goes on", reason)
+        self._is_over, self._searcher = True, None
+        return None
 
 
 def exact_on_gpu(matrix: Halves) -> Later[Any]:

@@ -25,8 +25,9 @@ _BLOCK_BYTES: Final = 1 << 27
 _QUERIES: Final = 1024
 # Neighbours at a time, of all these queries: kept, found, joined and sorted some 0.8 GB.
 _FOUND: Final = 16_000_000
-# Left free on the card beside the vectors: a block on its way, its distances, what sorts them.
-_WORKSPACE_BYTES: Final = 2_000_000_000
+# Left free on the card beside the vectors: a block on its way, its distances and what sorts them,
+# which is up to 2 GB, and an encoder that this process may yet start there.
+_WORKSPACE_BYTES: Final = 6_000_000_000
 
 _log = logging.getLogger(__name__)
 

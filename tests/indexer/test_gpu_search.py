@@ -47,6 +47,13 @@ def test_it_starts_once_enough_was_asked() -> None:
     assert starts.count == 1
 
 
+def test_the_cpu_answers_while_the_gpu_is_busy() -> None:
+    later = Later(Starts("gpu"), after=1)
+    # Asked from within a question, as another thread would.
+    assert later.ask(1, lambda gpu: np.array([[later.ask(1, answer) is None]])) == [[True]]
+    assert later.ask(1, answer) is ANSWER
+
+
 def test_without_a_gpu_nobody_looks_again() -> None:
     starts = Starts(None)
     later = Later(starts, after=1)
@@ -186,6 +193,7 @@ def test_few_and_many_queries_find_the_same(
     monkeypatch: pytest.MonkeyPatch, queries: int, share: int
 ) -> None:
     monkeypatch.setattr(faiss_search, "_BLOCK", 700)
+    monkeypatch.setattr(faiss_search, "_MANY", 16)
     allowed = None if share == 1 else np.arange(N) % share == 0
     gaps = QUERIES[:queries, None].astype(np.float64) - HALVES[None].astype(np.float64)
     distances = (gaps**2).sum(axis=2)
