@@ -72,6 +72,19 @@ def unit_vectors(count: int, size: int, *, seed: int = 0) -> Floats:
     return unit
 
 
+def sorted_rows(
+    queries: npt.NDArray[np.floating],
+    vectors: npt.NDArray[np.floating],
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.int64]:
+    """Sort all rows by distance, the plain form: int64 [Q, N]; those not allowed come last."""
+    gaps = queries[:, None].astype(np.float64) - vectors[None].astype(np.float64)
+    distances = (gaps**2).sum(axis=2)
+    if allowed is not None:
+        distances[:, ~allowed] = np.inf
+    return np.argsort(distances, axis=1, kind="stable")
+
+
 def build_numbered(
     folder: Path,
     vectors: Floats,

@@ -1,6 +1,7 @@
 """FAISS behind its one door: exact answers, candidates, and files that are not ours are refused."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from histo_index.indexer.faiss_search import (
     faiss_version,
     most_effort,
 )
-from tests.vectors import Floats, unit_vectors
+from tests.vectors import Floats, sorted_rows, unit_vectors
 
 N, D = 3000, 32
 # Fifty clusters, so that a few lists hold the neighbours.
@@ -27,14 +28,7 @@ QUERIES: Final[Floats] = (HALVES[::100] + 0.1 * unit_vectors(30, D, seed=2)).ast
 PATH = Path("place/candidates.faiss")
 KINDS: Final = ("PCA16,IVF16,SQ8", "IVF16,SQ4", "HNSW16", "SQ8", "PCA16,IVF16,RaBitQ")
 
-
-def plain(allowed: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
-    """Sort all rows by distance: int64 [Q, N], those that are not allowed last."""
-    gaps = QUERIES[:, None, :].astype(np.float64) - HALVES.astype(np.float64)[None]
-    distances = (gaps**2).sum(axis=2)
-    if allowed is not None:
-        distances[:, ~allowed] = np.inf
-    return np.argsort(distances, axis=1, kind="stable")
+plain: Final = partial(sorted_rows, QUERIES, HALVES)
 
 
 def made(kind: str) -> Any:

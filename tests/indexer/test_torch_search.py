@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from histo_index.indexer import torch_search
 from histo_index.indexer.torch_search import TorchSearch
-from tests.vectors import unit_vectors
+from tests.vectors import sorted_rows, unit_vectors
 
 N, D = 1000, 32
 ROOM: Final = 10**9
@@ -26,12 +27,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_search, "_QUERIES", 8)
 
 
-def plain(allowed: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
-    gaps = QUERIES[:, None, :].astype(np.float64) - HALVES.astype(np.float64)[None]
-    distances = (gaps**2).sum(axis=2)
-    if allowed is not None:
-        distances[:, ~allowed] = np.inf
-    return np.argsort(distances, axis=1, kind="stable")
+plain: Final = partial(sorted_rows, QUERIES, HALVES)
 
 
 @pytest.mark.parametrize("room", [0, ROOM])
@@ -82,8 +78,7 @@ def test_of_many_neighbours_fewer_queries_are_asked_at_a_time(
 
 def test_lengths_count_where_rounding_has_changed_them() -> None:
     stretched = (HALVES * np.linspace(0.9, 1.1, N)[:, None]).astype(np.float16)
-    gaps = QUERIES[:, None, :].astype(np.float64) - stretched.astype(np.float64)[None]
-    expected = np.argsort((gaps**2).sum(axis=2), axis=1)[:, :9]
+    expected = sorted_rows(QUERIES, stretched)[:, :9]
     search = TorchSearch(stretched, device="cpu", room_bytes=ROOM)
     np.testing.assert_array_equal(search.search(QUERIES, 9), expected)
 
