@@ -23,6 +23,9 @@ FILES_report := tests/report
 test: $(VENV)/ready
 	$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(TESTS:%=test-%)
 
+# Two groups share the cores: threads of OpenMP that wait for each other turn round and round.
+test $(TESTS:%=test-%): export OMP_NUM_THREADS := 1
+
 $(TESTS:%=test-%): test-%: $(VENV)/ready
 	$(BIN)/pytest $(FILES_$*)
 
