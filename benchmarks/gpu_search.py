@@ -111,18 +111,18 @@ def report_exact(
     )
     base, rows = rates["the CPU, a batch"], []
     for name, (search, some) in jobs.items():
-        batches = [rate / len(some) for rate in rates[name]]
-        shares = [100 * count * matrix.nbytes / bandwidth for count in batches]
+        shares = [100 * rate / len(some) * matrix.nbytes / bandwidth for rate in rates[name]]
         right = recall(search(some, K)[: len(truth)], truth[: len(some)])
-        cells = (
-            measuring.spread(rates[name]),
-            measuring.spread(measuring.ratios(rates[name], base)),
-        )
+        found = [rates[name], measuring.ratios(rates[name], base)]
+        cells = [measuring.spread(values) for values in found]
         rows.append((name, *cells, f"{measuring.spread(shares)} %", f"{right:.4f}"))
     print(f"exact, {len(matrix):,} x {matrix.shape[1]}, {loading:.1f} s until they are there\n")
-    measuring.print_table(
-        ("exact search", "queries/s", "× the CPU", "of the copy's bytes/s", "as on the CPU"), rows
-    )
+    measuring.print_table(_EXACT_HEADER, rows)
+
+
+_EXACT_HEADER: Final = (
+    "exact search", "queries/s", "× the CPU", "of the copy's bytes/s", "as on the CPU"
+)  # fmt: skip
 
 
 def report_candidates(matrix: Halves, queries: Halves, *, repeats: int) -> None:

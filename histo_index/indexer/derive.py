@@ -104,12 +104,11 @@ def derive(
     factory = choose_structure(*shape, config)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:
         _write_rows_and_vectors(rows, vectors, map(source.read, shards), shape)
-    with publishing(paths["blocks"]) as temporary, open(temporary, "wb") as file:
-        checksums = [block_checksum(block) for block in _blocks(paths["vectors"], shape)]
-        np.save(file, np.array(checksums, np.uint64))
-    structure: Mapping[str, Any] = {"factory": EXACT}
+    with publishing(paths["blocks"]) as temporary:
+        _write_checksums(temporary, _blocks(paths["vectors"], shape))
     if factory == EXACT:
         del paths["candidates"]
+        structure: Mapping[str, Any] = {"factory": EXACT}
     else:
         learnt = source.learnt(shards, factory, config)
         with publishing(paths["candidates"]) as temporary:
@@ -120,6 +119,11 @@ def derive(
                 matrix = np.memmap(paths["vectors"], "<f2", "r", len(npy_header(shape)), shape)
                 structure = make_structure(temporary, matrix, blocks, factory, config)
     return {role: record_file(folder, path) for role, path in paths.items()}, structure
+
+
+def _write_checksums(path: Path, blocks: Iterator[Halves]) -> None:
+    with open(path, "wb") as file:
+        np.save(file, np.array([block_checksum(block) for block in blocks], np.uint64))
 
 
 def block_checksum(block: Halves) -> int:
