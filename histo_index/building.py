@@ -28,6 +28,7 @@ def build(
     memory: str | int | None = None,
     shard_rows: int | None = None,
     retry_rejected: bool = False,
+    rehash: bool = False,
     distance: str | None = None,
     progress: "Callable[[BuildProgress], None]" = lambda state: None,
 ) -> "BuildReport":
@@ -48,6 +49,7 @@ def build(
         memory: bytes that the structure may take, or text such as `4GB`, which is the default.
         shard_rows: tiles per Parquet file; left out, as before, else 1,024.
         retry_rejected: try again what an earlier build could not use.
+        rehash: read every tile again, also one whose size and times are as they were.
         distance: `diffused`, `whitened` or `plain`; left out, as before, else diffused from 100
             tiles on.
         progress: called often with how far it is.
@@ -79,6 +81,7 @@ def build(
             manifest=None if manifest is None else Path(manifest),
             shard_rows=shard_rows,
             retry_rejected=retry_rejected,
+            rehash=rehash,
             search=search_config(structure, recall, memory),
             distance=distance,
         ),

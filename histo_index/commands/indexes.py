@@ -48,6 +48,9 @@ def build(
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Try again what could not be used before.")
     ] = False,
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="Read unchanged files too, whatever their times say.")
+    ] = False,
     allow_rejected: Annotated[
         bool, typer.Option("--allow-rejected", help="Exit 0 even if images were rejected.")
     ] = False,
@@ -61,8 +64,8 @@ def build(
         report = building.build(
             tiles or [], output, encoder=encoder, manifest=manifest, device=device,
             precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
-            memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, distance=distance,
-            progress=progress,
+            memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, rehash=rehash,
+            distance=distance, progress=progress,
         )  # fmt: skip
     finally:
         progress.close()

@@ -26,7 +26,7 @@ from histo_index.indexer.commit import (
 from histo_index.indexer.distance import distance_of, require_distance
 from histo_index.indexer.drafting import count_dropped, draft_manifest, is_unchanged, root_of
 from histo_index.indexer.encode import Encode
-from histo_index.indexer.hashing import hash_tiles
+from histo_index.indexer.hashing import HashedTiles, hash_tiles
 from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import MANIFEST_NAME, REMOVED, FileRecord, Manifest, read_manifest
 from histo_index.indexer.plan import Plan, in_row_order, make_plan
@@ -34,6 +34,7 @@ from histo_index.indexer.preparing import prepare_folder, undoing_first_build
 from histo_index.indexer.removal import leave_out, read_removed
 from histo_index.indexer.shards import Receipt, write_parquet
 from histo_index.indexer.sources import LIST_SUFFIXES, Rejection, TileList, list_tiles
+from histo_index.indexer.states import read_states, write_states
 from histo_index.indexer.structure import SearchConfig, announce_structure
 from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
 
@@ -54,6 +55,7 @@ class BuildConfig:
         manifest: a list of tiles with their metadata; see `list_tiles`.
         shard_rows: tiles per shard; None is the index's own, DEFAULT_SHARD_ROWS in a first build.
         retry_rejected: try again what an earlier build could not use.
+        rehash: read every tile again, also one whose size and times are as they were.
         search: how the index is to be searched; None is as it was, by its size in a first build.
         distance: `diffused`, `whitened` or `plain`; None is as it was, at first by the encoder.
     """
@@ -63,6 +65,7 @@ class BuildConfig:
     manifest: Path | None = None
     shard_rows: int | None = None
     retry_rejected: bool = False
+    rehash: bool = False
     search: SearchConfig | None = None
     distance: str | None = None
 
@@ -205,8 +208,8 @@ class _Build:
 
     def run(self, tiles: TileList, started: float) -> BuildReport:
         self._tell_moved(tiles.root)
-        wanted, unreadable = self._hash(tiles)
-        wanted = leave_out(wanted, read_removed(self.folder, self.current))
+        hashed = self._hash(tiles)
+        wanted = leave_out(hashed.table, read_removed(self.folder, self.current))
         announce_structure(len(wanted), self.encode.embedding_size, self.search, self.current)
         plan = make_plan(
             wanted,
@@ -218,7 +221,7 @@ class _Build:
         )
         receipts = self._write_shards(plan, tiles.root)
         unusable = [*plan.rejected, *(e for _, receipt in receipts for e in receipt.rejected)]
-        rejected = [*tiles.rejected, *unreadable, *unusable]
+        rejected = [*tiles.rejected, *hashed.rejected, *unusable]
         kept = [(position, shard.receipt) for position, shard in plan.kept]
         in_order = in_row_order([*kept, *receipts], self.current)
         manifest = self._finish(tiles, in_order, rejected)
@@ -260,14 +263,17 @@ class _Build:
             _log.warning("%s", error)
             return None
 
-    def _hash(self, tiles: TileList) -> tuple[pa.Table, list[Rejection]]:
+    def _hash(self, tiles: TileList) -> HashedTiles:
         state = BuildProgress(stage="hashing", total=len(tiles.table))
 
         def tell(done: int) -> None:
             state.done = done
             self.progress(state)
 
-        return hash_tiles(tiles, tell)
+        before = read_states(self.folder)
+        hashed = hash_tiles(tiles, tell, None if self.config.rehash else before)
+        write_states(self.folder, hashed.states, before=before)
+        return hashed
 
     def _known_rejected(self) -> list[Rejection]:
         """Collect what earlier builds with the same limits could not use."""

@@ -12,6 +12,7 @@ from histo_index.indexer.atomic import TEMPORARY_PREFIX, make_folder, remove_lef
 from histo_index.indexer.commit import PLAN_NAME
 from histo_index.indexer.lock import LOCK_NAME
 from histo_index.indexer.manifest import CALIBRATION_NAME, MANIFEST_NAME, read_manifest
+from histo_index.indexer.states import STATES_NAME
 
 
 def prepare_folder(folder: Path) -> None:
@@ -73,6 +74,7 @@ def _remove_begun(folder: Path, encoder: Path) -> None:
         *shards.glob("part-*.json"),
         *shards.glob("part-*.parquet"),
         folder / PLAN_NAME,
+        folder / STATES_NAME,
     ):
         path.unlink(missing_ok=True)
     for place in (copies, shards):
@@ -87,6 +89,6 @@ def _remove_begun(folder: Path, encoder: Path) -> None:
 def _is_ours(name: str) -> bool:
     """Tell whether a name may be of an index: of a first build cut short, or its manifest lost."""
     folders = (encoder_copy.FOLDER, shard_files.FOLDER, search_files.FOLDER)
-    return name in (LOCK_NAME, PLAN_NAME, CALIBRATION_NAME, *folders) or name.startswith(
-        (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-", "whitening-")
-    )
+    files = (LOCK_NAME, PLAN_NAME, STATES_NAME, CALIBRATION_NAME)
+    beginnings = (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-", "whitening-")
+    return name in (*files, *folders) or name.startswith(beginnings)

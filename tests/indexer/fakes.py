@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,12 +12,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+import pytest
 
 from histo_index.errors import ImageError
+from histo_index.indexer import hashing
 from histo_index.indexer.build import BuildConfig, BuildReport, build
 from histo_index.indexer.commit import read_rejected
 from histo_index.indexer.manifest import Manifest, read_manifest
 from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.states import STATES_NAME
 from histo_index.inspection import index_facts
 
 Floats = npt.NDArray[np.float32]
@@ -132,6 +136,14 @@ def numbered(count: int, *, start: int = 0) -> list[str]:
     return [f"t{number:04d}.png" for number in range(start, start + count)]
 
 
+@contextmanager
+def settled() -> Iterator[None]:
+    """Let files count as long unchanged at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashing, "_SETTLED_NS", -60_000_000_000)
+        yield
+
+
 def run_build(output: Path, encoder: FakeEncoder, *sources: Path, **options: Any) -> BuildReport:
     """Build with shards of 8 unless told otherwise; the encoder counts anew."""
     encoder.encoded.clear()
@@ -201,11 +213,11 @@ def reasons(folder: Path) -> dict[str, str]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Read every file below a folder."""
+    """Read every file below a folder, but the one that depends on when tiles were written."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != STATES_NAME
     }
 
 

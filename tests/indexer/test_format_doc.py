@@ -27,6 +27,7 @@ from tests.indexer.fakes import (
     numbered,
     require_sound,
     run_build,
+    settled,
     write_tiles,
 )
 from tests.promises.child import ROOT
@@ -52,6 +53,7 @@ def documented(name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
+@settled()
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index with rejected tiles, a column of the user's, and the plan of a build cut short."""
     place = tmp_path_factory.mktemp("documented")
@@ -155,7 +157,7 @@ def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
     overview = TEXT.split("```")[1]
     patterns = [line.split()[0] for line in overview.splitlines()[2:] if line.strip()]
     names = [line.split("  ")[1].strip() for line in overview.splitlines()[2:] if line.strip()]
-    assert len(patterns) == 14
+    assert len(patterns) == 15
     regexes = [
         re.escape(name)
         .replace(re.escape("<shard id>"), "[0-9a-f]{32}")
@@ -196,6 +198,7 @@ def test_columns_have_the_documented_names_and_types(index: Path, manifest: dict
     for name, path in (
         ("rejected", index / manifest["files"]["rejected"]["path"]),
         ("plan", index / "plan.parquet"),
+        ("hashed", index / "hashed.parquet"),
     ):
         schema = pq.read_schema(path)
         found = [(field.name, str(field.type)) for field in schema]
@@ -216,7 +219,7 @@ def test_receipts_have_the_documented_fields(index: Path, manifest: dict[str, An
 
 def test_constants_have_the_documented_values() -> None:
     rows = table_rows("constants")
-    assert len(rows) == 12
+    assert len(rows) == 13
     for name, value in rows:
         module, attribute = name.rsplit(".", 1)
         assert str(getattr(importlib.import_module(module), attribute)) == value
@@ -258,6 +261,7 @@ def test_the_example_reads_every_tile(index: Path, monkeypatch: pytest.MonkeyPat
         ("`search/`", "search", {0}),
         ("`rejected-….parquet`", "rejected-*.parquet", {0}),
         ("`plan.parquet`", "plan.parquet", {0}),
+        ("`hashed.parquet`", "hashed.parquet", {0}),
         ("`lock`", "lock", {0}),
         ("`.tmp-…`", ".tmp-1-x", {0}),
         ("`encoder/`", "encoder", {0}),
@@ -266,6 +270,7 @@ def test_the_example_reads_every_tile(index: Path, monkeypatch: pytest.MonkeyPat
         ("`manifest.json`", "manifest.json", {0}),
     ],
 )
+@settled()
 def test_what_may_be_deleted_is_made_again(
     tmp_path: Path, row: str, pattern: str, encoded: set[int]
 ) -> None:

@@ -29,7 +29,7 @@ def cut(wanted: pa.Table, *, shard_rows: int = 8) -> tuple[ShardTask, ...]:
 
 
 def hashed(tiles: Path) -> pa.Table:
-    return hash_tiles(list_tiles([tiles]), lambda done: None)[0]
+    return hash_tiles(list_tiles([tiles]), lambda done: None).table
 
 
 def test_known_contents_are_found_and_taken_from_whichever_shard_holds_them(

@@ -1,0 +1,50 @@
+"""Keep how tile files were when they were hashed: `hashed.parquet` in the folder of an index.
+
+A build goes faster by it and nothing rests on it: it is written as soon as all tiles are hashed, so
+that a build that goes on after being killed has it too, and no manifest names it.
+"""
+
+import logging
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from histo_index.indexer.hashing import STATES
+from histo_index.indexer.shards import write_parquet
+
+STATES_NAME: Final = "hashed.parquet"
+
+_log = logging.getLogger(__name__)
+
+
+def read_states(folder: Path) -> pa.Table:
+    """Read what is known of tile files; nothing, if the file is missing or damaged."""
+    path = folder / STATES_NAME
+    try:
+        with open(path, "rb") as file:
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            if parquet.schema_arrow.equals(STATES):
+                return parquet.read(use_threads=False)
+        _log.warning("%s: of another version; every tile is read again", path)
+    except FileNotFoundError:
+        pass
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:160]
+        _log.warning("%s: cannot be used (%s); every tile is read again", path, reason)
+    return STATES.empty_table()
+
+
+def write_states(folder: Path, states: pa.Table, *, before: pa.Table) -> None:
+    """Write what is known of tile files, if it is news; that it cannot be written is only told."""
+    if states.equals(before):
+        return
+    try:
+        write_parquet(folder / STATES_NAME, states, compression="ZSTD")
+    except OSError as error:
+        _log.warning(
+            "%s: cannot be written (%s); the next build reads every tile again",
+            folder / STATES_NAME,
+            error.strerror,
+        )
