@@ -67,8 +67,15 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     },
     "moving average from 0.996": {"momentum": 0.996},
     "batch 32": {"batch": 32},
+    "deviations of stages 2, 3": {"pooling": "deviation"},
     "mean of the last stage": {"pooling": "mean"},
 }  # fmt: skip
+
+FIGURES: Final = {
+    "diffused_pair_auc": "pair ROC-AUC, diffused",
+    "pair_auc": "pair ROC-AUC, plain",
+    "neighbour_accuracy": "nearest right, plain",
+}
 
 
 def main() -> None:
@@ -133,12 +140,11 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
     rows = [
         (
             name,
-            measuring.spread([run["pair_auc"] for run in runs], digits=3),
-            measuring.spread([run["neighbour_accuracy"] for run in runs], digits=3),
+            *(measuring.spread([run[figure] for run in runs], digits=3) for figure in FIGURES),
         )
         for name, runs in found.items()
     ]
-    measuring.print_table(("recipe", "pair ROC-AUC", "nearest neighbour right"), rows)
+    measuring.print_table(("recipe", *FIGURES.values()), rows)
 
 
 if __name__ == "__main__":

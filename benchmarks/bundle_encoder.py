@@ -56,8 +56,10 @@ def main() -> None:
 def bundle(given: argparse.Namespace) -> None:
     trained = load_encoder(given.encoder)
     weights = halve(trained.weights)
-    training: dict[str, Any] = {**trained.config.training, "data": {**DATA, "seen": None}}
-    training["data"]["seen"] = trained.config.training["data"]["tiles"]
+    training: dict[str, Any] = dict(trained.config.training)
+    # One that was bundled before says both.
+    seen = training["data"].get("seen", training["data"]["tiles"])
+    training["data"] = {**DATA, "seen": seen}
     training["start"] = given.start or training["start"]
     config = replace(
         trained.config, training=training, pooling=given.pooling or trained.config.pooling

@@ -1,4 +1,4 @@
-"""Which stage's features tell tissues apart, and is it their mean or their standard deviation?
+"""Which stage's features tell tissues apart: their mean, their spread, or how they vary together?
 
     python training_split.py --without lc25000
     histo-index train ../shared/data --manifest learn.csv -o without --epochs 8
@@ -21,13 +21,31 @@ import training_split
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.encoder.preprocessing import fit_tile
-from histo_index.encoder.trunk import Trunk, load_trunk
+from histo_index.encoder.trunk import Trunk, covariances, deviations, load_trunk
+from histo_index.indexer.manifest import DIFFUSED
 from histo_index.search.watching import NEIGHBOUR_ACCURACY, PAIR_AUC, TileJudge
 
 Floats = npt.NDArray[np.float32]
 
+DIFFUSED_AUC: Final = f"{DIFFUSED}_{PAIR_AUC}"
+
 _STAGES: Final = (1, 2, 3, 4)
-_JOINED: Final = ((2, 3), (3, 4), (2, 3, 4))
+_MEAN, _DEVIATION, _COVARIANCE = "mean", "deviation", "covariance"
+_SHOWN: Final = (
+    (_MEAN, (4,)),
+    (_DEVIATION, (4,)),
+    (_DEVIATION, (3,)),
+    (_DEVIATION, (2,)),
+    (_DEVIATION, (1,)),
+    (_DEVIATION, (2, 3)),
+    (_DEVIATION, (1, 2, 3)),
+    (_COVARIANCE, (4,)),
+    (_COVARIANCE, (3,)),
+    (_COVARIANCE, (2,)),
+    (_COVARIANCE, (1,)),
+    (_COVARIANCE, (2, 3)),
+    (_COVARIANCE, (1, 2, 3)),
+)
 _BATCH: Final = 32
 # Of the left-out source, so that a run takes a minute.
 _EVERY: Final = 3
@@ -46,7 +64,7 @@ def main() -> None:
         "held-out groups, shipped encoder": judge(bundled_encoder(), choose),
     }
     measuring.print_machine()
-    print("Pair ROC-AUC across groups / nearest neighbour right, plain distances.\n")
+    print("Pair ROC-AUC across groups, diffused, plain / nearest neighbour right, plain.\n")
     names = next(iter(found.values()))
     measuring.print_table(
         ("pooled", "numbers", *found),
@@ -63,25 +81,25 @@ def judge(folder: Path, rows: Sequence[training_split.Row]) -> dict[str, tuple[s
         figures = judge_tiles(_unit(embeddings))
         result[name] = (
             str(embeddings.shape[1]),
-            f"{figures[PAIR_AUC]:.3f} / {figures[NEIGHBOUR_ACCURACY]:.3f}",
+            f"{figures[DIFFUSED_AUC]:.3f}, {figures[PAIR_AUC]:.3f} / "
+            f"{figures[NEIGHBOUR_ACCURACY]:.3f}",
         )
     return result
 
 
-def _poolings(features: Mapping[str, Floats]) -> dict[str, Floats]:
-    joined = {
-        f"deviation of stages {', '.join(map(str, stages))}": np.concatenate(
-            [_unit(features[f"deviation of stage {stage}"]) for stage in stages], axis=1
+def _poolings(features: Mapping[tuple[str, int], Floats]) -> dict[str, Floats]:
+    return {
+        f"{kind} of stage{'s' * (len(stages) > 1)} {', '.join(map(str, stages))}": np.concatenate(
+            [_unit(features[kind, stage]) for stage in stages], axis=1
         )
-        for stages in _JOINED
+        for kind, stages in _SHOWN
     }
-    return {**features, **joined}
 
 
-def _features(folder: Path, rows: Sequence[training_split.Row]) -> dict[str, Floats]:
-    """Take means and deviations of every stage's channels: float32 [N, C] by name."""
+def _features(folder: Path, rows: Sequence[training_split.Row]) -> dict[tuple[str, int], Floats]:
+    """Pool every stage in every way: float32 [N, numbers] by the two."""
     encoder = load_encoder(folder)
-    trunk, taken = load_trunk(encoder), dict[str, list[torch.Tensor]]()
+    trunk, taken = load_trunk(encoder), dict[tuple[str, int], list[torch.Tensor]]()
     _listen(trunk, taken)
     tiles = [
         fit_tile(
@@ -97,14 +115,18 @@ def _features(folder: Path, rows: Sequence[training_split.Row]) -> dict[str, Flo
     return {name: torch.cat(parts).numpy() for name, parts in taken.items()}
 
 
-def _listen(trunk: Trunk, taken: dict[str, list[torch.Tensor]]) -> None:
+def _listen(trunk: Trunk, taken: dict[tuple[str, int], list[torch.Tensor]]) -> None:
     for stage in _STAGES:
 
         def keep(_module: object, _given: object, maps: torch.Tensor, stage: int = stage) -> None:
-            maps = maps.float()
-            taken.setdefault(f"mean of stage {stage}", []).append(maps.mean(dim=(2, 3)))
-            deviations = maps.std(dim=(2, 3), correction=0)
-            taken.setdefault(f"deviation of stage {stage}", []).append(deviations)
+            mean = maps.float().mean(dim=(2, 3), keepdim=True)
+            away = maps.float() - mean
+            for kind, pooled in (
+                (_MEAN, mean.flatten(1)),
+                (_DEVIATION, deviations(away)),
+                (_COVARIANCE, covariances(away)),
+            ):
+                taken.setdefault((kind, stage), []).append(pooled)
 
         trunk.network.get_submodule(f"layer{stage}").register_forward_hook(keep)
 

@@ -24,7 +24,7 @@ def encoder_import(
         str,
         typer.Option(
             "--pooling",
-            help="mean of the last stage, as published, or deviation of stages 2 and 3.",
+            help="mean of the last stage, as published, deviation, or covariance as bundled.",
         ),
     ] = "mean",
     threshold: Annotated[

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.encoder.sketch import SKETCH_SIZE
 from histo_index.errors import InputError
 
 # Channels of the last stage of each trunk, from torchvision's definitions of the networks; every
@@ -13,9 +14,11 @@ ARCHITECTURES: Final = {"resnet18": 512, "resnext50_32x4d": 2048, "resnext101_32
 # How the trunk's feature maps become an embedding, see `trunk.pool`.
 MEAN: Final = "mean"
 DEVIATION: Final = "deviation"
-# Stages, of four, whose features `deviation` takes. The fourth tells most about tissues that
+COVARIANCE: Final = "covariance"
+POOLINGS: Final = (MEAN, DEVIATION, COVARIANCE)
+# Stages, of four, whose features the last two take. The fourth tells most about tissues that
 # training saw, and least about others.
-POOLED_STAGES: Final = (2, 3)
+POOLED_STAGES: Final = {DEVIATION: (2, 3), COVARIANCE: (1, 2, 3)}
 _STAGES: Final = 4
 # Those of EncoderConfig that are published thresholds, one for each distance an index may have.
 THRESHOLD_FIELDS: Final = ("threshold", "whitened_threshold", "diffused_threshold")
@@ -44,8 +47,8 @@ class EncoderConfig:
 
     Attributes:
         architecture: a key of ARCHITECTURES.
-        pooling: how features become an embedding: `mean` over the last stage, as torchvision has
-            it, or `deviation` over stages 2 and 3.
+        pooling: how features become an embedding: the `mean` of the last stage, as torchvision has
+            it, the standard `deviation` of stages 2 and 3, or the `covariance` of stages 1 to 3.
         preprocessing: how a tile becomes the input.
         training: how the weights came about; `{"method": "none"}` marks untrained ones.
         mpp: microns per pixel of the images trained at, if known.
@@ -72,8 +75,10 @@ class EncoderConfig:
                 f"unknown architecture {self.architecture}; expected one of "
                 f"{', '.join(ARCHITECTURES)}"
             )
-        if self.pooling not in (MEAN, DEVIATION):
-            raise InputError(f"unknown pooling {self.pooling}; expected {MEAN} or {DEVIATION}")
+        if self.pooling not in POOLINGS:
+            raise InputError(
+                f"unknown pooling {self.pooling}; expected one of {', '.join(POOLINGS)}"
+            )
         if self.mpp is not None and not 0 < self.mpp < float("inf"):
             raise InputError(f"mpp {self.mpp} is no length; expected microns per pixel above 0")
 
@@ -83,7 +88,9 @@ class EncoderConfig:
         last = ARCHITECTURES[self.architecture]
         if self.pooling == MEAN:
             return last
-        return sum(last >> (_STAGES - stage) for stage in POOLED_STAGES)
+        if self.pooling == COVARIANCE:
+            return SKETCH_SIZE * len(POOLED_STAGES[COVARIANCE])
+        return sum(last >> (_STAGES - stage) for stage in POOLED_STAGES[DEVIATION])
 
     @property
     def is_trained(self) -> bool:

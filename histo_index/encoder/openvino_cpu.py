@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.encoder.config import MEAN, POOLED_STAGES
+from histo_index.encoder.config import DEVIATION, MEAN, POOLED_STAGES
 from histo_index.encoder.decode_pool import usable_cores
 from histo_index.encoder.folder import EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
@@ -19,6 +19,7 @@ from histo_index.encoder.int8 import Ranges
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.quiet_openvino import opset1, ov
 from histo_index.encoder.quiet_openvino import opset13 as ops
+from histo_index.encoder.sketch import sketch_of
 from histo_index.errors import InputError, MismatchError
 
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -192,12 +193,27 @@ def _pool(stages: Sequence[Any], pooling: str) -> Any:
     if pooling == MEAN:
         return ops.reduce_mean(stages[-1], [2, 3], False)
     parts = []
-    for stage in POOLED_STAGES:
+    for stage in POOLED_STAGES[pooling]:
         x = stages[stage - 1]
         away = ops.subtract(x, ops.reduce_mean(x, [2, 3], True))
-        deviations = ops.sqrt(ops.reduce_mean(ops.multiply(away, away), [2, 3], False))
-        parts.append(ops.normalize_l2(deviations, [1], 1e-12, "max"))
+        vary = _deviations(away) if pooling == DEVIATION else _covariances(away)
+        parts.append(ops.normalize_l2(vary, [1], 1e-12, "max"))
     return ops.concat(parts, 1)
+
+
+def _deviations(away: Any) -> Any:
+    return ops.sqrt(ops.reduce_mean(ops.multiply(away, away), [2, 3], False))
+
+
+def _covariances(away: Any) -> Any:
+    batch, channels, height, width = away.get_output_shape(0)
+    sketch = sketch_of(channels)
+    kernel = np.ascontiguousarray(sketch.sums.T)[:, :, None, None]
+    summed = ops.convolution(away, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
+    flat = ops.reshape(summed, [batch, kernel.shape[0], height * width], False)
+    products = ops.reshape(ops.matmul(flat, flat, False, True), [batch, -1], False)
+    taken = ops.gather(products, ops.constant(sketch.order), ops.constant(np.int64(1)))
+    return ops.reduce_sum(ops.multiply(taken, ops.constant(sketch.signs)), [2], False)
 
 
 def _residual_block(x: Any, prefix: str, stride: int, layer: "_Layer") -> Any:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 import torchvision
 
-from histo_index.encoder.config import ARCHITECTURES, MEAN, POOLED_STAGES
+from histo_index.encoder.config import ARCHITECTURES, DEVIATION, MEAN, POOLED_STAGES
 from histo_index.encoder.folder import EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.encoder.sketch import sketch_of
 from histo_index.errors import InputError, MismatchError
 
 
@@ -49,26 +50,49 @@ class Trunk(torch.nn.Module):
         pixels = (images.permute(0, 3, 1, 2) - self.mean) / self.std  # [B, 3, H, W]
         pixels = pixels.to(self.network.conv1.weight.dtype)
         embeddings: torch.Tensor = (
-            self.network(pixels) if self.pooling == MEAN else self._deviations(pixels)
+            self.network(pixels) if self.pooling == MEAN else self._textures(pixels)
         )
         return embeddings
 
-    def _deviations(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Join the standard deviations of the pooled stages' channels, each stage of length 1.
+    def _textures(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Join what the pooled stages' features vary like, each stage of length 1.
 
-        How much a feature varies over a tile tells textures apart, where the mean tells how much of
-        it there is. Source: channel statistics as texture, Huang & Belongie (2017), Arbitrary style
-        transfer in real-time with adaptive instance normalization, section 4.
+        How features vary over a tile tells textures apart, where their mean tells how much of them
+        there is.
         """
-        network = self.network
+        network, stages = self.network, POOLED_STAGES[self.pooling]
         x = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
         parts = []
-        for stage in range(1, POOLED_STAGES[-1] + 1):
+        for stage in range(1, stages[-1] + 1):
             x = network.get_submodule(f"layer{stage}")(x)
-            if stage in POOLED_STAGES:
-                deviations = x.float().std(dim=(2, 3), correction=0)
-                parts.append(torch.nn.functional.normalize(deviations, dim=1))
+            if stage in stages:
+                away = x.float() - x.float().mean(dim=(2, 3), keepdim=True)
+                vary = deviations if self.pooling == DEVIATION else covariances
+                parts.append(torch.nn.functional.normalize(vary(away), dim=1))
         return torch.cat(parts, dim=1)
+
+
+def deviations(away: torch.Tensor) -> torch.Tensor:
+    """Measure each channel's standard deviation: [B, C] of features less their mean [B, C, H, W].
+
+    Source: Huang & Belongie (2017), Arbitrary style transfer in real-time with adaptive instance
+    normalization, section 4.
+    """
+    return away.square().mean(dim=(2, 3)).sqrt()
+
+
+def covariances(away: torch.Tensor) -> torch.Tensor:
+    """Sketch the channels' covariances: [B, SKETCH_SIZE] of features less their mean."""
+    sketch = sketch_of(away.shape[1])
+    sums, order, signs = (
+        torch.from_numpy(part).to(away.device) for part in (sketch.sums, sketch.order, sketch.signs)
+    )
+    # Full precision, also where training computes in less.
+    with torch.autocast(away.device.type, enabled=False):
+        summed = torch.einsum("bchw,cs->bshw", away, sums).flatten(2)  # [B, S, H × W]
+        # Times H × W, which scaling to length 1 takes out.
+        products = summed @ summed.transpose(1, 2)  # [B, S, S]
+    return (products.flatten(1)[:, order] * signs).sum(dim=2)
 
 
 class ReferenceRuntime:

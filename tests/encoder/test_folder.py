@@ -203,9 +203,18 @@ def test_an_encoder_of_format_1_pools_by_the_mean_and_keeps_its_fingerprint(save
     assert old.fingerprint == fingerprint_of(CONFIG, small_weights())
 
 
-@pytest.mark.parametrize(("architecture", "size"), [("resnet18", 384), ("resnext50_32x4d", 1536)])
-def test_deviations_are_of_the_second_and_third_stage(architecture: str, size: int) -> None:
-    config = replace(CONFIG, architecture=architecture, pooling="deviation")
+@pytest.mark.parametrize(
+    ("architecture", "pooling", "size"),
+    [
+        ("resnet18", "mean", 512),
+        ("resnet18", "deviation", 384),
+        ("resnext50_32x4d", "deviation", 1536),
+        ("resnet18", "covariance", 1536),
+        ("resnext101_32x8d", "covariance", 1536),
+    ],
+)
+def test_the_pooling_decides_the_size(architecture: str, pooling: str, size: int) -> None:
+    config = replace(CONFIG, architecture=architecture, pooling=pooling)
     assert config.embedding_size == size
 
 

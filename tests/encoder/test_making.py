@@ -99,7 +99,8 @@ def test_a_refused_import_leaves_no_folder(checkpoint: Path, tmp_path: Path) -> 
         import_encoder(checkpoint, tmp_path / "a", arch="resnext50_32x4d")
     with pytest.raises(InputError, match=r"threshold 5\.0 is not a distance"):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18", threshold=5.0)
-    with pytest.raises(InputError, match="unknown pooling max; expected mean or deviation"):
+    words = "unknown pooling max; expected one of mean, deviation, covariance"
+    with pytest.raises(InputError, match=words):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18", pooling="max")
     with pytest.raises(InputError, match=r"mpp 0\.0 is no length"):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18", mpp=0.0)

@@ -19,6 +19,7 @@ from histo_index.encoder.openvino_cpu import (
 )
 from histo_index.encoder.preprocessing import fit_tile
 from histo_index.encoder.quiet_openvino import ov
+from histo_index.encoder.sketch import sketch_of
 from histo_index.encoder.trunk import ReferenceRuntime, Trunk
 from histo_index.errors import InputError, MismatchError
 from tests.encoder.conftest import REAL_TILES, Floats, MakeEncoder, cosines, settle
@@ -95,19 +96,21 @@ def test_bfloat16_agrees_to_0_999_where_features_differ(
     ("precision", "least"),
     [("float32", 0.99999), pytest.param("bfloat16", 0.999, marks=needs_bfloat16), ("int8", 0.95)],
 )
-def test_deviations_are_those_of_the_reference(
+@pytest.mark.parametrize(("pooling", "size"), [("deviation", 128 + 256), ("covariance", 3 * 512)])
+def test_textures_are_those_of_the_reference(
     settled: EncoderFolder,
     tiles: Pixels,
     fresh_tiles: Pixels,
+    pooling: str,
+    size: int,
     precision: Precision,
     least: float,
 ) -> None:
-    config = replace(settled.config, pooling="deviation")
-    deviating = replace(settled, config=config)
-    ranges = measure_ranges(deviating, tiles) if precision == "int8" else None
-    slow = embed(ReferenceRuntime(deviating), fresh_tiles)
-    fast = embed(OpenVinoRuntime(deviating, precision=precision, ranges=ranges), fresh_tiles)
-    assert fast.shape == slow.shape == (len(fresh_tiles), 128 + 256)
+    encoder = replace(settled, config=replace(settled.config, pooling=pooling))
+    ranges = measure_ranges(encoder, tiles) if precision == "int8" else None
+    slow = embed(ReferenceRuntime(encoder), fresh_tiles)
+    fast = embed(OpenVinoRuntime(encoder, precision=precision, ranges=ranges), fresh_tiles)
+    assert fast.shape == slow.shape == (len(fresh_tiles), size)
     assert cosines(fast, slow).min() >= least
 
 
@@ -123,6 +126,26 @@ def test_deviations_are_the_spread_of_each_channel(settled: EncoderFolder) -> No
     expected = np.concatenate([one / np.linalg.norm(one) for one in spreads])
     assert [len(one) for one in spreads] == [128, 256]
     assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_covariances_are_those_of_sums_of_channels_in_hashed_sums(settled: EncoderFolder) -> None:
+    trunk = Trunk("resnet18", settled.config.preprocessing, pooling="covariance").eval()
+    stages: list[Floats] = []
+    for name in ("layer1", "layer2", "layer3"):
+        stage = trunk.network.get_submodule(name)
+        stage.register_forward_hook(lambda _module, _given, out: stages.append(out.numpy()[0]))
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    with torch.no_grad():
+        found = trunk(torch.from_numpy(image)).numpy()[0]
+    parts = []
+    for features in stages:
+        sketch = sketch_of(len(features))
+        full = np.cov(features.reshape(len(features), -1).astype(np.float64), bias=True)
+        summed = (sketch.sums.T @ full @ sketch.sums).ravel()
+        part = (summed[sketch.order] * sketch.signs).sum(axis=1)
+        parts.append(part / np.linalg.norm(part))
+    assert [len(features) for features in stages] == [64, 128, 256]
+    assert np.allclose(found, np.concatenate(parts), atol=1e-5)
 
 
 def test_resnext101_gives_the_features_of_the_reference(

@@ -6,7 +6,7 @@ from typing import Final
 import torch
 from torchvision.transforms import v2
 
-from histo_index.encoder.config import DEVIATION, MEAN
+from histo_index.encoder.config import COVARIANCE, MEAN
 from histo_index.encoder.training.stain import QuarterTurn, StainJitter, TissueCrop
 from histo_index.errors import InputError
 
@@ -86,7 +86,7 @@ HISTOLOGY: Final = Recipe(
     crop_px=64,
     tile_px=128,
     # Measured on a source that training had not seen: benchmarks/pooling.py.
-    pooling=DEVIATION,
+    pooling=COVARIANCE,
     batch=64,
     epochs=30,
     # AdamW and a warm-up: LARS, as published, wants batches of thousands.
