@@ -94,7 +94,8 @@ def _spread(
             )  # fmt: skip
         axes.set(xlabel="distance (smaller is more alike)", ylabel="% of the pairs of its kind")
         axes.set_xlim(0, max(histogram.edges[-1], *marks, threshold or 0.0))
-        axes.legend(loc="upper right")
+        # Above the picture: bars may be high anywhere in it.
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
 
     return draw(name, alternative, paint)
 

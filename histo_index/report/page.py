@@ -49,8 +49,12 @@ def ends(figure: Estimate | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Write a share."""
-    return UNKNOWN if value is None else f"{100 * value:.0f} %"
+    """Write a share; what is not quite all or none does not look so."""
+    if value is None:
+        return UNKNOWN
+    if 0.005 < value < 0.995 or value in (0, 1):
+        return f"{100 * value:.0f} %"
+    return f"{100 * min(max(value, 0.001), 0.999):.1f} %"
 
 
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:

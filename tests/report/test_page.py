@@ -1,6 +1,6 @@
 """Numbers and facts as a page writes them."""
 
-from histo_index.report.page import ends, facts, fill, number
+from histo_index.report.page import ends, facts, fill, number, percent
 from histo_index.search.resampling import Estimate
 
 
@@ -11,6 +11,15 @@ def test_numbers_and_intervals() -> None:
     assert number(None) == "–"
     assert ends(Estimate(value=0.5, low=None, high=None)) == ""
     assert ends(Estimate(value=0.5, low=0.25, high=0.75)) == "0.250…0.750"
+
+
+def test_a_share_looks_like_all_or_none_only_if_it_is() -> None:
+    assert [percent(share) for share in (0, 0.0001, 0.0049, 0.006, 0.5, 0.994)] == [
+        "0 %", "0.1 %", "0.5 %", "1 %", "50 %", "99 %",
+    ]  # fmt: skip
+    assert [percent(share) for share in (0.9951, 0.9962, 0.99999, 1.0, None)] == [
+        "99.5 %", "99.6 %", "99.9 %", "100 %", "–",
+    ]  # fmt: skip
 
 
 def test_facts_are_flat_and_tell_no_folder() -> None:
