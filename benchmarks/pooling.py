@@ -21,7 +21,7 @@ import training_split
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.encoder.preprocessing import fit_tile
-from histo_index.encoder.trunk import Trunk, covariances, deviations, load_trunk
+from histo_index.encoder.trunk import Trunk, deviations, load_trunk
 from histo_index.indexer.manifest import DIFFUSED
 from histo_index.search.watching import NEIGHBOUR_ACCURACY, PAIR_AUC, TileJudge
 
@@ -124,7 +124,7 @@ def _listen(trunk: Trunk, taken: dict[tuple[str, int], list[torch.Tensor]]) -> N
             for kind, pooled in (
                 (_MEAN, mean.flatten(1)),
                 (_DEVIATION, deviations(away)),
-                (_COVARIANCE, covariances(away)),
+                (_COVARIANCE, trunk.sketches[stage - 1](away)),
             ):
                 taken.setdefault((kind, stage), []).append(pooled)
 

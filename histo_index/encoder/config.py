@@ -19,7 +19,7 @@ POOLINGS: Final = (MEAN, DEVIATION, COVARIANCE)
 # Stages, of four, whose features the last two take. The fourth tells most about tissues that
 # training saw, and least about others.
 POOLED_STAGES: Final = {DEVIATION: (2, 3), COVARIANCE: (1, 2, 3)}
-_STAGES: Final = 4
+STAGES: Final = 4
 # Those of EncoderConfig that are published thresholds, one for each distance an index may have.
 THRESHOLD_FIELDS: Final = ("threshold", "whitened_threshold", "diffused_threshold")
 
@@ -90,7 +90,7 @@ class EncoderConfig:
             return last
         if self.pooling == COVARIANCE:
             return SKETCH_SIZE * len(POOLED_STAGES[COVARIANCE])
-        return sum(last >> (_STAGES - stage) for stage in POOLED_STAGES[DEVIATION])
+        return sum(last >> (STAGES - stage) for stage in POOLED_STAGES[DEVIATION])
 
     @property
     def is_trained(self) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torchvision
 
-from histo_index.encoder.config import ARCHITECTURES, DEVIATION, MEAN, POOLED_STAGES
+from histo_index.encoder.config import ARCHITECTURES, DEVIATION, MEAN, POOLED_STAGES, STAGES
 from histo_index.encoder.folder import EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.preprocessing import Preprocessing
@@ -43,6 +43,11 @@ class Trunk(torch.nn.Module):
         self.network.fc = torch.nn.Identity()
         self.register_buffer("mean", _channels(spec.mean), persistent=False)
         self.register_buffer("std", _channels(spec.std), persistent=False)
+        # Made whatever the pooling is now: a run that trains by the mean is watched by another.
+        self.sketches = torch.nn.ModuleList(
+            CovarianceSketch(ARCHITECTURES[architecture] >> (STAGES - stage))
+            for stage in range(1, STAGES + 1)
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Encode uint8 RGB [B, H, W, 3] to float [B, D], not normalised to unit length."""
@@ -67,7 +72,7 @@ class Trunk(torch.nn.Module):
             x = network.get_submodule(f"layer{stage}")(x)
             if stage in stages:
                 away = x.float() - x.float().mean(dim=(2, 3), keepdim=True)
-                vary = deviations if self.pooling == DEVIATION else covariances
+                vary = deviations if self.pooling == DEVIATION else self.sketches[stage - 1]
                 parts.append(torch.nn.functional.normalize(vary(away), dim=1))
         return torch.cat(parts, dim=1)
 
@@ -81,18 +86,26 @@ def deviations(away: torch.Tensor) -> torch.Tensor:
     return away.square().mean(dim=(2, 3)).sqrt()
 
 
-def covariances(away: torch.Tensor) -> torch.Tensor:
-    """Sketch the channels' covariances: [B, SKETCH_SIZE] of features less their mean."""
-    sketch = sketch_of(away.shape[1])
-    sums, order, signs = (
-        torch.from_numpy(part).to(away.device) for part in (sketch.sums, sketch.order, sketch.signs)
-    )
-    # Full precision, also where training computes in less.
-    with torch.autocast(away.device.type, enabled=False):
-        summed = torch.einsum("bchw,cs->bshw", away, sums).flatten(2)  # [B, S, H × W]
-        # Times H × W, which scaling to length 1 takes out.
-        products = summed @ summed.transpose(1, 2)  # [B, S, S]
-    return (products.flatten(1)[:, order] * signs).sum(dim=2)
+class CovarianceSketch(torch.nn.Module):
+    """Sums of the covariances of C channels, see `sketch`."""
+
+    sums: torch.Tensor
+    order: torch.Tensor
+    signs: torch.Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name, part in vars(sketch_of(channels)).items():
+            self.register_buffer(name, torch.from_numpy(part), persistent=False)
+
+    def forward(self, away: torch.Tensor) -> torch.Tensor:
+        """Sketch features less their mean, float32 [B, C, H, W]: float32 [B, SKETCH_SIZE]."""
+        # Full precision, also where training computes in less.
+        with torch.autocast(away.device.type, enabled=False):
+            summed = torch.einsum("bchw,cs->bshw", away, self.sums).flatten(2)  # [B, S, H × W]
+            # Times H × W, which scaling to length 1 takes out.
+            products = summed @ summed.transpose(1, 2)  # [B, S, S]
+        return (products.flatten(1)[:, self.order] * self.signs).sum(dim=2)
 
 
 class ReferenceRuntime:
