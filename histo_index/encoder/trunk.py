@@ -96,11 +96,11 @@ class CovarianceSketch(torch.nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         for name, part in vars(sketch_of(channels)).items():
-            self.register_buffer(name, torch.from_numpy(part), persistent=False)
+            self.register_buffer(name, torch.tensor(part), persistent=False)
 
     def forward(self, away: torch.Tensor) -> torch.Tensor:
         """Sketch features less their mean, float32 [B, C, H, W]: float32 [B, SKETCH_SIZE]."""
-        # Full precision, also where training computes in less.
+        # Full precision where torch computes, also under a run that computes in less.
         with torch.autocast(away.device.type, enabled=False):
             summed = torch.einsum("bchw,cs->bshw", away, self.sums).flatten(2)  # [B, S, H × W]
             # Times H × W, which scaling to length 1 takes out.

@@ -34,7 +34,7 @@ from histo_index.indexer.preparing import prepare_folder, undoing_first_build
 from histo_index.indexer.removal import leave_out, read_removed
 from histo_index.indexer.shards import Receipt, write_parquet
 from histo_index.indexer.sources import LIST_SUFFIXES, Rejection, TileList, list_tiles
-from histo_index.indexer.states import read_states, write_states
+from histo_index.indexer.states import forget_states, read_states, write_states
 from histo_index.indexer.structure import SearchConfig, announce_structure
 from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
 
@@ -221,6 +221,8 @@ class _Build:
         )
         receipts = self._write_shards(plan, tiles.root)
         unusable = [*plan.rejected, *(e for _, receipt in receipts for e in receipt.rejected)]
+        # Without a hash: changed since it was hashed, or out of reach.
+        forget_states(self.folder, hashed.states, [e.path for e in unusable if not e.sha256])
         rejected = [*tiles.rejected, *hashed.rejected, *unusable]
         kept = [(position, shard.receipt) for position, shard in plan.kept]
         in_order = in_row_order([*kept, *receipts], self.current)

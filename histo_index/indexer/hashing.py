@@ -1,7 +1,7 @@
 """Hash the content of tiles, so that a build knows what is new, changed, moved or gone.
 
-A file whose size, inode and times are as they were when it was hashed is not read again: a program
-can set the time of its last modification, but not that of its last change.
+A file whose size, inode and times are as they were when it was hashed is not read again: where a
+file system keeps the time of a file's last change, no program can set it.
 """
 
 import errno
@@ -33,6 +33,8 @@ _SHARE: Final = 32
 # changed once: what changed so shortly before it was looked at is read again. The coarsest clock,
 # FAT's, ticks every 2 s. Source: "racy git" in git's technical documentation.
 _SETTLED_NS: Final = 4_000_000_000
+# The year 1677: what the table holds no earlier than. A disk that Windows wrote may say 1601.
+_EARLIEST_NS: Final = -(2**63)
 _INODE_BITS: Final = 2**64 - 1
 
 
@@ -108,7 +110,7 @@ def hash_tiles(
     digests: list[str | None] = []
     rejected: list[Rejection] = []
     states = [STATES.empty_table()]
-    for paths, outcomes in _outcomes(tiles, known or STATES.empty_table()):
+    for paths, outcomes in _outcomes(tiles, STATES.empty_table() if known is None else known):
         settled: list[tuple[object, ...]] = []
         for path, outcome in zip(paths, outcomes, strict=True):
             if isinstance(outcome, OSError):
@@ -117,7 +119,8 @@ def hash_tiles(
                 digests.append(None)
                 continue
             digests.append(outcome.sha256)
-            if max(outcome.modified, outcome.changed) < latest:
+            times = outcome.modified, outcome.changed
+            if min(times) >= _EARLIEST_NS and max(times) < latest:
                 settled.append((path, *outcome))
         if settled:
             columns = [list(column) for column in zip(*settled, strict=True)]

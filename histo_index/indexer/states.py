@@ -5,10 +5,12 @@ that a build that goes on after being killed has it too, and no manifest names i
 """
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from histo_index.indexer.hashing import STATES
@@ -46,5 +48,11 @@ def write_states(folder: Path, states: pa.Table, *, before: pa.Table) -> None:
         _log.warning(
             "%s: cannot be written (%s); the next build reads every tile again",
             folder / STATES_NAME,
-            error.strerror,
+            error.strerror or error,
         )
+
+
+def forget_states(folder: Path, states: pa.Table, paths: Collection[str]) -> None:
+    """Let the next build read files again, of which something else was found than is known."""
+    is_meant = pc.is_in(states["path"], value_set=pa.array(list(paths), pa.string()))
+    write_states(folder, states.filter(pc.invert(is_meant)), before=states)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from histo_index.indexer import hashing
 from histo_index.indexer.hashing import STATES, hash_file, hash_tiles
 from histo_index.indexer.sources import Rejection, TileList, list_tiles
 from tests.indexer.fakes import is_root, settled, write_tiles
@@ -192,9 +193,33 @@ def test_what_changed_just_before_is_not_taken_as_it_was(
     for later, paths in ((0, []), (3_900_000_000, []), (4_100_000_000, ["a.png", "b.png"])):
         monkeypatch.setattr("time.time_ns", lambda later=later: now + later)
         assert hash_tiles(tiles, lambda done: None).states["path"].to_pylist() == paths
-    # A time that lies ahead says nothing, and one beyond int64 neither.
+    # A time that lies ahead says nothing.
     os.utime(tmp_path / "b.png", ns=(0, now + 10**12))
     assert hash_tiles(tiles, lambda done: None).states["path"].to_pylist() == ["a.png"]
+
+
+@settled()
+@pytest.mark.parametrize("modified", [-11_644_473_600 * 10**9, 2**63])
+def test_a_time_that_no_table_holds_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modified: int
+) -> None:
+    write_tiles(tmp_path, ["a.png"])
+    monkeypatch.setattr(hashing, "_marks", lambda status: (status.st_size, modified, 0, 1))
+    hashed = hash_tiles(list_tiles([tmp_path]), lambda done: None)
+    assert hashed.table["sha256"].to_pylist() == [hash_file(tmp_path / "a.png")]
+    assert len(hashed.states) == 0
+
+
+@settled()
+@pytest.mark.parametrize("mark", ["bytes", "modified", "changed", "inode"])
+def test_every_mark_of_a_file_counts(tmp_path: Path, mark: str) -> None:
+    write_tiles(tmp_path, ["a.png", "b.png"])
+    tiles = list_tiles([tmp_path])
+    known = as_if_hashed(tiles)
+    place = known.schema.get_field_index(mark)
+    other = pa.array([known[mark][0].as_py(), known[mark][1].as_py() + 1], STATES.field(mark).type)
+    found = digests(tiles, known.set_column(place, mark, other))
+    assert found == {"a.png": NO_DIGEST, "b.png": hash_file(tmp_path / "b.png")}
 
 
 @settled()

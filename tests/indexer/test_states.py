@@ -16,6 +16,7 @@ from tests.indexer.fakes import (
     expected_rows,
     flip,
     numbered,
+    reasons,
     require_sound,
     run_build,
     settled,
@@ -137,3 +138,20 @@ def test_states_that_cannot_be_written_are_told_and_cost_nothing_else(
         "tile again"
     ]
     assert [path.name for path in tmp_path.iterdir()] == [STATES_NAME]
+
+
+def test_a_file_that_is_found_other_than_it_is_known_is_read_by_the_next_build(
+    tiles: Path, output: Path, encoder: FakeEncoder, read: list[str]
+) -> None:
+    run_build(output, encoder, tiles)
+    # As where a content changed and nothing of the file tells it.
+    states = read_states(output)
+    place = states["path"].to_pylist().index("t0007.png")
+    digests = states["sha256"].to_pylist()
+    digests[place] = "0" * 64
+    write_states(output, states.set_column(5, "sha256", pa.array(digests)), before=states)
+    changed = "changed while the index was being built: run the build again"
+    report = run_build(output, encoder, tiles)
+    assert (report.tiles, reasons(output)) == (19, {"t0007.png": changed})
+    assert build_and_tell(output, encoder, tiles, read) == {"t0007.png"}
+    assert read_states(output)["path"].to_pylist() == numbered(20)
