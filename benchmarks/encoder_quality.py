@@ -66,6 +66,9 @@ def judge(labels: Path, encoders: Mapping[str, Path]) -> dict[str, Contender]:
                 labels=labels, pairs=labels.with_name("pairs.csv")
             )
             print(f"{labels.parent.name}, {name}, {distance}: {evaluation.headline}")
+            for floor in evaluation.floors:
+                leads = (f"{figure} {_shown(lead)}" for figure, lead in floor.lead.items())
+                print(f"  ahead of {floor.name} by: {', '.join(leads)}")
             found[f"{name}, {distance}"] = evaluation.index
             for floor in evaluation.floors:
                 is_by_distance = floor.name == RANDOM
