@@ -1,13 +1,15 @@
-"""One tile added to a large index: what the commit costs beside `reindex`, which makes all anew.
+"""One tile added to a large index: what finding it costs beside `--rehash`, which reads all tiles,
+and the commit beside `reindex`, which makes all anew.
 
-Embeddings are drawn around centres, so that encoding costs nothing; tiles are files of a few bytes,
-so that what is left is finding and hashing them, and the commit.
+Embeddings are drawn around centres, so that encoding costs nothing; tiles are files as large as
+JPEGs, in the page cache: on a network folder reading them costs more.
 """
 
 import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -71,6 +73,7 @@ def main() -> None:
     options = measuring.parser(__doc__)
     options.add_argument("--rows", type=int, default=100_000, help="N")
     options.add_argument("--size", type=int, default=2048, help="D")
+    options.add_argument("--tile-bytes", type=int, default=20_000, help="size of a tile's file")
     options.add_argument("--repeats", type=int, default=3, help="tiles added, one build each")
     options.add_argument("--structure", nargs="*", default=["exact", "chosen"], help="to search by")
     options.add_argument("--distance", nargs="*", default=["plain", "diffused"], help="kinds")
@@ -79,17 +82,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="histo-index-adding-") as name:
         folder = given.folder or Path(name)
         encoder = ClusteredEncoder(folder / "encoder", size=given.size)
-        make_tiles(folder, rows=given.rows)
+        make_tiles(folder, rows=given.rows, size=given.tile_bytes)
         measuring.print_machine()
         cells = [
             measure(folder, encoder, structure, distance, given)
             for distance in given.distance
             for structure in given.structure
         ]
-    print(f"{given.rows:,} tiles, {given.size} numbers each; processor seconds\n")
+    print(
+        f"{given.rows:,} tiles of {given.tile_bytes:,} bytes, {given.size} numbers each; "
+        "processor seconds\n"
+    )
     header = (
         "distance, structure",
         "one more: list, hash, plan",
+        "with `--rehash`",
         "its commit",
         "`reindex`",
         "ratio",
@@ -97,20 +104,21 @@ def main() -> None:
     measuring.print_table(header, cells)
 
 
-def make_tiles(folder: Path, *, rows: int) -> None:
-    """Write tile files, a thousand to a folder."""
+def make_tiles(folder: Path, *, rows: int, size: int) -> None:
+    """Write tile files, a thousand to a folder, and wait until they count as settled."""
     measuring.tell(f"writing {rows:,} tiles")
     for row in range(rows):
-        add_tile(folder, row)
+        add_tile(folder, row, size=size)
+    time.sleep(5)
 
 
-def add_tile(folder: Path, row: int, *, slide: int | None = None) -> None:
+def add_tile(folder: Path, row: int, *, size: int, slide: int | None = None) -> None:
     number = row // 1000 if slide is None else slide
     path = folder / "tiles" / f"slide-{number:05d}" / measuring.tile_name(row)
     if row % 1000 == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        path.write_text(str(row))
+        path.write_text(str(row).ljust(size))
 
 
 def measure(
@@ -122,14 +130,17 @@ def measure(
     config = BuildConfig(sources=[folder / "tiles"], output=index, search=search, distance=distance)
     measuring.tell(f"{distance}, {structure}: building")
     build(config, encoder)
-    finding, adding, anew = [], [], []
+    finding, reading, adding, anew = [], [], [], []
     for repeat in range(given.repeats):
         tiles = read_manifest(index).tiles
         # In turn after all others and among them.
-        add_tile(folder, tiles, slide=0 if repeat % 2 else None)
+        add_tile(folder, tiles, size=given.tile_bytes, slide=0 if repeat % 2 else None)
         watch = Watch()
         assert build(config, encoder, watch.progress).tiles == tiles + 1
         before, commit = watch.spans()
+        watch = Watch()
+        build(replace(config, rehash=True), encoder, watch.progress)
+        reading.append(watch.spans()[0])
         watch = Watch()
         reindex(index)
         finding.append(before)
@@ -138,8 +149,8 @@ def measure(
         measuring.tell(f"{distance}, {structure}: found {before}, added {commit}, anew {anew[-1]}")
     shares = measuring.ratios([cpu for _, cpu in adding], [cpu for _, cpu in anew])
     factory = read_manifest(index).structure["factory"]
-    name = f"{distance}, {factory}"
-    return name, _cell(finding), _cell(adding), _cell(anew), measuring.spread(shares, digits=3)
+    cells = (_cell(spans) for spans in (finding, reading, adding, anew))
+    return f"{distance}, {factory}", *cells, measuring.spread(shares, digits=3)
 
 
 def _cell(spans: list[tuple[float, float]]) -> str:
