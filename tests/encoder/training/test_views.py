@@ -24,6 +24,8 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
+# A machine of one core has fewer than the two processes.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize("name", RECIPES)
 def test_views_are_the_same_in_any_process_and_differ_from_each_other(
     name: str, tiles: list[Path]
