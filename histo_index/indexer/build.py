@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from histo_index.errors import InputError, MismatchError, counted
+from histo_index.errors import InputError, MismatchError
 from histo_index.indexer import encoder_copy
 from histo_index.indexer.atomic import remove_leftovers
 from histo_index.indexer.checksums import DamagedError
@@ -26,15 +26,15 @@ from histo_index.indexer.commit import (
 from histo_index.indexer.distance import distance_of, require_distance
 from histo_index.indexer.drafting import count_dropped, draft_manifest, is_unchanged, root_of
 from histo_index.indexer.encode import Encode
-from histo_index.indexer.hashing import HashedTiles, hash_tiles
+from histo_index.indexer.hashing import HashedTiles
 from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import MANIFEST_NAME, REMOVED, FileRecord, Manifest, read_manifest
 from histo_index.indexer.plan import Plan, in_row_order, make_plan
 from histo_index.indexer.preparing import prepare_folder, undoing_first_build
 from histo_index.indexer.removal import leave_out, read_removed
 from histo_index.indexer.shards import Receipt, write_parquet
-from histo_index.indexer.sources import LIST_SUFFIXES, Rejection, TileList, list_tiles
-from histo_index.indexer.states import forget_states, read_states, write_states
+from histo_index.indexer.sources import Rejection, TileList, list_tiles, nothing_usable
+from histo_index.indexer.states import forget_states, hash_changed
 from histo_index.indexer.structure import SearchConfig, announce_structure
 from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
 
@@ -73,6 +73,11 @@ class BuildConfig:
         require_distance(self.distance)
         if self.shard_rows is not None and not 1 <= self.shard_rows <= 1_000_000:
             raise InputError(f"shard_rows is {self.shard_rows}; expected 1 to 1,000,000")
+
+    @property
+    def inputs(self) -> list[Path]:
+        """All that was named."""
+        return [*self.sources, *([self.manifest] if self.manifest else [])]
 
 
 @dataclass(kw_only=True)
@@ -172,7 +177,7 @@ def build(
 def _list(config: BuildConfig) -> TileList:
     tiles = list_tiles(config.sources, config.manifest)
     if not len(tiles.table):
-        raise InputError(_nothing_usable(config, tiles.rejected))
+        raise InputError(nothing_usable(config.inputs, tiles.rejected))
     return tiles
 
 
@@ -272,10 +277,7 @@ class _Build:
             state.done = done
             self.progress(state)
 
-        before = read_states(self.folder)
-        hashed = hash_tiles(tiles, tell, None if self.config.rehash else before)
-        write_states(self.folder, hashed.states, before=before)
-        return hashed
+        return hash_changed(self.folder, tiles, tell, rehash=self.config.rehash)
 
     def _known_rejected(self) -> list[Rejection]:
         """Collect what earlier builds with the same limits could not use."""
@@ -349,7 +351,7 @@ class _Build:
             },
         )
         if not draft.shards:
-            raise InputError(_nothing_usable(self.config, rejected))
+            raise InputError(nothing_usable(self.config.inputs, rejected))
         self.progress(BuildProgress(stage="committing", total=draft.tiles))
         is_same_list = self.known is not None and Counter(self.known) == Counter(rejected)
         manifest = self.current
@@ -382,17 +384,3 @@ class _Build:
             seconds=time.monotonic() - started,
             bytes=sum(record.bytes for record in manifest.records()),
         )
-
-
-def _nothing_usable(config: BuildConfig, rejected: Sequence[Rejection]) -> str:
-    sources = (*config.sources, *([config.manifest] if config.manifest else []))
-    names = ", ".join(str(source) for source in sources)
-    if not rejected and Path(sources[-1]).suffix.lower() in LIST_SUFFIXES:
-        return f"{names}: lists no tiles; expected a row for each"
-    if not rejected:
-        return f"{names}: no images found; expected PNG, JPEG, TIFF, BMP or WebP files"
-    first = rejected[0]
-    return (
-        f"{names}: none of {counted(len(rejected), 'image')} can be used, and nothing was changed; "
-        f"the first: {first.path}: {first.reason}"
-    )

@@ -15,7 +15,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from histo_index.errors import InputError, printable
+from histo_index.errors import InputError, counted, printable
 from histo_index.indexer.tables import read_table
 
 SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"))
@@ -87,6 +87,20 @@ def list_tiles(sources: Sequence[Path], manifest: Path | None = None) -> TileLis
     if not sources:
         raise InputError("no tiles given; pass a folder, image files or a manifest")
     return _list_folders(sources)
+
+
+def nothing_usable(inputs: Sequence[Path], rejected: Sequence[Rejection]) -> str:
+    """Say why a build has no tiles at all: for an error's message."""
+    names = ", ".join(str(source) for source in inputs)
+    if not rejected and inputs[-1].suffix.lower() in LIST_SUFFIXES:
+        return f"{names}: lists no tiles; expected a row for each"
+    if not rejected:
+        return f"{names}: no images found; expected PNG, JPEG, TIFF, BMP or WebP files"
+    first = rejected[0]
+    return (
+        f"{names}: none of {counted(len(rejected), 'image')} can be used, and nothing was changed; "
+        f"the first: {first.path}: {first.reason}"
+    )
 
 
 def _list_folders(sources: Sequence[Path]) -> TileList:

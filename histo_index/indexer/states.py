@@ -5,7 +5,7 @@ that a build that goes on after being killed has it too, and no manifest names i
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +13,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from histo_index.indexer.hashing import STATES
+from histo_index.indexer.hashing import STATES, HashedTiles, hash_tiles
 from histo_index.indexer.shards import write_parquet
+from histo_index.indexer.sources import TileList
 
 STATES_NAME: Final = "hashed.parquet"
 
 _log = logging.getLogger(__name__)
+
+
+def hash_changed(
+    folder: Path, tiles: TileList, progress: Callable[[int], None], *, rehash: bool
+) -> HashedTiles:
+    """Hash tiles, of which only those are read that are not as the index knows them.
+
+    Args:
+        folder: the index.
+        tiles: what to hash.
+        progress: told how many tiles are done.
+        rehash: read all of them.
+
+    Raises:
+        OSError: too many files are open.
+    """
+    before = read_states(folder)
+    hashed = hash_tiles(tiles, progress, None if rehash else before)
+    write_states(folder, hashed.states, before=before)
+    return hashed
 
 
 def read_states(folder: Path) -> pa.Table:
