@@ -89,10 +89,8 @@ def main() -> None:
             for distance in given.distance
             for structure in given.structure
         ]
-    print(
-        f"{given.rows:,} tiles of {given.tile_bytes:,} bytes, {given.size} numbers each; "
-        "processor seconds\n"
-    )
+    tiles = f"{given.rows:,} tiles of {given.tile_bytes:,} bytes"
+    print(f"{tiles}, {given.size} numbers each; processor seconds\n")
     header = (
         "distance, structure",
         "one more: list, hash, plan",

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 import training_split
 
+from histo_index.encoder.config import COVARIANCE, DEVIATION, MEAN
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.encoder.preprocessing import fit_tile
@@ -30,21 +31,20 @@ Floats = npt.NDArray[np.float32]
 DIFFUSED_AUC: Final = f"{DIFFUSED}_{PAIR_AUC}"
 
 _STAGES: Final = (1, 2, 3, 4)
-_MEAN, _DEVIATION, _COVARIANCE = "mean", "deviation", "covariance"
 _SHOWN: Final = (
-    (_MEAN, (4,)),
-    (_DEVIATION, (4,)),
-    (_DEVIATION, (3,)),
-    (_DEVIATION, (2,)),
-    (_DEVIATION, (1,)),
-    (_DEVIATION, (2, 3)),
-    (_DEVIATION, (1, 2, 3)),
-    (_COVARIANCE, (4,)),
-    (_COVARIANCE, (3,)),
-    (_COVARIANCE, (2,)),
-    (_COVARIANCE, (1,)),
-    (_COVARIANCE, (2, 3)),
-    (_COVARIANCE, (1, 2, 3)),
+    (MEAN, (4,)),
+    (DEVIATION, (4,)),
+    (DEVIATION, (3,)),
+    (DEVIATION, (2,)),
+    (DEVIATION, (1,)),
+    (DEVIATION, (2, 3)),
+    (DEVIATION, (1, 2, 3)),
+    (COVARIANCE, (4,)),
+    (COVARIANCE, (3,)),
+    (COVARIANCE, (2,)),
+    (COVARIANCE, (1,)),
+    (COVARIANCE, (2, 3)),
+    (COVARIANCE, (1, 2, 3)),
 )
 _BATCH: Final = 32
 # Of the left-out source, so that a run takes a minute.
@@ -108,7 +108,7 @@ def _features(folder: Path, rows: Sequence[training_split.Row]) -> dict[tuple[st
         )
         for row in rows
     ]
-    trunk.pooling = "mean"  # which runs all stages
+    trunk.pooling = MEAN  # which runs all stages
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for start in range(0, len(tiles), _BATCH):
             trunk(torch.from_numpy(np.stack(tiles[start : start + _BATCH])))
@@ -122,9 +122,9 @@ def _listen(trunk: Trunk, taken: dict[tuple[str, int], list[torch.Tensor]]) -> N
             mean = maps.float().mean(dim=(2, 3), keepdim=True)
             away = maps.float() - mean
             for kind, pooled in (
-                (_MEAN, mean.flatten(1)),
-                (_DEVIATION, deviations(away)),
-                (_COVARIANCE, trunk.sketches[stage - 1](away)),
+                (MEAN, mean.flatten(1)),
+                (DEVIATION, deviations(away)),
+                (COVARIANCE, trunk.sketches[stage - 1](away)),
             ):
                 taken.setdefault((kind, stage), []).append(pooled)
 

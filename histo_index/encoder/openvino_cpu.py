@@ -5,21 +5,20 @@ Every request has one fixed number of images, so that an embedding cannot depend
 """
 
 import queue
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.encoder.config import DEVIATION, MEAN, POOLED_STAGES
 from histo_index.encoder.decode_pool import usable_cores
 from histo_index.encoder.folder import EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.int8 import Ranges
+from histo_index.encoder.openvino_pooling import pool
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.quiet_openvino import opset1, ov
 from histo_index.encoder.quiet_openvino import opset13 as ops
-from histo_index.encoder.sketch import sketch_of
 from histo_index.errors import InputError, MismatchError
 
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -121,7 +120,7 @@ def build_graph(
     tap = (lambda x, name: x) if ranges is None else _quantiser(ranges)
     try:
         stages = trace_trunk(encoder.weights, spec, image, tap=tap, int8=ranges is not None)
-        embedding = _pool(stages, encoder.config.pooling)
+        embedding = pool(stages, encoder.config.pooling)
         size = embedding.get_output_shape(0)[1]
     except KeyError as error:
         raise _mismatch(encoder, f"{error} is missing") from error
@@ -186,34 +185,6 @@ def trace_trunk(
             block += 1
         stages.append(x)
     return stages
-
-
-def _pool(stages: Sequence[Any], pooling: str) -> Any:
-    """Make embeddings [B, D] of the stages' features; as `Trunk` does."""
-    if pooling == MEAN:
-        return ops.reduce_mean(stages[-1], [2, 3], False)
-    parts = []
-    for stage in POOLED_STAGES[pooling]:
-        x = stages[stage - 1]
-        away = ops.subtract(x, ops.reduce_mean(x, [2, 3], True))
-        vary = _deviations(away) if pooling == DEVIATION else _covariances(away)
-        parts.append(ops.normalize_l2(vary, [1], 1e-12, "max"))
-    return ops.concat(parts, 1)
-
-
-def _deviations(away: Any) -> Any:
-    return ops.sqrt(ops.reduce_mean(ops.multiply(away, away), [2, 3], False))
-
-
-def _covariances(away: Any) -> Any:
-    batch, channels, height, width = away.get_output_shape(0)
-    sketch = sketch_of(channels)
-    kernel = np.ascontiguousarray(sketch.sums.T)[:, :, None, None]
-    summed = ops.convolution(away, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
-    flat = ops.reshape(summed, [batch, kernel.shape[0], height * width], False)
-    products = ops.reshape(ops.matmul(flat, flat, False, True), [batch, -1], False)
-    taken = ops.gather(products, ops.constant(sketch.order), ops.constant(np.int64(1)))
-    return ops.reduce_sum(ops.multiply(taken, ops.constant(sketch.signs)), [2], False)
 
 
 def _residual_block(x: Any, prefix: str, stride: int, layer: "_Layer") -> Any:

@@ -139,7 +139,7 @@ def _outcomes(
 ) -> Iterator[tuple[list[str], list[FileState | OSError]]]:
     """Look at every file: the paths of some at a time, and what was found of each."""
 
-    def attempt(path: str, before: FileState) -> FileState | OSError:
+    def attempt(path: str, before: FileState | None) -> FileState | OSError:
         try:
             return _look(os.path.join(tiles.root, path), before)
         except OSError as error:
@@ -148,7 +148,7 @@ def _outcomes(
                 raise
             return error
 
-    def attempt_all(share: Sequence[tuple[str, FileState]]) -> list[FileState | OSError]:
+    def attempt_all(share: Sequence[tuple[str, FileState | None]]) -> list[FileState | OSError]:
         return [attempt(*entry) for entry in share]
 
     paths = tiles.table["path"]
@@ -158,7 +158,8 @@ def _outcomes(
         for start in range(0, len(paths), _CHUNK):
             some = paths[start : start + _CHUNK].to_pylist()
             columns = [column.to_pylist() for column in before[start : start + _CHUNK].columns]
-            states = map(FileState._make, zip(*columns, strict=True))
+            rows = zip(*columns, strict=True)
+            states = (FileState(*row) if row[0] is not None else None for row in rows)
             entries = list(zip(some, states, strict=True))
             shares = [entries[at : at + _SHARE] for at in range(0, len(entries), _SHARE)]
             yield some, list(chain.from_iterable(threads.map(attempt_all, shares)))

@@ -26,6 +26,12 @@ def tiles(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where an index is to be."""
+    return tmp_path / "tiles.hx"
+
+
+@pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that everybody may enter, unlike pytest's own."""
     folder = Path(tempfile.mkdtemp(prefix="histo-index-test-"))

@@ -34,11 +34,6 @@ from tests.indexer.fakes import (
 
 
 @pytest.fixture
-def output(tmp_path: Path) -> Path:
-    return tmp_path / "tiles.hx"
-
-
-@pytest.fixture
 def built(tiles: Path, output: Path, encoder: FakeEncoder) -> Path:
     """An index of 20 tiles in shards of 8."""
     run_build(output, encoder, tiles)

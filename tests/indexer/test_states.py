@@ -25,11 +25,6 @@ from tests.indexer.fakes import (
 
 
 @pytest.fixture
-def output(tmp_path: Path) -> Path:
-    return tmp_path / "tiles.hx"
-
-
-@pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Names of the files hashed, in order; all count as long unchanged."""
     names: list[str] = []
