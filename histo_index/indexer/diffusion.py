@@ -30,8 +30,11 @@ _STEPS: Final = 4
 # A coordinate that all tiles share, so that of one in no crowd not only noise is left. Leading
 # eigenvectors, before their eigenvalues, have a mean square of 1.
 _SHARED: Final = 0.25
-# Of the squared distance, what the coordinates make up; whitened vectors make up the rest.
-_SHARE: Final = 0.5
+# Of the squared distance, what the coordinates make up; whitened vectors make up the rest. With
+# more of it nearest neighbours are found worse.
+_SHARE: Final = 0.7
+# What it was before index format 5.
+_FORMER_SHARE: Final = 0.5
 # Nearer than float32 tells distances from none: copies of one tile are no crowd of their own.
 _LEAST_REACH: Final = 1e-3
 # 17 MB of weights in float32.
@@ -48,6 +51,7 @@ class Diffusion:
         landmarks: float32 [m, p], tiles of the index in these directions.
         reaches: float32 [m], how far the neighbourhood of each landmark goes.
         coordinates: float32 [m, c], where a walk from each landmark leads.
+        share: of the squared distance, what the coordinates make up.
     """
 
     whitening: Whitening
@@ -55,6 +59,7 @@ class Diffusion:
     landmarks: Floats
     reaches: Floats
     coordinates: Floats
+    share: float = _SHARE
 
     @property
     def size(self) -> int:
@@ -74,8 +79,9 @@ class Diffusion:
         for start in range(0, len(embeddings), _BLOCK):
             part = slice(start, start + _BLOCK)
             whitened = self.whitening.apply(embeddings[part])
-            vectors[part, : self.whitening.size] = np.sqrt(1 - _SHARE) * whitened
-            vectors[part, self.whitening.size :] = np.sqrt(_SHARE) * self._coordinates_of(whitened)
+            places = self._coordinates_of(whitened)
+            vectors[part, : self.whitening.size] = np.sqrt(1 - self.share) * whitened
+            vectors[part, self.whitening.size :] = np.sqrt(self.share) * places
         return vectors
 
     def _coordinates_of(self, whitened: Floats) -> Floats:
@@ -95,13 +101,15 @@ class Diffusion:
             "landmarks": self.landmarks,
             "reaches": self.reaches,
             "coordinates": self.coordinates,
+            "share": np.array(self.share),
         }
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, Floats]) -> Self:
         """Take what `arrays` gave."""
         own = {name: stored[name] for name in ("directions", "landmarks", "reaches", "coordinates")}
-        return cls(whitening=Whitening.from_arrays(stored), **own)
+        share = float(stored["share"]) if "share" in stored else _FORMER_SHARE
+        return cls(whitening=Whitening.from_arrays(stored), share=share, **own)
 
 
 def fit_diffusion(embeddings: npt.NDArray[np.floating]) -> Diffusion:

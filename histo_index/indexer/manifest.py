@@ -10,7 +10,7 @@ from histo_index.indexer.atomic import publish_bytes
 from histo_index.indexer.sealed import seal, unseal
 
 # One more with every change of what is written, however small; see docs/format.md.
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 MANIFEST_NAME: Final = "manifest.json"
 # Role of the list of tiles that were taken out, but are still in the shards.
 REMOVED: Final = "removed"

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.indexer.diffusion import fit_diffusion
+from histo_index.indexer.diffusion import Diffusion, fit_diffusion
 from histo_index.indexer.whitening import fit_whitening
 from tests.indexer.test_whitening import embeddings
 
@@ -42,12 +42,23 @@ def test_distances_are_how_differently_two_walks_end() -> None:
     np.testing.assert_allclose(squares(coordinates, coordinates), expected, atol=1e-4)
 
 
-def test_half_of_a_distance_is_of_whitened_vectors_and_half_of_walks() -> None:
+def test_three_tenths_of_a_distance_are_of_whitened_vectors_and_seven_of_walks() -> None:
     tiles = embeddings(300)
     found = fit_diffusion(tiles).apply(tiles)
     whitened = fit_whitening(tiles).apply(tiles)
-    np.testing.assert_allclose(found[:, :SIZE], whitened * np.sqrt(0.5), atol=1e-6)
-    np.testing.assert_allclose((found[:, SIZE:] ** 2).sum(axis=1), 0.5, atol=1e-6)
+    np.testing.assert_allclose(found[:, :SIZE], whitened * np.sqrt(0.3), atol=1e-6)
+    np.testing.assert_allclose((found[:, SIZE:] ** 2).sum(axis=1), 0.7, atol=1e-6)
+
+
+def test_what_was_stored_before_the_share_was_has_halves() -> None:
+    tiles = embeddings(300)
+    fit = fit_diffusion(tiles)
+    stored = fit.arrays()
+    assert np.array_equal(Diffusion.from_arrays(stored).apply(tiles), fit.apply(tiles))
+    before = Diffusion.from_arrays({name: stored[name] for name in stored if name != "share"})
+    np.testing.assert_allclose(
+        before.apply(tiles)[:, :SIZE], fit.whitening.apply(tiles) * np.sqrt(0.5), atol=1e-6
+    )
 
 
 def crowds(count: int) -> Floats:
