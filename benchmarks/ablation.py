@@ -123,7 +123,7 @@ def _run(paths: list[Path], config: TrainConfig, monitor: Monitor) -> dict[str, 
 def _monitor(path: Path, rows: list[training_split.Row]) -> Monitor:
     lines = ["path,label,group", *(f"{r['path']},{r['label']},{r['group']}" for r in rows)]
     path.write_text("\n".join(lines) + "\n")
-    spec = TrainConfig(output=path.parent, recipe=HISTOLOGY).preprocessing
+    spec = TrainConfig(output=path.parent, recipe=HISTOLOGY).encoder.preprocessing
     return read_monitor(path, spec, root=training_split.DATA)
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 import training_split
 
-from histo_index.encoder.config import COVARIANCE, DEVIATION, MEAN
+from histo_index.encoder.config import COVARIANCE, DEVIATION, MEAN, POOLED_STAGES
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.encoder.preprocessing import fit_tile
@@ -30,21 +30,11 @@ Floats = npt.NDArray[np.float32]
 
 DIFFUSED_AUC: Final = f"{DIFFUSED}_{PAIR_AUC}"
 
-_STAGES: Final = (1, 2, 3, 4)
-_SHOWN: Final = (
-    (MEAN, (4,)),
-    (DEVIATION, (4,)),
-    (DEVIATION, (3,)),
-    (DEVIATION, (2,)),
-    (DEVIATION, (1,)),
-    (DEVIATION, (2, 3)),
-    (DEVIATION, (1, 2, 3)),
-    (COVARIANCE, (4,)),
-    (COVARIANCE, (3,)),
-    (COVARIANCE, (2,)),
-    (COVARIANCE, (1,)),
-    (COVARIANCE, (2, 3)),
-    (COVARIANCE, (1, 2, 3)),
+_STAGES: Final = POOLED_STAGES[COVARIANCE]
+_SHOWN: Final = tuple(
+    (kind, stages)
+    for kind in (MEAN, DEVIATION, COVARIANCE)
+    for stages in ((3,), (2,), (1,), (2, 3), (1, 2, 3))
 )
 _BATCH: Final = 32
 # Of the left-out source, so that a run takes a minute.
@@ -108,7 +98,6 @@ def _features(folder: Path, rows: Sequence[training_split.Row]) -> dict[tuple[st
         )
         for row in rows
     ]
-    trunk.pooling = MEAN  # which runs all stages
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for start in range(0, len(tiles), _BATCH):
             trunk(torch.from_numpy(np.stack(tiles[start : start + _BATCH])))
@@ -124,7 +113,7 @@ def _listen(trunk: Trunk, taken: dict[tuple[str, int], list[torch.Tensor]]) -> N
             for kind, pooled in (
                 (MEAN, mean.flatten(1)),
                 (DEVIATION, deviations(away)),
-                (COVARIANCE, trunk.sketches[stage - 1](away)),
+                (COVARIANCE, trunk.sketches[str(stage)](away)),
             ):
                 taken.setdefault((kind, stage), []).append(pooled)
 

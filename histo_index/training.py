@@ -114,7 +114,7 @@ def train(
         monitor=(
             None
             if chosen.monitor is None
-            else read_monitor(Path(chosen.monitor), config.preprocessing, root=listed.root)
+            else read_monitor(Path(chosen.monitor), config.encoder.preprocessing, root=listed.root)
         ),
         data={
             "source": ", ".join(Path(path).name for path in several),

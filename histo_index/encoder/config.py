@@ -15,11 +15,11 @@ ARCHITECTURES: Final = {"resnet18": 512, "resnext50_32x4d": 2048, "resnext101_32
 MEAN: Final = "mean"
 DEVIATION: Final = "deviation"
 COVARIANCE: Final = "covariance"
-POOLINGS: Final = (MEAN, DEVIATION, COVARIANCE)
-# Stages, of four, whose features the last two take. The fourth tells most about tissues that
-# training saw, and least about others.
-POOLED_STAGES: Final = {DEVIATION: (2, 3), COVARIANCE: (1, 2, 3)}
 STAGES: Final = 4
+# Whose features each takes. The fourth stage tells most about tissues that training saw, and least
+# about others.
+POOLED_STAGES: Final = {MEAN: (STAGES,), DEVIATION: (2, 3), COVARIANCE: (1, 2, 3)}
+POOLINGS: Final = tuple(POOLED_STAGES)
 # Those of EncoderConfig that are published thresholds, one for each distance an index may have.
 THRESHOLD_FIELDS: Final = ("threshold", "whitened_threshold", "diffused_threshold")
 
@@ -96,3 +96,8 @@ class EncoderConfig:
     def is_trained(self) -> bool:
         """Whether the weights have seen any image."""
         return self.training.get("method") != "none"
+
+
+def unused_stages(pooling: str) -> list[str]:
+    """Name the stages that come after all that a pooling takes, as torchvision does."""
+    return [f"layer{stage}" for stage in range(max(POOLED_STAGES[pooling]) + 1, STAGES + 1)]

@@ -14,7 +14,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from histo_index.encoder.config import MEAN, THRESHOLD_FIELDS, EncoderConfig, PublishedThreshold
+from histo_index.encoder.config import (
+    MEAN,
+    THRESHOLD_FIELDS,
+    EncoderConfig,
+    PublishedThreshold,
+    unused_stages,
+)
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.replacing import replace_file
 from histo_index.errors import IndexFormatError, InputError
@@ -37,7 +43,8 @@ class EncoderFolder:
     Attributes:
         path: the folder.
         config: what it is.
-        weights: parameter name (torchvision's, without `fc.*`) to float32 array.
+        weights: parameter name (torchvision's, without `fc.*`) to float32 array; stages that are
+            not pooled may be there.
         fingerprint: hex digest over weights and preprocessing.
     """
 
@@ -163,6 +170,12 @@ def unpack_weights(data: bytes) -> Weights:
     except (SafetensorError, KeyError) as error:
         raise ValueError(str(error)) from error
     return weights
+
+
+def used_weights(weights: Weights, pooling: str) -> Weights:
+    """Leave out the stages that a pooling does not take, which a checkpoint may well have."""
+    unused = tuple(f"{stage}." for stage in unused_stages(pooling))
+    return {name: array for name, array in weights.items() if not name.startswith(unused)}
 
 
 @cache

@@ -11,8 +11,15 @@ import numpy.typing as npt
 import torch
 import torchvision
 
-from histo_index.encoder.config import ARCHITECTURES, DEVIATION, MEAN, POOLED_STAGES, STAGES
-from histo_index.encoder.folder import EncoderFolder, Weights
+from histo_index.encoder.config import (
+    ARCHITECTURES,
+    COVARIANCE,
+    MEAN,
+    POOLED_STAGES,
+    STAGES,
+    unused_stages,
+)
+from histo_index.encoder.folder import EncoderFolder, Weights, used_weights
 from histo_index.encoder.images import Pixels
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.sketch import sketch_of
@@ -27,10 +34,9 @@ class Shaped(Protocol):
 
 
 class Trunk(torch.nn.Module):
-    """A torchvision network without its classifier, normalisation included.
+    """A torchvision network up to the last stage that its pooling takes, normalisation included.
 
-    Attributes:
-        pooling: how features become an embedding, see `EncoderConfig`.
+    For poolings see `EncoderConfig`.
     """
 
     mean: torch.Tensor
@@ -38,15 +44,17 @@ class Trunk(torch.nn.Module):
 
     def __init__(self, architecture: str, spec: Preprocessing, *, pooling: str = MEAN) -> None:
         super().__init__()
-        self.pooling = pooling
+        self._pooling = pooling
         self.network = torchvision.models.get_model(architecture, weights=None)
-        self.network.fc = torch.nn.Identity()
+        for part in (*unused_stages(pooling), "fc"):
+            setattr(self.network, part, torch.nn.Identity())
         self.register_buffer("mean", _channels(spec.mean), persistent=False)
         self.register_buffer("std", _channels(spec.std), persistent=False)
-        # Made whatever the pooling is now: a run that trains by the mean is watched by another.
-        self.sketches = torch.nn.ModuleList(
-            CovarianceSketch(ARCHITECTURES[architecture] >> (STAGES - stage))
-            for stage in range(1, STAGES + 1)
+        self.sketches = torch.nn.ModuleDict(
+            {
+                str(stage): CovarianceSketch(ARCHITECTURES[architecture] >> (STAGES - stage))
+                for stage in POOLED_STAGES[COVARIANCE]
+            }
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -55,7 +63,7 @@ class Trunk(torch.nn.Module):
         pixels = (images.permute(0, 3, 1, 2) - self.mean) / self.std  # [B, 3, H, W]
         pixels = pixels.to(self.network.conv1.weight.dtype)
         embeddings: torch.Tensor = (
-            self.network(pixels) if self.pooling == MEAN else self._textures(pixels)
+            self.network(pixels) if self._pooling == MEAN else self._textures(pixels)
         )
         return embeddings
 
@@ -65,14 +73,15 @@ class Trunk(torch.nn.Module):
         How features vary over a tile tells textures apart, where their mean tells how much of them
         there is.
         """
-        network, stages = self.network, POOLED_STAGES[self.pooling]
+        network, stages = self.network, POOLED_STAGES[self._pooling]
         x = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
         parts = []
         for stage in range(1, stages[-1] + 1):
             x = network.get_submodule(f"layer{stage}")(x)
             if stage in stages:
                 away = x.float() - x.float().mean(dim=(2, 3), keepdim=True)
-                vary = deviations if self.pooling == DEVIATION else self.sketches[stage - 1]
+                is_sketched = self._pooling == COVARIANCE
+                vary = self.sketches[str(stage)] if is_sketched else deviations
                 parts.append(torch.nn.functional.normalize(vary(away), dim=1))
         return torch.cat(parts, dim=1)
 
@@ -135,13 +144,14 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
     """
     config = encoder.config
     trunk = Trunk(config.architecture, config.preprocessing, pooling=config.pooling)
-    differences = compare_shapes(encoder.weights, weights_of(trunk))
+    weights = used_weights(encoder.weights, config.pooling)
+    differences = compare_shapes(weights, weights_of(trunk))
     if differences:
         raise MismatchError(
             f"{encoder.path}: weights do not belong to {encoder.config.architecture}: "
             f"{differences}; import the checkpoint again with its own --arch"
         )
-    tensors = {name: torch.from_numpy(array) for name, array in encoder.weights.items()}
+    tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
     # Not strict: how many batches were counted is not kept.
     trunk.network.load_state_dict(tensors, strict=False)
     return trunk.eval()

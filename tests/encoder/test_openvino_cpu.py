@@ -2,13 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from histo_index.encoder import openvino_cpu
-from histo_index.encoder.folder import EncoderFolder
+from histo_index.encoder.folder import EncoderFolder, used_weights
 from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.openvino_cpu import (
     OpenVinoRuntime,
@@ -112,6 +113,24 @@ def test_textures_are_those_of_the_reference(
     fast = embed(OpenVinoRuntime(encoder, precision=precision, ranges=ranges), fresh_tiles)
     assert fast.shape == slow.shape == (len(fresh_tiles), size)
     assert cosines(fast, slow).min() >= least
+
+
+def test_stages_that_are_not_pooled_change_nothing(
+    settled: EncoderFolder, fresh_tiles: Pixels
+) -> None:
+    whole = replace(settled, config=replace(settled.config, pooling="covariance"))
+    cut = replace(whole, weights=used_weights(whole.weights, "covariance"))
+    assert len(cut.weights) < len(whole.weights)
+    for make in (ReferenceRuntime, partial(OpenVinoRuntime, precision="float32")):
+        assert np.array_equal(embed(make(cut), fresh_tiles), embed(make(whole), fresh_tiles))
+
+
+def test_a_mean_of_a_stage_that_is_missing_is_refused(settled: EncoderFolder) -> None:
+    cut = replace(settled, weights=used_weights(settled.weights, "covariance"))
+    with pytest.raises(MismatchError, match="25 missing"):
+        ReferenceRuntime(cut)
+    with pytest.raises(MismatchError, match="they give 256 features"):
+        OpenVinoRuntime(cut, precision="float32")
 
 
 def test_deviations_are_the_spread_of_each_channel(settled: EncoderFolder) -> None:

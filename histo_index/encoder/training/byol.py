@@ -11,8 +11,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from histo_index.encoder.config import ARCHITECTURES
-from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.trunk import Trunk
 
 _VIEWS: Final = 2
@@ -21,11 +20,11 @@ _VIEWS: Final = 2
 class Projecting(torch.nn.Module):
     """A trunk and its projector: what the moving average is taken of."""
 
-    def __init__(self, architecture: str, spec: Preprocessing, *, hidden: int, size: int) -> None:
+    def __init__(self, encoder: EncoderConfig, *, hidden: int, size: int) -> None:
         super().__init__()
-        self.trunk = Trunk(architecture, spec)
+        self.trunk = Trunk(encoder.architecture, encoder.preprocessing, pooling=encoder.pooling)
         _silence_residuals(self.trunk)
-        self.projector = perceptron(ARCHITECTURES[architecture], hidden, size)
+        self.projector = perceptron(encoder.embedding_size, hidden, size)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Project uint8 RGB [B, H, W, 3] to [B, size]."""
@@ -42,9 +41,9 @@ class Byol(torch.nn.Module):
         target: moving average of `online`; never receives a gradient.
     """
 
-    def __init__(self, architecture: str, spec: Preprocessing, *, hidden: int, size: int) -> None:
+    def __init__(self, encoder: EncoderConfig, *, hidden: int, size: int) -> None:
         super().__init__()
-        self.online = Projecting(architecture, spec, hidden=hidden, size=size)
+        self.online = Projecting(encoder, hidden=hidden, size=size)
         self.predictor = perceptron(size, hidden, size)
         self.momentum = 1.0
         self.target: AveragedModel = AveragedModel(self.online, multi_avg_fn=self._average)

@@ -19,8 +19,8 @@ class Recipe:
         name: `reference` or `histology`.
         crop_px: side of a view.
         tile_px: shorter side of a tile at inference; part of the encoder's preprocessing.
-        pooling: how the encoder makes embeddings of features, see `EncoderConfig`; training goes by
-            the mean, as published.
+        pooling: how the encoder makes embeddings of features, see `EncoderConfig`; what is
+            projected, too.
         batch: tiles a step; two views each.
         epochs: passes over the tiles.
         optimizer: `sgd` or `adamw`.
@@ -85,7 +85,7 @@ HISTOLOGY: Final = Recipe(
     # Two quarters of a tile, mostly not the same one: what they share is the tissue.
     crop_px=64,
     tile_px=128,
-    # Measured on a source that training had not seen: benchmarks/pooling.py.
+    # Measured on a source that training had not seen: benchmarks/pooling.py and ablation.py.
     pooling=COVARIANCE,
     batch=64,
     epochs=30,

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.training.byol import Byol, momentum_at
@@ -25,6 +26,7 @@ from histo_index.encoder.training.pointwise import multiply_points
 from histo_index.encoder.training.recipes import Recipe
 from histo_index.encoder.training.tiles import Order, Share, Views, load
 from histo_index.encoder.training.watch import spread
+from histo_index.encoder.trunk import weights_of
 from histo_index.errors import InputError, MismatchError, TrainingError
 
 
@@ -67,9 +69,14 @@ class TrainConfig:
             )
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        """How the encoder to be prepares a tile."""
-        return Preprocessing(resize_px=self.recipe.tile_px, crop_px=self.recipe.tile_px)
+    def encoder(self) -> EncoderConfig:
+        """The encoder to be, as far as it is settled before the run."""
+        side = self.recipe.tile_px
+        return EncoderConfig(
+            architecture=self.architecture,
+            pooling=self.recipe.pooling,
+            preprocessing=Preprocessing(resize_px=side, crop_px=side),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +142,18 @@ class Run:
         config = self.config
         torch.manual_seed(config.seed)
         sizes = {"hidden": config.recipe.hidden, "size": config.recipe.projection}
-        byol = Byol(config.architecture, config.preprocessing, **sizes)
+        byol = Byol(config.encoder, **sizes)
         if config.init is not None:
             start = load_encoder(config.init)
             if start.config.architecture != config.architecture:
                 raise MismatchError(
                     f"{config.init} is a {start.config.architecture}, this run trains a "
                     f"{config.architecture}; pass --arch {start.config.architecture}"
+                )
+            if weights_of(byol.online.trunk).keys() - start.weights.keys():
+                raise MismatchError(
+                    f"{config.init} ends before the stage that a {config.recipe.pooling} is taken "
+                    f"of, as {config.recipe.name} does; start from another encoder, or from none"
                 )
             weights = {name: torch.from_numpy(array) for name, array in start.weights.items()}
             byol.online.trunk.network.load_state_dict(weights, strict=False)
@@ -194,6 +206,8 @@ class Run:
         return {
             "recipe": asdict(self.config.recipe),
             "architecture": self.config.architecture,
+            # Which runs of earlier releases had another one of.
+            "network": sum(weight.numel() for weight in self.byol.parameters()),
             "seed": self.config.seed,
             "accumulate": self.config.accumulate,
             "precision": self.config.precision,

@@ -4,14 +4,14 @@ import ctypes
 import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig, PublishedThreshold
+from histo_index.encoder.config import THRESHOLD_FIELDS, PublishedThreshold
 from histo_index.encoder.decode_pool import DecodePool, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings
 from histo_index.encoder.folder import load_encoder, write_encoder
@@ -168,7 +168,7 @@ def _require_free(folder: Path, *, resume: bool) -> None:
 def _examine(paths: Sequence[Path], config: TrainConfig) -> _Tiles:
     """Decode every tile once, where a bad one can do no harm."""
     tiles = _Tiles()
-    settings = DecodeSettings(limits=DecodeLimits(), preprocessing=config.preprocessing)
+    settings = DecodeSettings(limits=DecodeLimits(), preprocessing=config.encoder.preprocessing)
     every = max(len(paths) // _PROBES, 1)
     with DecodePool(settings, workers=usable_cores()) as pool:
         for number, (path, tile) in enumerate(zip(paths, pool.prepare(paths), strict=True)):
@@ -208,7 +208,6 @@ def _finish_epoch(
     encode = partial(
         embed,
         run.byol.online.trunk,
-        pooling=run.config.recipe.pooling,
         device=run.team.device,
     )
     with run.autocast():
@@ -257,7 +256,7 @@ def _save(
     folder: Path,
     data: Mapping[str, Any],
     figures: Mapping[str, Any],
-    thresholds: Mapping[str, PublishedThreshold | None],
+    thresholds: Mapping[str, Any],
 ) -> None:
     """Write the trunk as an encoder folder with its model card."""
     config = run.config
@@ -273,14 +272,7 @@ def _save(
         "hardware": _hardware(run.team),
         "figures": dict(figures),
     }
-    encoder = EncoderConfig(
-        architecture=config.architecture,
-        pooling=config.recipe.pooling,
-        preprocessing=config.preprocessing,
-        training=card,
-        mpp=data.get("mpp"),
-        **thresholds,
-    )
+    encoder = replace(config.encoder, training=card, mpp=data.get("mpp"), **thresholds)
     write_encoder(folder, encoder, weights_of(run.byol.online.trunk))
 
 

@@ -41,28 +41,25 @@ class Monitor:
     decisive: str
 
 
-def embed(trunk: Trunk, images: Sequence[Pixels], *, pooling: str, device: torch.device) -> Floats:
+def embed(trunk: Trunk, images: Sequence[Pixels], *, device: torch.device) -> Floats:
     """Encode images as inference does, and leave the trunk as it was.
 
     Args:
         trunk: in whatever mode.
         images: uint8 RGB [S, S, 3] each, fitted.
-        pooling: as inference will pool.
         device: where the trunk is.
 
     Returns:
         float32 [N, D], rows of length 1; NaN where the network gives no features.
     """
-    was_training, trained_pooling = trunk.training, trunk.pooling
+    was_training = trunk.training
     trunk.eval()
-    trunk.pooling = pooling
     rows = []
     with torch.no_grad():
         for start in range(0, len(images), _BATCH):
             batch = torch.from_numpy(np.stack(images[start : start + _BATCH])).to(device)
             rows.append(trunk(batch).float().cpu())
     trunk.train(was_training)
-    trunk.pooling = trained_pooling
     features = torch.cat(rows)
     unit: Floats = (features / features.norm(dim=1, keepdim=True)).numpy()
     return unit

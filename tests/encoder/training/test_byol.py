@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.training.byol import Byol, byol_loss, momentum_at
 
 SPEC = Preprocessing(resize_px=32, crop_px=32)
 
 
-def small() -> Byol:
+def small(pooling: str = "mean") -> Byol:
     torch.manual_seed(3)
-    byol = Byol("resnet18", SPEC, hidden=16, size=8)
+    encoder = EncoderConfig(architecture="resnet18", pooling=pooling, preprocessing=SPEC)
+    byol = Byol(encoder, hidden=16, size=8)
     byol.update_target(0.0)
     return byol
 
@@ -49,8 +51,17 @@ def test_both_directions_are_added_up_and_not_averaged() -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_target_gets_no_gradient_and_every_online_weight_does() -> None:
-    byol = small()
+def test_embeddings_are_what_is_projected() -> None:
+    byol, images = small("covariance").eval(), views()
+    with torch.no_grad():
+        embeddings = byol.online.trunk(images)
+        assert embeddings.square().sum(dim=1).numpy() == pytest.approx(3)  # three stages
+        assert torch.equal(byol.online(images), byol.online.projector(embeddings))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "covariance"])
+def test_the_target_gets_no_gradient_and_every_online_weight_does(pooling: str) -> None:
+    byol = small(pooling)
     loss, _ = byol(views())
     loss.backward()
     assert [

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from histo_index.demo.tiles import write_tiles
+from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.training.byol import Byol
@@ -48,8 +49,10 @@ def test_two_gloo_processes_have_the_loss_of_one_on_the_joined_batch(tmp_path: P
         load_encoder(tmp_path / name).weights["layer1.0.conv1.weight"] for name in ("team", "alone")
     )
     torch.manual_seed(0)
-    spec = Preprocessing(resize_px=48, crop_px=48)
-    start = Byol("resnet18", spec, hidden=32, size=16).online.trunk
+    encoder = EncoderConfig(
+        architecture="resnet18", preprocessing=Preprocessing(resize_px=48, crop_px=48)
+    )
+    start = Byol(encoder, hidden=32, size=16).online.trunk
     moves = [weights - weights_of(start)["layer1.0.conv1.weight"] for weights in (ours, theirs)]
     lengths = [float(np.linalg.norm(move)) for move in moves]
     assert lengths[0] == pytest.approx(lengths[1], rel=0.01)

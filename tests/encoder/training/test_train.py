@@ -18,6 +18,7 @@ from PIL import Image
 from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.making import init_encoder
+from histo_index.encoder.training import byol as byol_module
 from histo_index.encoder.training import run as run_module
 from histo_index.encoder.training.byol import Byol
 from histo_index.encoder.training.parallel import Team
@@ -110,7 +111,7 @@ def test_an_epoch_tells_how_long_it_waited_for_views(
 
 def test_training_moves_the_weights_off_their_start(finished: TrainReport) -> None:
     torch.manual_seed(0)
-    start = Byol("resnet18", config(finished.encoder).preprocessing, hidden=32, size=16)
+    start = Byol(config(finished.encoder).encoder, hidden=32, size=16)
     before = start.online.trunk.network.conv1.weight.detach().numpy()
     after = load_encoder(finished.encoder).weights["conv1.weight"]
     assert 1e-5 < np.abs(after - before).mean() < 0.1
@@ -134,6 +135,19 @@ def test_a_start_of_another_architecture_is_refused(tiles: list[Path], tmp_path:
         MismatchError, match=r"start is a resnext50_32x4d, .* pass --arch resnext50"
     ):
         train(tiles, config(tmp_path / "out", init=tmp_path / "start"))
+
+
+def test_a_start_without_the_stage_that_is_learnt_from_is_refused(
+    tiles: list[Path], finished: TrainReport, tmp_path: Path
+) -> None:
+    by_mean = replace(REFERENCE, crop_px=32, tile_px=48, batch=4, epochs=1)
+    with pytest.raises(MismatchError, match=r"encoder ends before .* mean is taken of, as refer"):
+        train(tiles, config(tmp_path / "out", by_mean, init=finished.encoder))
+
+
+def test_stages_that_are_not_pooled_are_neither_learnt_nor_kept(finished: TrainReport) -> None:
+    stages = {name.split(".")[0] for name in load_encoder(finished.encoder).weights}
+    assert stages == {"conv1", "bn1", "layer1", "layer2", "layer3"}
 
 
 @pytest.mark.parametrize("steps", [2, 4, 6])
@@ -169,6 +183,19 @@ def test_resuming_another_run_is_refused(tiles: list[Path], tmp_path: Path) -> N
             config(tmp_path / "out", replace(TINY, learning_rate=1e-2), seed=5),
             resume=True,
         )
+
+
+def test_resuming_a_run_of_another_network_is_refused(
+    tiles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(1, tiles, config(tmp_path / "out", checkpoint_every_s=0.0))
+    monkeypatch.setattr(byol_module, "_silence_residuals", add_a_weight)
+    with pytest.raises(MismatchError, match="made with other network;"):
+        train(tiles, config(tmp_path / "out"), resume=True)
+
+
+def add_a_weight(trunk: torch.nn.Module) -> None:
+    trunk.register_parameter("another", torch.nn.Parameter(torch.zeros(1)))
 
 
 def test_nothing_to_resume_and_a_damaged_checkpoint_are_told(
