@@ -9,7 +9,7 @@ and not repeated.
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +18,13 @@ import torch
 import training_split
 from torchvision.transforms import v2
 
+from histo_index.encoder.config import DEVIATION, MEAN
+from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.training.recipes import HISTOLOGY, Recipe
 from histo_index.encoder.training.run import TrainConfig
 from histo_index.encoder.training.train import train
-from histo_index.encoder.training.watch import LOG_NAME, Monitor
+from histo_index.encoder.training.watch import LOG_NAME, Monitor, embed
+from histo_index.encoder.trunk import load_trunk
 from histo_index.training import read_monitor
 
 # Of the tiles judged on, so that this takes seconds an epoch.
@@ -67,9 +70,12 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     },
     "moving average from 0.996": {"momentum": 0.996},
     "batch 32": {"batch": 32},
-    "deviations of stages 2, 3": {"pooling": "deviation"},
-    "mean of the last stage": {"pooling": "mean"},
+    "deviations of stages 2, 3": {"pooling": DEVIATION},
+    "mean of the last stage": {"pooling": MEAN},
 }  # fmt: skip
+# Learnt from the one, pooled as the other.
+_BY_MEAN: Final = "mean of the last stage"
+_POOLED: Final = "learnt from that mean, pooled as `histology`"
 
 FIGURES: Final = {
     "diffused_pair_auc": "pair ROC-AUC, diffused",
@@ -89,13 +95,8 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     torch.set_num_threads(1)
     rows, _ = training_split.split()
-    is_unseen = [row["group"].startswith(f"{given.without}:") for row in rows]
-    unseen = [row for row, out in zip(rows, is_unseen, strict=True) if out]
-    paths = [
-        training_split.DATA / row["path"]
-        for row, out in zip(rows, is_unseen, strict=True)
-        if not out
-    ]
+    unseen = [row for row in rows if row["group"].startswith(f"{given.without}:")]
+    paths = [training_split.DATA / row["path"] for row in rows if row not in unseen]
     given.output.mkdir(parents=True, exist_ok=True)
     monitor = _monitor(given.output / "unseen.csv", unseen[::_EVERY])
     found: dict[str, list[dict[str, float]]] = {}
@@ -108,6 +109,8 @@ def main() -> None:
                 output=output, recipe=recipe, architecture=given.arch, seed=seed, workers=0
             )
             found.setdefault(name, []).append(_run(paths, config, monitor))
+            if name == _BY_MEAN:
+                found.setdefault(_POOLED, []).append(_judge(output, HISTOLOGY.pooling, monitor))
     measuring.print_machine()
     print(f"{given.arch}, {given.epochs * len(paths):,} tiles seen, judged on {given.without}.\n")
     report(found)
@@ -118,6 +121,14 @@ def _run(paths: list[Path], config: TrainConfig, monitor: Monitor) -> dict[str, 
         train(paths, config, monitor=monitor)
     figures: dict[str, float] = json.loads((config.output / LOG_NAME).read_text().splitlines()[-1])
     return figures
+
+
+def _judge(folder: Path, pooling: str, monitor: Monitor) -> dict[str, float]:
+    """Judge an encoder by another pooling than its own."""
+    encoder = load_encoder(folder)
+    pooled = replace(encoder, config=replace(encoder.config, pooling=pooling))
+    embeddings = embed(load_trunk(pooled), monitor.images, device=torch.device("cpu"))
+    return dict(monitor.judge(embeddings))
 
 
 def _monitor(path: Path, rows: list[training_split.Row]) -> Monitor:
