@@ -127,7 +127,8 @@ def _judge(folder: Path, pooling: str, monitor: Monitor) -> dict[str, float]:
     """Judge an encoder by another pooling than its own."""
     encoder = load_encoder(folder)
     pooled = replace(encoder, config=replace(encoder.config, pooling=pooling))
-    embeddings = embed(load_trunk(pooled), monitor.images, device=torch.device("cpu"))
+    with torch.autocast("cpu", torch.bfloat16):  # as in the run itself
+        embeddings = embed(load_trunk(pooled), monitor.images, device=torch.device("cpu"))
     return dict(monitor.judge(embeddings))
 
 

@@ -20,7 +20,14 @@ import training_split
 
 from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig, PublishedThreshold
 from histo_index.encoder.encoder import Encoder
-from histo_index.encoder.folder import BUNDLED, EncoderFolder, Weights, load_encoder, write_encoder
+from histo_index.encoder.folder import (
+    BUNDLED,
+    EncoderFolder,
+    Weights,
+    load_encoder,
+    used_weights,
+    write_encoder,
+)
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.search.watching import TileJudge
 
@@ -55,15 +62,14 @@ def main() -> None:
 
 def bundle(given: argparse.Namespace) -> None:
     trained = load_encoder(given.encoder)
-    weights = halve(trained.weights)
+    pooling = given.pooling or trained.config.pooling
+    weights = halve(used_weights(trained.weights, pooling))
     training: dict[str, Any] = dict(trained.config.training)
     # One that was bundled before says both.
     seen = training["data"].get("seen", training["data"]["tiles"])
     training["data"] = {**DATA, "seen": seen}
     training["start"] = given.start or training["start"]
-    config = replace(
-        trained.config, training=training, pooling=given.pooling or trained.config.pooling
-    )
+    config = replace(trained.config, training=training, pooling=pooling)
     with tempfile.TemporaryDirectory() as scratch:
         write_encoder(Path(scratch), config, weights)
         figures = judge(load_encoder(Path(scratch)))

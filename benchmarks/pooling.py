@@ -18,11 +18,11 @@ import numpy.typing as npt
 import torch
 import training_split
 
-from histo_index.encoder.config import COVARIANCE, DEVIATION, MEAN, POOLED_STAGES
+from histo_index.encoder.config import COVARIANCE, DEVIATION, MEAN, POOLED_STAGES, POOLINGS
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.encoder.preprocessing import fit_tile
-from histo_index.encoder.trunk import Trunk, deviations, load_trunk
+from histo_index.encoder.trunk import CovarianceSketch, Trunk, deviations, load_trunk
 from histo_index.indexer.manifest import DIFFUSED
 from histo_index.search.watching import NEIGHBOUR_ACCURACY, PAIR_AUC, TileJudge
 
@@ -32,9 +32,7 @@ DIFFUSED_AUC: Final = f"{DIFFUSED}_{PAIR_AUC}"
 
 _STAGES: Final = POOLED_STAGES[COVARIANCE]
 _SHOWN: Final = tuple(
-    (kind, stages)
-    for kind in (MEAN, DEVIATION, COVARIANCE)
-    for stages in ((3,), (2,), (1,), (2, 3), (1, 2, 3))
+    (kind, stages) for kind in POOLINGS for stages in ((3,), (2,), (1,), (2, 3), (1, 2, 3))
 )
 _BATCH: Final = 32
 # Of the left-out source, so that a run takes a minute.
@@ -87,7 +85,7 @@ def _poolings(features: Mapping[tuple[str, int], Floats]) -> dict[str, Floats]:
 
 
 def _features(folder: Path, rows: Sequence[training_split.Row]) -> dict[tuple[str, int], Floats]:
-    """Pool every stage in every way: float32 [N, numbers] by the two."""
+    """Pool the first three stages in every way: float32 [N, numbers] by the two."""
     encoder = load_encoder(folder)
     trunk, taken = load_trunk(encoder), dict[tuple[str, int], list[torch.Tensor]]()
     _listen(trunk, taken)
@@ -113,7 +111,7 @@ def _listen(trunk: Trunk, taken: dict[tuple[str, int], list[torch.Tensor]]) -> N
             for kind, pooled in (
                 (MEAN, mean.flatten(1)),
                 (DEVIATION, deviations(away)),
-                (COVARIANCE, trunk.sketches[str(stage)](away)),
+                (COVARIANCE, CovarianceSketch(maps.shape[1])(away)),
             ):
                 taken.setdefault((kind, stage), []).append(pooled)
 

@@ -99,5 +99,5 @@ class EncoderConfig:
 
 
 def unused_stages(pooling: str) -> list[str]:
-    """Name the stages that come after all that a pooling takes, as torchvision does."""
+    """Tell which stages come after all that a pooling takes, by torchvision's names."""
     return [f"layer{stage}" for stage in range(max(POOLED_STAGES[pooling]) + 1, STAGES + 1)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,9 @@ from histo_index.encoder.replacing import replace_file
 from histo_index.errors import IndexFormatError, InputError
 
 Weights = dict[str, npt.NDArray[Any]]
+_Weight = TypeVar("_Weight")
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 _FORMAT: Final = "histo-index encoder"
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_NAME: Final = "model.safetensors"
@@ -172,8 +173,8 @@ def unpack_weights(data: bytes) -> Weights:
     return weights
 
 
-def used_weights(weights: Weights, pooling: str) -> Weights:
-    """Leave out the stages that a pooling does not take, which a checkpoint may well have."""
+def used_weights(weights: Mapping[str, _Weight], pooling: str) -> dict[str, _Weight]:
+    """Leave out the stages that a pooling does not take, which checkpoints have, by their names."""
     unused = tuple(f"{stage}." for stage in unused_stages(pooling))
     return {name: array for name, array in weights.items() if not name.startswith(unused)}
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from histo_index.encoder.config import MEAN
 from histo_index.encoder.folder import Weights, pack_weights, unpack_weights
 from histo_index.encoder.images import one_line
 from histo_index.errors import HistoIndexError, InputError, MismatchError, printable
@@ -53,16 +54,19 @@ class ImportLimits:
         return self.spare_bytes + 3 * size
 
 
-def read_in_child(path: Path, architecture: str, limits: ImportLimits | None = None) -> Weights:
+def read_in_child(
+    path: Path, architecture: str, limits: ImportLimits | None = None, *, pooling: str = MEAN
+) -> Weights:
     """Read the trunk's weights out of a `.pth` file; see `importing.read_checkpoint`.
 
     Args:
         path: a file written by `torch.save`, by anybody.
         architecture: which network the weights belong to.
         limits: what it may cost; on systems without such limits it may cost more.
+        pooling: what embeddings will be made by; see `EncoderConfig`.
 
     Returns:
-        Parameter name to float32 array, without the classifier.
+        Parameter name to float32 array, of the stages that are pooled and those before.
 
     Raises:
         InputError: the file is missing, too large, not a checkpoint, holds more than tensors, or
@@ -79,7 +83,7 @@ def read_in_child(path: Path, architecture: str, limits: ImportLimits | None = N
             f"{name}: too large: {size:,} bytes, the limit is {limits.max_bytes:,}; "
             "save its state_dict() alone"
         )
-    work = [str(path), architecture, str(limits.memory(size)), str(limits.cpu_s)]
+    work = [str(path), architecture, pooling, str(limits.memory(size)), str(limits.cpu_s)]
     command = [sys.executable, "-P", "-c", _CHILD, str(_PACKAGE_ROOT), *work]
     try:
         ran = subprocess.run(
@@ -107,7 +111,7 @@ def read_in_child(path: Path, architecture: str, limits: ImportLimits | None = N
 
 def main() -> None:
     """Read the checkpoint that the arguments name and write its weights to stdout."""
-    path, architecture, memory, cpu_s = sys.argv[2:]
+    path, architecture, pooling, memory, cpu_s = sys.argv[2:]
     # Anything a library prints must not end up among the weights.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -120,7 +124,7 @@ def main() -> None:
     _limit(memory=int(memory), cpu_s=int(cpu_s))
     with answers:
         try:
-            weights = read_checkpoint(Path(path), architecture)
+            weights = read_checkpoint(Path(path), architecture, pooling=pooling)
         except HistoIndexError as error:
             refusal = {"kind": type(error).__name__, "message": str(error)}
             answers.write(json.dumps(refusal).encode())

@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from histo_index.encoder.folder import Weights
+from histo_index.encoder.config import MEAN
+from histo_index.encoder.folder import Weights, used_weights
 from histo_index.errors import InputError, MismatchError, counted, printable
 
 # What torch.load was seen to raise on damaged and foreign files.
@@ -28,15 +29,16 @@ _CONTAINERS: Final = ("state_dict", "model_state_dict", "model")
 _PREFIXES: Final = ("module.", "learner.", "online_encoder.net.", "net.", "backbone.", "encoder.")
 
 
-def read_checkpoint(path: Path, architecture: str) -> Weights:
+def read_checkpoint(path: Path, architecture: str, *, pooling: str = MEAN) -> Weights:
     """Read the trunk's weights out of a `.pth` file, running none of its code.
 
     Args:
         path: a file written by `torch.save`.
         architecture: which network the weights belong to.
+        pooling: what embeddings will be made by; see `EncoderConfig`.
 
     Returns:
-        Parameter name to float32 array, without the classifier.
+        Parameter name to float32 array, of the stages that are pooled and those before.
 
     Raises:
         InputError: the file is missing, not a checkpoint, or holds more than tensors.
@@ -47,7 +49,8 @@ def read_checkpoint(path: Path, architecture: str) -> Weights:
     # Networks are known by torchvision, which takes seconds to load: a bad file is told before.
     from histo_index.encoder.trunk import compare_shapes, random_weights
 
-    expected = random_weights(architecture, seed=0)
+    state = used_weights(state, pooling)
+    expected = used_weights(random_weights(architecture, seed=0), pooling)
     differences = compare_shapes(state, expected)
     if differences:
         raise MismatchError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from histo_index.encoder.config import MEAN, EncoderConfig, PublishedThreshold
 from histo_index.encoder.decode_pool import DecodePool, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings
-from histo_index.encoder.folder import load_encoder, require_free, save_encoder, used_weights
+from histo_index.encoder.folder import load_encoder, require_free, save_encoder
 from histo_index.encoder.images import DecodeLimits, Pixels
 from histo_index.encoder.import_child import read_in_child
 from histo_index.encoder.int8 import CALIBRATION_TILES, Ranges, save_ranges
@@ -49,7 +49,7 @@ def import_encoder(
     )
     # Reading takes a minute at worst: it is not done for nothing.
     require_free(output, overwrite=overwrite)
-    weights = used_weights(read_in_child(checkpoint, arch), pooling)
+    weights = read_in_child(checkpoint, arch, pooling=pooling)
     return save_encoder(output, config, weights, overwrite=overwrite)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.encoder.config import STAGES
 from histo_index.encoder.decode_pool import usable_cores
 from histo_index.encoder.folder import EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
@@ -170,20 +171,21 @@ def measure_ranges(encoder: EncoderFolder, tiles: Iterable[Pixels]) -> Ranges:
 def trace_trunk(
     weights: Weights, spec: Preprocessing, image: Any, *, tap: Tap, int8: bool
 ) -> list[Any]:
-    """Compute the features [B, C, H, W] of the four stages; `tap` sees what int8 rounds."""
+    """Compute the features [B, C, H, W] of the stages there are; `tap` sees what int8 rounds."""
     pixels = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
     x = ops.divide(ops.subtract(pixels, _channels(spec.mean)), _channels(spec.std))
     layer = _Layer(weights, tap, int8=int8)
     x = ops.relu(layer(x, "conv1", "bn1", stride=2, pad=3))
     x = opset1.max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3])
     stages = []
-    for stage in range(1, 5):
+    for stage in range(1, STAGES + 1):
         block = 0
         while f"layer{stage}.{block}.conv1.weight" in weights:
             stride = 2 if stage > 1 and block == 0 else 1
             x = _residual_block(x, f"layer{stage}.{block}.", stride, layer)
             block += 1
-        stages.append(x)
+        if block:
+            stages.append(x)
     return stages
 
 

@@ -11,7 +11,7 @@ from histo_index.encoder.sketch import sketch_of
 
 
 def pool(stages: Sequence[Any], pooling: str) -> Any:
-    """Make embeddings [B, D] of the features [B, C, H, W] of the four stages."""
+    """Make embeddings [B, D] of the features [B, C, H, W] of the stages."""
     if pooling == MEAN:
         return ops.reduce_mean(stages[-1], [2, 3], False)
     parts = []

@@ -50,12 +50,11 @@ class Trunk(torch.nn.Module):
             setattr(self.network, part, torch.nn.Identity())
         self.register_buffer("mean", _channels(spec.mean), persistent=False)
         self.register_buffer("std", _channels(spec.std), persistent=False)
-        self.sketches = torch.nn.ModuleDict(
-            {
-                str(stage): CovarianceSketch(ARCHITECTURES[architecture] >> (STAGES - stage))
-                for stage in POOLED_STAGES[COVARIANCE]
-            }
-        )
+        self._sketches = torch.nn.ModuleDict()
+        if pooling == COVARIANCE:
+            for stage in POOLED_STAGES[pooling]:
+                channels = ARCHITECTURES[architecture] >> (STAGES - stage)
+                self._sketches[str(stage)] = CovarianceSketch(channels)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Encode uint8 RGB [B, H, W, 3] to float [B, D], not normalised to unit length."""
@@ -80,8 +79,7 @@ class Trunk(torch.nn.Module):
             x = network.get_submodule(f"layer{stage}")(x)
             if stage in stages:
                 away = x.float() - x.float().mean(dim=(2, 3), keepdim=True)
-                is_sketched = self._pooling == COVARIANCE
-                vary = self.sketches[str(stage)] if is_sketched else deviations
+                vary = self._sketches[str(stage)] if self._sketches else deviations
                 parts.append(torch.nn.functional.normalize(vary(away), dim=1))
         return torch.cat(parts, dim=1)
 

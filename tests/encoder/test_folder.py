@@ -186,9 +186,9 @@ def test_a_truncated_config_is_refused(saved: Path, length: int) -> None:
 
 
 def test_a_newer_version_asks_for_an_upgrade(saved: Path) -> None:
-    edit(saved, format_version=4)
+    edit(saved, format_version=5)
     assert refusal(saved) == (
-        f"{saved}/config.json: encoder format 4, this release reads 3; upgrade histo-index"
+        f"{saved}/config.json: encoder format 5, this release reads 4; upgrade histo-index"
     )
 
 

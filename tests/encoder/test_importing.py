@@ -109,6 +109,18 @@ def test_classifier_and_batch_counts_may_be_missing(
     require_equal(read_checkpoint(saved(tmp_path / "a.pth", bare), "resnet18"), weights)
 
 
+def test_stages_that_are_not_pooled_may_be_missing_and_are_left_out(
+    plain: Tensors, weights: Weights, tmp_path: Path
+) -> None:
+    pooled = {name: array for name, array in weights.items() if not name.startswith("layer4.")}
+    whole = saved(tmp_path / "whole.pth", plain)
+    cut = saved(tmp_path / "cut.pth", {name: plain[name] for name in pooled})
+    for path in (whole, cut):
+        require_equal(read_checkpoint(path, "resnet18", pooling="covariance"), pooled)
+    with pytest.raises(MismatchError, match="25 missing"):
+        read_checkpoint(cut, "resnet18")
+
+
 def test_a_network_saved_by_torchvision_itself_is_read(tmp_path: Path) -> None:
     trunk = Trunk("resnext50_32x4d", Preprocessing())
     path = saved(tmp_path / "a.pth", trunk.network.state_dict())

@@ -26,7 +26,7 @@ from histo_index.encoder.training.pointwise import multiply_points
 from histo_index.encoder.training.recipes import Recipe
 from histo_index.encoder.training.tiles import Order, Share, Views, load
 from histo_index.encoder.training.watch import spread
-from histo_index.encoder.trunk import weights_of
+from histo_index.encoder.trunk import compare_shapes, weights_of
 from histo_index.errors import InputError, MismatchError, TrainingError
 
 
@@ -117,7 +117,8 @@ class Run:
 
         Raises:
             InputError: fewer tiles than a batch.
-            MismatchError: the encoder to start from is of another architecture.
+            MismatchError: the encoder to start from is of another architecture, or has not all
+                stages that are learnt.
         """
         self.config, self.paths, self.team = config, paths, team
         recipe = config.recipe
@@ -178,6 +179,11 @@ class Run:
                 f"{self.config.output}: the checkpoint was made with other {', '.join(different)}; "
                 "pass what it was started with, or leave --resume out"
             )
+        if compare_shapes(state["byol"], self.byol.state_dict()):
+            raise MismatchError(
+                f"{self.config.output}: the checkpoint is of another network, as an earlier "
+                "release made it; go on with that release, or start the run anew in another folder"
+            )
         self.byol.load_state_dict(state["byol"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -206,8 +212,6 @@ class Run:
         return {
             "recipe": asdict(self.config.recipe),
             "architecture": self.config.architecture,
-            # Which runs of earlier releases had another one of.
-            "network": sum(weight.numel() for weight in self.byol.parameters()),
             "seed": self.config.seed,
             "accumulate": self.config.accumulate,
             "precision": self.config.precision,

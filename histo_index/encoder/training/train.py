@@ -205,11 +205,7 @@ def _finish_epoch(
     data: Mapping[str, Any],
 ) -> None:
     """Measure the epoch and write what it left; the checkpoint, which counts it, comes after."""
-    encode = partial(
-        embed,
-        run.byol.online.trunk,
-        device=run.team.device,
-    )
+    encode = partial(embed, run.byol.online.trunk, device=run.team.device)
     with run.autocast():
         figures["effective_rank"] = effective_rank(encode(tiles.probes))
         if monitor is not None:
