@@ -12,7 +12,9 @@ from torch.optim.swa_utils import AveragedModel
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from histo_index.encoder.config import EncoderConfig
-from histo_index.encoder.trunk import Trunk
+from histo_index.encoder.folder import EncoderFolder
+from histo_index.encoder.trunk import Trunk, weights_of
+from histo_index.errors import MismatchError
 
 _VIEWS: Final = 2
 
@@ -75,6 +77,31 @@ class Byol(torch.nn.Module):
 
     def _average(self, averaged: Any, current: Any, count: object) -> None:
         torch._foreach_lerp_(averaged, current, 1.0 - self.momentum)
+
+
+def start_from(byol: Byol, start: EncoderFolder, wanted: EncoderConfig) -> None:
+    """Give the online network the weights of an encoder.
+
+    Args:
+        byol: made for the encoder that is wanted.
+        start: where it starts.
+        wanted: what is to be trained.
+
+    Raises:
+        MismatchError: the start is of another architecture, or has not all stages that are pooled.
+    """
+    if start.config.architecture != wanted.architecture:
+        raise MismatchError(
+            f"{start.path} is a {start.config.architecture}, this run trains a "
+            f"{wanted.architecture}; pass --arch {start.config.architecture}"
+        )
+    if weights_of(byol.online.trunk).keys() - start.weights.keys():
+        raise MismatchError(
+            f"{start.path} ends before the stage that a {wanted.pooling} is taken of, as this "
+            "recipe does; start from another encoder, or from none"
+        )
+    weights = {name: torch.from_numpy(array) for name, array in start.weights.items()}
+    byol.online.trunk.network.load_state_dict(weights, strict=False)
 
 
 def _silence_residuals(trunk: Trunk) -> None:

@@ -18,7 +18,7 @@ import torch
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.encoder.training.byol import Byol, momentum_at
+from histo_index.encoder.training.byol import Byol, momentum_at, start_from
 from histo_index.encoder.training.checkpoint import load_checkpoint, save_checkpoint
 from histo_index.encoder.training.learning import make_optimizer, make_schedule
 from histo_index.encoder.training.parallel import Team, synchronise
@@ -26,7 +26,7 @@ from histo_index.encoder.training.pointwise import multiply_points
 from histo_index.encoder.training.recipes import Recipe
 from histo_index.encoder.training.tiles import Order, Share, Views, load
 from histo_index.encoder.training.watch import spread
-from histo_index.encoder.trunk import compare_shapes, weights_of
+from histo_index.encoder.trunk import compare_shapes
 from histo_index.errors import InputError, MismatchError, TrainingError
 
 
@@ -71,11 +71,10 @@ class TrainConfig:
     @property
     def encoder(self) -> EncoderConfig:
         """The encoder to be, as far as it is settled before the run."""
-        side = self.recipe.tile_px
         return EncoderConfig(
             architecture=self.architecture,
             pooling=self.recipe.pooling,
-            preprocessing=Preprocessing(resize_px=side, crop_px=side),
+            preprocessing=Preprocessing(resize_px=self.recipe.tile_px, crop_px=self.recipe.tile_px),
         )
 
 
@@ -117,8 +116,7 @@ class Run:
 
         Raises:
             InputError: fewer tiles than a batch.
-            MismatchError: the encoder to start from is of another architecture, or has not all
-                stages that are learnt.
+            MismatchError: the encoder to start from is no start for it, see `start_from`.
         """
         self.config, self.paths, self.team = config, paths, team
         recipe = config.recipe
@@ -142,22 +140,9 @@ class Run:
     def _make_networks(self) -> Byol:
         config = self.config
         torch.manual_seed(config.seed)
-        sizes = {"hidden": config.recipe.hidden, "size": config.recipe.projection}
-        byol = Byol(config.encoder, **sizes)
+        byol = Byol(config.encoder, hidden=config.recipe.hidden, size=config.recipe.projection)
         if config.init is not None:
-            start = load_encoder(config.init)
-            if start.config.architecture != config.architecture:
-                raise MismatchError(
-                    f"{config.init} is a {start.config.architecture}, this run trains a "
-                    f"{config.architecture}; pass --arch {start.config.architecture}"
-                )
-            if weights_of(byol.online.trunk).keys() - start.weights.keys():
-                raise MismatchError(
-                    f"{config.init} ends before the stage that a {config.recipe.pooling} is taken "
-                    f"of, as {config.recipe.name} does; start from another encoder, or from none"
-                )
-            weights = {name: torch.from_numpy(array) for name, array in start.weights.items()}
-            byol.online.trunk.network.load_state_dict(weights, strict=False)
+            start_from(byol, load_encoder(config.init), config.encoder)
         byol.update_target(0.0)  # both start as one
         if self.team.device.type == "cpu":
             multiply_points(byol)
@@ -181,8 +166,7 @@ class Run:
             )
         if compare_shapes(state["byol"], self.byol.state_dict()):
             raise MismatchError(
-                f"{self.config.output}: the checkpoint is of another network, as an earlier "
-                "release made it; go on with that release, or start the run anew in another folder"
+                f"{self.config.output}: begun by a release with another network; start it anew"
             )
         self.byol.load_state_dict(state["byol"])
         self.optimizer.load_state_dict(state["optimizer"])
