@@ -90,7 +90,8 @@ def deviations(away: torch.Tensor) -> torch.Tensor:
     Source: Huang & Belongie (2017), Arbitrary style transfer in real-time with adaptive instance
     normalization, section 4.
     """
-    return away.square().mean(dim=(2, 3)).sqrt()
+    # A root has no slope at 0, where channels are that are the same all over a tile.
+    return away.square().mean(dim=(2, 3)).clamp(min=torch.finfo(torch.float32).tiny).sqrt()
 
 
 class CovarianceSketch(torch.nn.Module):

@@ -21,7 +21,7 @@ from histo_index.encoder.openvino_cpu import (
 from histo_index.encoder.preprocessing import fit_tile
 from histo_index.encoder.quiet_openvino import ov
 from histo_index.encoder.sketch import sketch_of
-from histo_index.encoder.trunk import ReferenceRuntime, Trunk
+from histo_index.encoder.trunk import ReferenceRuntime, Trunk, deviations
 from histo_index.errors import InputError, MismatchError
 from tests.encoder.conftest import REAL_TILES, Floats, MakeEncoder, cosines, settle
 
@@ -145,6 +145,15 @@ def test_deviations_are_the_spread_of_each_channel(settled: EncoderFolder) -> No
     expected = np.concatenate([one / np.linalg.norm(one) for one in spreads])
     assert [len(one) for one in spreads] == [128, 256]
     assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_a_channel_that_does_not_vary_can_be_learnt_from() -> None:
+    away = torch.tensor([[[[1.0, -1.0]], [[0.0, 0.0]]]], requires_grad=True)
+    found = deviations(away)
+    assert found.tolist() == [[1.0, pytest.approx(0, abs=1e-18)]]
+    found.sum().backward()
+    assert away.grad is not None
+    assert away.grad.tolist() == [[[[0.5, -0.5]], [[0.0, 0.0]]]]
 
 
 def test_covariances_are_those_of_sums_of_channels_in_hashed_sums(settled: EncoderFolder) -> None:
