@@ -252,7 +252,7 @@ def _save(
     folder: Path,
     data: Mapping[str, Any],
     figures: Mapping[str, Any],
-    thresholds: Mapping[str, Any],
+    thresholds: Mapping[str, PublishedThreshold | None],
 ) -> None:
     """Write the trunk as an encoder folder with its model card."""
     config = run.config
@@ -268,7 +268,8 @@ def _save(
         "hardware": _hardware(run.team),
         "figures": dict(figures),
     }
-    encoder = replace(config.encoder, training=card, mpp=data.get("mpp"), **thresholds)
+    known = dict[str, Any](thresholds)
+    encoder = replace(config.encoder, training=card, mpp=data.get("mpp"), **known)
     write_encoder(folder, encoder, weights_of(run.byol.online.trunk))
 
 
