@@ -18,7 +18,8 @@ import measuring
 import numpy as np
 from clustered import Clusters
 
-from histo_index.indexer.build import BuildConfig, BuildProgress, build
+from histo_index.indexer.build import build
+from histo_index.indexer.build_config import BuildConfig, BuildProgress
 from histo_index.indexer.commit import reindex
 from histo_index.indexer.hashing import hash_file
 from histo_index.indexer.manifest import read_manifest

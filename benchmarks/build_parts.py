@@ -24,7 +24,7 @@ from histo_index.encoder.encoder import open_encoder
 from histo_index.encoder.folder import bundled_encoder
 from histo_index.encoder.images import DecodeLimits
 from histo_index.encoder.making import init_encoder
-from histo_index.indexer.build import BuildProgress
+from histo_index.indexer.build_config import BuildProgress
 from histo_index.indexer.hashing import hash_file
 
 FORMATS: Final = ("png", "jpg")

@@ -96,6 +96,7 @@ def make_clustered_index(folder: Path, clusters: Clusters, *, rows: int, size: i
         encoder=encoder.card(),
         encoder_files={},
         rejected=0,
+        sources=(),
         settings={"shard_rows": _SHARD_ROWS, "max_pixels": encoder.max_pixels, "root": ".."},
     )
     commit(index, draft, current=None, rejected=[])

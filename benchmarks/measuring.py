@@ -20,8 +20,8 @@ import numpy.typing as npt
 import psutil  # type: ignore[import-untyped]
 
 from histo_index.encoder.decode_pool import usable_cores
-from histo_index.indexer.build import BuildConfig
 from histo_index.indexer.build import build as build_index
+from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.hashing import hash_file
 
 # Does some work and tells how many items it dealt with.

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from histo_index.errors import MismatchError as MismatchError
     from histo_index.errors import ShapeError as ShapeError
     from histo_index.errors import TrainingError as TrainingError
-    from histo_index.indexer.build import BuildProgress as BuildProgress
-    from histo_index.indexer.build import BuildReport as BuildReport
+    from histo_index.indexer.build_config import BuildProgress as BuildProgress
+    from histo_index.indexer.build_config import BuildReport as BuildReport
     from histo_index.search.answers import PairAnswer as PairAnswer
     from histo_index.search.calibration import Calibration as Calibration
     from histo_index.search.evaluation import Evaluation as Evaluation
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from histo_index.training import train as train
 
 _HOMES = {
-    "BuildProgress": "indexer.build",
-    "BuildReport": "indexer.build",
+    "BuildProgress": "indexer.build_config",
+    "BuildReport": "indexer.build_config",
     "Calibration": "search.calibration",
     "Evaluation": "search.evaluation",
     "HistoIndexError": "errors",

@@ -8,18 +8,23 @@ from histo_index.choosing import encoder_for, warn_if_untrained
 
 if TYPE_CHECKING:
     from histo_index.encoder.int8 import Ranges
-    from histo_index.indexer.build import BuildProgress, BuildReport
+    from histo_index.indexer.build_config import BuildProgress, BuildReport
     from histo_index.indexer.manifest import Manifest
 
 _Paths = str | Path | Sequence[str | Path]
 
 
 def build(
-    sources: _Paths,
-    output: str | Path,
+    sources: _Paths = (),
+    output: str | Path = "tiles.hx",
     *,
     encoder: str | Path | None = None,
     manifest: str | Path | None = None,
+    add: bool = False,
+    replace: bool = False,
+    no_manifest: bool = False,
+    drop_missing_source: bool = False,
+    allow_drop: bool = False,
     device: str = "auto",
     precision: str = "auto",
     max_pixels: int | None = None,
@@ -35,10 +40,19 @@ def build(
     """Build an index from tiles, or bring it up to date: only new and changed tiles are encoded.
 
     Args:
-        sources: folders (searched through), image files, or one manifest.
-        output: the index folder, such as `tiles.hx`.
+        sources: folders (searched through), image files, or one manifest; left out, everything that
+            the index was built from before.
+        output: the index folder.
         encoder: an encoder folder; left out, the index's own, else the bundled one.
-        manifest: CSV, TSV or Parquet with a `path` column; the others are kept as metadata.
+        manifest: CSV, TSV or Parquet with a `path` column; the others are kept as metadata. It is
+            remembered with its folder; left out, it is read again.
+        add: add `sources` to those of the index.
+        replace: make `sources` the only ones of the index; tiles of others are dropped.
+        no_manifest: list the folder without the manifest that is remembered; its columns are
+            dropped.
+        drop_missing_source: drop the tiles of a source that is missing, unreadable or empty;
+            otherwise that is an error.
+        allow_drop: go on even if more than half of the tiles are dropped.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `float32`, `bfloat16` or `int8`.
         max_pixels: images with more are rejected from their header; left out, as the index was
@@ -47,7 +61,8 @@ def build(
             the index was built before, else by its size.
         recall: share of the true ten nearest to find, tuned on the index; else 0.99.
         memory: bytes that the structure may take, or text such as `4GB`, which is the default.
-        shard_rows: tiles per Parquet file; left out, as before, else 1,024.
+        shard_rows: tiles per Parquet file; left out, as before, else what is encoded in about a
+            minute, at most 1,024.
         retry_rejected: try again what an earlier build could not use.
         rehash: read every tile again, also one whose size and times are as they were.
         distance: `diffused`, `whitened` or `plain`; left out, as before, else diffused from 100
@@ -65,8 +80,8 @@ def build(
         OSError: the disk is full or not writable; the old state stands.
     """
     from histo_index.encoder.images import DecodeLimits
-    from histo_index.indexer.build import BuildConfig
     from histo_index.indexer.build import build as build_index
+    from histo_index.indexer.build_config import BuildConfig
     from histo_index.indexer.structure import search_config
 
     folder = Path(output)
@@ -79,6 +94,11 @@ def build(
             sources=_as_paths(sources),
             output=folder,
             manifest=None if manifest is None else Path(manifest),
+            add=add,
+            replace=replace,
+            no_manifest=no_manifest,
+            drop_missing_source=drop_missing_source,
+            allow_drop=allow_drop,
             shard_rows=shard_rows,
             retry_rejected=retry_rejected,
             rehash=rehash,

@@ -25,10 +25,12 @@ from histo_index.indexer.manifest import (
     TRANSFORM,
     FileRecord,
     Manifest,
+    SourceRecord,
     read_manifest,
 )
 from histo_index.indexer.removal import read_removed
 from histo_index.indexer.shards import receipt_path
+from histo_index.indexer.source import Source
 from histo_index.search.calibration import read_calibration
 
 _LIBRARIES: Final = (
@@ -75,6 +77,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "computed_by": "; ".join(runtimes),
         "searched_by": dict(manifest.structure) or {"factory": "exact"},
         "distance": _distance(manifest),
+        "sources": [_describe_source(folder, record) for record in manifest.sources],
         "calibration": "none" if calibration is None else calibration.origin,
         "settings": dict(manifest.settings),
         "libraries": dict(manifest.libraries),
@@ -89,6 +92,12 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
 def _format_of(folder: Path) -> int:
     """Tell the format version of a manifest that was read and found whole."""
     return int(json.loads((folder / MANIFEST_NAME).read_bytes())["format_version"])
+
+
+def _describe_source(folder: Path, record: SourceRecord) -> str:
+    source = Source.from_record(record, folder)
+    manifest = f" with {source.manifest}" if source.manifest and source.paths else ""
+    return ", ".join(str(path) for path in source.paths or [source.manifest]) + manifest
 
 
 def _distance(manifest: Manifest) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from histo_index.errors import HistoIndexError, counted, printable
 
 if TYPE_CHECKING:
-    from histo_index.indexer.build import BuildProgress, BuildReport
+    from histo_index.indexer.build_config import BuildProgress, BuildReport
     from histo_index.search.answers import PairAnswer
     from histo_index.search.neighbours import Answered, Neighbour
     from histo_index.search.scoring import PairScores
@@ -189,7 +189,8 @@ def facts_text(facts: dict[str, Any]) -> str:
             lines.append(f"{name}:")
             lines += [f"  {line}" for line in facts_text(value).splitlines()]
         else:
-            lines.append(f"{name:<14} {_cell(value)}")
+            text = "; ".join(map(_cell, value)) if isinstance(value, list) else _cell(value)
+            lines.append(f"{name:<14} {text}")
     return "\n".join(lines)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import histo_index
-from histo_index.indexer.build import BuildConfig, build
+from histo_index.indexer.build import build
+from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.diffusion import fit_diffusion
 from histo_index.judgements import describe_evaluation
 from histo_index.search.distances import pair_distances

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.errors import ImageError
-from histo_index.indexer.build import BuildConfig, build
+from histo_index.indexer.build import build
+from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.hashing import hash_file
 
 Floats = npt.NDArray[np.float32]

@@ -26,15 +26,39 @@ indexes = typer.Typer()
 @indexes.command(epilog="Example: histo-index build tiles -o tiles.hx --manifest labels.csv")
 def build(
     tiles: Annotated[
-        list[Path] | None, typer.Argument(help="Folders, image files, or one manifest.")
+        list[Path] | None,
+        typer.Argument(
+            help="Folders, image files, or one manifest; else all that the index was built from."
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The index folder.")] = Path(
         "tiles.hx"
     ),
     encoder: EncoderOption = None,
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", help="CSV, TSV or Parquet with a path column.")
+        Path | None,
+        typer.Option("--manifest", help="CSV, TSV or Parquet with a path column; is remembered."),
     ] = None,
+    no_manifest: Annotated[
+        bool,
+        typer.Option("--no-manifest", help="Forget the manifest and drop the columns it gave."),
+    ] = False,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add these tiles to the sources of the index.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Keep only these tiles; drop those of other sources.")
+    ] = False,
+    drop_missing_source: Annotated[
+        bool,
+        typer.Option(
+            "--drop-missing-source",
+            help="Drop the tiles of a source that is missing, unreadable or empty.",
+        ),
+    ] = False,
+    allow_drop: Annotated[
+        bool, typer.Option("--allow-drop", help="Allow dropping more than half of the tiles.")
+    ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     max_pixels: MaxPixelsOption = None,
@@ -62,7 +86,9 @@ def build(
     progress = terminal.ProgressLine()
     try:
         report = building.build(
-            tiles or [], output, encoder=encoder, manifest=manifest, device=device,
+            tiles or [], output, encoder=encoder, manifest=manifest, add=add, replace=replace,
+            no_manifest=no_manifest, drop_missing_source=drop_missing_source,
+            allow_drop=allow_drop, device=device,
             precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
             memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, rehash=rehash,
             distance=distance, progress=progress,

@@ -3,136 +3,53 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
-from histo_index.errors import InputError, MismatchError
+from histo_index.errors import ImageError, InputError
 from histo_index.indexer import encoder_copy
-from histo_index.indexer.atomic import remove_leftovers
-from histo_index.indexer.checksums import DamagedError
-from histo_index.indexer.commit import (
-    PLAN_NAME,
-    clean_up,
-    commit,
-    configured,
-    count_reasons,
-    finished_shards,
-    read_rejected,
+from histo_index.indexer.build_config import BuildConfig, BuildProgress, BuildReport
+from histo_index.indexer.build_sources import (
+    inputs_of,
+    list_again,
+    list_first,
+    remember,
+    require_tiles_kept,
 )
-from histo_index.indexer.distance import distance_of, require_distance
+from histo_index.indexer.build_state import read_state
+from histo_index.indexer.choose_sources import NamedSources
+from histo_index.indexer.commit import PLAN_NAME, clean_up, commit, configured, count_reasons
+from histo_index.indexer.distance import distance_of
 from histo_index.indexer.drafting import count_dropped, draft_manifest, is_unchanged, root_of
-from histo_index.indexer.encode import Encode
+from histo_index.indexer.encode import Encode, Encoded
 from histo_index.indexer.hashing import HashedTiles
 from histo_index.indexer.lock import writer_lock
-from histo_index.indexer.manifest import MANIFEST_NAME, REMOVED, FileRecord, Manifest, read_manifest
+from histo_index.indexer.manifest import (
+    MANIFEST_NAME,
+    REMOVED,
+    Manifest,
+    SourceRecord,
+)
 from histo_index.indexer.plan import Plan, in_row_order, make_plan
+from histo_index.indexer.plan_file import PlanRecord, write_plan
 from histo_index.indexer.preparing import prepare_folder, undoing_first_build
+from histo_index.indexer.rate import MOST_ROWS, begin_encoding
 from histo_index.indexer.removal import leave_out, read_removed
-from histo_index.indexer.shards import Receipt, write_parquet
-from histo_index.indexer.sources import Rejection, TileList, list_tiles, nothing_usable
+from histo_index.indexer.shards import Receipt
+from histo_index.indexer.source import Source
+from histo_index.indexer.sources import Rejection, TileList, nothing_usable
 from histo_index.indexer.states import forget_states, hash_changed
-from histo_index.indexer.structure import SearchConfig, announce_structure
+from histo_index.indexer.structure import announce_structure
 from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
 
-ENCODER_FOLDER: Final = encoder_copy.FOLDER
-# 1,024 embeddings of 2048 are 4 MB: a kill costs seconds of work, a million tiles are 1,000 files.
-DEFAULT_SHARD_ROWS: Final = 1024
+# In a smaller first build nothing is measured: it is over soon.
+_FEW_TILES: Final = 64
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildConfig:
-    """What to build.
-
-    Attributes:
-        sources: folders, image files, or one manifest.
-        output: the index folder, created if missing.
-        manifest: a list of tiles with their metadata; see `list_tiles`.
-        shard_rows: tiles per shard; None is the index's own, DEFAULT_SHARD_ROWS in a first build.
-        retry_rejected: try again what an earlier build could not use.
-        rehash: read every tile again, also one whose size and times are as they were.
-        search: how the index is to be searched; None is as it was, by its size in a first build.
-        distance: `diffused`, `whitened` or `plain`; None is as it was, at first by the encoder.
-    """
-
-    sources: Sequence[Path]
-    output: Path
-    manifest: Path | None = None
-    shard_rows: int | None = None
-    retry_rejected: bool = False
-    rehash: bool = False
-    search: SearchConfig | None = None
-    distance: str | None = None
-
-    def __post_init__(self) -> None:
-        require_distance(self.distance)
-        if self.shard_rows is not None and not 1 <= self.shard_rows <= 1_000_000:
-            raise InputError(f"shard_rows is {self.shard_rows}; expected 1 to 1,000,000")
-
-    @property
-    def inputs(self) -> list[Path]:
-        """All that was named."""
-        return [*self.sources, *([self.manifest] if self.manifest else [])]
-
-
-@dataclass(kw_only=True)
-class BuildProgress:
-    """How far a build has come.
-
-    Attributes:
-        stage: `hashing`, `encoding` or `committing`.
-        total: tiles of this stage.
-        done: of them dealt with.
-        counts: `encoded`, `copied`, `rejected` tiles so far.
-    """
-
-    stage: str
-    total: int
-    done: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildReport:
-    """What a build did.
-
-    Attributes:
-        index: the index folder.
-        generation: the committed state.
-        tiles: N, now in the index.
-        encoded: tiles that went through the encoder.
-        reused: tiles whose embedding was there already.
-        dropped: tiles of the generation before, by image_id, that are in the index no longer.
-        rejected: kind of reason to number of inputs.
-        rejected_file: the list of them, relative to the index.
-        ignored: files that are no images by their name.
-        shards_written: how many shard files this run wrote.
-        seconds: wall time.
-        bytes: size of the index on disk.
-    """
-
-    index: Path
-    generation: int
-    tiles: int
-    encoded: int
-    reused: int
-    dropped: int
-    rejected: Mapping[str, int]
-    rejected_file: str
-    ignored: int
-    shards_written: int
-    seconds: float
-    bytes: int
-
-    @property
-    def images_per_second(self) -> float:
-        """Encoded tiles by wall time, everything included."""
-        return self.encoded / self.seconds if self.seconds > 0 else 0.0
 
 
 def build(
@@ -162,34 +79,28 @@ def build(
         OSError: the disk is full or not writable; the old state stands.
     """
     started = time.monotonic()
+    named = config.named
     is_new = not config.output.exists()
     # Sources that cannot be used must not leave a folder behind, or anything in one.
-    listed = None if (config.output / MANIFEST_NAME).exists() else _list(config)
+    is_first = not (config.output / MANIFEST_NAME).exists()
+    listed = list_first(config.output, named) if is_first else None
     prepare_folder(config.output)
     with (
         writer_lock(config.output),
         undoing_first_build(config.output, encode.folder, is_new=is_new),
     ):
-        tiles = listed or _list(config)
-        return _Build(config, encode, progress).run(tiles, started)
-
-
-def _list(config: BuildConfig) -> TileList:
-    tiles = list_tiles(config.sources, config.manifest)
-    if not len(tiles.table):
-        raise InputError(nothing_usable(config.inputs, tiles.rejected))
-    return tiles
+        run = _Build(config, encode, progress)
+        tiles, sources = listed or run.list_again(named)
+        return run.run(tiles, sources, started)
 
 
 class _Build:
     """One run of a build, under the lock.
 
     Attributes:
-        current: the committed state it starts from; None in a first build.
-        finished: the shards it finds.
-        known: the rejected list it finds; None if there is none that can be read.
+        state: what it starts from.
         encoder_files: the encoder's files in the index, copied before the long work.
-        shard_rows: tiles per new shard.
+        shard_rows: tiles per new shard; None in a first build until it is measured.
     """
 
     def __init__(
@@ -200,38 +111,57 @@ class _Build:
         self.encode = encode
         self.progress = progress
         self.counts: Counter[str] = Counter()
-        self.current = self._read_current()
-        settings = self.current.settings if self.current else {"shard_rows": DEFAULT_SHARD_ROWS}
-        self.shard_rows: int = config.shard_rows or settings["shard_rows"]
-        self.search = config.search or configured(settings)
-        remove_leftovers(self.folder)
-        self.finished = finished_shards(self.folder, encode.fingerprint)
-        self.known = self._read_known()
-        self.encoder_files = self._keep_encoder()
+        self.state = read_state(self.folder, encode.fingerprint)
+        self.current, self.finished = self.state.current, self.state.finished
+        self.shard_rows = config.shard_rows or self.state.shard_rows
+        self.search = config.search or configured(self.current.settings if self.current else {})
+        self.encoder_files = encoder_copy.keep_encoder(encode.folder, self.folder, self.current)
         removed = self.current.files.get(REMOVED) if self.current else None
         self.removed_list = {REMOVED: removed} if removed else {}
 
-    def run(self, tiles: TileList, started: float) -> BuildReport:
+    def list_again(self, named: NamedSources) -> tuple[TileList, tuple[Source, ...]]:
+        """List the sources of an index that is there; see `build_sources.list_again`."""
+        assert self.current is not None
+        assert self.state.stored is not None
+        planned = self.state.planned.sources if self.state.planned else ()
+        remembered = remember(self.folder, self.current.sources, planned)
+        return list_again(self.folder, named, remembered, self.state.stored)
+
+    def run(self, tiles: TileList, sources: Sequence[Source], started: float) -> BuildReport:
+        """Hash, plan, encode and commit what was listed."""
         self._tell_moved(tiles.root)
         hashed = self._hash(tiles)
         wanted = leave_out(hashed.table, read_removed(self.folder, self.current))
         announce_structure(len(wanted), self.encode.embedding_size, self.search, self.current)
+        encoded = self._choose_shard_rows(wanted, tiles.root)
+        assert self.shard_rows is not None
+        known_rejected = (
+            [] if self.config.retry_rejected else self.state.known_rejected(self.encode.max_pixels)
+        )
         plan = make_plan(
             wanted,
             self.finished,
-            known_rejected=self._known_rejected(),
+            known_rejected=known_rejected,
             fingerprint=self.encode.fingerprint,
             max_pixels=self.encode.max_pixels,
             shard_rows=self.shard_rows,
         )
-        receipts = self._write_shards(plan, tiles.root)
+        if self.state.stored is not None and not self.config.is_dropping_meant:
+            require_tiles_kept(self.folder, self.state.stored, wanted, plan.rejected)
+        records = tuple(source.to_record(self.folder) for source in sources)
+        if plan.tasks:
+            # Interrupted, an added source is not forgotten; one that replaces others is.
+            planned = self.current.sources if self.current and self.config.replace else records
+            record = PlanRecord(shard_rows=self.shard_rows, sources=planned)
+            write_plan(self.folder, record, plan.tasks)
+        receipts = self._write_shards(plan, tiles.root, encoded)
         unusable = [*plan.rejected, *(e for _, receipt in receipts for e in receipt.rejected)]
         # Without a hash: changed since it was hashed, or out of reach.
         forget_states(self.folder, hashed.states, [e.path for e in unusable if not e.sha256])
         rejected = [*tiles.rejected, *hashed.rejected, *unusable]
         kept = [(position, shard.receipt) for position, shard in plan.kept]
         in_order = in_row_order([*kept, *receipts], self.current)
-        manifest = self._finish(tiles, in_order, rejected)
+        manifest = self._finish(tiles, records, in_order, rejected)
         return self._report(
             manifest,
             rejected,
@@ -241,34 +171,14 @@ class _Build:
             started=started,
         )
 
-    def _read_current(self) -> Manifest | None:
-        if not (self.folder / MANIFEST_NAME).exists():
-            return None
-        manifest = read_manifest(self.folder)
-        if manifest.fingerprint != self.encode.fingerprint:
-            raise MismatchError(
-                f"{self.folder} was built by encoder {manifest.fingerprint} but this encoder is "
-                f"{self.encode.fingerprint}; pass the matching encoder or build into a new folder"
-            )
-        return manifest
-
     def _tell_moved(self, root: Path) -> None:
         before = self.current.settings["root"] if self.current else root_of(root, self.folder)
         if before != root_of(root, self.folder):
             _log.warning(
-                "paths now start from %s, before from %s: image ids may have changed",
+                "paths now start from %s, before from %s",
                 root,
                 (self.folder / before).resolve(),
             )
-
-    def _read_known(self) -> list[Rejection] | None:
-        if self.current is None:
-            return None
-        try:
-            return read_rejected(self.folder, self.current)
-        except DamagedError as error:
-            _log.warning("%s", error)
-            return None
 
     def _hash(self, tiles: TileList) -> HashedTiles:
         state = BuildProgress(stage="hashing", total=len(tiles.table))
@@ -279,32 +189,31 @@ class _Build:
 
         return hash_changed(self.folder, tiles, tell, rehash=self.config.rehash)
 
-    def _known_rejected(self) -> list[Rejection]:
-        """Collect what earlier builds with the same limits could not use."""
-        if self.config.retry_rejected:
-            return []
-        limit = self.encode.max_pixels
-        receipts = [shard.receipt for shard in self.finished]
-        known = [entry for r in receipts if r.max_pixels == limit for entry in r.rejected]
-        if self.current is not None and self.current.settings["max_pixels"] == limit:
-            known += self.known or []
-        return known
+    def _choose_shard_rows(
+        self, wanted: pa.Table, root: Path
+    ) -> Iterator[Encoded | ImageError] | None:
+        """Choose tiles per shard; in a first build from how fast the first tiles are encoded.
 
-    def _keep_encoder(self) -> dict[str, FileRecord]:
-        """Copy the encoder into the index, unless it is there and whole."""
-        if self.current is not None:
-            files = self.current.files
-            records = {k: v for k, v in files.items() if k.startswith(f"{ENCODER_FOLDER}/")}
-            if all(encoder_copy.is_whole(self.folder, record) for record in records.values()):
-                return records
-        return encoder_copy.copy_encoder(self.encode.folder, self.folder)
+        Returns:
+            The stream that was begun to measure it, over all tiles; None if none was.
+        """
+        if self.shard_rows is not None:
+            return None
+        self.shard_rows = MOST_ROWS
+        if self.finished or len(wanted) <= _FEW_TILES:
+            return None
+        # With no finished shard the tasks encode exactly these tiles, in this order.
+        paths = [root / path for path in wanted["path"].to_pylist()]
+        self.shard_rows, encoded = begin_encoding(self.encode, paths)
+        return encoded
 
-    def _write_shards(self, plan: Plan, root: Path) -> list[tuple[int, Receipt]]:
+    def _write_shards(
+        self, plan: Plan, root: Path, encoded: Iterator[Encoded | ImageError] | None
+    ) -> list[tuple[int, Receipt]]:
         if not plan.tasks:
             return []
         total = sum(len(task.tiles) for task in plan.tasks)
         state = BuildProgress(stage="encoding", total=total, counts=self.counts)
-        self._write_plan(plan)
 
         def tell(step: Step) -> None:
             state.done += 1
@@ -318,21 +227,16 @@ class _Build:
             folder=self.folder,
             root=root,
             progress=tell,
+            encoded=encoded,
         )
         return list(zip((task.position for task in plan.tasks), receipts, strict=True))
 
-    def _write_plan(self, plan: Plan) -> None:
-        """Leave the plan on disk: `info` tells from it how far an interrupted build came."""
-        tables = [
-            task.tiles.select(["image_id", "path", "sha256"]).add_column(
-                0, "shard_id", pa.array([task.shard_id] * len(task.tiles))
-            )
-            for task in plan.tasks
-        ]
-        write_parquet(self.folder / PLAN_NAME, pa.concat_tables(tables))
-
     def _finish(
-        self, tiles: TileList, receipts: Sequence[Receipt], rejected: Sequence[Rejection]
+        self,
+        tiles: TileList,
+        sources: tuple[SourceRecord, ...],
+        receipts: Sequence[Receipt],
+        rejected: Sequence[Rejection],
     ) -> Manifest:
         draft = draft_manifest(
             self.folder,
@@ -340,6 +244,7 @@ class _Build:
             encoder=self.current.encoder if self.current else self.encode.card(),
             encoder_files=self.encoder_files | self.removed_list,
             rejected=len(rejected),
+            sources=sources,
             settings={
                 "shard_rows": self.shard_rows,
                 "max_pixels": self.encode.max_pixels,
@@ -351,9 +256,13 @@ class _Build:
             },
         )
         if not draft.shards:
-            raise InputError(nothing_usable(self.config.inputs, rejected))
+            (self.folder / PLAN_NAME).unlink(missing_ok=True)
+            listed = [Source.from_record(source, self.folder) for source in sources]
+            raise InputError(nothing_usable(inputs_of(listed), rejected))
         self.progress(BuildProgress(stage="committing", total=draft.tiles))
-        is_same_list = self.known is not None and Counter(self.known) == Counter(rejected)
+        is_same_list = self.state.rejected is not None and Counter(self.state.rejected) == Counter(
+            rejected
+        )
         manifest = self.current
         if manifest is None or not is_same_list or not is_unchanged(self.folder, manifest, draft):
             manifest = commit(self.folder, draft, current=self.current, rejected=rejected)

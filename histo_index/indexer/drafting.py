@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histo_index.indexer.manifest import FileRecord, Manifest
+from histo_index.indexer.manifest import FileRecord, Manifest, SourceRecord
 from histo_index.indexer.plan import FinishedShard
 from histo_index.indexer.shards import Receipt, record_shard
 from histo_index.indexer.sources import Rejection
@@ -22,6 +22,7 @@ def draft_manifest(
     encoder: Mapping[str, Any],
     encoder_files: Mapping[str, FileRecord],
     rejected: int,
+    sources: tuple[SourceRecord, ...],
     settings: Mapping[str, Any],
 ) -> Manifest:
     """Draft a manifest; its generation, date and derived files are filled in when it is committed.
@@ -32,6 +33,7 @@ def draft_manifest(
         encoder: what the encoder says of itself.
         encoder_files: its files in the index, by role.
         rejected: how many inputs could not be used.
+        sources: what the tiles come from.
         settings: the options of the build.
     """
     shards = tuple(record_shard(folder, receipt) for receipt in receipts if receipt.rows)
@@ -43,6 +45,7 @@ def draft_manifest(
         rejected=rejected,
         shards=shards,
         files=encoder_files,
+        sources=sources,
         settings=settings,
         libraries=library_versions(),
     )
@@ -62,6 +65,7 @@ def is_unchanged(folder: Path, current: Manifest, draft: Manifest) -> bool:
     return (
         current.shards == draft.shards
         and current.settings == settings
+        and current.sources == draft.sources
         and draft.files.items() <= current.files.items()
         and all(_is_there(folder, record) for record in current.records())
     )

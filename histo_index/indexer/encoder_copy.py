@@ -6,10 +6,20 @@ from typing import Final
 
 from histo_index.indexer.atomic import publishing
 from histo_index.indexer.checksums import file_checksum
-from histo_index.indexer.manifest import FileRecord
+from histo_index.indexer.manifest import FileRecord, Manifest
 from histo_index.indexer.shards import record_file
 
 FOLDER: Final = "encoder"
+
+
+def keep_encoder(source: Path, folder: Path, current: Manifest | None) -> dict[str, FileRecord]:
+    """Copy the encoder into the index, unless it is there and whole; see `copy_encoder`."""
+    if current is not None:
+        files = current.files
+        records = {role: r for role, r in files.items() if role.startswith(f"{FOLDER}/")}
+        if all(is_whole(folder, record) for record in records.values()):
+            return records
+    return copy_encoder(source, folder)
 
 
 def copy_encoder(source: Path, folder: Path) -> dict[str, FileRecord]:

@@ -76,6 +76,28 @@ class ShardRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceRecord:
+    """What one `build` or `build --add` named, kept so that a later build can list it again.
+
+    Paths are relative to the index folder, so that both can move; on Windows they are absolute
+    where the tiles lie on another drive.
+
+    Attributes:
+        paths: folders and image files; empty where the manifest was all that was named.
+        manifest: the table that lists the tiles; None if there is none.
+        base: the folder that image ids and the paths of the manifest start from.
+        prefix: what image ids of this source begin with; empty for the first source.
+        columns: metadata columns that the manifest has.
+    """
+
+    paths: tuple[str, ...]
+    manifest: str | None
+    base: str
+    prefix: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """One committed state of an index.
 
@@ -89,6 +111,7 @@ class Manifest:
         files: every other file, by its role: `rows`, `vectors`, `blocks`, `rejected`,
             `encoder/...`, and where there are such `candidates`, `removed` and `transform`.
         settings: the options of the build that can change what is in the index.
+        sources: what the tiles come from, in the order in which they were added.
         libraries: name to version of what wrote it.
         structure: how it is searched, and what that was measured to be worth; empty in version 1.
         distance: what vectors are compared by, and what that was fitted on; empty before version 3,
@@ -104,6 +127,7 @@ class Manifest:
     files: Mapping[str, FileRecord]
     settings: Mapping[str, Any]
     libraries: Mapping[str, str]
+    sources: tuple[SourceRecord, ...] = ()
     structure: Mapping[str, Any] = field(default_factory=dict)
     distance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -177,7 +201,19 @@ def _parse(body: dict[str, Any]) -> Manifest:
     files = {role: FileRecord(**record) for role, record in body.pop("files").items()}
     if _OLD_TRANSFORM in files:
         files[TRANSFORM] = files.pop(_OLD_TRANSFORM)
-    return Manifest(shards=shards, files=files, **body)
+    sources = tuple(parse_source(source) for source in body.pop("sources", ()))
+    return Manifest(shards=shards, files=files, sources=sources, **body)
+
+
+def parse_source(record: Mapping[str, Any]) -> SourceRecord:
+    """Read a source from JSON, where tuples are lists."""
+    return SourceRecord(
+        paths=tuple(record["paths"]),
+        manifest=record["manifest"],
+        base=record["base"],
+        prefix=record["prefix"],
+        columns=tuple(record["columns"]),
+    )
 
 
 def _no_index(folder: Path) -> str:

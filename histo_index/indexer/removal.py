@@ -125,6 +125,7 @@ def compact(folder: Path) -> Manifest:
             encoder=current.encoder,
             encoder_files=kept_files(current),
             rejected=current.rejected,
+            sources=current.sources,
             settings=current.settings,
         )
         manifest = commit(folder, draft, current=current)

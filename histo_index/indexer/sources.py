@@ -16,12 +16,16 @@ from typing import Final
 import pyarrow as pa
 
 from histo_index.errors import InputError, counted, printable
+from histo_index.indexer.manifest_base import choose_base
 from histo_index.indexer.tables import read_table
 
 SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"))
 LIST_SUFFIXES: Final = frozenset((".csv", ".tsv", ".parquet"))
 # Columns that the index writes itself.
 RESERVED: Final = frozenset(("sha256", "width", "height", "note", "embedding", "stem"))
+
+# How the reason of a folder that cannot be listed begins.
+UNREADABLE_FOLDER: Final = "folder cannot be read"
 
 # What `_walk` says of a file that is not rejected.
 _TILE: Final = ""
@@ -52,23 +56,31 @@ class TileList:
         table: a row per tile: `image_id`, `path`, then the user's own columns.
         rejected: inputs that cannot even be listed.
         ignored: files of a folder that are no images by their name.
+        has_own_ids: image ids are those of the manifest, not paths.
+        tried: where the first file of a manifest was looked for, if none of its files was found.
     """
 
     root: Path
     table: pa.Table
     rejected: list[Rejection] = field(default_factory=list)
     ignored: int = 0
+    has_own_ids: bool = False
+    tried: tuple[Path, ...] = ()
 
 
-def list_tiles(sources: Sequence[Path], manifest: Path | None = None) -> TileList:
+def list_tiles(
+    sources: Sequence[Path], manifest: Path | None = None, *, base: Path | None = None
+) -> TileList:
     """List the tiles of a build.
 
     Args:
         sources: folders (searched through), image files, or one manifest. With `manifest`, at
-            most one folder: the one that the manifest's paths are relative to.
-        manifest: CSV, TSV or Parquet with a `path` column; paths are relative to its own folder
-            unless a source folder is given. `image_id`, if present, names the tiles; every other
-            column is kept beside the embedding.
+            most one folder that the manifest's paths may be relative to.
+        manifest: CSV, TSV or Parquet with a `path` column. Paths are relative to the source folder,
+            to the manifest's own folder or to the working directory: where most files are found,
+            the first of equals. `image_id`, if present, names the tiles; every other column is kept
+            beside the embedding.
+        base: the folder that paths started from when this was listed before; None to choose it.
 
     Raises:
         InputError: a source is missing, or the manifest cannot be used as a whole.
@@ -76,17 +88,26 @@ def list_tiles(sources: Sequence[Path], manifest: Path | None = None) -> TileLis
     for source in sources:
         if not source.exists():
             raise InputError(f"{source}: no such file or folder")
-    if manifest is None and len(sources) == 1 and sources[0].suffix.lower() in LIST_SUFFIXES:
-        sources, manifest = [], sources[0]
+    sources, manifest = split_manifest(sources, manifest)
     if manifest is not None:
         if len(sources) > 1 or not all(source.is_dir() for source in sources):
             raise InputError(
                 f"with the manifest {manifest} pass at most one folder, which its paths start from"
             )
-        return _list_manifest(manifest, root=sources[0] if sources else manifest.parent)
+        own = [*([base] if base else []), *sources, manifest.parent, Path.cwd()]
+        return _list_manifest(manifest, bases=own)
     if not sources:
         raise InputError("no tiles given; pass a folder, image files or a manifest")
-    return _list_folders(sources)
+    return _list_folders(sources, base)
+
+
+def split_manifest(
+    sources: Sequence[Path], manifest: Path | None
+) -> tuple[Sequence[Path], Path | None]:
+    """Take a table that is named alone for the manifest."""
+    if manifest is None and len(sources) == 1 and sources[0].suffix.lower() in LIST_SUFFIXES:
+        return [], sources[0]
+    return sources, manifest
 
 
 def nothing_usable(inputs: Sequence[Path], rejected: Sequence[Rejection]) -> str:
@@ -103,10 +124,11 @@ def nothing_usable(inputs: Sequence[Path], rejected: Sequence[Rejection]) -> str
     )
 
 
-def _list_folders(sources: Sequence[Path]) -> TileList:
+def _list_folders(sources: Sequence[Path], base: Path | None) -> TileList:
     # The sources themselves may be links; what they hold may not lead out of them.
     resolved = [source.resolve() for source in sources]
-    root = Path(os.path.commonpath([p if p.is_dir() else p.parent for p in resolved]))
+    folders = [path if path.is_dir() else path.parent for path in resolved]
+    root = Path(os.path.commonpath(folders if base is None else [*folders, base.resolve()]))
     # By name, so that what is found twice counts once. A file that is named itself is a tile.
     found: dict[str, str] = {}
     for folder in resolved:
@@ -154,10 +176,10 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
                 yield path, _unusable_name(path) or _leads_out(place, name, root) or _TILE
     for error in unreadable:
         path = Path(os.fsdecode(error.filename)).relative_to(root).as_posix()
-        yield path, f"folder cannot be read ({error.strerror})"
+        yield path, f"{UNREADABLE_FOLDER} ({error.strerror})"
 
 
-def _list_manifest(manifest: Path, *, root: Path) -> TileList:
+def _list_manifest(manifest: Path, *, bases: Sequence[Path]) -> TileList:
     table = read_table(manifest)
     if "path" not in table.column_names:
         columns = printable(", ".join(table.column_names[:8]))[:200]
@@ -165,13 +187,15 @@ def _list_manifest(manifest: Path, *, root: Path) -> TileList:
     reserved = sorted(RESERVED & set(table.column_names))
     if reserved:
         raise InputError(f"{manifest}: column `{reserved[0]}` is written by the index; rename it")
-    found = TileList(root=root.resolve(), table=table)
     paths = ["" if path is None else str(path) for path in table["path"].to_pylist()]
+    root, tried = choose_base(paths, bases)
+    has_own_ids = "image_id" in table.column_names
+    found = TileList(root=root.resolve(), table=table, has_own_ids=has_own_ids, tried=tried)
     # A path in full may name the root as the user does or as it really is.
-    bases = (Path(os.path.abspath(root)), found.root)
-    names = [_relative(path, bases) if path else "" for path in paths]
+    names_of_root = (Path(os.path.abspath(root)), found.root)
+    names = [_relative(path, names_of_root) if path else "" for path in paths]
     ids = names
-    if "image_id" in table.column_names:
+    if has_own_ids:
         ids = ["" if name is None else str(name) for name in table["image_id"].to_pylist()]
     kept = _accept_rows(paths, names, ids, found)
     rows = table.take(pa.array(kept, pa.int64()))
@@ -200,7 +224,7 @@ def _accept_rows(
         elif reason is None and not identity:
             reason = "the manifest row has no image_id"
         elif reason is None and identity in seen_ids:
-            reason = f"image_id is another tile's already: {identity}"
+            reason = f"duplicate image_id: {identity}"
         if reason is not None:
             found.rejected.append(Rejection(path=_printable(path), reason=reason))
             continue

@@ -117,6 +117,7 @@ def run_tasks(
     folder: Path,
     root: Path,
     progress: Progress,
+    encoded: Iterator[Encoded | ImageError] | None = None,
 ) -> Iterator[Receipt]:
     """Carry out tasks one after the other, as one stream through the encoder.
 
@@ -127,6 +128,7 @@ def run_tasks(
         folder: the index.
         root: the folder that tile paths are relative to.
         progress: told about every tile.
+        encoded: results of the encoder over all tiles of the tasks, if it was started before.
 
     Yields:
         A receipt as each shard is finished.
@@ -143,7 +145,8 @@ def run_tasks(
         if place < 0
     )
     is_any_new = any((found < 0).any() for found in places)
-    encoded = iter(encode.encode_files(paths)) if is_any_new else iter(())
+    if encoded is None:
+        encoded = iter(encode.encode_files(paths)) if is_any_new else iter(())
     for task, found in zip(tasks, places, strict=True):
         filled = _fill(task, found, encoded=encoded, store=store, root=root, progress=progress)
         if (found < 0).any():

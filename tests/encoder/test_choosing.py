@@ -13,7 +13,8 @@ from histo_index.encoder.folder import EncoderFolder, bundled_encoder
 from histo_index.encoder.images import DEFAULT_MAX_PIXELS, DecodeLimits
 from histo_index.encoder.making import quantize_encoder
 from histo_index.errors import MismatchError
-from histo_index.indexer.build import BuildConfig, build
+from histo_index.indexer.build import build
+from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.manifest import read_manifest
 from tests.encoder.conftest import MakeEncoder
 

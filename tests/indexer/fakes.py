@@ -16,7 +16,8 @@ import pytest
 
 from histo_index.errors import ImageError
 from histo_index.indexer import hashing
-from histo_index.indexer.build import BuildConfig, BuildReport, build
+from histo_index.indexer.build import build
+from histo_index.indexer.build_config import BuildConfig, BuildReport
 from histo_index.indexer.commit import read_rejected
 from histo_index.indexer.manifest import Manifest, read_manifest
 from histo_index.indexer.opened import OpenIndex

@@ -15,7 +15,8 @@ from PIL import Image
 
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.errors import ImageError, InputError, MismatchError
-from histo_index.indexer.build import DEFAULT_SHARD_ROWS, BuildConfig, BuildProgress, build
+from histo_index.indexer.build import build
+from histo_index.indexer.build_config import BuildConfig, BuildProgress
 from histo_index.indexer.manifest import read_manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.sources import list_tiles
@@ -148,13 +149,13 @@ def test_renamed_tiles_are_copied_not_encoded(
     tiles.rename(tiles.with_name("moved"))
     moved = tiles.with_name("moved")
     (moved / "t0007.png").rename(moved / "a first one.png")
-    run_build(built, encoder, moved.parent / "moved")
+    run_build(built, encoder, moved, replace=True)
     rest = [name for name in numbered(20) if name != "t0007.png"]
     require_sound(built, expected_rows(moved, ["a first one.png", *rest]))
     assert encoder.encoded == []
     # One more source moves the root, and with it every path.
     write_tiles(moved.parent / "more", ["z.png"])
-    run_build(built, encoder, moved, moved.parent / "more")
+    run_build(built, encoder, moved, moved.parent / "more", replace=True)
     names = [f"moved/{name}" for name in ["a first one.png", *rest]]
     require_sound(built, expected_rows(moved.parent, [*names, "more/z.png"]))
     assert encoder.encoded == ["z.png"]
@@ -385,13 +386,13 @@ def test_nothing_usable_is_refused_and_the_old_index_stands(
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(InputError) as caught:
-        run_build(built, encoder, empty)
+        run_build(built, encoder, empty, add=True)
     assert str(caught.value) == (
         f"{empty}: no images found; expected PNG, JPEG, TIFF, BMP or WebP files"
     )
     broken = write_tiles(tmp_path / "broken", ["a.png", "b.png"], content="broken")
     with pytest.raises(InputError) as caught:
-        run_build(built, encoder, broken)
+        run_build(built, encoder, broken, replace=True)
     assert str(caught.value) == (
         f"{broken}: none of 2 images can be used, and nothing was changed; "
         "the first: a.png: not an image: 6 bytes of nothing"
@@ -719,11 +720,11 @@ def test_an_index_keeps_its_shard_rows_and_another_number_is_no_change(
     assert read_manifest(built).settings["shard_rows"] == 10
 
 
-def test_a_first_build_takes_the_default_shard_rows(
+def test_a_small_first_build_measures_nothing(
     tiles: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     run_build(output, encoder, tiles, shard_rows=None)
-    assert read_manifest(output).settings["shard_rows"] == DEFAULT_SHARD_ROWS
+    assert read_manifest(output).settings["shard_rows"] == 1024
 
 
 @pytest.mark.parametrize("retry", [False, True])
@@ -780,7 +781,7 @@ def test_a_report_tells_how_many_tiles_were_dropped(
     assert run_build(output, encoder, tiles).dropped == 0
     listed = tiles / "labels.csv"
     listed.write_text("path,image_id\nt0007.png,t0008.png\n")
-    assert run_build(output, encoder, listed).dropped == 17
+    assert run_build(output, encoder, listed, replace=True).dropped == 17
 
 
 def test_another_root_is_told(
@@ -789,11 +790,9 @@ def test_another_root_is_told(
     run_build(built, encoder, tiles)
     assert caplog.messages == []
     write_tiles(tmp_path / "more", ["z.png"])
-    report = run_build(built, encoder, tiles, tmp_path / "more")
-    assert caplog.messages == [
-        f"paths now start from {tmp_path}, before from {tiles}: image ids may have changed"
-    ]
-    assert report.dropped == 20
+    report = run_build(built, encoder, tiles, tmp_path / "more", add=True)
+    assert caplog.messages == [f"paths now start from {tmp_path}, before from {tiles}"]
+    assert report.dropped == 0
 
 
 @pytest.mark.parametrize("exists", [False, True])

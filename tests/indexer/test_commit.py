@@ -212,7 +212,7 @@ def test_reasons_are_counted_by_their_kind() -> None:
         "cannot be read (No such file or directory)",
         "cannot be read (Permission denied)",
         "not an image: 3 bytes",
-        "image_id is another tile's already: 7",
+        "duplicate image_id: 7",
         "the file name is not UTF-8; rename it",
         "plain",
         "plain",
@@ -223,6 +223,6 @@ def test_reasons_are_counted_by_their_kind() -> None:
         ("cannot be read", 3),
         ("plain", 2),
         ("not an image", 1),
-        ("image_id is another tile's already", 1),
+        ("duplicate image_id", 1),
         ("the file name is not UTF-8", 1),
     ]

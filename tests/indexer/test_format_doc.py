@@ -104,6 +104,8 @@ def test_the_manifest_has_the_documented_fields(manifest: dict[str, Any]) -> Non
     assert list(manifest["encoder"]) == documented("encoder")
     for shard in manifest["shards"]:
         assert list(shard) == documented("shard")
+    for source in manifest["sources"]:
+        assert list(source) == documented("source")
     for record in file_records(manifest):
         assert list(record) == documented("file")
 
@@ -118,12 +120,14 @@ def test_fields_have_the_documented_types(manifest: dict[str, Any]) -> None:
     }
     kinds |= {"boolean": bool, "number": (int, float)}
     kinds |= {"number or null": (float, type(None)), "object or null": (dict, type(None))}
+    kinds |= {"list of text": list, "text or null": (str, type(None))}
     for name, found in (
         ("manifest", manifest),
         ("settings", manifest["settings"]),
         ("structure", manifest["structure"]),
         ("distance", manifest["distance"]),
         ("encoder", manifest["encoder"]),
+        ("source", manifest["sources"][0]),
         ("shard", manifest["shards"][0]),
         ("file", manifest["shards"][0]["file"]),
     ):

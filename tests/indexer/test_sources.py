@@ -242,7 +242,7 @@ def test_rows_without_a_path_or_an_identity_of_their_own_are_rejected(tmp_path: 
     }
     assert found.rejected == [
         Rejection(path="./sub/../a.png", reason="listed twice in the manifest"),
-        Rejection(path="b.png", reason="image_id is another tile's already: 1"),
+        Rejection(path="b.png", reason="duplicate image_id: 1"),
         Rejection(path="c.png", reason="the manifest row has no image_id"),
         Rejection(path="", reason="the manifest row has no path"),
     ]

@@ -13,7 +13,7 @@ import pytest
 from histo_index import building
 from histo_index.encoder.making import init_encoder
 from histo_index.errors import InputError
-from histo_index.indexer.build import BuildReport
+from histo_index.indexer.build_config import BuildReport
 from histo_index.indexer.commit import read_rejected
 from histo_index.indexer.manifest import read_manifest
 from histo_index.indexer.opened import OpenIndex

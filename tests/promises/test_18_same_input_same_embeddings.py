@@ -20,7 +20,8 @@ from histo_index.encoder.folder import save_encoder
 from histo_index.encoder.openvino_cpu import has_bfloat16
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.trunk import random_weights
-from histo_index.indexer.build import BuildConfig, build
+from histo_index.indexer.build import build
+from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.opened import OpenIndex
 from tests.promises.conftest import Tell, Tries
 

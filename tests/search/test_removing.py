@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from histo_index.errors import IndexFormatError, InputError
-from histo_index.indexer.build import BuildConfig, build
+from histo_index.indexer.build import build
+from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.commit import reindex
 from histo_index.indexer.lookup import MISSING
 from histo_index.indexer.manifest import read_manifest

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from histo_index.indexer.build import BuildConfig, build
+from histo_index.indexer.build import build
+from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.hashing import hash_file
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.resolving import Resolver, take_vectors

@@ -99,7 +99,8 @@ def test_duplicates_are_groups_of_near_copies(index: OpenIndex) -> None:
 def test_the_same_bytes_are_exact_duplicates(tmp_path: Path) -> None:
     folder, _ = build_numbered(tmp_path, unit_vectors(9, 8), [f"{n}.png" for n in range(6)])
     (tmp_path / "tiles" / "5.png").write_text("2")
-    from histo_index.indexer.build import BuildConfig, build
+    from histo_index.indexer.build import build
+    from histo_index.indexer.build_config import BuildConfig
     from tests.vectors import NumberEncoder
 
     encoder = NumberEncoder(unit_vectors(9, 8), tmp_path / "encoder")

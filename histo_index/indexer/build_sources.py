@@ -1,0 +1,109 @@
+"""What a build lists, and what it may drop of the tiles that the index holds."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histo_index.errors import InputError, counted
+from histo_index.indexer.choose_sources import NamedSources, choose_sources
+from histo_index.indexer.list_sources import list_sources
+from histo_index.indexer.manifest import Manifest, SourceRecord
+from histo_index.indexer.plan import FinishedShard, user_columns
+from histo_index.indexer.plan_file import read_plan
+from histo_index.indexer.source import Source, StoredTiles
+from histo_index.indexer.sources import Rejection, TileList, nothing_usable
+
+_log = logging.getLogger(__name__)
+
+
+def list_first(folder: Path, named: NamedSources) -> tuple[TileList, tuple[Source, ...]]:
+    """List the sources of a first build, or of one that was interrupted and goes on.
+
+    Raises:
+        InputError: a source cannot be used, or not one tile is listed.
+    """
+    plan = read_plan(folder)
+    remembered = remember(folder, plan.sources if plan else ())
+    tiles, sources = list_sources(choose_sources(named, remembered, folder), None)
+    if not len(tiles.table):
+        raise InputError(nothing_usable(inputs_of(sources), tiles.rejected))
+    return tiles, sources
+
+
+def remember(
+    folder: Path, committed: Sequence[SourceRecord], planned: Sequence[SourceRecord] = ()
+) -> list[Source]:
+    """Locate the committed sources, and those that an interrupted build was about to add."""
+    named = {(record.paths, record.manifest) for record in committed}
+    pending = [record for record in planned if (record.paths, record.manifest) not in named]
+    for record in pending:
+        _log.warning(
+            "%s: an interrupted build was adding %s, and this goes on; name the other sources "
+            "with --replace to leave it out",
+            folder,
+            Source.from_record(record, folder),
+        )
+    return [Source.from_record(record, folder) for record in (*committed, *pending)]
+
+
+def list_again(
+    folder: Path, named: NamedSources, remembered: Sequence[Source], stored: StoredTiles
+) -> tuple[TileList, tuple[Source, ...]]:
+    """List the sources of an index that is there.
+
+    Args:
+        folder: the index.
+        named: what the user named.
+        remembered: its sources.
+        stored: its tiles.
+
+    Raises:
+        InputError: a source cannot be used, or would have to be dropped.
+    """
+    chosen = choose_sources(named, remembered, folder)
+    tiles, sources = list_sources(chosen, stored, drop_missing=named.drop_missing)
+    columns = user_columns(tiles.table)
+    lost = [name for name in user_columns(stored.table) if name not in columns]
+    if lost:
+        _log.warning("dropped, as no source gives it any more: column %s", ", ".join(lost))
+    return tiles, sources
+
+
+def read_stored(folder: Path, current: Manifest, finished: Sequence[FinishedShard]) -> StoredTiles:
+    """Collect the tiles of the committed generation, those of damaged shards left out."""
+    rows = {shard.receipt.shard_id: shard.rows for shard in finished}
+    tables = [rows[shard.shard_id] for shard in current.shards if shard.shard_id in rows]
+    names = ("image_id", "path", "sha256")
+    empty = pa.table({name: pa.array([], pa.string()) for name in names})
+    root = (folder / current.settings["root"]).resolve()
+    return StoredTiles(root=root, table=pa.concat_tables(tables) if tables else empty)
+
+
+def require_tiles_kept(
+    folder: Path, stored: StoredTiles, wanted: pa.Table, rejected: Sequence[Rejection]
+) -> None:
+    """Stop a build that would drop more than half of the tiles by content.
+
+    If it would keep none at all, the build itself says why.
+
+    Raises:
+        InputError: it would.
+    """
+    unusable = pa.array([entry.sha256 for entry in rejected], pa.string())
+    kept = wanted["sha256"].filter(pc.invert(pc.is_in(wanted["sha256"], value_set=unusable)))
+    before = stored.table["sha256"]
+    lost = len(before) - int(pc.sum(pc.is_in(before, value_set=kept)).as_py() or 0)
+    if 2 * lost > len(before) and len(kept):
+        raise InputError(
+            f"{folder}: this build would drop {lost:,} of {counted(len(before), 'tile')}; nothing "
+            "was changed: check the sources, or pass --allow-drop"
+        )
+
+
+def inputs_of(sources: Sequence[Source]) -> list[Path]:
+    """Name all that sources consist of, for messages."""
+    paths = [path for source in sources for path in source.paths]
+    return paths + [source.manifest for source in sources if source.manifest]
