@@ -1,6 +1,7 @@
 """What a build lists, and what it may drop of the tiles that the index holds."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from histo_index.indexer.manifest import Manifest, SourceRecord
 from histo_index.indexer.plan import FinishedShard, user_columns
 from histo_index.indexer.plan_file import read_plan
 from histo_index.indexer.source import Source, StoredTiles
-from histo_index.indexer.sources import Rejection, TileList, nothing_usable
+from histo_index.indexer.sources import Rejection, TileList, list_tiles, nothing_usable
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +70,30 @@ def list_again(
     lost = [name for name in user_columns(stored.table) if name not in columns]
     if lost:
         _log.warning("dropped, as no source gives it any more: column %s", ", ".join(lost))
+    if named.manifest is None:
+        _warn_of_unlisted(sources, {path.resolve() for path in named.paths}, tiles)
     return tiles, sources
+
+
+def _warn_of_unlisted(sources: Sequence[Source], named: set[Path], tiles: TileList) -> None:
+    """Warn of images in a named folder that the remembered manifest does not list."""
+    for source in sources:
+        own = source.paths or ((source.base,) if source.base else ())
+        folders = [path for path in own if path.resolve() in named]
+        if source.manifest is None or not folders:
+            continue
+        found = list_tiles(folders, base=source.base)
+        shift = os.path.relpath(found.root, tiles.root)
+        listed = set(tiles.table["path"].to_pylist())
+        names = found.table["path"].to_pylist()
+        unlisted = sum(os.path.normpath(f"{shift}/{name}") not in listed for name in names)
+        if unlisted:
+            _log.warning(
+                "%s does not list %s of %s: left out; add rows, or pass --no-manifest",
+                source.manifest,
+                counted(unlisted, "image"),
+                ", ".join(str(folder) for folder in folders),
+            )
 
 
 def read_stored(folder: Path, current: Manifest, finished: Sequence[FinishedShard]) -> StoredTiles:

@@ -100,6 +100,25 @@ def test_a_forgotten_manifest_is_read_again(
     assert rows_of(output, "label", "group")["t0003.png"] == ("new", "p1")
 
 
+@pytest.mark.parametrize("listed", ["beside", "alone"])
+def test_images_of_a_named_folder_that_the_remembered_manifest_lacks_are_counted(
+    tmp_path: Path,
+    output: Path,
+    encoder: FakeEncoder,
+    caplog: pytest.LogCaptureFixture,
+    listed: str,
+) -> None:
+    tiles = write_tiles(tmp_path / "lab", numbered(6))
+    (tiles / "lab.csv").write_text(LABELS)
+    run_build(output, encoder, *([tiles] if listed == "beside" else []), manifest=tiles / "lab.csv")
+    write_tiles(tiles, ["sub/a.png", "b.png"])
+    assert run_build(output, encoder, tiles).tiles == 6
+    assert caplog.messages == [
+        f"{tiles / 'lab.csv'} does not list 2 images of {tiles}: left out; add rows, or pass "
+        "--no-manifest"
+    ]
+
+
 def test_without_its_manifest_an_index_keeps_tiles_and_columns(
     tmp_path: Path,
     labelled: Path,
