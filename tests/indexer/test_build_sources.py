@@ -112,6 +112,7 @@ def test_images_of_a_named_folder_that_the_remembered_manifest_lacks_are_counted
     (tiles / "lab.csv").write_text(LABELS)
     run_build(output, encoder, *([tiles] if listed == "beside" else []), manifest=tiles / "lab.csv")
     write_tiles(tiles, ["sub/a.png", "b.png"])
+    caplog.clear()
     assert run_build(output, encoder, tiles).tiles == 6
     assert caplog.messages == [
         f"{tiles / 'lab.csv'} does not list 2 images of {tiles}: left out; add rows, or pass "
