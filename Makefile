@@ -11,10 +11,11 @@ demo: $(VENV)/ready
 
 # In processes of their own, two at a time, the longest first: OpenVINO, torch's data loading and the
 # report's libraries in one were seen to crash it.
-TESTS := promises encoder search cli training report
+TESTS := promises encoder readme search cli training report
 FILES_promises := tests/promises
 FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training
-FILES_search := tests/indexer tests/search tests/test_package.py tests/test_assessing.py tests/test_readme.py tests/test_in_memory.py
+FILES_readme := tests/test_readme.py
+FILES_search := tests/indexer tests/search tests/test_package.py tests/test_assessing.py tests/test_in_memory.py
 FILES_cli := tests/cli tests/demo
 FILES_training := tests/encoder/training
 FILES_report := tests/report
