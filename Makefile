@@ -11,10 +11,11 @@ demo: $(VENV)/ready
 
 # In processes of their own, two at a time, the longest first: OpenVINO, torch's data loading and the
 # report's libraries in one were seen to crash it.
-TESTS := promises encoder search cli training report
+TESTS := promises encoder readme search cli training report
 FILES_promises := tests/promises
 FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training
-FILES_search := tests/indexer tests/search tests/test_package.py tests/test_assessing.py tests/test_readme.py
+FILES_readme := tests/test_readme.py
+FILES_search := tests/indexer tests/search tests/test_package.py tests/test_assessing.py tests/test_in_memory.py
 FILES_cli := tests/cli tests/demo
 FILES_training := tests/encoder/training
 FILES_report := tests/report
@@ -23,15 +24,20 @@ FILES_report := tests/report
 test: $(VENV)/ready
 	$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(TESTS:%=test-%)
 
+# Temporary folders lie in memory, except those of the promises: what survives a crash needs a disk.
+IN_MEMORY := $(BIN)/python tests/in_memory.py
+test-promises: IN_MEMORY :=
+
 # Two groups share the cores: threads of OpenMP that wait for each other turn round and round.
 test $(TESTS:%=test-%): export OMP_NUM_THREADS := 1
 
 $(TESTS:%=test-%): test-%: $(VENV)/ready
-	$(BIN)/pytest $(FILES_$*)
+	$(IN_MEMORY) $(BIN)/pytest $(FILES_$*)
 
-# The promises of docs/promises.md at full length: minutes to an hour, and a table at the end.
+# The promises of docs/promises.md and the simulations at full length: minutes to an hour, and a
+# table at the end.
 test-long: $(VENV)/ready
-	$(BIN)/pytest tests/promises --long
+	$(BIN)/pytest tests/promises tests/search/test_coverage.py --long
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .

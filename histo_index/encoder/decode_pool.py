@@ -26,17 +26,17 @@ Prepared = PreparedTile | ImageError
 
 # -P and -c: nothing in the working directory can take the place of a module, and classes are
 # pickled under their module's own name. The child finds the package where the parent did.
-_WORKER: Final = (
+WORKER_CODE: Final = (
     "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root); "
     "from histo_index.encoder.decode_worker import main; main()"
 )
 _PACKAGE_ROOT: Final = Path(__file__).parents[2]
 # Tiles per message: enough that pipes and threads cost little, few enough to share a short list.
-_CHUNK: Final = 8
+CHUNK: Final = 8
 # Chunks in flight per worker: one being decoded, one being read, one in reserve (3.6 MB at 224 px).
-_AHEAD: Final = 3
+AHEAD: Final = 3
 # A tile within the limits decodes in under 10 s; a network folder may stall for longer.
-_CHUNK_TIMEOUT_S: Final = 300.0
+CHUNK_TIMEOUT_S: Final = 300.0
 # How often a child that is killed while it starts is started anew.
 _STARTS: Final = 5
 # Between the end of a child's answers and its own: for a traceback to be written.
@@ -53,8 +53,23 @@ def usable_cores() -> int:
 class DecodePool:
     """A few decoder processes that live as long as the pool."""
 
-    def __init__(self, settings: DecodeSettings, *, workers: int) -> None:
-        self._workers = [_Worker(settings) for _ in range(workers)]
+    def __init__(
+        self,
+        settings: DecodeSettings,
+        *,
+        workers: int,
+        worker_code: str = WORKER_CODE,
+        chunk_timeout_s: float = CHUNK_TIMEOUT_S,
+    ) -> None:
+        """Prepare the pool; its processes start when they are first needed.
+
+        Args:
+            settings: how tiles are decoded.
+            workers: number of processes.
+            worker_code: Python code that a process runs.
+            chunk_timeout_s: a process that takes longer for a chunk is killed.
+        """
+        self._workers = [_Worker(settings, worker_code, chunk_timeout_s) for _ in range(workers)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -93,9 +108,9 @@ class DecodePool:
         """
         source = iter(paths)
         pending: deque[Future[list[Prepared]]] = deque()
-        ahead = _AHEAD * len(self._workers)
+        ahead = AHEAD * len(self._workers)
         try:
-            while chunk := list(itertools.islice(source, _CHUNK)):
+            while chunk := list(itertools.islice(source, CHUNK)):
                 pending.append(self._threads.submit(self._run, chunk))
                 if len(pending) >= ahead:
                     yield from pending.popleft().result()
@@ -119,8 +134,10 @@ class _Worker:
     One thread at a time asks it; `stop` may be called from another.
     """
 
-    def __init__(self, settings: DecodeSettings) -> None:
+    def __init__(self, settings: DecodeSettings, code: str, chunk_timeout_s: float) -> None:
         self._settings = settings
+        self._code = code
+        self._chunk_timeout_s = chunk_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()  # guards the two beside it against `stop`
         self._is_stopped = False
@@ -162,7 +179,7 @@ class _Worker:
     def _ask(self, paths: list[Path]) -> list[Prepared]:
         """Send paths and take answers until all have come or the process is gone."""
         requests, replies = self._pipes()
-        watchdog = threading.Timer(_CHUNK_TIMEOUT_S, self._expire)
+        watchdog = threading.Timer(self._chunk_timeout_s, self._expire)
         watchdog.start()
         answers: list[Prepared] = []
         try:
@@ -185,7 +202,7 @@ class _Worker:
         return process.stdin, process.stdout
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-c", _WORKER, str(_PACKAGE_ROOT)]
+        command = [sys.executable, "-P", "-c", self._code, str(_PACKAGE_ROOT)]
         for _ in range(_STARTS):
             process = self._launch(command)
             if self._is_ready(process):
@@ -227,7 +244,7 @@ class _Worker:
     def _obituary(self) -> str:
         status = self.bury()
         if self._is_overdue:
-            return f"decoding took too long (over {_CHUNK_TIMEOUT_S:g} s); remove the tile"
+            return f"decoding took too long (over {self._chunk_timeout_s:g} s); remove the tile"
         how = f"killed by signal {-status}" if status < 0 else f"it ended with status {status}"
         return (
             f"its decoder died ({how}); if memory was short, build again with --retry-rejected, "

@@ -51,7 +51,7 @@ class Tuning:
         for effort in efforts:
             distances = self._distances(queries, effort, _CANDIDATES[-1])
             for candidates in _CANDIDATES:
-                if _surely(_recalls(distances[:, :candidates], limits)) >= target:
+                if reachable_recall(_recalls(distances[:, :candidates], limits)) >= target:
                     cost = self._cost(effort, candidates)
                     best = min(best or (np.inf, 0, 0), (cost, effort, candidates))
                     break
@@ -112,6 +112,6 @@ def _recalls(distances: Floats, limits: Floats) -> Floats:
     return shares
 
 
-def _surely(recalls: Floats) -> float:
-    """Give the recall that other queries reach too: two standard errors below this sample's."""
+def reachable_recall(recalls: Floats) -> float:
+    """Compute the recall that other queries reach too: two standard errors below this sample's."""
     return float(recalls.mean() - 2 * recalls.std() / np.sqrt(len(recalls)))

@@ -12,7 +12,7 @@ from histo_index.search.subject import Subject
 Rows = npt.NDArray[np.int64]
 
 # Points of a map: more hide each other, and each is 60 bytes of the page.
-_MOST_POINTS: Final = 1_500
+MOST_POINTS: Final = 1_500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +34,17 @@ class Map:
     tiles: int
 
 
-def map_index(index: OpenIndex, subject: Subject) -> Map:
+def map_index(index: OpenIndex, subject: Subject, *, most_points: int = MOST_POINTS) -> Map:
     """Lay tiles of an index on the plane of their two principal components.
 
     Args:
         index: whose tiles; of many, some drawn by lot, half of them from the subject.
         subject: tells classes and groups.
+        most_points: largest number of points on the map.
     """
     from sklearn.decomposition import PCA
 
-    rows = _drawn(len(index), subject.rows)
+    rows = _drawn(len(index), subject.rows, most_points)
     vectors = index.vectors(rows).astype(np.float32)
     plane = PCA(n_components=2, svd_solver="randomized", random_state=0).fit(vectors)
     place = np.searchsorted(subject.rows, rows)
@@ -58,11 +59,11 @@ def map_index(index: OpenIndex, subject: Subject) -> Map:
     )
 
 
-def _drawn(count: int, known: Rows) -> Rows:
+def _drawn(count: int, known: Rows, most_points: int) -> Rows:
     """Choose rows, int64 rising: of those known at most half, unless the others are fewer."""
     generator = np.random.default_rng(0)
     others = np.setdiff1d(np.arange(count), known)
-    most = max(_MOST_POINTS // 2, _MOST_POINTS - len(others))
+    most = max(most_points // 2, most_points - len(others))
     chosen = known if len(known) <= most else generator.choice(known, most, replace=False)
-    room = min(_MOST_POINTS - len(chosen), len(others))
+    room = min(most_points - len(chosen), len(others))
     return np.sort(np.concatenate([chosen, generator.choice(others, room, replace=False)]))

@@ -20,7 +20,14 @@ import pytest
 from PIL import Image
 
 from histo_index.encoder import decode_pool
-from histo_index.encoder.decode_pool import DecodePool, Prepared, usable_cores
+from histo_index.encoder.decode_pool import (
+    AHEAD,
+    CHUNK,
+    WORKER_CODE,
+    DecodePool,
+    Prepared,
+    usable_cores,
+)
 from histo_index.encoder.decode_worker import (
     READY,
     DecodeSettings,
@@ -37,7 +44,6 @@ SETTINGS = DecodeSettings(
     limits=DecodeLimits(max_pixels=10_000),
     preprocessing=Preprocessing(resize_px=32, crop_px=32),
 )
-CHUNK, AHEAD = decode_pool._CHUNK, decode_pool._AHEAD
 # A child whose decoder obeys some file names; all others it decodes as ever.
 OBEDIENT = """
 import os, signal, sys, time
@@ -146,14 +152,11 @@ def test_no_paths_start_no_process(children: Children) -> None:
         assert children() == []
 
 
-def test_a_killed_child_costs_the_tile_it_was_at(
-    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decode_pool, "_WORKER", OBEDIENT)
+def test_a_killed_child_costs_the_tile_it_was_at(good: list[Path], tmp_path: Path) -> None:
     paths = list(good)
     for place in (0, 5, 6, 7, 20, len(paths) + 5):
         paths.insert(place, tmp_path / "die.png")
-    with DecodePool(SETTINGS, workers=2) as pool:
+    with DecodePool(SETTINGS, workers=2, worker_code=OBEDIENT) as pool:
         results = list(pool.prepare(paths))
     assert [grey(tile) for tile in results if isinstance(tile, PreparedTile)] == list(range(40))
     for path, result in zip(paths, results, strict=True):
@@ -165,12 +168,11 @@ def test_a_killed_child_costs_the_tile_it_was_at(
 
 
 def test_a_child_killed_from_outside_costs_the_tile_it_was_at(
-    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Children
+    good: list[Path], tmp_path: Path, children: Children
 ) -> None:
-    monkeypatch.setattr(decode_pool, "_WORKER", OBEDIENT)
     paths = [*good[:3], tmp_path / "hang.png", *good[3:]]
     results: list[Prepared] = []
-    with DecodePool(SETTINGS, workers=1) as pool:
+    with DecodePool(SETTINGS, workers=1, worker_code=OBEDIENT) as pool:
         taker = threading.Thread(target=lambda: results.extend(pool.prepare(paths)))
         taker.start()
         while not (tmp_path / "hang.reached").exists():
@@ -182,24 +184,19 @@ def test_a_child_killed_from_outside_costs_the_tile_it_was_at(
     assert [grey(tile) for tile in results] == list(range(40))
 
 
-def test_a_fault_of_ours_costs_the_tile_it_was_at(
-    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decode_pool, "_WORKER", OBEDIENT)
+def test_a_fault_of_ours_costs_the_tile_it_was_at(good: list[Path], tmp_path: Path) -> None:
     paths = [tmp_path / "raise.png", *good]
-    with DecodePool(SETTINGS, workers=1) as pool:
+    with DecodePool(SETTINGS, workers=1, worker_code=OBEDIENT) as pool:
         first, *rest = pool.prepare(paths)
     assert reason(first, paths[0]).startswith("its decoder died (it ended with status 1); ")
     assert [grey(tile) for tile in rest] == list(range(40))
 
 
 def test_a_hanging_child_is_killed_and_costs_the_tile_it_was_at(
-    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    good: list[Path], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(decode_pool, "_WORKER", OBEDIENT)
-    monkeypatch.setattr(decode_pool, "_CHUNK_TIMEOUT_S", 3.0)
     paths = [*good[:2], tmp_path / "hang.png", *good[2:6]]
-    with DecodePool(SETTINGS, workers=1) as pool:
+    with DecodePool(SETTINGS, workers=1, worker_code=OBEDIENT, chunk_timeout_s=3.0) as pool:
         results = list(pool.prepare(paths))
     assert reason(results.pop(2), paths[2]) == (
         "decoding took too long (over 3 s); remove the tile"
@@ -207,12 +204,9 @@ def test_a_hanging_child_is_killed_and_costs_the_tile_it_was_at(
     assert [grey(tile) for tile in results] == list(range(6))
 
 
-def test_what_a_library_prints_is_kept_out_of_the_answers(
-    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decode_pool, "_WORKER", OBEDIENT)
+def test_what_a_library_prints_is_kept_out_of_the_answers(good: list[Path], tmp_path: Path) -> None:
     shutil.copy(good[9], tmp_path / "print.png")
-    with DecodePool(SETTINGS, workers=1) as pool:
+    with DecodePool(SETTINGS, workers=1, worker_code=OBEDIENT) as pool:
         results = list(pool.prepare([tmp_path / "print.png", good[1]]))
     assert [grey(tile) for tile in results] == [9, 1]
 
@@ -228,20 +222,15 @@ def test_ctrl_c_does_not_reach_the_children(good: list[Path], children: Children
     assert [first, *rest] == list(range(40))
 
 
-def test_a_child_that_cannot_start_is_an_error_and_not_the_tiles_fault(
-    good: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decode_pool, "_WORKER", "raise SystemExit(3)")
+def test_a_child_that_cannot_start_is_an_error_and_not_the_tiles_fault(good: list[Path]) -> None:
     with (
-        DecodePool(SETTINGS, workers=2) as pool,
+        DecodePool(SETTINGS, workers=2, worker_code="raise SystemExit(3)") as pool,
         pytest.raises(HistoIndexError, match=r"a decoder process did not start \(status 3\)"),
     ):
         list(pool.prepare(good))
 
 
-def test_a_child_killed_while_it_starts_is_started_again(
-    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_killed_while_it_starts_is_started_again(good: list[Path], tmp_path: Path) -> None:
     counter = tmp_path / "starts"
     dying = f"""
 import os, signal
@@ -250,25 +239,20 @@ with open({str(counter)!r}, "a") as file:
 if os.path.getsize({str(counter)!r}) < 4:
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    monkeypatch.setattr(decode_pool, "_WORKER", dying + decode_pool._WORKER)
-    with DecodePool(SETTINGS, workers=1) as pool:
+    with DecodePool(SETTINGS, workers=1, worker_code=dying + WORKER_CODE) as pool:
         assert [grey(tile) for tile in pool.prepare(good)] == list(range(40))
     assert counter.read_text() == "xxxx"
-    monkeypatch.setattr(decode_pool, "_WORKER", "import os; os.kill(os.getpid(), 9)")
     with (
-        DecodePool(SETTINGS, workers=1) as pool,
+        DecodePool(SETTINGS, workers=1, worker_code="import os; os.kill(os.getpid(), 9)") as pool,
         pytest.raises(HistoIndexError, match=r"a decoder process did not start \(status -9\)"),
     ):
         list(pool.prepare(good))
 
 
-def test_a_child_that_answers_something_else_is_an_error(
-    good: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_that_answers_something_else_is_an_error(good: list[Path]) -> None:
     for words in ("print('hello')", "import pickle, sys; pickle.dump(1, sys.stdout.buffer)"):
-        monkeypatch.setattr(decode_pool, "_WORKER", words)
         with (
-            DecodePool(SETTINGS, workers=1) as pool,
+            DecodePool(SETTINGS, workers=1, worker_code=words) as pool,
             pytest.raises(HistoIndexError, match=r"a decoder process did not start"),
         ):
             list(pool.prepare(good))
@@ -309,10 +293,9 @@ def test_closing_early_ends_the_children(good: list[Path], children: Children) -
 
 
 def test_closing_does_not_wait_for_a_hanging_child(
-    good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Children
+    good: list[Path], tmp_path: Path, children: Children
 ) -> None:
-    monkeypatch.setattr(decode_pool, "_WORKER", OBEDIENT)
-    pool = DecodePool(SETTINGS, workers=1)
+    pool = DecodePool(SETTINGS, workers=1, worker_code=OBEDIENT)
     results = pool.prepare([*good[:8], *[tmp_path / "hang.png"] * 17])
     assert grey(next(results)) == 0
     pool.close()  # for an hour, if it waited

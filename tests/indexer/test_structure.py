@@ -115,6 +115,12 @@ def test_a_structure_is_tuned_to_the_recall_and_says_what_it_reaches(
     assert min(facts["queries_per_second"], facts["exact_queries_per_second"]) > 0
 
 
+def test_reachable_recall_is_two_standard_errors_below_the_mean() -> None:
+    recalls = np.repeat([0.0, 1.0], 128).astype(np.float32)
+    assert tuning.reachable_recall(recalls) == pytest.approx(0.5 - 2 * 0.5 / 16)
+    assert tuning.reachable_recall(np.full(256, 0.9, np.float32)) == pytest.approx(0.9)
+
+
 def test_a_higher_recall_takes_more_effort(tmp_path: Path) -> None:
     costs = []
     for recall in (0.3, 0.999):

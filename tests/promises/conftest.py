@@ -24,14 +24,23 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.cli.conftest import finished_workshop, run, workshop
+from tests.conftest import Tries, is_long
 from tests.indexer.conftest import drop_root, encoder, open_folder, tiles
 from tests.promises.child import ChildBuilds
 from tests.promises.killing import Killings, kill_at_every_step, kill_at_random
 
-# Fixtures that the tests of the indexer and of the command line have too.
-__all__ = ["drop_root", "encoder", "finished_workshop", "open_folder", "run", "tiles", "workshop"]
+# Fixtures that the tests of the indexer and of the command line have too, and a type of all tests.
+__all__ = [
+    "Tries",
+    "drop_root",
+    "encoder",
+    "finished_workshop",
+    "open_folder",
+    "run",
+    "tiles",
+    "workshop",
+]
 
-Tries: TypeAlias = Callable[[int, int], int]
 Tell: TypeAlias = Callable[[str, str], None]
 
 
@@ -45,23 +54,6 @@ class Finding:
 
 
 _findings: Final = pytest.StashKey[list[Finding]]()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--long", action="store_true", help="run the long form of the promises, and print a table"
-    )
-
-
-def is_long(config: pytest.Config) -> bool:
-    # Where pytest was not pointed at this folder, the option is unknown and the run is short.
-    return bool(config.getoption("--long", default=False))
-
-
-@pytest.fixture(scope="session")
-def tries(request: pytest.FixtureRequest) -> Tries:
-    """Choose how often to try: `tries(with each push, in the long form)`."""
-    return lambda per_push, long: long if is_long(request.config) else per_push
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from histo_index.report import mapping
 from histo_index.report.mapping import map_index
 from tests.report.conftest import Judged
 
@@ -20,15 +19,12 @@ def test_the_plane_keeps_the_two_largest_variances(judged: Judged) -> None:
     assert made.groups.tolist() == judged.found.subject.groups.tolist()
 
 
-def test_of_many_tiles_some_are_drawn_and_those_unknown_are_told_apart(
-    judged: Judged, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mapping, "_MOST_POINTS", 20)
+def test_of_many_tiles_some_are_drawn_and_those_unknown_are_told_apart(judged: Judged) -> None:
     part = judged.found.subject.part(np.arange(0, 60, 2))
-    made = map_index(judged.index, part)
+    made = map_index(judged.index, part, most_points=20)
     assert len(made.points) == 20
     assert (made.labels >= 0).sum() == 10
     assert made.tiles == 96
-    few = map_index(judged.index, judged.found.subject.part(np.arange(4)))
+    few = map_index(judged.index, judged.found.subject.part(np.arange(4)), most_points=20)
     assert len(few.points) == 20
     assert (few.labels >= 0).sum() == 4

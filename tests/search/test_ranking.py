@@ -13,7 +13,9 @@ from histo_index.search import ranking
 from histo_index.search.distances import pair_distances
 from histo_index.search.filtering import Filters
 from histo_index.search.ranking import NOBODY, Found, nearest_rows
-from tests.vectors import build_numbered, unit_vectors
+from tests.vectors import Floats, build_numbered, unit_vectors
+
+Rows = npt.NDArray[np.int64]
 
 N, D = 600, 24
 
@@ -85,6 +87,23 @@ def test_what_cannot_come_back_is_nobody(index: OpenIndex) -> None:
     assert set(found.rows[3, :2].tolist()) == {4, 7}
     assert np.isinf(found.distances[3, 2:]).all()
     assert search(index, 5000).rows.shape == (N, N)
+
+
+def test_exact_distances_decide_among_more_candidates_than_asked_for(
+    index: OpenIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = np.ones(N, bool)
+    nearest, _ = plain(index, 0, 9, everything)
+
+    class Unsure:
+        """Finds the right candidates, the nearest last."""
+
+        def search(self, queries: Floats, count: int, allowed: object) -> Rows:
+            return np.array([[0, *nearest[::-1]][:count]])
+
+    monkeypatch.setattr(OpenIndex, "structure", Unsure())
+    found = nearest_rows(index, index.matrix[:1], k=1, own_rows=[0])
+    assert found.rows.tolist() == [nearest[:1]]
 
 
 def test_lists_of_names_are_read(tmp_path: Path) -> None:

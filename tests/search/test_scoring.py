@@ -9,12 +9,14 @@ import pytest
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search import scoring
+from histo_index.search.calibration import Calibration
 from histo_index.search.distances import pair_distances
 from histo_index.search.pairlist import PairList
 from histo_index.search.resolving import Resolver
 from histo_index.search.verdicts import Threshold
+from tests.search.classes import Classes
 from tests.search.conftest import Numbers
-from tests.vectors import build_numbered, unit_vectors
+from tests.vectors import NumberEncoder, build_numbered, unit_vectors
 
 HALF = Threshold(value=2.0, origin="test")
 
@@ -104,6 +106,25 @@ def test_the_fast_path_equals_the_plain_one(
     inside = np.flatnonzero((left < 300) & (right < 300))
     alone = scoring.indexed_pair_distances(index, extra[:0], left[inside], right[inside])
     assert alone == pytest.approx(expected[inside], abs=1e-6)
+
+
+def test_an_unseen_image_unlike_the_index_makes_its_pairs_unsure(
+    classes: Classes, calibration: Calibration, tmp_path: Path
+) -> None:
+    vectors = np.concatenate([classes.vectors, -classes.vectors[5:6]])
+    unseen = tmp_path / "unseen"
+    unseen.mkdir()
+    (unseen / "odd.png").write_text(str(len(classes.vectors)))
+    encoder = NumberEncoder(vectors, tmp_path / "numbers")
+    resolver = Resolver(classes.index, encoder.encode_files, root=unseen)
+    threshold = Threshold.choose(None, None, calibration, unsure=True)
+    odd_pairs = [("odd.png", "t05.png"), ("t05.png", "odd.png"), ("odd.png", "odd.png")]
+    listed = pair_list([*odd_pairs, ("t05.png", "t05.png")])
+    scores = scoring.score_pairs(classes.index, listed, resolver, threshold)
+    message = "unsure: an image is unlike everything in the index"
+    assert scores.table["message"].to_pylist() == [message] * 3 + [""]
+    assert scores.table["verdict"].to_pylist() == ["unsure"] * 3 + ["same"]
+    assert scores.answered == 4
 
 
 @pytest.mark.parametrize("few", [0, 10**9])

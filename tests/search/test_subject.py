@@ -126,6 +126,16 @@ def test_a_part_keeps_the_pairs_among_its_tiles(classes: Classes) -> None:
     assert whole.thinned(1000).tolist() == list(range(96))
 
 
+def test_half_of_a_thinned_subject_is_drawn_from_all_tiles(classes: Classes) -> None:
+    pairs = list_pairs([(f"t{a:02d}.png", f"t{a + 48:02d}.png", a % 2) for a in range(24)])
+    labels = read_labels(classes.index, group="patient")
+    whole = make_subject(classes.index, labels, pairs, pairs_name="p.csv")
+    chosen = whole.thinned(24)
+    paired = np.concatenate([whole.left, whole.right])
+    assert len(whole.part(chosen).left) >= 6
+    assert len(np.setdiff1d(chosen, paired)) >= 3
+
+
 def test_of_sparse_pairs_a_part_keeps_whole_ones(classes: Classes) -> None:
     rows = [(f"t{a:02d}.png", f"t{a + 48:02d}.png", a % 2) for a in range(48)]
     part = of_pairs(classes, rows)

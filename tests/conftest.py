@@ -1,0 +1,24 @@
+"""The two lengths in which tests run: with each push, and with `--long`."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import pytest
+
+Tries: TypeAlias = Callable[[int, int], int]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long", action="store_true", help="run promises and simulations at full length"
+    )
+
+
+def is_long(config: pytest.Config) -> bool:
+    return bool(config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def tries(request: pytest.FixtureRequest) -> Tries:
+    """Choose how often to try: `tries(with each push, in the long form)`."""
+    return lambda per_push, long: long if is_long(request.config) else per_push
