@@ -31,6 +31,7 @@ from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import MANIFEST_NAME, REMOVED, FileRecord, Manifest, read_manifest
 from histo_index.indexer.plan import Plan, in_row_order, make_plan
 from histo_index.indexer.preparing import prepare_folder, undoing_first_build
+from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.removal import leave_out, read_removed
 from histo_index.indexer.shards import Receipt, write_parquet
 from histo_index.indexer.sources import Rejection, TileList, list_tiles, nothing_usable
@@ -58,6 +59,7 @@ class BuildConfig:
         rehash: read every tile again, also one whose size and times are as they were.
         search: how the index is to be searched; None is as it was, by its size in a first build.
         distance: `diffused`, `whitened` or `plain`; None is as it was, at first by the encoder.
+        private: which columns become private or public; the others stay as they were.
     """
 
     sources: Sequence[Path]
@@ -68,6 +70,7 @@ class BuildConfig:
     rehash: bool = False
     search: SearchConfig | None = None
     distance: str | None = None
+    private: PrivateColumns = field(default_factory=PrivateColumns)
 
     def __post_init__(self) -> None:
         require_distance(self.distance)
@@ -212,6 +215,7 @@ class _Build:
         self.removed_list = {REMOVED: removed} if removed else {}
 
     def run(self, tiles: TileList, started: float) -> BuildReport:
+        self.private = self.config.private.settle(self.current, tiles.table.column_names)
         self._tell_moved(tiles.root)
         hashed = self._hash(tiles)
         wanted = leave_out(hashed.table, read_removed(self.folder, self.current))
@@ -348,6 +352,7 @@ class _Build:
                 "distance": distance_of(
                     self.config.distance, self.current, self.encode, folder=self.folder
                 ),
+                "private": self.private,
             },
         )
         if not draft.shards:

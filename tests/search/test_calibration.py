@@ -80,8 +80,8 @@ def test_one_of_another_encoder_is_refused_with_both_fingerprints(
     with pytest.raises(MismatchError) as caught:
         read_calibration(folder, "0" * 32)
     assert str(caught.value) == (
-        f"{folder / 'calibration.json'} was fitted to encoder {'f' * 32} but this index was built "
-        f"by {'0' * 32}; run `histo-index calibrate` again, or delete it"
+        f"{folder / 'calibration.json'}: stale: fitted to encoder {'f' * 32} but this index was "
+        f"built by {'0' * 32}; run `histo-index calibrate` again, or `histo-index calibrate --clear`"
     )
     with pytest.raises(MismatchError, match="was rebuilt by encoder"):
         store_calibration(folder, replace(calibration, fingerprint="0" * 32))
@@ -93,8 +93,8 @@ def test_one_of_another_distance_is_refused(classes: Classes, calibration: Calib
     with pytest.raises(MismatchError) as caught:
         read_calibration(folder, calibration.fingerprint, "whitened 0123")
     assert str(caught.value) == (
-        f"{folder / 'calibration.json'} was fitted to distances plain but this index compares by "
-        "whitened 0123; run `histo-index calibrate` again, or delete it"
+        f"{folder / 'calibration.json'}: stale: fitted to distances plain but this index compares "
+        "by whitened 0123; run `histo-index calibrate` again, or `histo-index calibrate --clear`"
     )
     with pytest.raises(MismatchError, match="was rebuilt by distance plain while"):
         store_calibration(folder, replace(calibration, distance="whitened 0123"))
