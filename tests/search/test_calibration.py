@@ -81,7 +81,8 @@ def test_one_of_another_encoder_is_refused_with_both_fingerprints(
         read_calibration(folder, "0" * 32)
     assert str(caught.value) == (
         f"{folder / 'calibration.json'}: stale: fitted to encoder {'f' * 32} but this index was "
-        f"built by {'0' * 32}; run `histo-index calibrate` again, or `histo-index calibrate --clear`"
+        f"built by {'0' * 32}; run `histo-index calibrate` again, or `histo-index calibrate "
+        "--clear`"
     )
     with pytest.raises(MismatchError, match="was rebuilt by encoder"):
         store_calibration(folder, replace(calibration, fingerprint="0" * 32))
