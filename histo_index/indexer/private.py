@@ -6,8 +6,11 @@ from typing import Final
 
 from histo_index.errors import InputError, printable
 from histo_index.indexer.manifest import Manifest
+from histo_index.indexer.sources import RESERVED
 
-_IDENTITY: Final = ("image_id", "path")
+_IDENTITY: Final = frozenset(("image_id", "path"))
+# Columns that answers need whatever the user's own are called.
+_OURS: Final = _IDENTITY | RESERVED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class PrivateColumns:
                     f"--private {name}: every answer names tiles by it, so it stays public; "
                     "keep personal data out of file names and image ids"
                 )
-            if name in self.drop:
+            if private_among([name], self.drop):
                 raise InputError(f"--private and --public {printable(name)}; pass one of them")
 
     def settle(self, current: Manifest | None, columns: Iterable[str]) -> list[str]:
@@ -65,7 +68,7 @@ class PrivateColumns:
 def private_among(columns: Iterable[str], private: Iterable[str]) -> list[str]:
     """Find the columns that are private; upper and lower case are the same, as in SQL."""
     folded = {name.casefold() for name in private}
-    return [name for name in columns if name.casefold() in folded]
+    return [name for name in columns if name.casefold() in folded and name not in _OURS]
 
 
 def refusal(column: str) -> InputError:

@@ -112,6 +112,20 @@ def test_one_that_could_answer_nothing_surely_says_so(
     assert line not in calibration.warnings
 
 
+def test_what_is_stored_names_no_group_that_may_be_private(classes: Classes) -> None:
+    subject = subject_of(classes)
+    is_first = (subject.groups[subject.left] == 0) | (subject.groups[subject.right] == 0)
+    others = np.flatnonzero(~is_first)[: is_first.sum() // 2]
+    kept = np.sort(np.concatenate([np.flatnonzero(is_first), others]))
+    busy = replace(
+        subject, left=subject.left[kept], right=subject.right[kept], is_same=subject.is_same[kept]
+    )
+    classes.index.shows_private = True
+    warnings = calibrate(classes.index, busy, Objective()).warnings
+    (line,) = [line for line in warnings if "share" in line]
+    assert line.endswith("pairs share group 1")
+
+
 @pytest.mark.parametrize("place", [0, 100, -3])
 def test_a_damaged_one_is_refused(classes: Classes, calibration: Calibration, place: int) -> None:
     store_calibration(classes.index.folder, calibration)
