@@ -81,13 +81,18 @@ def make_unreadable(index: Path) -> str:
 Make = Callable[[Path], str]
 STALE = (make_stale_by_distance, make_stale_by_encoder)
 BROKEN = (make_damaged, make_too_new, make_unreadable)
+Command = tuple[str, ...]
 # Those with a threshold of their own, and a search for neighbours, need no calibration.
-NEEDLESS = (
+NEEDLESS: tuple[Command, ...] = (
     ("pair", A, B, "--threshold", "1"),
     ("pairs", "pairs.csv", "--threshold", "1"),
     ("search", A, "-k", "2"),
 )
-RESTING = (("pair", A, B), ("pairs", "pairs.csv"), ("evaluate", "--labels", "label"))
+RESTING: tuple[Command, ...] = (
+    ("pair", A, B),
+    ("pairs", "pairs.csv"),
+    ("evaluate", "--labels", "label"),
+)
 
 
 def warnings(log: pytest.LogCaptureFixture) -> list[str]:
