@@ -4,7 +4,7 @@ What only some questions need is imported inside them: a pair look-up must start
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -17,7 +17,7 @@ from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.manifest import Manifest
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.answers import Located, PairAnswer, answer_pair
-from histo_index.search.calibration import read_calibration
+from histo_index.search.own_calibration import OwnCalibration
 from histo_index.search.resolving import Resolver, take_vectors, vectors_of
 from histo_index.search.strangers import far_among
 from histo_index.search.verdicts import Threshold
@@ -40,17 +40,18 @@ ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[np.uint8]"
 _Result = TypeVar("_Result")
 
 
-def open(path: str | Path, *, device: str = "auto") -> "Index":
+def open(path: str | Path, *, device: str = "auto", private: bool = False) -> "Index":
     """Open an index for reading. It keeps answering from this state if it is rebuilt meanwhile.
 
     Args:
         path: the index folder.
         device: where unseen images are encoded: `auto`, `cpu` or `cuda`.
+        private: show private columns, and allow them in filters; else they seem not to be there.
 
     Raises:
         IndexFormatError: it is missing, damaged, or too new.
     """
-    return Index(Path(path), device=device)
+    return Index(Path(path), device=device, private=private)
 
 
 def compare(
@@ -77,17 +78,23 @@ def compare(
 
 
 class Index:
-    """An open index.
+    """An open index. A copy of it, also a pickled one, opens the newest generation.
 
     Attributes:
         opened: the generation behind it.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto") -> None:
+    def __init__(self, path: Path, *, device: str = "auto", private: bool = False) -> None:
         """Open an index; see `open`."""
-        self.opened = OpenIndex(path)
+        self.opened = OpenIndex(path, private=private)
         self._device = device
+        self._private = private
+        self._calibration = OwnCalibration(path, self.manifest)
         warn_if_untrained(path / "encoder", self.manifest.encoder)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        reopen = partial(type(self), device=self._device, private=self._private)
+        return reopen, (self.opened.folder.absolute(),)
 
     def __len__(self) -> int:
         return len(self.opened)
@@ -106,17 +113,14 @@ class Index:
         """
         return own_encoder(self.opened.folder, self.manifest, device=self._device)
 
-    @cached_property
+    @property
     def calibration(self) -> "Calibration | None":
-        """Threshold and probabilities fitted on the user's own pairs; None until `calibrate`.
+        """Threshold and probabilities fitted on the user's own pairs; None without a fitting one.
 
         Raises:
-            MismatchError: it was made for another encoder, or for other distances.
             IndexFormatError: it is damaged or too new.
         """
-        return read_calibration(
-            self.opened.folder, self.manifest.fingerprint, self.manifest.distance_name
-        )
+        return self._calibration.get(is_needed=True)
 
     def pair(
         self,
@@ -246,7 +250,7 @@ class Index:
             self.opened, pairs=pairs, labels=labels, label=label, group=group,
             objective=objective, unsure=unsure, unlabelled=unlabelled,
         )  # fmt: skip
-        self.calibration = found
+        self._calibration.replace(found)
         return found
 
     def evaluate(
@@ -379,10 +383,19 @@ class Index:
         given[name] = vectors_of(self.opened, located.vector[None])[0]
         return name
 
-    def threshold(self, given: float | None = None, *, unsure: bool | None = None) -> Threshold:
-        """Tell which threshold verdicts rest on, and who chose it."""
-        published = published_threshold(self.manifest)
-        return Threshold.choose(given, published, self.calibration, unsure=unsure)
+    def threshold(
+        self,
+        given: float | None = None,
+        *,
+        unsure: bool | None = None,
+        is_decisive: bool = True,
+    ) -> Threshold:
+        """Choose the threshold that verdicts rest on; without one, fail if it `is_decisive`."""
+        is_needed = bool(unsure) or (is_decisive and given is None)
+        calibration = self._calibration.get(is_needed=is_needed)
+        return Threshold.choose(
+            given, published_threshold(self.manifest), calibration, unsure=unsure
+        )
 
     def _located(self, name: str, vector: npt.NDArray[np.float16], place: int) -> Located:
         row = place if place < len(self.opened) else None

@@ -35,6 +35,8 @@ def build(
     retry_rejected: bool = False,
     rehash: bool = False,
     distance: str | None = None,
+    private: str | Sequence[str] = (),
+    public: str | Sequence[str] = (),
     progress: "Callable[[BuildProgress], None]" = lambda state: None,
 ) -> "BuildReport":
     """Build an index from tiles, or bring it up to date: only new and changed tiles are encoded.
@@ -67,6 +69,8 @@ def build(
         rehash: read every tile again, also one whose size and times are as they were.
         distance: `diffused`, `whitened` or `plain`; left out, as before, else diffused from 100
             tiles on.
+        private: columns that are shown, exported and filtered by only on request; remembered.
+        public: columns that are private no longer.
         progress: called often with how far it is.
 
     Returns:
@@ -82,9 +86,11 @@ def build(
     from histo_index.encoder.images import DecodeLimits
     from histo_index.indexer.build import build as build_index
     from histo_index.indexer.build_config import BuildConfig
+    from histo_index.indexer.private import PrivateColumns
     from histo_index.indexer.structure import search_config
 
     folder = Path(output)
+    columns = PrivateColumns(add=_as_names(private), drop=_as_names(public))
     given = None if encoder is None else Path(encoder)
     limits = None if max_pixels is None else DecodeLimits(max_pixels=max_pixels)
     runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
@@ -104,6 +110,7 @@ def build(
             rehash=rehash,
             search=search_config(structure, recall, memory),
             distance=distance,
+            private=columns,
         ),
         runner,
         progress,
@@ -177,6 +184,10 @@ def quantize(encoder: str | Path, tiles: _Paths) -> "Ranges":
     listed = list_tiles(_as_paths(tiles))
     paths = [listed.root / path for path in listed.table["path"].to_pylist()]
     return quantize_encoder(Path(encoder), paths)
+
+
+def _as_names(names: str | Sequence[str]) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names
 
 
 def _as_paths(sources: _Paths) -> list[Path]:

@@ -31,7 +31,7 @@ from histo_index.indexer.manifest import (
 from histo_index.indexer.removal import read_removed
 from histo_index.indexer.shards import receipt_path
 from histo_index.indexer.source import Source
-from histo_index.search.calibration import read_calibration
+from histo_index.search.own_calibration import describe_stored
 
 _LIBRARIES: Final = (
     "torch", "torchvision", "openvino", "faiss-gpu", "faiss-cpu", "numpy", "pillow", "pyarrow",
@@ -48,7 +48,6 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
 
     Raises:
         IndexFormatError: there is no index, or a file of it is not as it was written.
-        MismatchError: its calibration is of another encoder.
     """
     if not (folder / MANIFEST_NAME).exists() and (progress := unfinished_build(folder)):
         raise IndexFormatError(f"{folder} holds no finished index: {progress}")
@@ -61,7 +60,6 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     if damage:
         several = f"{len(damage)} files are damaged; the first: " if len(damage) > 1 else ""
         raise IndexFormatError(several + damage[0])
-    calibration = read_calibration(folder, manifest.fingerprint, manifest.distance_name)
     runtimes = sorted({" ".join(map(str, shard.runtime.values())) for shard in manifest.shards})
     facts = {
         "index": str(folder),
@@ -78,7 +76,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "searched_by": dict(manifest.structure) or {"factory": "exact"},
         "distance": _distance(manifest),
         "sources": [_describe_source(folder, record) for record in manifest.sources],
-        "calibration": "none" if calibration is None else calibration.origin,
+        "calibration": describe_stored(folder, manifest),
         "settings": dict(manifest.settings),
         "libraries": dict(manifest.libraries),
         "files": f"{len(manifest.records())}, all whole"

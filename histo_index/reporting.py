@@ -56,10 +56,12 @@ def write_report(
         page = evaluation_page(index.opened, answer, pictures, training=training, names=names)
     elif isinstance(answer, PairAnswer):
         asked = _asked(index, images, index.search(images, k=_NEAR), folder)
-        page = pair_page(index.opened, answer, asked, index.calibration, pictures, names=names)
+        known = index.threshold(is_decisive=False).calibration
+        page = pair_page(index.opened, answer, asked, known, pictures, names=names)
     else:
         asked = _asked(index, images, answer, folder)
-        page = search_page(index.opened, asked, index.threshold(), pictures, names=names)
+        shown = index.threshold(is_decisive=False)
+        page = search_page(index.opened, asked, shown, pictures, names=names)
     publish_bytes(output, page.encode())
 
 

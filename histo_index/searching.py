@@ -43,7 +43,12 @@ def search_each(
         IndexFormatError: a part of the index that is needed is damaged.
     """
     same = [exclude_same] if isinstance(exclude_same, str) else exclude_same
-    filters = Filters(where=where, exclude_same=same, near_duplicates=near_duplicates)
+    filters = Filters(
+        where=where,
+        exclude_same=same,
+        near_duplicates=near_duplicates,
+        hidden=index.opened.hidden,
+    )
     asked = [_askable(index, filters, one) for one in index.locate_each(images)]
     located = [one for one in asked if isinstance(one, Located)]
     found = iter(_find_neighbours(index, located, k=k, exclude_self=exclude_self, filters=filters))
@@ -75,7 +80,7 @@ def _find_neighbours(
         _log.warning(
             "k is %d but only %s can come back: fewer are given", k, counted(fewest, "tile")
         )
-    threshold = index.threshold()
+    threshold = index.threshold(is_decisive=False)
     far = {image.name for image in far_among(index.opened, located, threshold)}
     pairs = zip(found, located, strict=True)
     return [judged(row, threshold, is_far=image.name in far) for row, image in pairs]

@@ -1,7 +1,7 @@
 """Calibrate and evaluate an index on labelled tiles."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,17 +12,25 @@ from histo_index.commands.options import (
     JsonOption,
     LabelOption,
     OverwriteOption,
+    PrivateOption,
     ReportNamesOption,
     ReportOption,
     ThresholdOption,
 )
-from histo_index.commands.outcome import REJECTED_EXIT, exit_if, print_result, require_index
+from histo_index.commands.outcome import (
+    REJECTED_EXIT,
+    exit_if,
+    print_result,
+    require_alone,
+    require_index,
+)
 
 assessing = typer.Typer()
 
 
 @assessing.command(epilog="Example: histo-index calibrate --pairs labelled.csv -i tiles.hx")
 def calibrate(
+    context: typer.Context,
     index: IndexOption = None,
     pairs: Annotated[
         str | None, typer.Option("--pairs", help="Labelled pairs: CSV, TSV, Parquet, or -.")
@@ -53,20 +61,37 @@ def calibrate(
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="Guess the threshold without labels: weaker.")
     ] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove the calibration; fit nothing.")
+    ] = False,
+    private: PrivateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit threshold and probabilities to labelled pairs; later answers use them."""
     from histo_index import api, judgements
     from histo_index.search.objectives import Objective
 
-    aim = Objective(name=objective, prior=prior, max_false_positive_rate=max_fpr, costs=costs)
     folder = require_index(index)
-    found = api.open(folder).calibrate(
+    if clear:
+        require_alone(context, "clear", beside=("index", "as_json"))
+        print_result(_clear(folder, as_json=as_json))
+        return
+    aim = Objective(name=objective, prior=prior, max_false_positive_rate=max_fpr, costs=costs)
+    found = api.open(folder, private=private).calibrate(
         pairs, labels=labels, label=label, group=group, objective=aim, unsure=unsure,
         unlabelled=unlabelled,
     )  # fmt: skip
     print_result(found.as_dict() if as_json else judgements.describe_calibration(found, folder))
     exit_if(found.unused, REJECTED_EXIT)
+
+
+def _clear(folder: Path, *, as_json: bool) -> dict[str, Any] | str:
+    from histo_index.search.own_calibration import clear_calibration
+
+    is_cleared = clear_calibration(folder)
+    if as_json:
+        return {"index": folder, "cleared": is_cleared}
+    return f"{folder}: {'calibration removed' if is_cleared else 'no calibration to remove'}"
 
 
 @assessing.command(epilog="Example: histo-index evaluate --labels labels.csv -i tiles.hx")
@@ -87,6 +112,7 @@ def evaluate(
     ] = None,
     report: ReportOption = None,
     report_names: ReportNamesOption = False,
+    private: PrivateOption = False,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -96,7 +122,7 @@ def evaluate(
     from histo_index.search import writing
 
     writing.check_output(report, overwrite=overwrite, suffixes=(".html",))
-    opened = api.open(require_index(index), device=device)
+    opened = api.open(require_index(index), device=device, private=private)
     found = opened.evaluate(
         labels, pairs=pairs, label=label, group=group, threshold=threshold, tiles=tiles
     )

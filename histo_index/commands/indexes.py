@@ -14,6 +14,7 @@ from histo_index.commands.options import (
     MaxPixelsOption,
     MemoryOption,
     PrecisionOption,
+    PrivateOption,
     RecallOption,
     StructureOption,
 )
@@ -69,6 +70,14 @@ def build(
     shard_rows: Annotated[
         int | None, typer.Option("--shard-rows", min=1, help="Tiles a shard; else as before.")
     ] = None,
+    private: Annotated[
+        list[str] | None,
+        typer.Option("--private", help="Column to show only on request; repeatable, remembered."),
+    ] = None,
+    public: Annotated[
+        list[str] | None,
+        typer.Option("--public", help="Column that is private no longer; repeatable."),
+    ] = None,
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Try again what could not be used before.")
     ] = False,
@@ -91,7 +100,7 @@ def build(
             allow_drop=allow_drop, device=device,
             precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
             memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, rehash=rehash,
-            distance=distance, progress=progress,
+            distance=distance, private=private or (), public=public or (), progress=progress,
         )  # fmt: skip
     finally:
         progress.close()
@@ -123,6 +132,7 @@ def remove(
         Path | None, typer.Option("--list", help="Names of tiles: .txt, CSV, TSV or Parquet.")
     ] = None,
     index: IndexOption = None,
+    private: PrivateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take tiles out of an index at once; `compact` then frees their space."""
@@ -131,7 +141,7 @@ def remove(
 
     folder = require_index(index)
     listed = read_names(names) if names else ()
-    count = api.open(folder).remove(where=where, names=listed)
+    count = api.open(folder, private=private).remove(where=where, names=listed)
     facts = {"index": folder, "removed": count}
     print_result(facts if as_json else f"{folder}: {counted(count, 'tile')} removed")
 

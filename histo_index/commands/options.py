@@ -26,6 +26,9 @@ GroupOption = Annotated[
 LabelOption = Annotated[
     str | None, typer.Option("--label", help="Column of the label file with the class; else label.")
 ]
+PrivateOption = Annotated[
+    bool, typer.Option("--private", help="Use and show private columns, too.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 ReportOption = Annotated[

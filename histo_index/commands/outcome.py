@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,6 +38,15 @@ def print_result(result: Any, *, to_stderr: bool = False) -> None:
     from histo_index.search.jsontext import to_json
 
     typer.echo(result if isinstance(result, str) else to_json(result), err=to_stderr)
+
+
+def require_alone(context: typer.Context, option: str, *, beside: Sequence[str]) -> None:
+    """Refuse an option that stands with others than those beside it."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        is_given = source is not None and source.name != "DEFAULT"
+        if is_given and parameter.name not in (option, *beside):
+            fail(f"--{option} excludes {parameter.opts[0]}: leave out one of them", 2)
 
 
 def exit_if(condition: object, code: int) -> None:

@@ -10,6 +10,7 @@ from histo_index.commands.options import (
     IndexOption,
     JsonOption,
     OverwriteOption,
+    PrivateOption,
     ReportNamesOption,
     ReportOption,
     ThresholdOption,
@@ -145,6 +146,7 @@ def search(
     near_duplicates: Annotated[
         str, typer.Option("--near-duplicates", help="keep, or drop.")
     ] = "keep",
+    private: PrivateOption = False,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -156,7 +158,7 @@ def search(
     names = querylist.gather_names(images or [], batch)
     outputs = (output, writing.OUTPUT_SUFFIXES), (montage, (".png",)), (report, (".html",))
     writing.check_outputs(outputs, overwrite=overwrite)
-    opened = api.open(require_index(index), device=device)
+    opened = api.open(require_index(index), device=device, private=private)
     ask = opened.search_each if batch else opened.search
     found = ask(
         names, k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),

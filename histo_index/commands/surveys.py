@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from histo_index.commands.options import IndexOption, JsonOption, OverwriteOption
+from histo_index.commands.options import IndexOption, JsonOption, OverwriteOption, PrivateOption
 from histo_index.commands.outcome import print_result, require_index
 from histo_index.errors import counted
 
@@ -30,6 +30,7 @@ def duplicates(
     output: OutputOption = None,
     montage: MontageOption = None,
     tiles: TilesOption = None,
+    private: PrivateOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,7 +40,7 @@ def duplicates(
 
     writing.check_output(output, overwrite=overwrite)
     writing.check_output(montage, overwrite=overwrite, suffixes=(".png",))
-    opened = api.open(require_index(index))
+    opened = api.open(require_index(index), private=private)
     table = opened.duplicates(threshold=threshold)
     if montage is not None:
         opened.draw(*surveys.as_neighbours(table), montage, tiles=tiles)
@@ -54,6 +55,7 @@ def outliers(
     count: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 20,
     index: IndexOption = None,
     output: OutputOption = None,
+    private: PrivateOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,7 +64,7 @@ def outliers(
     from histo_index.search import writing
 
     writing.check_output(output, overwrite=overwrite)
-    table = api.open(require_index(index)).outliers(count=count)
+    table = api.open(require_index(index), private=private).outliers(count=count)
     if output is not None:
         writing.write_table(table, output)
     rows = table.to_pylist()

@@ -129,6 +129,7 @@ class _Build:
 
     def run(self, tiles: TileList, sources: Sequence[Source], started: float) -> BuildReport:
         """Hash, plan, encode and commit what was listed."""
+        self.private = self.config.private.settle(self.current, tiles.table.column_names)
         self._tell_moved(tiles.root)
         hashed = self._hash(tiles)
         wanted = leave_out(hashed.table, read_removed(self.folder, self.current))
@@ -253,6 +254,7 @@ class _Build:
                 "distance": distance_of(
                     self.config.distance, self.current, self.encode, folder=self.folder
                 ),
+                "private": self.private,
             },
         )
         if not draft.shards:

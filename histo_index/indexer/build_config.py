@@ -8,6 +8,7 @@ from pathlib import Path
 from histo_index.errors import InputError
 from histo_index.indexer.choose_sources import NamedSources
 from histo_index.indexer.distance import require_distance
+from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.structure import SearchConfig
 
 
@@ -30,6 +31,7 @@ class BuildConfig:
         rehash: read every tile again, also one whose size and times are as they were.
         search: how the index is to be searched; None is as it was, by its size in a first build.
         distance: `diffused`, `whitened` or `plain`; None is as it was, at first by the encoder.
+        private: which columns become private or public; the others stay as they were.
     """
 
     sources: Sequence[Path]
@@ -45,6 +47,7 @@ class BuildConfig:
     rehash: bool = False
     search: SearchConfig | None = None
     distance: str | None = None
+    private: PrivateColumns = field(default_factory=PrivateColumns)
 
     def __post_init__(self) -> None:
         require_distance(self.distance)

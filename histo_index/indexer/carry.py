@@ -45,7 +45,7 @@ def source_of(
     if current is None or not _is_made_alike(folder, draft, current):
         return FromShards(folder, transform)
     try:
-        return _Carrying(folder, transform, OpenIndex(folder))
+        return _Carrying(folder, transform, OpenIndex(folder, private=True))
     except IndexFormatError as error:
         _tell(error)
         return FromShards(folder, transform)

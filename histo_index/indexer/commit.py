@@ -92,7 +92,19 @@ def commit(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = replace(draft, created=created, files=files, structure=structure)
     write_manifest(folder, manifest)
+    if current and manifest.distance_name != current.distance_name:
+        _warn_of_calibration(folder)
     return manifest
+
+
+def _warn_of_calibration(folder: Path) -> None:
+    path = folder / CALIBRATION_NAME
+    if path.exists():
+        _log.warning(
+            "%s: stale: fitted to the distances before; run `histo-index calibrate` again, or "
+            "`histo-index calibrate --clear`",
+            path,
+        )
 
 
 def configured(settings: Mapping[str, Any]) -> SearchConfig:
@@ -146,12 +158,6 @@ def reindex(
         _remove_old_search_files(folder, manifest)
         for pattern in TRANSFORM_FILES:
             _remove(set(folder.glob(pattern)) - _needed(folder, manifest))
-        calibration = folder / CALIBRATION_NAME
-        if manifest.distance_name != current.distance_name and calibration.exists():
-            _log.warning(
-                "%s was fitted to the distances before; run `histo-index calibrate` again",
-                calibration,
-            )
         return manifest
 
 

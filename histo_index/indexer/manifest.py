@@ -157,6 +157,11 @@ class Manifest:
         transform = self.files.get(TRANSFORM)
         return PLAIN if transform is None else f"{self.distance_kind} {transform.checksum}"
 
+    @property
+    def private_columns(self) -> tuple[str, ...]:
+        """Columns of the user that are shown only on request."""
+        return tuple(self.settings.get("private", ()))
+
     def records(self) -> list[FileRecord]:
         """List every file that belongs to this generation."""
         shards = [record for shard in self.shards for record in (shard.file, shard.receipt)]

@@ -34,6 +34,7 @@ from histo_index.indexer.manifest import (
     Manifest,
     read_manifest,
 )
+from histo_index.indexer.private import private_among
 
 Halves = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
@@ -52,11 +53,17 @@ class OpenIndex:
         folder: the index folder.
         manifest: what it is.
         rows: a row per tile: image_id, path, sha256, width, height, note, the user's columns, stem.
+        hidden: private columns that `rows` leaves out.
+        shows_private: whether `rows` has private columns.
         is_live: bool [N], false for tiles that were removed; None if none was.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, private: bool = False) -> None:
         """Open the newest generation.
+
+        Args:
+            folder: the index folder.
+            private: show private columns; else everything works as if they were not there.
 
         Raises:
             IndexFormatError: the index is missing, damaged, or too new.
@@ -64,6 +71,10 @@ class OpenIndex:
         self.folder = folder
         self.manifest, self._files = _open_files(folder)
         self.rows = self._read_rows()
+        found = private_among(self.rows.column_names, self.manifest.private_columns)
+        self.shows_private = private and bool(found)
+        self.hidden = [] if private else found
+        self.rows = self.rows.drop_columns(self.hidden)
         self.is_live = self._read_live()
         shape = (self.manifest.tiles, self.manifest.vector_size)
         self._vectors = self._map_vectors(shape)
@@ -186,8 +197,9 @@ class OpenIndex:
     def exact(self) -> Any:
         """What compares with every vector, on a GPU where there is one and enough is asked."""
         from histo_index.indexer.faiss_search import ExactSearch
+        from histo_index.indexer.verified_search import VerifiedSearch
 
-        return _Verified(self, ExactSearch(self._vectors))
+        return VerifiedSearch(self, ExactSearch(self._vectors))
 
     @property
     def structure(self) -> Any:
@@ -245,27 +257,6 @@ class OpenIndex:
         _require_record(file, record)
         blocks: npt.NDArray[np.uint64] = np.load(io.BytesIO(file.data))
         return blocks
-
-
-class _Verified:
-    """Exact search that checks the vectors before it compares with them."""
-
-    def __init__(self, index: OpenIndex, exact: Any) -> None:
-        self._index = index
-        self._exact = exact
-
-    def search(self, queries: Floats, count: int, allowed: Bools | None = None) -> Rows:
-        """Give the nearest rows; see `Structure`."""
-        every = np.arange(len(self._index)) if allowed is None else np.flatnonzero(allowed)
-        self._index.verify(every)
-        found: Rows = self._exact.search(queries, count, allowed)
-        return found
-
-    def measure(self, query: Floats, rows: Rows) -> Floats:
-        """Measure squared distances to some rows; see `ExactSearch`."""
-        self._index.verify(rows)
-        found: Floats = self._exact.measure(query, rows)
-        return found
 
 
 def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ from histo_index.errors import InputError
 # Names of things, never quantities: "007" must not become 7.
 _NAMES: Final = frozenset(("path", "image_id"))
 _DECIMAL: Final = r"^-?(0|[1-9]\d*)(\.\d+)?$"
+# How pyarrow quotes a row with too many or too few cells.
+_ROW: Final = re.compile(r"(Expected \d+ columns, got \d+):.*")
 # What a float64 keeps of any decimal number.
 _FLOAT_DIGITS: Final = 15
 # Numbered paths were seen to come to 11 rows a byte, sorted pairs to 13.
@@ -42,7 +45,8 @@ def read_table(path: Path) -> pa.Table:
         reason = error.strerror or " ".join(str(error).split())[:200]
         raise InputError(f"{path}: cannot be read ({reason})") from error
     except (pa.ArrowException, csv.Error, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        # Not the cells of a row: they may be private.
+        reason = _ROW.sub(r"\1", " ".join(str(error).split()))[:200]
         raise InputError(f"{path}: not a usable {suffix[1:]} table ({reason})") from error
     raise InputError(f"{path}: unknown kind of table; pass .csv, .tsv or .parquet")
 

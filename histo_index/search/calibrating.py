@@ -85,11 +85,19 @@ def calibrate(
         same=int(sample.is_same.sum()),
         units=len(np.unique([sample.units_a, sample.units_b])),
         unused=len(subject.problems),
-        warnings=doubts_about(subject, accuracy),
+        warnings=doubts_about(_storable(index, subject), accuracy),
         histogram=_histogram(sample),
     )
     is_open = Threshold.choose(None, None, found, unsure=True).is_open(sample.distances)
     return replace(found, warnings=[*found.warnings, _NO_ANSWER]) if is_open.all() else found
+
+
+def _storable(index: OpenIndex, subject: Subject) -> Subject:
+    """Number the groups if their names may be private: later commands print what is stored."""
+    if not index.shows_private:
+        return subject
+    numbers = [str(number) for number in range(1, len(subject.group_names) + 1)]
+    return replace(subject, group_names=numbers)
 
 
 def describe(index: OpenIndex, tiles: Rows, **facts: Any) -> Calibration:
@@ -141,7 +149,7 @@ def far_distance(index: OpenIndex, group: str | None) -> float:
     generator = np.random.default_rng(0)
     live = index.live_rows()
     rows = np.sort(generator.choice(live, min(len(live), _FAR_GALLERY), replace=False))
-    column = group if group in index.rows.column_names else None
+    column = group if group in (*index.rows.column_names, *index.hidden) else None
     groups = np.unique(own_groups(index, rows, column), return_inverse=True)[1]
     queries = generator.choice(len(rows), min(len(rows), _FAR_QUERIES), replace=False)
     nearest = rank_others(index.vectors(rows), groups, np.sort(queries), k=1).distances[:, 0]

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
-from histo_index.errors import MismatchError, counted
-from histo_index.indexer.manifest import CALIBRATION_NAME, PLAIN
+from histo_index.errors import IndexFormatError, MismatchError, counted
+from histo_index.indexer.manifest import CALIBRATION_NAME, PLAIN, read_manifest
 from histo_index.indexer.sealed import seal, unseal
 from histo_index.search.curves import Curve
 from histo_index.search.resampling import Estimate
@@ -18,7 +18,7 @@ from histo_index.search.resampling import Estimate
 # One more with every change of what is written; see docs/format.md.
 CALIBRATION_VERSION: Final = 1
 _KIND: Final = "histo-index calibration"
-_REMEDY: Final = "run `histo-index calibrate` again, or delete it"
+_REMEDY: Final = "run `histo-index calibrate` again, or `histo-index calibrate --clear`"
 # Hex digits that are kept of a tile's hash: enough that no two of a billion tiles share them.
 CONTENT_DIGITS: Final = 16
 
@@ -138,23 +138,26 @@ def read_calibration(folder: Path, fingerprint: str, distance: str = PLAIN) -> C
 
     Raises:
         MismatchError: it was made for another encoder, or for other distances.
-        IndexFormatError: it is damaged or too new.
-        OSError: it cannot be read.
+        IndexFormatError: it is damaged, too new, or cannot be read.
     """
     path = folder / CALIBRATION_NAME
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise IndexFormatError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions, or {_REMEDY}"
+        ) from error
     body = unseal(path, data, kind=_KIND, newest=CALIBRATION_VERSION, remedy=_REMEDY)
     if body["fingerprint"] != fingerprint:
         raise MismatchError(
-            f"{path} was fitted to encoder {body['fingerprint']} but this index was built by "
+            f"{path}: stale: fitted to encoder {body['fingerprint']} but this index was built by "
             f"{fingerprint}; {_REMEDY}"
         )
     if body["distance"] != distance:
         raise MismatchError(
-            f"{path} was fitted to distances {body['distance']} but this index compares by "
+            f"{path}: stale: fitted to distances {body['distance']} but this index compares by "
             f"{distance}; {_REMEDY}"
         )
     return Calibration.from_dict(body)
@@ -171,7 +174,6 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
     # Imported here: look-ups never write.
     from histo_index.indexer.atomic import publish_bytes
     from histo_index.indexer.lock import writer_lock
-    from histo_index.indexer.manifest import read_manifest
 
     # A build clears away the temporary files of others, hence the lock.
     with writer_lock(folder):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.errors import InputError, printable
+from histo_index.indexer.private import private_among, refusal
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -38,11 +39,13 @@ class Filters:
             do those without a value, because they might be.
         near_duplicates: `keep`, or `drop` all but the nearest of each set of near-copies and the
             near-copies of the query.
+        hidden: private columns that are left out of the table; naming one is an error of its own.
     """
 
     where: str | None = None
     exclude_same: Sequence[str] = ()
     near_duplicates: str = "keep"
+    hidden: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.near_duplicates not in ("keep", "drop"):
@@ -64,12 +67,13 @@ class Group:
     allowed: Bools | None
 
 
-def passing(rows: pa.Table, where: str) -> Bools:
+def passing(rows: pa.Table, where: str, *, hidden: Sequence[str] = ()) -> Bools:
     """Tell which tiles an expression is true of: bool [N].
 
     Args:
         rows: a row per tile; its columns are the names that the expression may use.
         where: an SQL expression; text stands in single quotes.
+        hidden: private columns that are left out of the table.
 
     Raises:
         InputError: it is not such an expression, or true of no tile.
@@ -82,6 +86,10 @@ def passing(rows: pa.Table, where: str) -> Bools:
             chosen = tiles.select(duckdb.SQLExpression(where).alias("is_wanted"))
             answers = chosen.to_arrow_table()
     except duckdb.Error as error:
+        for name in hidden:
+            if name.casefold() in where.casefold():
+                # Not the expression: it may hold a private value.
+                raise refusal(name) from None
         raise _unusable(where, str(error).split("\n\n", maxsplit=1)[0]) from error
     if answers.num_columns != 1 or not pa.types.is_boolean(answers.schema.types[0]):
         raise _unusable(where, "it is not true or false")
@@ -115,8 +123,8 @@ def group_queries(
     Raises:
         InputError: a column or value that the filters need is not there.
     """
-    allowed = None if filters.where is None else passing(rows, filters.where)
-    columns = [_column(rows, name) for name in filters.exclude_same]
+    allowed = None if filters.where is None else passing(rows, filters.where, hidden=filters.hidden)
+    columns = [_column(rows, name, filters.hidden) for name in filters.exclude_same]
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, row in enumerate(query_rows):
         if problem := exclusion_problem(rows, filters, row, f"query {position + 1}"):
@@ -131,7 +139,9 @@ def group_queries(
         yield Group(queries=np.array(positions, np.int64), allowed=mask)
 
 
-def _column(rows: pa.Table, name: str) -> pa.ChunkedArray:
+def _column(rows: pa.Table, name: str, hidden: Sequence[str]) -> pa.ChunkedArray:
+    if private_among([name], hidden):
+        raise refusal(name)
     names = [column for column in rows.column_names if column not in _HIDDEN]
     if name not in names:
         raise InputError(
@@ -156,7 +166,7 @@ def exclusion_problem(
         InputError: there is no such column.
     """
     for name in filters.exclude_same:
-        column = _column(rows, name)
+        column = _column(rows, name, filters.hidden)
         if row is None or not column[row].is_valid:
             reason = "is not in the index" if row is None else "has no value there"
             return InputError(

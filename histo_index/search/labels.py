@@ -17,6 +17,7 @@ import pyarrow as pa
 from histo_index.errors import InputError, counted
 from histo_index.indexer.lookup import AMBIGUOUS
 from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.private import private_among, refusal
 from histo_index.search.sheets import SUFFIXES, Sheet, quoted, read_sheet, require_column, texts_of
 
 Rows = npt.NDArray[np.int64]
@@ -100,7 +101,12 @@ _BY_ITSELF: Final = "none: every tile is a group of its own"
 
 
 def has_own_groups(index: OpenIndex, group: str | None = None) -> bool:
-    """Tell whether the index has a column of groups: the one asked for, else `group`."""
+    """Tell whether the index has a column of groups: the one asked for, else `group`.
+
+    Raises:
+        InputError: it is private, and the index was opened without private columns.
+    """
+    _require_shown(index, group or GROUP_COLUMN)
     return (group or GROUP_COLUMN) in index.rows.column_names
 
 
@@ -120,7 +126,13 @@ def _is_file_name(source: str | Path | None) -> bool:
     )
 
 
+def _require_shown(index: OpenIndex, column: str) -> None:
+    if private_among([column], index.hidden):
+        raise refusal(column)
+
+
 def _own_sheet(index: OpenIndex, column: str, *, asked: bool) -> Sheet:
+    _require_shown(index, column)
     if column not in index.rows.column_names:
         found = ", ".join(name for name in index.rows.column_names if name != "stem")
         hint = "pass --labels FILE, or the name of a column" if not asked else "pass another"
@@ -197,8 +209,9 @@ def _groups(
     ids = index.rows["image_id"].take(pa.array(rows)).to_pylist()
     if column in sheet.columns and sheet.places:
         values = [sheet.columns[column][place].strip() for place in kept]
-        origin = f"column {column} of {sheet.name}"
-    elif column in index.rows.column_names:
+        return _each_by_itself(values, ids), f"column {column} of {sheet.name}"
+    _require_shown(index, column)
+    if column in index.rows.column_names:
         values = texts_of(index.rows[column].take(pa.array(rows)))
         origin = f"column {column} of the index"
     elif group is not None:
@@ -208,8 +221,12 @@ def _groups(
         )
     else:
         return ids, _BY_ITSELF
+    return _each_by_itself(values, ids), origin
+
+
+def _each_by_itself(values: Sequence[str], ids: Sequence[str]) -> list[str]:
     # A tile without a group is one by itself; two of them have nothing known in common.
-    return [i if _is_missing(v) else v for v, i in zip(values, ids, strict=True)], origin
+    return [i if _is_missing(v) else v for v, i in zip(values, ids, strict=True)]
 
 
 def _is_missing(value: str) -> bool:

@@ -29,7 +29,9 @@ def remove(index: OpenIndex, *, where: str | None = None, names: Sequence[str] =
     """
     if where is None and not names:
         raise InputError("nothing to remove: pass --where EXPRESSION or --list FILE")
-    is_chosen = np.zeros(len(index), bool) if where is None else passing(index.rows, where)
+    is_chosen = np.zeros(len(index), bool)
+    if where is not None:
+        is_chosen = passing(index.rows, where, hidden=index.hidden)
     rows = index.find_names(pa.array(list(names), pa.string()))
     for name, row in zip(names, rows.tolist(), strict=True):
         if row < 0:

@@ -269,7 +269,7 @@ def _groups_of(
     others = np.array([row for row in rows.tolist() if row not in known], np.int64)
     if len(others):
         # A label file may have the column, and then what it leaves open is nobody's fault.
-        is_asked = labels is None or group in index.rows.column_names
+        is_asked = labels is None or group in (*index.rows.column_names, *index.hidden)
         asked = group if is_asked else None
         known |= dict(zip(others.tolist(), own_groups(index, others, asked), strict=True))
     texts: Sequence[str] = [known[row] for row in rows.tolist()]

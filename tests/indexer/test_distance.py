@@ -128,7 +128,8 @@ def test_a_calibration_that_another_distance_voids_is_told_of(
     assert not caplog.records  # fitted to the same tiles it is the same
     reindex(fitted, distance="plain")
     assert [record.getMessage() for record in caplog.records] == [
-        f"{calibration} was fitted to the distances before; run `histo-index calibrate` again"
+        f"{calibration}: stale: fitted to the distances before; run `histo-index calibrate` again, "
+        "or `histo-index calibrate --clear`"
     ]
 
 

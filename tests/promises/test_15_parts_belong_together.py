@@ -1,4 +1,7 @@
-"""Promise 15: index, encoder, preprocessing and calibration belong together or are refused."""
+"""Promise 15: index, encoder and preprocessing belong together or are refused.
+
+A calibration that belongs to something else is never used, and always warned of.
+"""
 
 import json
 import re
@@ -60,14 +63,6 @@ def other_precision(workshop: Workshop, other: Path) -> Use:
     return ["build", "tiles", "-o", "tiles.hx", "--precision", "int8"], "not built in int8"
 
 
-def other_calibration(workshop: Workshop, other: Path) -> Use:
-    # Refused by the fingerprint in it, before anything else of it is looked at.
-    body = {"fingerprint": fingerprint(other)}
-    document = seal("histo-index calibration", body, version=CALIBRATION_VERSION)
-    (workshop.index / CALIBRATION_NAME).write_bytes(document)
-    return ["pair", "unseen.png", "unseen.png", "-i", "tiles.hx"], fingerprint(other)
-
-
 CASES: tuple[Callable[[Workshop, Path], Use], ...] = (
     other_encoder_to_build,
     other_encoder_to_go_on_with,
@@ -76,7 +71,6 @@ CASES: tuple[Callable[[Workshop, Path], Use], ...] = (
     other_weights_inside,
     other_preprocessing_inside,
     other_precision,
-    other_calibration,
 )
 # Weights that are not their config's cannot be told from damaged ones.
 DAMAGE_EXIT = 1
@@ -119,3 +113,30 @@ def test_it_is_refused_with_both_values(
         assert len(set(re.findall(r"\b[0-9a-f]{32}\b(?!\.json)", line)) - {own}) == 1, line
     assert {**files_of(workshop.index), "lock": b""} == {**before, "lock": b""}
     tell(case.__name__.replace("_", " "), f"refused, exit {ran.code}")
+
+
+@pytest.mark.parametrize("field", ["fingerprint", "distance"])
+def test_a_calibration_of_something_else_is_never_used_and_always_warned_of(
+    workshop: Workshop,
+    other: Path,
+    run: Run,
+    field: str,
+    tell: Tell,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tile = next(workshop.tiles.rglob("*.png")).relative_to(workshop.tiles).as_posix()
+    asked = ["pair", tile, tile, "-i", "tiles.hx"]
+    without = run(*asked)
+    manifest = read_manifest(workshop.index)
+    found = fingerprint(other) if field == "fingerprint" else "diffused 0537"
+    body = {"fingerprint": manifest.fingerprint, "distance": manifest.distance_name, field: found}
+    document = seal("histo-index calibration", body, version=CALIBRATION_VERSION)
+    (workshop.index / CALIBRATION_NAME).write_bytes(document)
+    ran = run(*asked)
+    assert (ran.code, ran.out) == (without.code, without.out)
+    (line,) = [line for line in caplog.messages if CALIBRATION_NAME in line]
+    own = manifest.fingerprint if field == "fingerprint" else manifest.distance_name
+    assert found in line
+    assert own in line
+    assert line.endswith("; it is not used")
+    tell(f"calibration of another {field}", "not used, with a warning")

@@ -80,8 +80,9 @@ def test_one_of_another_encoder_is_refused_with_both_fingerprints(
     with pytest.raises(MismatchError) as caught:
         read_calibration(folder, "0" * 32)
     assert str(caught.value) == (
-        f"{folder / 'calibration.json'} was fitted to encoder {'f' * 32} but this index was built "
-        f"by {'0' * 32}; run `histo-index calibrate` again, or delete it"
+        f"{folder / 'calibration.json'}: stale: fitted to encoder {'f' * 32} but this index was "
+        f"built by {'0' * 32}; run `histo-index calibrate` again, or `histo-index calibrate "
+        "--clear`"
     )
     with pytest.raises(MismatchError, match="was rebuilt by encoder"):
         store_calibration(folder, replace(calibration, fingerprint="0" * 32))
@@ -93,8 +94,8 @@ def test_one_of_another_distance_is_refused(classes: Classes, calibration: Calib
     with pytest.raises(MismatchError) as caught:
         read_calibration(folder, calibration.fingerprint, "whitened 0123")
     assert str(caught.value) == (
-        f"{folder / 'calibration.json'} was fitted to distances plain but this index compares by "
-        "whitened 0123; run `histo-index calibrate` again, or delete it"
+        f"{folder / 'calibration.json'}: stale: fitted to distances plain but this index compares "
+        "by whitened 0123; run `histo-index calibrate` again, or `histo-index calibrate --clear`"
     )
     with pytest.raises(MismatchError, match="was rebuilt by distance plain while"):
         store_calibration(folder, replace(calibration, distance="whitened 0123"))
@@ -109,6 +110,20 @@ def test_one_that_could_answer_nothing_surely_says_so(
     line = "with --unsure not one of these pairs would be answered; label more of others"
     assert line in calibrate(classes.index, vague, Objective()).warnings
     assert line not in calibration.warnings
+
+
+def test_what_is_stored_names_no_group_that_may_be_private(classes: Classes) -> None:
+    subject = subject_of(classes)
+    is_first = (subject.groups[subject.left] == 0) | (subject.groups[subject.right] == 0)
+    others = np.flatnonzero(~is_first)[: is_first.sum() // 2]
+    kept = np.sort(np.concatenate([np.flatnonzero(is_first), others]))
+    busy = replace(
+        subject, left=subject.left[kept], right=subject.right[kept], is_same=subject.is_same[kept]
+    )
+    classes.index.shows_private = True
+    warnings = calibrate(classes.index, busy, Objective()).warnings
+    (line,) = [line for line in warnings if "share" in line]
+    assert line.endswith("pairs share group 1")
 
 
 @pytest.mark.parametrize("place", [0, 100, -3])
