@@ -390,7 +390,7 @@ class Index:
         unsure: bool | None = None,
         is_decisive: bool = True,
     ) -> Threshold:
-        """Choose the threshold that verdicts rest on; without one, fail if it `is_decisive`."""
+        """Choose the threshold; unless it `is_decisive`, a broken calibration only warns."""
         is_needed = bool(unsure) or (is_decisive and given is None)
         calibration = self._calibration.get(is_needed=is_needed)
         return Threshold.choose(

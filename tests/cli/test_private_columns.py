@@ -118,6 +118,18 @@ def test_a_private_column_is_refused_in_one_line(secretive: Workshop, run: Run) 
     assert json.loads(run("info", "--json").out)["removed"] == 0
 
 
+def test_a_private_group_is_never_passed_over(secretive: Workshop, run: Run) -> None:
+    assert build(run, "--private", "group").code == 0
+    for command in (
+        ("evaluate",),
+        ("calibrate", "--labels", "label"),
+        ("calibrate", "--unlabelled"),
+    ):
+        ran = run(*command)
+        assert (ran.code, ran.out) == (2, ""), command
+        assert ran.err.startswith("histo-index: error: column group is private; pass --private")
+
+
 def test_with_private_it_is_a_column_like_others(secretive: Workshop, run: Run) -> None:
     for command in (
         ("search", A, "-k", "3"),
