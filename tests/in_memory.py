@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 MEMORY = Path("/dev/shm")
 PREFIX = "histo-index-tests-"
-# Five times what the largest group of tests was seen to hold at one time.
+# With less free than this the usual folder is taken.
 ROOM_BYTES = 2 << 30
 
 

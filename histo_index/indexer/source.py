@@ -94,7 +94,10 @@ def is_below(paths: pa.ChunkedArray, place: Path, root: Path) -> pa.ChunkedArray
 
 
 def _locate(path: str, folder: Path) -> Path:
-    return Path(os.path.normpath(folder.resolve() / path))
+    """Turn a remembered path into one from here, as short as the user would write it."""
+    found = Path(os.path.normpath(folder.resolve() / path))
+    here = Path.cwd()
+    return found.relative_to(here) if found.is_relative_to(here) else found
 
 
 def _relate(path: Path, folder: Path) -> str:
