@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from histo_index.errors import counted
 
 if TYPE_CHECKING:
-    from histo_index.encoder.training.run import TrainProgress
+    from histo_index.encoder.training.config import TrainProgress
     from histo_index.encoder.training.train import TrainReport
 
 # How often a log that is no terminal is told how far a run is.
@@ -50,7 +50,8 @@ def describe_training(report: "TrainReport") -> str:
     lines = [
         f"{report.encoder}: {counted(len(report.epochs), 'epoch')} over "
         f"{counted(report.tiles, 'tile')} in "
-        f"{_duration(report.seconds)}, fingerprint {report.fingerprint}",
+        f"{_duration(report.seconds)} ({report.monitoring_seconds / report.seconds:.0%} of it "
+        f"monitoring), fingerprint {report.fingerprint}",
         f"  loss       {last['loss']:.4f}, effective rank {last['effective_rank']:.1f}",
         f"  rejected   {counted(len(report.rejected), 'tile')}",
     ]

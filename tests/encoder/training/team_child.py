@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from histo_index.encoder.training.config import TrainConfig, TrainProgress
 from histo_index.encoder.training.recipes import HISTOLOGY
-from histo_index.encoder.training.run import TrainConfig, TrainProgress
 from histo_index.encoder.training.train import train
 
 

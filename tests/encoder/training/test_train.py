@@ -20,9 +20,10 @@ from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.making import init_encoder
 from histo_index.encoder.training import run as run_module
 from histo_index.encoder.training.byol import Byol
+from histo_index.encoder.training.config import TrainConfig, TrainProgress
 from histo_index.encoder.training.parallel import Team
 from histo_index.encoder.training.recipes import HISTOLOGY, REFERENCE, Recipe
-from histo_index.encoder.training.run import Run, TrainConfig, TrainProgress
+from histo_index.encoder.training.run import Run
 from histo_index.encoder.training.train import TrainReport, train
 from histo_index.encoder.training.watch import Monitor, effective_rank, spread
 from histo_index.encoder.trunk import random_weights
