@@ -50,7 +50,7 @@ def describe_training(report: "TrainReport") -> str:
     lines = [
         f"{report.encoder}: {counted(len(report.epochs), 'epoch')} over "
         f"{counted(report.tiles, 'tile')} in "
-        f"{_duration(report.seconds)} ({report.monitoring_seconds / report.seconds:.0%} of it "
+        f"{_duration(report.seconds)} ({100 * report.monitoring_seconds / report.seconds:.0f} % of it "
         f"monitoring), fingerprint {report.fingerprint}",
         f"  loss       {last['loss']:.4f}, effective rank {last['effective_rank']:.1f}",
         f"  rejected   {counted(len(report.rejected), 'tile')}",
