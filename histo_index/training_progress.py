@@ -47,11 +47,12 @@ class TrainingLine:
 def describe_training(report: "TrainReport") -> str:
     """Sum up a training run."""
     last = report.epochs[-1]
+    share = 100 * report.monitoring_seconds / report.seconds
     lines = [
         f"{report.encoder}: {counted(len(report.epochs), 'epoch')} over "
         f"{counted(report.tiles, 'tile')} in "
-        f"{_duration(report.seconds)} ({100 * report.monitoring_seconds / report.seconds:.0f} % of it "
-        f"monitoring), fingerprint {report.fingerprint}",
+        f"{_duration(report.seconds)} ({share:.0f} % of it monitoring), "
+        f"fingerprint {report.fingerprint}",
         f"  loss       {last['loss']:.4f}, effective rank {last['effective_rank']:.1f}",
         f"  rejected   {counted(len(report.rejected), 'tile')}",
     ]
