@@ -124,6 +124,8 @@ def test_ctrl_c_while_an_epoch_is_measured_repeats_no_step(
 ) -> None:
     def judge(embeddings: object) -> dict[str, float]:
         calls.append(1)
+        # Saved before it is measured, whatever interrupts that.
+        assert load_checkpoint(tmp_path / "out")["step"] == 4 * min(len(calls), 2)
         if len(calls) == 2:
             signal.raise_signal(signal.SIGINT)
         return {"auc": float(len(calls))}
