@@ -20,8 +20,8 @@ from torchvision.transforms import v2
 
 from histo_index.encoder.config import DEVIATION, MEAN
 from histo_index.encoder.folder import load_encoder
+from histo_index.encoder.training.config import TrainConfig
 from histo_index.encoder.training.recipes import HISTOLOGY, Recipe
-from histo_index.encoder.training.run import TrainConfig
 from histo_index.encoder.training.train import train
 from histo_index.encoder.training.watch import LOG_NAME, Monitor, embed
 from histo_index.encoder.trunk import load_trunk

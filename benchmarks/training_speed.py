@@ -18,9 +18,11 @@ from torch.nn import functional
 
 from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.training.byol import perceptron
+from histo_index.encoder.training.config import TrainConfig
 from histo_index.encoder.training.parallel import Team
 from histo_index.encoder.training.recipes import REFERENCE, Recipe
-from histo_index.encoder.training.run import Run, TrainConfig
+from histo_index.encoder.training.run import Run
+from histo_index.encoder.training.timing import Stopwatch
 from histo_index.encoder.training.train import keep_freed_memory
 
 _STEPS: Final = 2
@@ -113,7 +115,7 @@ def our_step(
         output=Path("unused"), recipe=recipe, architecture=arch, precision=precision, device=device
     )
     team = Team(rank=0, size=1, device=torch.device(device))
-    run = Run(config, paths, team)
+    run = Run(config, paths, team, Stopwatch())
     # So many that the schedules have an end.
     run.steps = 10_000
     side = recipe.crop_px

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from histo_index.commands.assessing import assessing
 from histo_index.commands.encoders import encoders
 from histo_index.commands.indexes import indexes
+from histo_index.commands.interruptions import describe_interruption
 from histo_index.commands.options import JsonOption
 from histo_index.commands.outcome import exit_if, fail, print_result
 from histo_index.commands.questions import questions
@@ -47,7 +49,7 @@ def main() -> None:
         # The reader of our output is gone; there is nobody left to tell.
         os._exit(1)
     except _InterruptedError:
-        fail("interrupted; a build goes on from its last finished shard", 130)
+        fail(describe_interruption(sys.argv[1:]), 130)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror or error}; check the path, its permissions and the disk", 1)

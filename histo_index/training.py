@@ -1,5 +1,6 @@
 """Train an encoder on unlabelled tiles, from Python; the command line calls this too."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 from histo_index.cuda import has_cuda
 from histo_index.encoder.images import DecodeLimits, read_tile
 from histo_index.encoder.preprocessing import Preprocessing, fit_tile
+from histo_index.encoder.training.config import TrainConfig
 from histo_index.encoder.training.recipes import RECIPES, Recipe
-from histo_index.encoder.training.run import TrainConfig
 from histo_index.encoder.training.train import TrainReport
 from histo_index.encoder.training.train import train as train_encoder
 from histo_index.encoder.training.watch import Monitor
@@ -21,7 +22,7 @@ from histo_index.search.pairlist import read_pair_list
 from histo_index.search.watching import PAIR_AUC, PairJudge, TileJudge
 
 if TYPE_CHECKING:
-    from histo_index.encoder.training.run import TrainProgress
+    from histo_index.encoder.training.config import TrainProgress
 
 _Paths = str | Path | Sequence[str | Path]
 # Processes beside a GPU; each makes about 200 pairs of views of 64 px a second.
@@ -92,30 +93,33 @@ def train(
             checkpoint lie in it too.
         manifest: CSV, TSV or Parquet with a `path` column.
         options: everything else.
-        resume: go on with the interrupted run in `output`.
+        resume: go on with the interrupted run in `output`; start one if none is there.
         progress: called after every step.
 
     Raises:
         InputError: something passed cannot be used, or there are fewer tiles than a batch.
         TrainingError: the network collapsed, diverged or ran out of memory.
-        IndexFormatError: nothing to resume, or an encoder to start from is damaged.
+        IndexFormatError: the checkpoint, or an encoder to start from, is damaged.
         MismatchError: the interrupted run was another one.
         OSError: the disk is full or not writable; the last checkpoint stands.
 
     Source: Grill et al. (2020), Bootstrap your own latent.
     """
+    started = time.monotonic()
     chosen = options or TrainOptions()
     config = _config(Path(output), chosen)
     several = [tiles] if isinstance(tiles, str | Path) else tiles
     listed = list_tiles([Path(path) for path in several], Path(manifest) if manifest else None)
-    return train_encoder(
+    monitor = (
+        None
+        if chosen.monitor is None
+        else read_monitor(Path(chosen.monitor), config.encoder.preprocessing, root=listed.root)
+    )
+    read = time.monotonic()
+    report = train_encoder(
         [listed.root / path for path in listed.table["path"].to_pylist()],
         config,
-        monitor=(
-            None
-            if chosen.monitor is None
-            else read_monitor(Path(chosen.monitor), config.encoder.preprocessing, root=listed.root)
-        ),
+        monitor=monitor,
         data={
             "source": ", ".join(Path(path).name for path in several),
             "licence": chosen.licence or "not stated",
@@ -124,6 +128,7 @@ def train(
         resume=resume,
         tell=progress,
     )
+    return replace(report, seconds=report.seconds + read - started)
 
 
 def _config(output: Path, options: TrainOptions) -> TrainConfig:

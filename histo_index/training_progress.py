@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from histo_index.errors import counted
 
 if TYPE_CHECKING:
-    from histo_index.encoder.training.run import TrainProgress
+    from histo_index.encoder.training.config import TrainProgress
     from histo_index.encoder.training.train import TrainReport
 
 # How often a log that is no terminal is told how far a run is.
@@ -47,10 +47,12 @@ class TrainingLine:
 def describe_training(report: "TrainReport") -> str:
     """Sum up a training run."""
     last = report.epochs[-1]
+    share = 100 * report.monitoring_seconds / report.seconds
     lines = [
         f"{report.encoder}: {counted(len(report.epochs), 'epoch')} over "
         f"{counted(report.tiles, 'tile')} in "
-        f"{_duration(report.seconds)}, fingerprint {report.fingerprint}",
+        f"{_duration(report.seconds)} ({share:.0f} % of it monitoring), "
+        f"fingerprint {report.fingerprint}",
         f"  loss       {last['loss']:.4f}, effective rank {last['effective_rank']:.1f}",
         f"  rejected   {counted(len(report.rejected), 'tile')}",
     ]

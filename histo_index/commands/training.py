@@ -69,7 +69,8 @@ def train(
         str, typer.Option("--precision", help="auto, bfloat16 or float32.")
     ] = "auto",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the interrupted run in the output folder.")
+        bool,
+        typer.Option("--resume", help="Go on with the interrupted run, if there is one."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

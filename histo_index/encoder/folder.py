@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -23,10 +24,13 @@ from histo_index.encoder.config import (
 )
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.replacing import replace_file
+from histo_index.encoder.unfinished import CHECKPOINT_NAME, REMEDY, describe_unfinished
 from histo_index.errors import IndexFormatError, InputError
 
 Weights = dict[str, npt.NDArray[Any]]
 _Weight = TypeVar("_Weight")
+
+_log = logging.getLogger(__name__)
 
 FORMAT_VERSION: Final = 4
 _FORMAT: Final = "histo-index encoder"
@@ -125,6 +129,8 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
 def load_encoder(folder: Path) -> EncoderFolder:
     """Read an encoder folder and check that it is whole.
 
+    A training run that is not finished is a warning in the log.
+
     Raises:
         IndexFormatError: something is missing, damaged, or of a version not known here.
     """
@@ -146,6 +152,8 @@ def load_encoder(folder: Path) -> EncoderFolder:
         raise IndexFormatError(
             f"{path}: damaged: fingerprint {found}, expected {expected}; restore the file"
         )
+    if warning := describe_unfinished(folder, config.training):
+        _log.warning("%s", warning)
     weights = {name: np.asarray(array, np.float32) for name, array in stored.items()}
     return EncoderFolder(path=folder, config=config, weights=weights, fingerprint=found)
 
@@ -233,6 +241,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
+        if (folder / CHECKPOINT_NAME).is_file() and not path.exists():
+            raise IndexFormatError(
+                f"{folder}: no encoder yet: its training stopped in the first epoch; {REMEDY}"
+            ) from error
         raise IndexFormatError(
             f"{path}: cannot be read ({error.strerror}); pass a folder made by "
             "`histo-index encoder`"

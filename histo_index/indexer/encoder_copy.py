@@ -23,7 +23,10 @@ def keep_encoder(source: Path, folder: Path, current: Manifest | None) -> dict[s
 
 
 def copy_encoder(source: Path, folder: Path) -> dict[str, FileRecord]:
-    """Copy the files of an encoder folder, not the folders in it.
+    """Copy the files of an encoder folder.
+
+    Folders in it stay behind, as do hidden files and pickles (`.pt`): no part of an encoder, but of
+    a training run that is not finished.
 
     Args:
         source: the encoder folder.
@@ -36,12 +39,16 @@ def copy_encoder(source: Path, folder: Path) -> dict[str, FileRecord]:
         OSError: a file cannot be read or written.
     """
     records = {}
-    for file in sorted(path for path in source.iterdir() if path.is_file()):
+    for file in sorted(path for path in source.iterdir() if _is_copied(path)):
         target = folder / FOLDER / file.name
         with publishing(target) as temporary:
             shutil.copyfile(file, temporary)
         records[f"{FOLDER}/{file.name}"] = record_file(folder, target)
     return records
+
+
+def _is_copied(path: Path) -> bool:
+    return path.is_file() and path.suffix != ".pt" and not path.name.startswith(".")
 
 
 def is_whole(folder: Path, record: FileRecord) -> bool:

@@ -549,11 +549,13 @@ def test_files_of_others_inside_an_index_are_left_alone(
     require_sound(built, expected_rows(tiles, [*numbered(20), "z.png"]))
 
 
-def test_folders_in_the_encoders_folder_are_not_copied(
+def test_folders_and_checkpoints_in_the_encoders_folder_are_not_copied(
     tiles: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     (encoder.folder / "checkpoints").mkdir()
     (encoder.folder / "checkpoints" / "big.pt").write_text("x")
+    (encoder.folder / "checkpoint.pt").write_text("x")
+    (encoder.folder / ".checkpoint.pt.4711").write_text("x")
     run_build(output, encoder, tiles)
     found = sorted(path.name for path in (output / "encoder").iterdir())
     assert found == ["config.json", "model.safetensors"]

@@ -4,13 +4,12 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
+from histo_index.encoder.unfinished import CHECKPOINT_NAME
 from histo_index.errors import IndexFormatError
-
-CHECKPOINT_NAME: Final = "checkpoint.pt"
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
@@ -30,22 +29,24 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Delete checkpoints that were killed half-written."""
+    for path in folder.glob(f".{CHECKPOINT_NAME}.*"):
+        path.unlink(missing_ok=True)
+
+
 def load_checkpoint(folder: Path) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote; no code in it is run.
 
     Raises:
-        IndexFormatError: there is none, or it is damaged.
+        IndexFormatError: it is damaged.
     """
     path = folder / CHECKPOINT_NAME
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise IndexFormatError(
-            f"{path}: no such file, so there is nothing to resume; leave --resume out"
-        ) from error
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise IndexFormatError(
-            f"{path}: cannot be read ({type(error).__name__}); delete it and start the run anew"
+            f"{path}: cannot be read ({type(error).__name__}); delete the folder and start again"
         ) from error
     assert isinstance(state, dict)
     return state

@@ -1,4 +1,4 @@
-"""The training run: steps, epochs, checkpoints. What is decided elsewhere is named in TrainConfig.
+"""The training run: steps, epochs, checkpoints.
 
 Everything random follows from the seed and the position in the run (see `tiles`), and everything
 else that decides the next step is in the checkpoint: so a resumed run ends as an uninterrupted one.
@@ -7,98 +7,26 @@ else that decides the next step is in the checkpoint: so a resumed run ends as a
 import hashlib
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.folder import load_encoder
-from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.training.byol import Byol, momentum_at, start_from
 from histo_index.encoder.training.checkpoint import load_checkpoint, save_checkpoint
+from histo_index.encoder.training.config import TrainConfig, TrainProgress
+from histo_index.encoder.training.interruption import Interruption
 from histo_index.encoder.training.learning import make_optimizer, make_schedule
 from histo_index.encoder.training.parallel import Team, synchronise
 from histo_index.encoder.training.pointwise import multiply_points
-from histo_index.encoder.training.recipes import Recipe
 from histo_index.encoder.training.tiles import Order, Share, Views, load
+from histo_index.encoder.training.timing import Stopwatch, Tally
 from histo_index.encoder.training.watch import spread
 from histo_index.encoder.trunk import compare_shapes
 from histo_index.errors import InputError, MismatchError, TrainingError
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """A training run.
-
-    Attributes:
-        output: the encoder folder to be; the run's own files lie in it too.
-        recipe: what is learnt, and how.
-        architecture: a key of ARCHITECTURES.
-        seed: of weights, order and views.
-        device: `cpu` or `cuda`.
-        accumulate: parts that each batch is cut into to save memory. Batch norm sees a part.
-        workers: processes that decode and make views; the result does not depend on it.
-        init: encoder folder to start from; left out, random weights.
-        compile: let torch compile the network: a minute or two at the start; pays on GPUs.
-        precision: `bfloat16`, or `float32` where the hardware has no other.
-        checkpoint_every_s: seconds between checkpoints, besides one an epoch.
-    """
-
-    output: Path
-    recipe: Recipe
-    architecture: str = "resnext50_32x4d"
-    seed: int = 0
-    device: str = "cpu"
-    accumulate: int = 1
-    workers: int = 0
-    init: Path | None = None
-    compile: bool = False
-    precision: str = "bfloat16"
-    checkpoint_every_s: float = 600.0
-
-    def __post_init__(self) -> None:
-        part, rest = divmod(self.recipe.batch, self.accumulate) if self.accumulate > 0 else (0, 1)
-        if rest or part < 2:
-            raise InputError(
-                f"a batch of {self.recipe.batch} cannot be cut into {self.accumulate} equal parts "
-                "of at least 2; pass another --batch or --accumulate"
-            )
-
-    @property
-    def encoder(self) -> EncoderConfig:
-        """The encoder to be, as far as it is settled before the run."""
-        return EncoderConfig(
-            architecture=self.architecture,
-            pooling=self.recipe.pooling,
-            preprocessing=Preprocessing(resize_px=self.recipe.tile_px, crop_px=self.recipe.tile_px),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainProgress:
-    """How far a run is.
-
-    Attributes:
-        step: steps done.
-        steps: of the whole run.
-        epoch: the one at work, from 1.
-        epochs: of the whole run.
-        batch: tiles a step.
-        loss: of the last step.
-        images_per_second: of this process's steps so far.
-    """
-
-    step: int
-    steps: int
-    epoch: int
-    epochs: int
-    batch: int
-    loss: float
-    images_per_second: float
 
 
 class Run:
@@ -108,17 +36,20 @@ class Run:
         byol: the networks.
         step: steps done.
         epochs: figures of every epoch done.
-        seconds: worked on it, over all interruptions.
+        tally: what the figures of the epoch at work are computed from.
+        watch: the run's wall time.
     """
 
-    def __init__(self, config: TrainConfig, paths: Sequence[Path], team: Team) -> None:
+    def __init__(
+        self, config: TrainConfig, paths: Sequence[Path], team: Team, watch: Stopwatch
+    ) -> None:
         """Start at step 0.
 
         Raises:
             InputError: fewer tiles than a batch.
             MismatchError: the encoder to start from is no start for it, see `start_from`.
         """
-        self.config, self.paths, self.team = config, paths, team
+        self.config, self.paths, self.team, self.watch = config, paths, team, watch
         recipe = config.recipe
         self.steps_an_epoch = len(paths) // recipe.batch
         if not self.steps_an_epoch:
@@ -134,8 +65,9 @@ class Run:
         self.schedule = make_schedule(recipe, self.optimizer, self.steps)
         network = team.wrap(self.byol)
         self._forward = torch.compile(network) if config.compile else network
-        self.step, self.seconds = 0, 0.0
+        self.step, self.tally = 0, Tally()
         self.epochs: list[dict[str, Any]] = []
+        self._saved_at = watch.seconds
 
     def _make_networks(self) -> Byol:
         config = self.config
@@ -171,8 +103,10 @@ class Run:
         self.byol.load_state_dict(state["byol"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.tally = state["step"], Tally(**state["tally"])
         self.epochs = state["epochs"]
+        self.watch.add_earlier(state["seconds"])
+        self._saved_at = self.watch.seconds
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -186,10 +120,12 @@ class Run:
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "step": self.step,
-                "seconds": self.seconds,
+                "tally": asdict(self.tally),
+                "seconds": self.watch.seconds,
                 "epochs": self.epochs,
             },
         )
+        self._saved_at = self.watch.seconds
 
     def _identity(self) -> dict[str, Any]:
         names = "\n".join(path.name for path in self.paths)
@@ -203,51 +139,67 @@ class Run:
             "processes": self.team.size,
         }
 
-    def train_epoch(self, tell: Callable[[TrainProgress], None]) -> dict[str, Any]:
-        """Work through what is left of the epoch.
+    def train_epoch(
+        self, tell: Callable[[TrainProgress], None], interruption: Interruption
+    ) -> dict[str, Any]:
+        """Work through what is left of the epoch, saving now and then.
+
+        Args:
+            tell: called after every step.
+            interruption: keeps SIGINT until a step is whole.
 
         Returns:
-            Its figures: `epoch`, `loss`, `feature_std`, `learning_rate`, `images_per_second`, and
-            `waiting`, the share of the time without views to learn from.
+            Its figures, over all interruptions: `epoch`, `loss`, `feature_std`, `learning_rate`,
+            `images_per_second`, `training_seconds`, and `waiting`, the share of these without views
+            to learn from.
 
         Raises:
             TrainingError: the loss is not finite, or memory runs out; the last checkpoint stands.
             ImageError: a tile that was there at the start cannot be read any more.
         """
-        started = saved = now = time.monotonic()
-        before, rate, std, waited = self.seconds, 0.0, 0.0, 0.0
-        losses: list[float] = []
+        asked = self.watch.seconds
         for batch in self._batches():
-            waited += time.monotonic() - now
-            # It ends with the loss in hand, so a GPU's work is in its time.
-            loss, std = self.take_step(batch)
-            losses.append(loss)
-            now = time.monotonic()
-            self.seconds = before + now - started
-            rate = len(losses) * self.config.recipe.batch / (now - started)
-            tell(self._progress(loss, rate))
-            if now - saved > self.config.checkpoint_every_s:
+            with interruption.step():
+                ready = self.watch.seconds
+                # It ends with the loss in hand, so a GPU's work is in its time.
+                loss, self.tally.feature_std = self.take_step(batch)
+                self.tally.steps += 1
+                self.tally.loss += loss
+                self.tally.waiting_seconds += ready - asked
+                self.tally.seconds += self.watch.seconds - asked
+            tell(self._progress(loss))
+            if self.watch.seconds - self._saved_at > self.config.checkpoint_every_s:
                 self.save()
-                saved = now = time.monotonic()
+            asked = self.watch.seconds
+        return self._figures()
+
+    def close_epoch(self, figures: dict[str, Any]) -> None:
+        """Add an epoch's figures to those of the epochs done."""
+        self.epochs, self.tally = [*self.epochs, figures], Tally()
+
+    def _figures(self) -> dict[str, Any]:
         return {
-            "epoch": self.step // self.steps_an_epoch,
-            "loss": self.team.mean(sum(losses) / len(losses)),
-            "feature_std": std,
+            "epoch": len(self.epochs) + 1,
+            "loss": self.tally.loss / self.tally.steps,
+            "feature_std": self.tally.feature_std,
             "learning_rate": self.schedule.get_last_lr()[0],
-            "images_per_second": round(rate, 2),
-            "waiting": round(waited / max(now - started, 1e-9), 3),
+            "images_per_second": round(self._rate(), 2),
+            "training_seconds": round(self.tally.seconds, 3),
+            "waiting": round(self.tally.waiting, 3),
         }
+
+    def _rate(self) -> float:
+        return self.tally.steps * self.config.recipe.batch / max(self.tally.seconds, 1e-9)
 
     def _batches(self) -> Iterator[list[torch.Tensor]]:
         """Make the batches of the epoch at work, each in its parts."""
-        epoch, done = divmod(self.step, self.steps_an_epoch)
-        config = self.config
+        config, epoch = self.config, len(self.epochs)
         order = Order(
             len(self.paths),
             epoch=epoch,
             seed=config.seed,
             batch=config.recipe.batch,
-            done=done,
+            done=self.step - epoch * self.steps_an_epoch,
             share=Share(parts=config.accumulate, rank=self.team.rank, ranks=self.team.size),
         )
         views = Views(self.paths, config.recipe.views(), seed=config.seed)
@@ -256,7 +208,7 @@ class Run:
             yield batch
 
     def take_step(self, batch: Sequence[torch.Tensor]) -> tuple[float, float]:
-        """Learn from one batch; gives its loss and how spread its projections are."""
+        """Learn from one batch; return its loss and the spread of its projections."""
         recipe, total = self.config.recipe, 0.0
         try:
             for part in batch:
@@ -271,6 +223,7 @@ class Run:
                 f"out of memory with batch {recipe.batch} in {len(batch)} parts and crop "
                 f"{recipe.crop_px} px; pass a larger --accumulate, or a smaller --batch or --crop"
             ) from error
+        total = self.team.mean(total)  # so all processes stop at the same step
         if not math.isfinite(total):
             raise TrainingError(
                 f"the loss is {total} at step {self.step + 1}; the state before stands: lower "
@@ -288,13 +241,13 @@ class Run:
         is_half = self.config.precision == "bfloat16"
         return torch.autocast(self.team.device.type, torch.bfloat16, enabled=is_half)
 
-    def _progress(self, loss: float, rate: float) -> TrainProgress:
+    def _progress(self, loss: float) -> TrainProgress:
         return TrainProgress(
             step=self.step,
             steps=self.steps,
-            epoch=-(-self.step // self.steps_an_epoch),
+            epoch=len(self.epochs) + 1,
             epochs=self.config.recipe.epochs,
             batch=self.config.recipe.batch,
             loss=loss,
-            images_per_second=rate,
+            images_per_second=self._rate(),
         )

@@ -1,7 +1,9 @@
 """Two random views of every tile, the same ones whenever and by whomever they are made."""
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Final
 
@@ -106,9 +108,19 @@ def load(views: Views, order: Order, *, workers: int) -> DataLoader[torch.Tensor
         batch_sampler=order,
         num_workers=workers,
         collate_fn=first_views_first,
-        # Not by forking: a process that had run OpenVINO died of it.
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=_process_context() if workers else None,
     )
+
+
+def _process_context() -> BaseContext:
+    """Return the context that starts loading processes, every epoch.
+
+    They are not forks of this process: one that had run OpenVINO died of it. Their common parent
+    imports torch once; imported by each of them, it took seconds of every epoch.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def first_views_first(pairs: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -4,7 +4,7 @@ import ctypes
 import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -12,13 +12,15 @@ from typing import Any, Final
 import torch
 
 from histo_index.encoder.config import THRESHOLD_FIELDS, PublishedThreshold
-from histo_index.encoder.decode_pool import DecodePool, usable_cores
-from histo_index.encoder.decode_worker import DecodeSettings
+from histo_index.encoder.decode_pool import usable_cores
 from histo_index.encoder.folder import load_encoder, write_encoder
-from histo_index.encoder.images import DecodeLimits, Pixels
-from histo_index.encoder.training.checkpoint import CHECKPOINT_NAME
+from histo_index.encoder.training.checkpoint import remove_temporaries
+from histo_index.encoder.training.config import TrainConfig, TrainProgress
+from histo_index.encoder.training.examine import Tiles, examine
+from histo_index.encoder.training.interruption import Interruption
 from histo_index.encoder.training.parallel import Team
-from histo_index.encoder.training.run import Run, TrainConfig, TrainProgress
+from histo_index.encoder.training.run import Run
+from histo_index.encoder.training.timing import Stopwatch
 from histo_index.encoder.training.watch import (
     Monitor,
     draw,
@@ -27,13 +29,12 @@ from histo_index.encoder.training.watch import (
     write_log,
 )
 from histo_index.encoder.trunk import weights_of
-from histo_index.errors import ImageError, InputError, TrainingError, counted
+from histo_index.encoder.unfinished import CHECKPOINT_NAME
+from histo_index.errors import InputError, TrainingError
 
 _log = logging.getLogger(__name__)
 
 BEST_NAME: Final = "best"
-# Tiles whose embeddings show whether the network still tells tiles apart.
-_PROBES: Final = 256
 # Below it projections of different tiles are the same but for rounding; healthy runs keep 0.3 to 1.
 _COLLAPSED_SPREAD: Final = 0.01
 # A line: one direction is left in the embeddings.
@@ -56,7 +57,8 @@ class TrainReport:
         rejected: tiles that could not be used, with the reason.
         epochs: figures of each epoch.
         best_epoch: by the monitor; None without one.
-        seconds: worked on it, over all interruptions.
+        seconds: wall time of the run, over all interruptions.
+        monitoring_seconds: those of them in which epochs were measured.
         is_first: whether this process is the one that wrote it; of several only the first speaks.
     """
 
@@ -67,17 +69,8 @@ class TrainReport:
     epochs: Sequence[Mapping[str, Any]]
     best_epoch: int | None
     seconds: float
+    monitoring_seconds: float
     is_first: bool
-
-
-@dataclass(kw_only=True)
-class _Tiles:
-    """Tiles that can be used, some of them fitted as probes, and those that cannot."""
-
-    paths: list[Path] = field(default_factory=list)
-    probes: list[Pixels] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
-    contents: set[str] = field(default_factory=set)
 
 
 def train(
@@ -96,31 +89,30 @@ def train(
         config: what to do.
         monitor: a labelled set to watch by.
         data: what the model card says of the tiles.
-        resume: go on from the checkpoint in the output folder.
+        resume: go on from the checkpoint in the output folder, if there is one.
         tell: called after every step, by the first process.
 
     Raises:
         InputError: too few tiles, all of them equal, or the output is taken.
         TrainingError: the network collapsed, diverged or ran out of memory.
-        IndexFormatError: nothing to resume, or an encoder to start from is damaged.
+        IndexFormatError: the checkpoint, or an encoder to start from, is damaged.
         MismatchError: the checkpoint is of another run.
         OSError: the disk is full or not writable; the last checkpoint stands.
     """
-    _require_free(config.output, resume=resume)
-    tiles = _examine(paths, config)
+    watch = Stopwatch()
+    is_resumed = _find_checkpoint(config.output, resume=resume)
+    tiles = examine(paths, config)
     keep_freed_memory()
     team = Team.join(config.device)
     try:
-        run = Run(config, tiles.paths, team)
+        run = Run(config, tiles.paths, team, watch)
         config.output.mkdir(parents=True, exist_ok=True)
-        if resume:
+        if is_resumed:
             run.resume()
-        while run.step < run.steps:
-            figures = run.train_epoch(tell if team.is_first else _say_nothing)
-            if team.is_first:
-                _finish_epoch(run, figures, tiles, monitor, data or {})
-            run.save()
-            _require_life(figures)
+        if team.is_first:
+            _train_epochs(run, tell, partial(_finish_epoch, run, tiles, monitor, data or {}))
+        else:
+            _train_epochs(run, lambda progress: None, lambda figures: None)
         fingerprint = load_encoder(config.output).fingerprint if team.is_first else ""
         (config.output / CHECKPOINT_NAME).unlink(missing_ok=True)
     finally:
@@ -133,13 +125,39 @@ def train(
         rejected=tiles.rejected,
         epochs=run.epochs,
         best_epoch=None if best is None else best["epoch"],
-        seconds=run.seconds,
+        seconds=watch.seconds,
+        monitoring_seconds=sum(figures.get("monitoring_seconds", 0.0) for figures in run.epochs),
         is_first=team.is_first,
     )
 
 
-def _say_nothing(progress: TrainProgress) -> None:
-    pass
+def _train_epochs(
+    run: Run,
+    tell: Callable[[TrainProgress], None],
+    finish: Callable[[dict[str, Any]], None],
+) -> None:
+    """Train what is left of the run.
+
+    The checkpoint at the end of an epoch precedes `finish`: a run that is interrupted there repeats
+    only that. Of several processes none saves when it is interrupted, as another may be in the next
+    step; the last checkpoint stands.
+
+    Args:
+        run: at any step.
+        tell: called after every step.
+        finish: called with the figures of every epoch, to which it may add.
+    """
+    with Interruption() as interruption:
+        try:
+            while len(run.epochs) < run.config.recipe.epochs:
+                figures = run.train_epoch(tell, interruption)
+                run.save()
+                finish(figures)
+                run.close_epoch(figures)
+                _require_life(figures)
+        finally:
+            if interruption.can_save and run.team.size == 1:
+                run.save()
 
 
 def keep_freed_memory() -> None:
@@ -155,67 +173,44 @@ def keep_freed_memory() -> None:
     libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _require_free(folder: Path, *, resume: bool) -> None:
-    if resume or not folder.exists() or not any(folder.iterdir()):
-        return
+def _find_checkpoint(folder: Path, *, resume: bool) -> bool:
+    """Return whether the run goes on from a checkpoint; refuse a folder that holds other things."""
+    remove_temporaries(folder)
     if (folder / CHECKPOINT_NAME).is_file():
-        raise InputError(
-            f"{folder} holds an interrupted run; pass --resume to go on with it, or another folder"
-        )
-    raise InputError(f"{folder} exists already; pass another folder")
-
-
-def _examine(paths: Sequence[Path], config: TrainConfig) -> _Tiles:
-    """Decode every tile once, where a bad one can do no harm."""
-    tiles = _Tiles()
-    settings = DecodeSettings(limits=DecodeLimits(), preprocessing=config.encoder.preprocessing)
-    every = max(len(paths) // _PROBES, 1)
-    with DecodePool(settings, workers=usable_cores()) as pool:
-        for number, (path, tile) in enumerate(zip(paths, pool.prepare(paths), strict=True)):
-            if isinstance(tile, ImageError):
-                tiles.rejected.append(str(tile))
-            elif min(tile.width, tile.height) < config.recipe.crop_px:
-                tiles.rejected.append(
-                    f"{tile.name}: {tile.width} × {tile.height} px, smaller than the crop of "
-                    f"{config.recipe.crop_px} px; pass a smaller --crop"
-                )
-            else:
-                tiles.paths.append(path)
-                tiles.contents.add(tile.sha256)
-                if number % every == 0:
-                    tiles.probes.append(tile.pixels)
-    for reason in tiles.rejected:
-        _log.warning("%s", reason)
-    if not tiles.paths:
-        first = f"; the first: {tiles.rejected[0]}" if tiles.rejected else ""
-        raise InputError(f"none of {counted(len(paths), 'tile')} can be used{first}")
-    if len(tiles.contents) == 1 and len(tiles.paths) > 1:
-        raise InputError(
-            f"all {len(tiles.paths)} tiles are the same image, so there is nothing to learn; "
-            "check the folder"
-        )
-    return tiles
+        if not resume:
+            raise InputError(
+                f"{folder} holds an interrupted run; pass --resume to go on with it, or another "
+                "folder"
+            )
+        return True
+    if folder.exists() and any(folder.iterdir()):
+        reason = " and holds no checkpoint to go on from" if resume else ""
+        raise InputError(f"{folder} exists already{reason}; pass another folder")
+    if resume:
+        _log.info("%s: no checkpoint to go on from; the run starts from the beginning", folder)
+    return False
 
 
 def _finish_epoch(
     run: Run,
-    figures: dict[str, Any],
-    tiles: _Tiles,
+    tiles: Tiles,
     monitor: Monitor | None,
     data: Mapping[str, Any],
+    figures: dict[str, Any],
 ) -> None:
-    """Measure the epoch and write what it left; the checkpoint, which counts it, comes after."""
+    """Measure the epoch and write its encoder, log and plot."""
+    started = run.watch.seconds
     encode = partial(embed, run.byol.online.trunk, device=run.team.device)
     with run.autocast():
         figures["effective_rank"] = effective_rank(encode(tiles.probes))
         if monitor is not None:
             figures.update(monitor.judge(encode(monitor.images)))
-    run.epochs.append(figures)
-    folder = run.config.output
-    write_log(folder, run.epochs)
-    draw(folder, run.epochs)
+    figures["monitoring_seconds"] = round(run.watch.seconds - started, 3)
+    folder, epochs = run.config.output, [*run.epochs, figures]
+    write_log(folder, epochs)
+    draw(folder, epochs)
     published = {name: _threshold(figures, name, monitor) for name in THRESHOLD_FIELDS}
-    if _best_epoch(run.epochs, monitor) is figures:
+    if _best_epoch(epochs, monitor) is figures:
         _save(run, folder / BEST_NAME, data, figures, published)
     _save(run, folder, data, figures, published)
 
@@ -264,7 +259,7 @@ def _save(
         "seed": config.seed,
         "epochs": figures["epoch"],
         "images_seen": figures["epoch"] * run.steps_an_epoch * config.recipe.batch,
-        "seconds": round(run.seconds),
+        "seconds": round(run.watch.seconds),
         "hardware": _hardware(run.team),
         "figures": dict(figures),
     }

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 
 LOG_NAME: Final = "train.jsonl"
 # Of the machine, not of the network.
-_NOT_DRAWN: Final = ("seconds", "images_per_second", "waiting")
+_NOT_DRAWN: Final = ("training_seconds", "monitoring_seconds", "images_per_second", "waiting")
 PLOT_NAME: Final = "train.png"
 _BATCH: Final = 32
 

@@ -1,33 +1,35 @@
-"""A training run to be killed: prints each step once the checkpoint behind it is on disk."""
+"""Training runs to be killed, one after the other: prints output, process and step of each.
 
+Each is a fork, so that torch is imported once.
+"""
+
+import os
 import sys
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from histo_index.encoder.training.recipes import HISTOLOGY
-from histo_index.encoder.training.run import TrainConfig, TrainProgress
+from histo_index.encoder.training.config import TrainProgress
 from histo_index.encoder.training.train import train
+from tests.encoder.training.conftest import config
 
 
-def tell(state: TrainProgress) -> None:
+def tell(output: str, state: TrainProgress) -> None:
     # Told before this step's checkpoint, so that of the step before is whole.
-    print(state.step, flush=True)
+    print(output, os.getpid(), state.step, flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    tiny = replace(HISTOLOGY, crop_px=32, tile_px=48, batch=4, epochs=2, hidden=32, projection=16)
-    train(
-        [Path(name) for name in sys.argv[2:]],
-        TrainConfig(
-            output=Path(sys.argv[1]),
-            recipe=tiny,
-            architecture="resnet18",
-            workers=0,
-            checkpoint_every_s=0.0,
-        ),
-        data={"licence": "CC0-1.0", "mpp": 0.5},
-        tell=tell,
-    )
+    for output in sys.argv[1].split(os.pathsep):
+        child = os.fork()
+        if not child:
+            train(
+                [Path(name) for name in sys.argv[2:]],
+                config(Path(output), checkpoint_every_s=0.0),
+                data={"licence": "CC0-1.0", "mpp": 0.5},
+                tell=partial(tell, output),
+            )
+            os._exit(0)
+        os.waitpid(child, 0)

@@ -4,16 +4,17 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from histo_index.encoder.training.config import TrainConfig, TrainProgress
 from histo_index.encoder.training.recipes import HISTOLOGY
-from histo_index.encoder.training.run import TrainConfig, TrainProgress
 from histo_index.encoder.training.train import train
 
 
-def main(output: Path, tiles: list[Path]) -> None:
-    torch.set_num_threads(1)
+def learn(output: Path, tiles: list[Path]) -> dict[str, Any]:
+    """Train, and return the losses that this process told and that of the epoch."""
     # Plain gradient steps: AdamW makes as much of a gradient that is all rounding as of a real one.
     recipe = replace(
         HISTOLOGY, crop_px=32, tile_px=48, batch=8, epochs=1, hidden=32, projection=16,
@@ -24,6 +25,8 @@ def main(output: Path, tiles: list[Path]) -> None:
     def tell(state: TrainProgress) -> None:
         losses.append(state.loss)
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     report = train(
         tiles,
         TrainConfig(
@@ -31,9 +34,11 @@ def main(output: Path, tiles: list[Path]) -> None:
         ),
         tell=tell,
     )
-    if report.is_first or losses:
-        print(json.dumps({"losses": losses, "epoch": report.epochs[0]["loss"]}))
+    torch.set_num_threads(threads)
+    return {"losses": losses, "epoch": report.epochs[0]["loss"]}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    found = learn(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    if found["losses"]:
+        print(json.dumps(found))

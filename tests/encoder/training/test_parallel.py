@@ -17,6 +17,7 @@ from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.training.byol import Byol
 from histo_index.encoder.trunk import weights_of
+from tests.encoder.training.team_child import learn
 
 CHILD = Path(__file__).with_name("team_child.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -36,7 +37,7 @@ def losses_of(command: list[str], output: Path, tiles: list[Path]) -> dict[str, 
 def test_two_gloo_processes_have_the_loss_of_one_on_the_joined_batch(tmp_path: Path) -> None:
     write_tiles(tmp_path / "tiles", tiles_per_category=2, size_px=64)
     tiles = sorted((tmp_path / "tiles").rglob("*.png"))
-    alone = losses_of([sys.executable], tmp_path / "alone", tiles)
+    alone = learn(tmp_path / "alone", tiles)
     torchrun = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
         "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1",

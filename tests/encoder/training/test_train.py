@@ -1,59 +1,25 @@
 """Whole runs on rendered tiles: what they leave, how they go on, what stops them."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.making import init_encoder
 from histo_index.encoder.training import run as run_module
 from histo_index.encoder.training.byol import Byol
-from histo_index.encoder.training.parallel import Team
-from histo_index.encoder.training.recipes import HISTOLOGY, REFERENCE, Recipe
-from histo_index.encoder.training.run import Run, TrainConfig, TrainProgress
+from histo_index.encoder.training.recipes import REFERENCE
 from histo_index.encoder.training.train import TrainReport, train
 from histo_index.encoder.training.watch import Monitor, effective_rank, spread
 from histo_index.encoder.trunk import random_weights
-from histo_index.errors import IndexFormatError, InputError, MismatchError, TrainingError
-
-CHILD = Path(__file__).with_name("child.py")
-TINY = replace(HISTOLOGY, crop_px=32, tile_px=48, batch=4, epochs=2, hidden=32, projection=16)
-
-
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("tiles")
-    write_tiles(folder, tiles_per_category=2, size_px=64)
-    return sorted(folder.rglob("*.png"))
-
-
-def config(output: Path, recipe: Recipe = TINY, **others: object) -> TrainConfig:
-    return replace(
-        TrainConfig(output=output, recipe=recipe, architecture="resnet18", workers=0),
-        **others,  # type: ignore[arg-type]
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(tiles: list[Path], tmp_path_factory: pytest.TempPathFactory) -> TrainReport:
-    output = tmp_path_factory.mktemp("finished") / "encoder"
-    return train(tiles, config(output), data={"licence": "CC0-1.0", "mpp": 0.5})
-
-
-def weights(folder: Path) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in load_encoder(folder).weights.items()}
+from histo_index.errors import InputError, MismatchError, TrainingError
+from tests.encoder.training.conftest import TINY, config
 
 
 def test_a_run_leaves_an_encoder_with_its_card(finished: TrainReport) -> None:
@@ -79,33 +45,15 @@ def test_every_epoch_has_its_line_and_the_plot_is_a_picture(finished: TrainRepor
         assert np.asarray(picture.convert("L")).std() > 10
 
 
-def test_an_epoch_tells_how_long_it_waited_for_views(
-    tiles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_reported_seconds_are_the_wall_time_with_monitoring(
+    tiles: list[Path], tmp_path: Path
 ) -> None:
-    now = 0.0
-
-    def pass_time(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
-    batches, take_step = Run._batches, Run.take_step
-
-    def slow_batches(run: Run) -> Iterator[list[torch.Tensor]]:
-        for batch in batches(run):
-            pass_time(3.0)
-            yield batch
-
-    def slow_step(run: Run, batch: list[torch.Tensor]) -> tuple[float, float]:
-        pass_time(9.0)
-        return take_step(run, batch)
-
-    monkeypatch.setattr(Run, "_batches", slow_batches)
-    monkeypatch.setattr(Run, "take_step", slow_step)
-    # A clock of its own: others use the real one.
-    monkeypatch.setattr(run_module, "time", SimpleNamespace(monotonic=lambda: now))
-    run = Run(config(tmp_path / "out"), tiles, Team.join("cpu"))
-    figures = run.train_epoch(lambda state: None)
-    assert (figures["waiting"], figures["images_per_second"]) == (0.25, 0.33)
+    started = time.monotonic()
+    report = train(tiles, config(tmp_path / "out", replace(TINY, epochs=1)))
+    (epoch,) = report.epochs
+    assert report.monitoring_seconds == epoch["monitoring_seconds"] > 0
+    parts = epoch["training_seconds"] + epoch["monitoring_seconds"]
+    assert parts < report.seconds < time.monotonic() - started
 
 
 def test_training_moves_the_weights_off_their_start(finished: TrainReport) -> None:
@@ -149,72 +97,10 @@ def test_stages_that_are_not_pooled_are_neither_learnt_nor_kept(finished: TrainR
     assert stages == {"conv1", "bn1", "layer1", "layer2", "layer3"}
 
 
-@pytest.mark.parametrize("steps", [2, 4, 6])
-def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(
-    steps: int, tiles: list[Path], finished: TrainReport, tmp_path: Path
+def test_the_best_epoch_by_the_monitor_is_kept(
+    tiles: list[Path], finished: TrainReport, tmp_path: Path
 ) -> None:
-    output = tmp_path / "encoder"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, str(CHILD), str(output), *map(str, tiles)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
-    assert child.stdout is not None
-    for line in child.stdout:
-        if line.strip() == str(steps):
-            child.send_signal(signal.SIGKILL)
-            break
-    assert child.wait() == -signal.SIGKILL
-    child.stdout.close()
-    with pytest.raises(InputError, match="holds an interrupted run; pass --resume"):
-        train(tiles, config(output))
-    seen: list[int] = []
-    report = train(tiles, config(output), resume=True, tell=lambda state: seen.append(state.step))
-    assert seen[0] > 1
-    assert weights(output) == weights(finished.encoder)
-    assert report.epochs[1]["effective_rank"] == finished.epochs[1]["effective_rank"]
-    assert not (output / "checkpoint.pt").exists()
-
-
-def test_resuming_another_run_is_refused(tiles: list[Path], tmp_path: Path) -> None:
-    interrupt_after(1, tiles, config(tmp_path / "out", checkpoint_every_s=0.0))
-    with pytest.raises(MismatchError, match="made with other recipe, seed"):
-        train(
-            tiles,
-            config(tmp_path / "out", replace(TINY, learning_rate=1e-2), seed=5),
-            resume=True,
-        )
-
-
-def test_resuming_a_run_of_an_earlier_release_is_refused(tiles: list[Path], tmp_path: Path) -> None:
-    interrupt_after(1, tiles, config(tmp_path / "out", checkpoint_every_s=0.0))
-    path = tmp_path / "out" / "checkpoint.pt"
-    state = torch.load(path, weights_only=True)
-    state["byol"]["online.trunk.network.layer4.0.conv1.weight"] = torch.zeros(512, 256, 3, 3)
-    torch.save(state, path)
-    with pytest.raises(MismatchError, match="out: begun by a release with another network"):
-        train(tiles, config(tmp_path / "out"), resume=True)
-
-
-def test_nothing_to_resume_and_a_damaged_checkpoint_are_told(
-    tiles: list[Path], tmp_path: Path
-) -> None:
-    with pytest.raises(IndexFormatError, match="nothing to resume"):
-        train(tiles, config(tmp_path / "out"), resume=True)
-    (tmp_path / "out" / "checkpoint.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(IndexFormatError, match="cannot be read"):
-        train(tiles, config(tmp_path / "out"), resume=True)
-
-
-def interrupt_after(step: int, tiles: list[Path], given: TrainConfig) -> None:
-    def stop(state: TrainProgress) -> None:
-        if state.step > step:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(tiles, given, tell=stop)
-
-
-def test_the_best_epoch_by_the_monitor_is_kept(tiles: list[Path], tmp_path: Path) -> None:
-    figures = iter([0.9, 0.4, 0.6])
+    figures = iter([0.9, 0.4])
     monitor = Monitor(
         name="labels.csv",
         images=[np.zeros((48, 48, 3), np.uint8)] * 2,
@@ -225,19 +111,18 @@ def test_the_best_epoch_by_the_monitor_is_kept(tiles: list[Path], tmp_path: Path
         },
         decisive="auc",
     )
-    report = train(tiles, config(tmp_path / "out", replace(TINY, epochs=3)), monitor=monitor)
+    report = train(tiles, config(tmp_path / "out"), monitor=monitor)
     assert report.best_epoch == 1
     assert load_encoder(tmp_path / "out" / "best").config.training["epochs"] == 1
     last = load_encoder(tmp_path / "out").config
-    assert last.training["epochs"] == 3
+    assert last.training["epochs"] == 2
     assert last.threshold is not None
     assert (last.threshold.value, "labels.csv" in last.threshold.origin) == (0.25, True)
     assert last.whitened_threshold is None
     assert last.diffused_threshold is not None
     assert last.diffused_threshold.value == 1.5
     # Only looked at: the same weights as without it.
-    plain = train(tiles, config(tmp_path / "plain", replace(TINY, epochs=3)))
-    assert plain.fingerprint == report.fingerprint
+    assert report.fingerprint == finished.fingerprint
 
 
 def test_bad_tiles_are_listed_and_skipped(tiles: list[Path], tmp_path: Path) -> None:
