@@ -35,6 +35,8 @@ def describe_build(report: "BuildReport") -> str:
         f"  dropped   {report.dropped:,}",
         f"  rejected  {rejected:,}",
         *(f"            {count:,} × {reason}" for reason, count in report.rejected.items()),
+        f"  left out  {sum(report.left_out.values()):,}",
+        *(f"            {count:,} × {reason}" for reason, count in report.left_out.items()),
         f"  ignored   {counted(report.ignored, 'file')} without the suffix of an image",
         f"  took      {report.seconds:.1f} s, {_size(report.bytes)} on disk",
     ]

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,10 +29,10 @@ from histo_index.indexer.drafting import count_dropped, draft_manifest, is_uncha
 from histo_index.indexer.encode import Encode
 from histo_index.indexer.hashing import HashedTiles
 from histo_index.indexer.lock import writer_lock
-from histo_index.indexer.manifest import MANIFEST_NAME, REMOVED, FileRecord, Manifest, read_manifest
+from histo_index.indexer.manifest import MANIFEST_NAME, FileRecord, Manifest, read_manifest
 from histo_index.indexer.plan import Plan, in_row_order, make_plan
 from histo_index.indexer.preparing import prepare_folder, undoing_first_build
-from histo_index.indexer.removal import leave_out, read_removed
+from histo_index.indexer.removed import LeftOut, keep_removed, private_columns, read_removed
 from histo_index.indexer.shards import Receipt, write_parquet
 from histo_index.indexer.sources import Rejection, TileList, list_tiles, nothing_usable
 from histo_index.indexer.states import forget_states, hash_changed
@@ -110,6 +111,7 @@ class BuildReport:
         dropped: tiles of the generation before, by image_id, that are in the index no longer.
         rejected: kind of reason to number of inputs.
         rejected_file: the list of them, relative to the index.
+        left_out: reason to number of tiles that were not taken in, because they were removed.
         ignored: files that are no images by their name.
         shards_written: how many shard files this run wrote.
         seconds: wall time.
@@ -124,6 +126,7 @@ class BuildReport:
     dropped: int
     rejected: Mapping[str, int]
     rejected_file: str
+    left_out: Mapping[str, int]
     ignored: int
     shards_written: int
     seconds: float
@@ -188,6 +191,7 @@ class _Build:
         current: the committed state it starts from; None in a first build.
         finished: the shards it finds.
         known: the rejected list it finds; None if there is none that can be read.
+        removed: the record of what was removed.
         encoder_files: the encoder's files in the index, copied before the long work.
         shard_rows: tiles per new shard.
     """
@@ -208,13 +212,12 @@ class _Build:
         self.finished = finished_shards(self.folder, encode.fingerprint)
         self.known = self._read_known()
         self.encoder_files = self._keep_encoder()
-        removed = self.current.files.get(REMOVED) if self.current else None
-        self.removed_list = {REMOVED: removed} if removed else {}
+        self.removed = read_removed(self.folder, self.current)
 
     def run(self, tiles: TileList, started: float) -> BuildReport:
         self._tell_moved(tiles.root)
-        hashed = self._hash(tiles)
-        wanted = leave_out(hashed.table, read_removed(self.folder, self.current))
+        hashed, left = self._hash(tiles)
+        wanted = hashed.table
         announce_structure(len(wanted), self.encode.embedding_size, self.search, self.current)
         plan = make_plan(
             wanted,
@@ -231,11 +234,12 @@ class _Build:
         rejected = [*tiles.rejected, *hashed.rejected, *unusable]
         kept = [(position, shard.receipt) for position, shard in plan.kept]
         in_order = in_row_order([*kept, *receipts], self.current)
-        manifest = self._finish(tiles, in_order, rejected)
+        manifest = self._finish(tiles, in_order, rejected, left)
         return self._report(
             manifest,
             rejected,
-            dropped=count_dropped(self.current, self.finished, wanted, unusable),
+            left_out=left.counts,
+            dropped=count_dropped(self.current, self.finished, wanted, unusable, self.removed),
             ignored=tiles.ignored,
             written=len(receipts),
             started=started,
@@ -270,14 +274,15 @@ class _Build:
             _log.warning("%s", error)
             return None
 
-    def _hash(self, tiles: TileList) -> HashedTiles:
+    def _hash(self, tiles: TileList) -> tuple[HashedTiles, LeftOut]:
         state = BuildProgress(stage="hashing", total=len(tiles.table))
 
         def tell(done: int) -> None:
             state.done = done
             self.progress(state)
 
-        return hash_changed(self.folder, tiles, tell, rehash=self.config.rehash)
+        leave_out = partial(self.removed.leave_out, private=private_columns(self.current))
+        return hash_changed(self.folder, tiles, tell, leave_out, rehash=self.config.rehash)
 
     def _known_rejected(self) -> list[Rejection]:
         """Collect what earlier builds with the same limits could not use."""
@@ -332,13 +337,17 @@ class _Build:
         write_parquet(self.folder / PLAN_NAME, pa.concat_tables(tables))
 
     def _finish(
-        self, tiles: TileList, receipts: Sequence[Receipt], rejected: Sequence[Rejection]
+        self,
+        tiles: TileList,
+        receipts: Sequence[Receipt],
+        rejected: Sequence[Rejection],
+        left: LeftOut,
     ) -> Manifest:
         draft = draft_manifest(
             self.folder,
             receipts,
             encoder=self.current.encoder if self.current else self.encode.card(),
-            encoder_files=self.encoder_files | self.removed_list,
+            encoder_files=self.encoder_files | keep_removed(self.folder, self.current, left),
             rejected=len(rejected),
             settings={
                 "shard_rows": self.shard_rows,
@@ -351,7 +360,7 @@ class _Build:
             },
         )
         if not draft.shards:
-            raise InputError(nothing_usable(self.config.inputs, rejected))
+            raise InputError(nothing_usable(self.config.inputs, rejected, left.counts))
         self.progress(BuildProgress(stage="committing", total=draft.tiles))
         is_same_list = self.known is not None and Counter(self.known) == Counter(rejected)
         manifest = self.current
@@ -365,6 +374,7 @@ class _Build:
         manifest: Manifest,
         rejected: Sequence[Rejection],
         *,
+        left_out: Mapping[str, int],
         dropped: int,
         ignored: int,
         written: int,
@@ -379,6 +389,7 @@ class _Build:
             dropped=dropped,
             rejected=count_reasons(rejected),
             rejected_file=manifest.files["rejected"].path,
+            left_out=left_out,
             ignored=ignored,
             shards_written=written,
             seconds=time.monotonic() - started,

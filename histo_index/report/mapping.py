@@ -43,7 +43,7 @@ def map_index(index: OpenIndex, subject: Subject) -> Map:
     """
     from sklearn.decomposition import PCA
 
-    rows = _drawn(len(index), subject.rows)
+    rows = _drawn(index.live_rows(), subject.rows)
     vectors = index.vectors(rows).astype(np.float32)
     plane = PCA(n_components=2, svd_solver="randomized", random_state=0).fit(vectors)
     place = np.searchsorted(subject.rows, rows)
@@ -54,14 +54,14 @@ def map_index(index: OpenIndex, subject: Subject) -> Map:
         labels=np.where(is_known, subject.labels[place], -1),
         groups=np.where(is_known, subject.groups[place], -1),
         explained=float(plane.explained_variance_ratio_.sum()),
-        tiles=len(index),
+        tiles=index.manifest.tiles,
     )
 
 
-def _drawn(count: int, known: Rows) -> Rows:
+def _drawn(live: Rows, known: Rows) -> Rows:
     """Choose rows, int64 rising: of those known at most half, unless the others are fewer."""
     generator = np.random.default_rng(0)
-    others = np.setdiff1d(np.arange(count), known)
+    others = np.setdiff1d(live, known)
     most = max(_MOST_POINTS // 2, _MOST_POINTS - len(others))
     chosen = known if len(known) <= most else generator.choice(known, most, replace=False)
     room = min(_MOST_POINTS - len(chosen), len(others))
