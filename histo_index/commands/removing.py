@@ -11,7 +11,8 @@ from histo_index.commands.outcome import print_result, require_index
 from histo_index.errors import counted, printable
 
 if TYPE_CHECKING:
-    from histo_index.indexer.compact import CompactReport, PurgeReport
+    from histo_index.indexer.compact import CompactReport
+    from histo_index.indexer.purge import PurgeReport
     from histo_index.indexer.removal import RestoreReport
     from histo_index.search.removing import RemoveReport
 

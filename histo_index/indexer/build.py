@@ -192,6 +192,7 @@ class _Build:
         finished: the shards it finds.
         known: the rejected list it finds; None if there is none that can be read.
         removed: the record of what was removed.
+        left_out: which tiles are left out for it, once they are hashed.
         encoder_files: the encoder's files in the index, copied before the long work.
         shard_rows: tiles per new shard.
     """
@@ -213,10 +214,11 @@ class _Build:
         self.known = self._read_known()
         self.encoder_files = self._keep_encoder()
         self.removed = read_removed(self.folder, self.current)
+        self.left_out: LeftOut
 
     def run(self, tiles: TileList, started: float) -> BuildReport:
         self._tell_moved(tiles.root)
-        hashed, left = self._hash(tiles)
+        hashed = self._hash(tiles)
         wanted = hashed.table
         announce_structure(len(wanted), self.encode.embedding_size, self.search, self.current)
         plan = make_plan(
@@ -234,11 +236,10 @@ class _Build:
         rejected = [*tiles.rejected, *hashed.rejected, *unusable]
         kept = [(position, shard.receipt) for position, shard in plan.kept]
         in_order = in_row_order([*kept, *receipts], self.current)
-        manifest = self._finish(tiles, in_order, rejected, left)
+        manifest = self._finish(tiles, in_order, rejected)
         return self._report(
             manifest,
             rejected,
-            left_out=left.counts,
             dropped=count_dropped(self.current, self.finished, wanted, unusable, self.removed),
             ignored=tiles.ignored,
             written=len(receipts),
@@ -274,7 +275,7 @@ class _Build:
             _log.warning("%s", error)
             return None
 
-    def _hash(self, tiles: TileList) -> tuple[HashedTiles, LeftOut]:
+    def _hash(self, tiles: TileList) -> HashedTiles:
         state = BuildProgress(stage="hashing", total=len(tiles.table))
 
         def tell(done: int) -> None:
@@ -282,7 +283,9 @@ class _Build:
             self.progress(state)
 
         leave_out = partial(self.removed.leave_out, private=private_columns(self.current))
-        return hash_changed(self.folder, tiles, tell, leave_out, rehash=self.config.rehash)
+        rehash = self.config.rehash
+        hashed, self.left_out = hash_changed(self.folder, tiles, tell, leave_out, rehash=rehash)
+        return hashed
 
     def _known_rejected(self) -> list[Rejection]:
         """Collect what earlier builds with the same limits could not use."""
@@ -337,17 +340,14 @@ class _Build:
         write_parquet(self.folder / PLAN_NAME, pa.concat_tables(tables))
 
     def _finish(
-        self,
-        tiles: TileList,
-        receipts: Sequence[Receipt],
-        rejected: Sequence[Rejection],
-        left: LeftOut,
+        self, tiles: TileList, receipts: Sequence[Receipt], rejected: Sequence[Rejection]
     ) -> Manifest:
+        removed = keep_removed(self.folder, self.current, self.left_out)
         draft = draft_manifest(
             self.folder,
             receipts,
             encoder=self.current.encoder if self.current else self.encode.card(),
-            encoder_files=self.encoder_files | keep_removed(self.folder, self.current, left),
+            encoder_files=self.encoder_files | removed,
             rejected=len(rejected),
             settings={
                 "shard_rows": self.shard_rows,
@@ -360,7 +360,7 @@ class _Build:
             },
         )
         if not draft.shards:
-            raise InputError(nothing_usable(self.config.inputs, rejected, left.counts))
+            raise InputError(nothing_usable(self.config.inputs, rejected, self.left_out.counts))
         self.progress(BuildProgress(stage="committing", total=draft.tiles))
         is_same_list = self.known is not None and Counter(self.known) == Counter(rejected)
         manifest = self.current
@@ -374,7 +374,6 @@ class _Build:
         manifest: Manifest,
         rejected: Sequence[Rejection],
         *,
-        left_out: Mapping[str, int],
         dropped: int,
         ignored: int,
         written: int,
@@ -389,7 +388,7 @@ class _Build:
             dropped=dropped,
             rejected=count_reasons(rejected),
             rejected_file=manifest.files["rejected"].path,
-            left_out=left_out,
+            left_out=self.left_out.counts,
             ignored=ignored,
             shards_written=written,
             seconds=time.monotonic() - started,

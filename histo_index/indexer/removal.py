@@ -92,7 +92,7 @@ def remove_tiles(folder: Path, tiles: pa.Table, rules: Sequence[Rule] = ()) -> M
             removed = removed.with_rule(rule).with_tiles(tiles.filter(pa.array(found)), rule)
             is_under |= found
         removed = removed.with_tiles(tiles.filter(pa.array(~is_under)))
-        return current if removed is before else _commit_record(folder, current, removed)
+        return _commit_record(folder, current, removed, is_news=removed is not before)
 
 
 def restore_tiles(folder: Path, config: RestoreConfig) -> RestoreReport:
@@ -113,7 +113,7 @@ def restore_tiles(folder: Path, config: RestoreConfig) -> RestoreReport:
         asked = [row for row in rows if _is_asked(row, config, contents)]
         lifted = [row for row in asked if config.with_purged or not row["is_purged"]]
         after = before.only([row for row in rows if row not in lifted])
-        manifest = _commit_record(folder, current, after) if lifted else current
+        manifest = _commit_record(folder, current, after, is_news=bool(lifted))
         free = set(before.contents.to_pylist()) - set(after.contents.to_pylist())
         return RestoreReport(
             index=folder,
@@ -175,23 +175,23 @@ def _require_no_rule(
             )
 
 
-def _commit_record(folder: Path, current: Manifest, removed: Removed) -> Manifest:
-    """Commit a record of what was removed; shards and search files stay as they are."""
+def _commit_record(folder: Path, current: Manifest, removed: Removed, *, is_news: bool) -> Manifest:
+    """Commit a record of what was removed, if it is news; the rest of the index stays as it is."""
+    manifest = _write_record(folder, current, removed) if is_news else current
+    kept = {folder / record.path for record in manifest.records()}
+    for old in set(folder.glob(REMOVED_FILES)) - kept:
+        old.unlink(missing_ok=True)
+    return manifest
+
+
+def _write_record(folder: Path, current: Manifest, removed: Removed) -> Manifest:
     tiles = int(np.count_nonzero(~removed.find(OpenIndex(folder).rows)))
     if not tiles:
         raise InputError(f"{folder}: no tile would be left; delete the folder instead")
     generation = current.generation + 1
     files = {role: record for role, record in current.files.items() if role != REMOVED}
     files |= write_removed(folder, removed, generation=generation)
-    manifest = replace(
-        current,
-        generation=generation,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        tiles=tiles,
-        files=files,
-    )
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = replace(current, generation=generation, created=created, tiles=tiles, files=files)
     write_manifest(folder, manifest)
-    kept = {folder / record.path for record in manifest.records()}
-    for old in set(folder.glob(REMOVED_FILES)) - kept:
-        old.unlink(missing_ok=True)
     return manifest

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.errors import InputError, printable
-from histo_index.indexer.compact import PurgeReport, purge
 from histo_index.indexer.lookup import AMBIGUOUS
 from histo_index.indexer.manifest import read_manifest
 from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.purge import PurgeReport, purge
 from histo_index.indexer.removal import (
     RestoreConfig,
     RestoreReport,
