@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histo_index.errors import printable
+from histo_index.errors import counted, printable
 from histo_index.indexer.manifest import REMOVED, REMOVED_REMEDY, FileRecord, Manifest
 from histo_index.indexer.shards import read_parquet, record_file, write_parquet
 
@@ -172,16 +172,18 @@ class Removed:
             private: columns whose values are not shown.
         """
         counts: Counter[str] = Counter()
+        unapplied: Counter[str] = Counter()
         is_out, removed = np.zeros(len(tiles), bool), self
         for rule in self.rules:
             found = rule.find(tiles)
             if found is None:
-                _warn_not_applied(rule, private)
+                unapplied[rule.column] += 1
                 continue
             # By content as well: the next build may not know the column.
             removed = removed.with_tiles(tiles.filter(pa.array(found)), rule, is_named=False)
             counts[f"rule {describe_rule(rule, private)}"] += int(np.sum(found & ~is_out))
             is_out |= found
+        _warn_not_applied(unapplied)
         by_content = removed.find(tiles) & ~is_out
         counts[BY_CONTENT] += int(np.sum(by_content))
         is_out |= by_content
@@ -235,12 +237,13 @@ def rule_in(row: Row) -> Rule | None:
     return Rule(column=row["column"], value=json.loads(row["value"]))
 
 
-def _warn_not_applied(rule: Rule, private: Collection[str]) -> None:
-    _log.warning(
-        "the rule %s cannot be applied: the tiles have no column %s to compare with it; tiles that "
-        "it removed stay out by content, new ones do not: pass the manifest that has the column",
-        describe_rule(rule, private), printable(rule.column),
-    )  # fmt: skip
+def _warn_not_applied(unapplied: Mapping[str, int]) -> None:
+    for column, rules in unapplied.items():
+        _log.warning(
+            "%s on %s cannot be applied: these tiles have no such column, or of another type; "
+            "tiles removed before stay out by content, but new ones do not: pass the manifest "
+            "that has the column", counted(rules, "rule"), printable(column),
+        )  # fmt: skip
 
 
 def read_removed(folder: Path, manifest: Manifest | None) -> Removed:

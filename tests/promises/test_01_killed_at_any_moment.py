@@ -38,7 +38,7 @@ def test_a_change_killed_before_every_write_leaves_the_old_state_or_the_new_one(
     tell(f"{command} killed before each of {len(run) - 1} writes", f"states: {set(found)}")
     changed = found.index("new")
     assert found == ["old"] * changed + ["new"] * (len(run) - changed)
-    assert changed > 3
+    assert changed >= 3
     assert [entry.status for entry in run] == [KILLED] * (len(run) - 1) + [0]
     # Promise 2: the same command, run again, finishes the work and leaves nothing behind.
     assert {entry.healed for entry in run} == {""}
