@@ -103,7 +103,7 @@ def describe_removal(report: "RemoveReport") -> str:
         for rule in report.rules
     ]
     if report.no_rule is not None:
-        lines.append(f"  no rule   later builds leave out these files only: {report.no_rule}")
+        lines.append(f"  no rule   later builds leave out these contents alone; {report.no_rule}")
     if report.purged is not None:
         lines += _describe_purge(report.purged)
     return "\n".join(lines)

@@ -40,7 +40,7 @@ SCHEMA: Final = pa.schema(
     }
 )
 # Why a build left a tile out: the words of a report.
-BY_CONTENT: Final = "content removed before"
+BY_CONTENT: Final = "content"
 
 _log = logging.getLogger(__name__)
 

@@ -24,6 +24,8 @@ _SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoload_known_extensions": "false",
     "autoinstall_known_extensions": "false",
     "python_enable_replacements": "false",
+    # Several threads give the chunks of a table in any order.
+    "threads": 1,
     "lock_configuration": "true",
 }
 

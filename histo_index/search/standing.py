@@ -143,4 +143,4 @@ def _require_comparable(rule: Rule, rows: pa.Table) -> None:
 
 
 def _not_plain() -> NoRuleError:
-    return NoRuleError("only column = value, joined by OR, or column IN (...) can be one")
+    return NoRuleError("a rule is column = value, several joined by OR, or column IN (...)")
