@@ -110,6 +110,8 @@ def describe_removal(report: "RemoveReport") -> str:
 
 
 def _describe_purge(purged: "PurgeReport") -> list[str]:
+    if not purged.contents:
+        return ["  purged    nothing more: of removed tiles the index holds only hashes"]
     lines = [
         f"  purged    {counted(purged.contents, 'content')}: {counted(purged.rows, 'embedding')}, "
         "metadata, names and paths are erased; their SHA-256 stay and keep them out"

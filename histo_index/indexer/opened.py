@@ -71,7 +71,7 @@ class OpenIndex:
         self._is_verified = np.zeros(len(self._blocks), bool)
 
     def __len__(self) -> int:
-        """Count the rows, those of removed tiles too; `manifest.tiles` counts tiles."""
+        """Count the rows, those of removed tiles too."""
         return self.manifest.rows
 
     def vectors(self, rows: Rows) -> Halves:
@@ -167,9 +167,8 @@ class OpenIndex:
             return None
         file, record = self._files[REMOVED], self.manifest.files[REMOVED]
         _require_record(file, record)
-        parquet = pq.ParquetFile(pa.BufferReader(file.data))
-        contents = parquet.read(["sha256"], use_threads=False)["sha256"].drop_null()
-        is_removed = pc.is_in(self.rows["sha256"], value_set=contents)
+        removed = pq.ParquetFile(pa.BufferReader(file.data)).read(["sha256"], use_threads=False)
+        is_removed = pc.is_in(self.rows["sha256"], value_set=removed["sha256"].drop_null())
         return ~np.asarray(is_removed.to_numpy(), bool)
 
     def _require_sizes(self) -> None:

@@ -50,7 +50,7 @@ def test_a_column_and_a_value_are_a_rule(where: str, expected: list[Rule]) -> No
         *(
             (where, "a rule is column = value, several joined by OR, or column IN")
             for where in (
-                "patient_id = 'a' and slide = 1", "slide > 3", "slide <> 3", 
+                "patient_id = 'a' and slide = 1", "slide > 3", "slide <> 3",
                 "(slide = 3)",  "slide in ()", "slide in (1", "slide = ",
                 "slide = 3 or", "patient_id = 'a' || 'b'", "slide = 3abc", "slide = slide",
                 "patient_id not in ('a')", "patient_id = 'a", "", "slide = 1 -- or all",
