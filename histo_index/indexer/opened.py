@@ -71,7 +71,6 @@ class OpenIndex:
         self._is_verified = np.zeros(len(self._blocks), bool)
 
     def __len__(self) -> int:
-        """Count the rows, those of removed tiles too."""
         return self.manifest.rows
 
     def vectors(self, rows: Rows) -> Halves:

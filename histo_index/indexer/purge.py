@@ -62,7 +62,7 @@ def purge(folder: Path, contents: Collection[str] | None = None) -> PurgeReport:
             contents=len(chosen),
             rows=current.rows - manifest.rows,
             is_calibration_erased=bool(chosen) and had_calibration,
-            is_distance_refitted=bool(chosen) and TRANSFORM in manifest.files,
+            is_distance_refitted=bool(chosen) and TRANSFORM in current.files,
         )
 
 
