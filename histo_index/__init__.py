@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from histo_index.errors import TrainingError as TrainingError
     from histo_index.indexer.build_config import BuildProgress as BuildProgress
     from histo_index.indexer.build_config import BuildReport as BuildReport
+    from histo_index.indexer.compact import CompactReport as CompactReport
+    from histo_index.indexer.removal import RestoreReport as RestoreReport
     from histo_index.search.answers import PairAnswer as PairAnswer
     from histo_index.search.calibration import Calibration as Calibration
     from histo_index.search.evaluation import Evaluation as Evaluation
     from histo_index.search.neighbours import Neighbour as Neighbour
     from histo_index.search.objectives import Objective as Objective
+    from histo_index.search.removing import RemoveReport as RemoveReport
+    from histo_index.search.removing import restore as restore
     from histo_index.search.scoring import PairScores as PairScores
     from histo_index.search.verdicts import Verdict as Verdict
     from histo_index.training import TrainOptions as TrainOptions
@@ -39,6 +43,7 @@ _HOMES = {
     "BuildProgress": "indexer.build_config",
     "BuildReport": "indexer.build_config",
     "Calibration": "search.calibration",
+    "CompactReport": "indexer.compact",
     "Evaluation": "search.evaluation",
     "HistoIndexError": "errors",
     "ImageError": "errors",
@@ -51,6 +56,8 @@ _HOMES = {
     "Objective": "search.objectives",
     "PairAnswer": "search.answers",
     "PairScores": "search.scoring",
+    "RemoveReport": "search.removing",
+    "RestoreReport": "indexer.removal",
     "ShapeError": "errors",
     "TrainOptions": "training",
     "TrainingError": "errors",
@@ -61,6 +68,7 @@ _HOMES = {
     "open": "api",
     "quantize": "building",
     "reindex": "building",
+    "restore": "search.removing",
     "train": "training",
 }
 
@@ -68,6 +76,7 @@ __all__ = [
     "BuildProgress",
     "BuildReport",
     "Calibration",
+    "CompactReport",
     "Evaluation",
     "HistoIndexError",
     "ImageError",
@@ -80,6 +89,8 @@ __all__ = [
     "Objective",
     "PairAnswer",
     "PairScores",
+    "RemoveReport",
+    "RestoreReport",
     "ShapeError",
     "TrainOptions",
     "TrainingError",
@@ -90,6 +101,7 @@ __all__ = [
     "open",
     "quantize",
     "reindex",
+    "restore",
     "train",
 ]
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from histo_index.search.neighbours import Answered, Neighbour
     from histo_index.search.objectives import Objective
     from histo_index.search.pairlist import PairList
+    from histo_index.search.removing import RemoveReport
     from histo_index.search.scoring import PairScores
 
 # A path, image id or file name; a Pillow image; or uint8 RGB [H, W, 3].
@@ -97,7 +98,8 @@ class Index:
         return reopen, (self.opened.folder.absolute(),)
 
     def __len__(self) -> int:
-        return len(self.opened)
+        """Count the tiles, those that were removed left out."""
+        return self.manifest.tiles
 
     @property
     def manifest(self) -> Manifest:
@@ -289,11 +291,18 @@ class Index:
 
         return write_close_pairs(self.opened, threshold, Path(output))
 
-    def remove(self, *, where: str | None = None, names: Sequence[str] = ()) -> int:
-        """Take tiles out, and tell how many; this object keeps them. See `search.removing`."""
-        from histo_index.search.removing import remove
+    def remove(
+        self,
+        *,
+        where: str | None = None,
+        names: Sequence[str] | None = None,
+        rule: bool | None = None,
+        purge: bool = False,
+    ) -> "RemoveReport":
+        """Take tiles out for good; this object keeps them. See `search.removing.RemoveConfig`."""
+        from histo_index.search.removing import RemoveConfig, remove
 
-        return remove(self.opened, where=where, names=names)
+        return remove(self.opened, RemoveConfig(where=where, names=names, rule=rule, purge=purge))
 
     def locate(self, images: Sequence[ImageLike]) -> list[Located]:
         """Find or compute the vector of each image; a file on disk wins over an equal name.

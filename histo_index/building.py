@@ -9,6 +9,7 @@ from histo_index.choosing import encoder_for, warn_if_untrained
 if TYPE_CHECKING:
     from histo_index.encoder.int8 import Ranges
     from histo_index.indexer.build_config import BuildProgress, BuildReport
+    from histo_index.indexer.compact import CompactReport
     from histo_index.indexer.manifest import Manifest
 
 _Paths = str | Path | Sequence[str | Path]
@@ -152,19 +153,16 @@ def reindex(
     return make_anew(Path(index), config, distance=distance)
 
 
-def compact(index: str | Path) -> "Manifest":
-    """Write shards and search files anew without removed tiles; nothing is encoded.
-
-    Returns:
-        What is committed now: the same generation if there was nothing to do.
+def compact(index: str | Path) -> "CompactReport":
+    """Write shards and search files again without removed tiles; nothing is encoded.
 
     Raises:
         LockedError: another process is writing the index.
         IndexFormatError: the index is damaged.
     """
-    from histo_index.indexer.removal import compact as write_anew
+    from histo_index.indexer.compact import compact as write_again
 
-    return write_anew(Path(index))
+    return write_again(Path(index))
 
 
 def quantize(encoder: str | Path, tiles: _Paths) -> "Ranges":

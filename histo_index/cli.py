@@ -16,6 +16,7 @@ from histo_index.commands.interruptions import describe_interruption
 from histo_index.commands.options import JsonOption
 from histo_index.commands.outcome import exit_if, fail, print_result
 from histo_index.commands.questions import questions
+from histo_index.commands.removing import removing
 from histo_index.commands.surveys import surveys
 from histo_index.commands.training import training
 
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(indexes)
+app.add_typer(removing)
 app.add_typer(questions)
 app.add_typer(surveys)
 app.add_typer(assessing)

@@ -28,7 +28,7 @@ from histo_index.indexer.manifest import (
     SourceRecord,
     read_manifest,
 )
-from histo_index.indexer.removal import read_removed
+from histo_index.indexer.removed import describe_rule, private_columns, read_removed
 from histo_index.indexer.shards import receipt_path
 from histo_index.indexer.source import Source
 from histo_index.search.own_calibration import describe_stored
@@ -67,7 +67,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "generation": manifest.generation,
         "created": manifest.created,
         "tiles": manifest.tiles,
-        "removed": len(read_removed(folder, manifest)),
+        **_removed_facts(folder, manifest),
         "rejected": manifest.rejected,
         "shards": len(manifest.shards),
         "bytes": sum(record.bytes for record in manifest.records()),
@@ -85,6 +85,17 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     if progress := unfinished_build(folder):
         facts["unfinished"] = progress
     return facts
+
+
+def _removed_facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """Say how many contents are kept out of later builds, and what is still known of them."""
+    removed, private = read_removed(folder, manifest), private_columns(manifest)
+    return {
+        "removed": len(removed.contents),
+        "removed_stored": manifest.rows - manifest.tiles,
+        "purged": len(removed.purged),
+        "rules": [describe_rule(rule, private) for rule in removed.rules],
+    }
 
 
 def _format_of(folder: Path) -> int:

@@ -26,7 +26,7 @@ _ANSWERED: Final = (
 
 def describe_build(report: "BuildReport") -> str:
     """Sum up a build."""
-    rejected = sum(report.rejected.values())
+    rejected, left_out = sum(report.rejected.values()), sum(report.left_out.values())
     rate = f" ({report.images_per_second:.1f} images/s, all included)" if report.encoded else ""
     lines = [
         f"{report.index}: {counted(report.tiles, 'tile')}, generation {report.generation}",
@@ -35,6 +35,8 @@ def describe_build(report: "BuildReport") -> str:
         f"  dropped   {report.dropped:,}",
         f"  rejected  {rejected:,}",
         *(f"            {count:,} × {reason}" for reason, count in report.rejected.items()),
+        *([f"  left out  {left_out:,}, removed before"] if left_out else []),
+        *(f"            {count:,} × {reason}" for reason, count in report.left_out.items()),
         f"  ignored   {counted(report.ignored, 'file')} without the suffix of an image",
         f"  took      {report.seconds:.1f} s, {_size(report.bytes)} on disk",
     ]

@@ -14,11 +14,11 @@ from histo_index.commands.options import (
     MaxPixelsOption,
     MemoryOption,
     PrecisionOption,
-    PrivateOption,
     RecallOption,
     StructureOption,
 )
 from histo_index.commands.outcome import REJECTED_EXIT, exit_if, print_result, require_index
+from histo_index.commands.removing import with_removed_lines
 from histo_index.errors import counted
 
 indexes = typer.Typer()
@@ -120,41 +120,7 @@ def info(
     from histo_index import inspection, terminal
 
     facts = inspection.index_facts(require_index(index), verify=verify)
-    print_result(facts if as_json else terminal.facts_text(facts))
-
-
-@indexes.command(epilog="Example: histo-index remove --where \"label = 'blurred'\" -i tiles.hx")
-def remove(
-    where: Annotated[
-        str | None, typer.Option("--where", help="SQL over columns, as for search.")
-    ] = None,
-    names: Annotated[
-        Path | None, typer.Option("--list", help="Names of tiles: .txt, CSV, TSV or Parquet.")
-    ] = None,
-    index: IndexOption = None,
-    private: PrivateOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Take tiles out of an index at once; `compact` then frees their space."""
-    from histo_index import api
-    from histo_index.search.querylist import read_names
-
-    folder = require_index(index)
-    listed = read_names(names) if names else ()
-    count = api.open(folder, private=private).remove(where=where, names=listed)
-    facts = {"index": folder, "removed": count}
-    print_result(facts if as_json else f"{folder}: {counted(count, 'tile')} removed")
-
-
-@indexes.command(epilog="Example: histo-index compact -i tiles.hx")
-def compact(index: IndexOption = None, as_json: JsonOption = False) -> None:
-    """Write shards and search files anew without removed tiles; nothing is encoded."""
-    from histo_index import building
-
-    folder = require_index(index)
-    manifest = building.compact(folder)
-    facts = {"index": folder, "generation": manifest.generation, "tiles": manifest.tiles}
-    print_result(facts if as_json else f"{folder}: {counted(manifest.tiles, 'tile')}, none removed")
+    print_result(facts if as_json else terminal.facts_text(with_removed_lines(facts)))
 
 
 @indexes.command(epilog="Example: histo-index reindex -i tiles.hx")

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,6 @@ from histo_index.indexer.hashing import HashedTiles
 from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import (
     MANIFEST_NAME,
-    REMOVED,
     Manifest,
     SourceRecord,
 )
@@ -38,7 +38,7 @@ from histo_index.indexer.plan import Plan, in_row_order, make_plan
 from histo_index.indexer.plan_file import PlanRecord, write_plan
 from histo_index.indexer.preparing import prepare_folder, undoing_first_build
 from histo_index.indexer.rate import MOST_ROWS, begin_encoding
-from histo_index.indexer.removal import leave_out, read_removed
+from histo_index.indexer.removed import LeftOut, keep_removed
 from histo_index.indexer.shards import Receipt
 from histo_index.indexer.source import Source
 from histo_index.indexer.sources import Rejection, TileList, nothing_usable
@@ -99,6 +99,7 @@ class _Build:
 
     Attributes:
         state: what it starts from.
+        left_out: which tiles are left out because they were removed, once all are hashed.
         encoder_files: the encoder's files in the index, copied before the long work.
         shard_rows: tiles per new shard; None in a first build until it is measured.
     """
@@ -116,8 +117,7 @@ class _Build:
         self.shard_rows = config.shard_rows or self.state.shard_rows
         self.search = config.search or configured(self.current.settings if self.current else {})
         self.encoder_files = encoder_copy.keep_encoder(encode.folder, self.folder, self.current)
-        removed = self.current.files.get(REMOVED) if self.current else None
-        self.removed_list = {REMOVED: removed} if removed else {}
+        self.left_out: LeftOut
 
     def list_again(self, named: NamedSources) -> tuple[TileList, tuple[Source, ...]]:
         """List the sources of an index that is there; see `build_sources.list_again`."""
@@ -132,7 +132,7 @@ class _Build:
         self.private = self.config.private.settle(self.current, tiles.table.column_names)
         self._tell_moved(tiles.root)
         hashed = self._hash(tiles)
-        wanted = leave_out(hashed.table, read_removed(self.folder, self.current))
+        wanted = hashed.table
         announce_structure(len(wanted), self.encode.embedding_size, self.search, self.current)
         encoded = self._choose_shard_rows(wanted, tiles.root)
         assert self.shard_rows is not None
@@ -166,7 +166,9 @@ class _Build:
         return self._report(
             manifest,
             rejected,
-            dropped=count_dropped(self.current, self.finished, wanted, unusable),
+            dropped=count_dropped(
+                self.current, self.finished, wanted, unusable, self.state.removed
+            ),
             ignored=tiles.ignored,
             written=len(receipts),
             started=started,
@@ -188,7 +190,10 @@ class _Build:
             state.done = done
             self.progress(state)
 
-        return hash_changed(self.folder, tiles, tell, rehash=self.config.rehash)
+        leave_out = partial(self.state.removed.leave_out, private=self.private)
+        rehash = self.config.rehash
+        hashed, self.left_out = hash_changed(self.folder, tiles, tell, leave_out, rehash=rehash)
+        return hashed
 
     def _choose_shard_rows(
         self, wanted: pa.Table, root: Path
@@ -239,11 +244,12 @@ class _Build:
         receipts: Sequence[Receipt],
         rejected: Sequence[Rejection],
     ) -> Manifest:
+        removed = keep_removed(self.folder, self.current, self.left_out)
         draft = draft_manifest(
             self.folder,
             receipts,
             encoder=self.current.encoder if self.current else self.encode.card(),
-            encoder_files=self.encoder_files | self.removed_list,
+            encoder_files=self.encoder_files | removed,
             rejected=len(rejected),
             sources=sources,
             settings={
@@ -260,7 +266,7 @@ class _Build:
         if not draft.shards:
             (self.folder / PLAN_NAME).unlink(missing_ok=True)
             listed = [Source.from_record(source, self.folder) for source in sources]
-            raise InputError(nothing_usable(inputs_of(listed), rejected))
+            raise InputError(nothing_usable(inputs_of(listed), rejected, self.left_out.counts))
         self.progress(BuildProgress(stage="committing", total=draft.tiles))
         is_same_list = self.state.rejected is not None and Counter(self.state.rejected) == Counter(
             rejected
@@ -290,6 +296,7 @@ class _Build:
             dropped=dropped,
             rejected=count_reasons(rejected),
             rejected_file=manifest.files["rejected"].path,
+            left_out=self.left_out.counts,
             ignored=ignored,
             shards_written=written,
             seconds=time.monotonic() - started,

@@ -102,6 +102,7 @@ class BuildReport:
         dropped: tiles of the generation before, by image_id, that are in the index no longer.
         rejected: kind of reason to number of inputs.
         rejected_file: the list of them, relative to the index.
+        left_out: reason to number of tiles that were not taken in, because they were removed.
         ignored: files that are no images by their name.
         shards_written: how many shard files this run wrote.
         seconds: wall time.
@@ -116,6 +117,7 @@ class BuildReport:
     dropped: int
     rejected: Mapping[str, int]
     rejected_file: str
+    left_out: Mapping[str, int]
     ignored: int
     shards_written: int
     seconds: float

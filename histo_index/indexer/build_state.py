@@ -4,6 +4,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from histo_index.errors import MismatchError
 from histo_index.indexer.atomic import remove_leftovers
 from histo_index.indexer.build_sources import read_stored
@@ -12,7 +14,7 @@ from histo_index.indexer.commit import finished_shards, read_rejected
 from histo_index.indexer.manifest import MANIFEST_NAME, Manifest, read_manifest
 from histo_index.indexer.plan import FinishedShard
 from histo_index.indexer.plan_file import PlanRecord, read_plan
-from histo_index.indexer.removal import leave_out, read_removed
+from histo_index.indexer.removed import Removed, read_removed
 from histo_index.indexer.source import StoredTiles
 from histo_index.indexer.sources import Rejection
 
@@ -28,6 +30,7 @@ class BuildState:
         finished: the shards on disk that are whole, committed or left by an interrupted build.
         stored: the committed tiles that were not removed; None in a first build.
         rejected: the committed list of inputs that could not be used; None if it cannot be read.
+        removed: the record of what was removed.
         planned: what an interrupted build decided; None if there was none.
     """
 
@@ -35,6 +38,7 @@ class BuildState:
     finished: list[FinishedShard]
     stored: StoredTiles | None
     rejected: list[Rejection] | None
+    removed: Removed
     planned: PlanRecord | None
 
     @property
@@ -68,14 +72,20 @@ def read_state(folder: Path, fingerprint: str) -> BuildState:
     planned = read_plan(folder)
     remove_leftovers(folder)
     finished = finished_shards(folder, fingerprint)
+    removed = read_removed(folder, current)
     stored = rejected = None
     if current is not None:
         found = read_stored(folder, current, finished)
-        live = leave_out(found.table, read_removed(folder, current))
-        stored = StoredTiles(root=found.root, table=live)
+        is_live = pa.array(~removed.find(found.table))
+        stored = StoredTiles(root=found.root, table=found.table.filter(is_live))
         rejected = _read_rejected(folder, current)
     return BuildState(
-        current=current, finished=finished, stored=stored, rejected=rejected, planned=planned
+        current=current,
+        finished=finished,
+        stored=stored,
+        rejected=rejected,
+        removed=removed,
+        planned=planned,
     )
 
 

@@ -29,6 +29,7 @@ from histo_index.indexer.lock import writer_lock
 from histo_index.indexer.manifest import (
     CALIBRATION_NAME,
     PLAIN,
+    REMOVED,
     TRANSFORM,
     Manifest,
     read_manifest,
@@ -145,7 +146,7 @@ def reindex(
     require_distance(distance)
     with changing(folder) as current:
         search = asdict(config or configured(current.settings))
-        announce_structure(current.tiles, current.vector_size, SearchConfig(**search))
+        announce_structure(current.rows, current.vector_size, SearchConfig(**search))
         settings = {
             **current.settings,
             "search": search,
@@ -220,7 +221,7 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
     # Receipts first: a shard without one is no shard, a receipt without a shard would be damage.
     for pattern in ("part-*.json", "part-*.parquet"):
         _remove(set(embeddings.glob(pattern)) - needed)
-    for pattern in ("rejected-*.parquet", "removed-*.parquet", *TRANSFORM_FILES):
+    for pattern in ("rejected-*.parquet", f"{REMOVED}-*.parquet", *TRANSFORM_FILES):
         _remove(set(folder.glob(pattern)) - needed)
     _remove([folder / PLAN_NAME])
 

@@ -124,17 +124,17 @@ def settle_distance(
     if wanted == PLAIN:
         return {}, {"name": PLAIN}
     if before["name"] == wanted and not anew:
-        _tell_grown(draft.tiles, int(before["tiles"]), wanted)
+        _tell_grown(draft.rows, int(before["tiles"]), wanted)
         return kept, before
     if not anew and _calibrated_distance(folder) not in (None, wanted):
         _log.info(
             "distances stay %s: the index is calibrated; see `reindex --distance`", before["name"]
         )
         return kept, before
-    if draft.tiles < FEWEST_TILES:
+    if draft.rows < FEWEST_TILES:
         _log.info(
             "distances are plain: %s, too few to fit %s ones, which takes %d",
-            counted(draft.tiles, "tile"), wanted, FEWEST_TILES,
+            counted(draft.rows, "tile"), wanted, FEWEST_TILES,
         )  # fmt: skip
         return {}, {"name": PLAIN}
     sample = _sample(folder, draft.shards)
@@ -145,7 +145,7 @@ def settle_distance(
     _write_transform(path, transform)
     facts = {
         "name": wanted,
-        "tiles": draft.tiles,
+        "tiles": draft.rows,
         "fitted_on": len(sample),
         "size": transform.size,
     }

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from histo_index.indexer.manifest import FileRecord, Manifest, SourceRecord
 from histo_index.indexer.plan import FinishedShard
+from histo_index.indexer.removed import Removed
 from histo_index.indexer.shards import Receipt, record_shard
 from histo_index.indexer.sources import Rejection
 
@@ -76,6 +77,7 @@ def count_dropped(
     finished: Sequence[FinishedShard],
     wanted: pa.Table,
     rejected: Sequence[Rejection],
+    removed: Removed,
 ) -> int:
     """Count tiles of the committed generation, by image_id, that a build leaves out.
 
@@ -84,6 +86,7 @@ def count_dropped(
         finished: shards found whole; what stood in a damaged one is not known.
         wanted: the tiles that could be hashed.
         rejected: those of them that cannot be used.
+        removed: what had been removed before, and was no tile of that generation.
     """
     if current is None:
         return 0
@@ -92,7 +95,7 @@ def count_dropped(
         chunk
         for shard in finished
         if shard.receipt.shard_id in committed
-        for chunk in shard.rows["image_id"].chunks
+        for chunk in shard.rows["image_id"].filter(pa.array(~removed.find(shard.rows))).chunks
     ]
     unusable = pa.array([entry.path for entry in rejected], pa.string())
     indexed = wanted.filter(pc.invert(pc.is_in(wanted["path"], value_set=unusable)))

@@ -15,11 +15,6 @@ AMBIGUOUS: Final = -2
 _FEW: Final = 8
 
 
-def tile_keys(tiles: pa.Table) -> pa.ChunkedArray:
-    """Make a text of each tile's id and content; no two tiles have the same."""
-    return pc.binary_join_element_wise(tiles["image_id"], tiles["sha256"], "\x1f")
-
-
 def look_up(values: pa.Array, column: pa.ChunkedArray) -> Rows:
     """Find each value's first row in a column: int64 [n], MISSING where there is none."""
     if len(values) <= _FEW:

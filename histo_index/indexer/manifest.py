@@ -12,12 +12,12 @@ from histo_index.indexer.sealed import seal, unseal
 # One more with every change of what is written, however small; see docs/format.md.
 FORMAT_VERSION: Final = 5
 MANIFEST_NAME: Final = "manifest.json"
-# Role of the list of tiles that were taken out, but are still in the shards.
+# Role of the record of what was removed.
 REMOVED: Final = "removed"
 # Nothing else says which tiles were removed.
 REMOVED_REMEDY: Final = (
-    "restore it from a copy, or delete manifest.json, run `histo-index build` again, which keeps "
-    "the shards, and `remove` again"
+    "restore it from a copy, or delete it and manifest.json, run `histo-index build` again, which "
+    "keeps the shards, and `remove` again"
 )
 # Role of the file that turns embeddings into the vectors that are compared.
 TRANSFORM: Final = "transform"
@@ -105,7 +105,7 @@ class Manifest:
         generation: 1 for the first commit, then one more each.
         created: when it was committed, UTC, ISO 8601.
         encoder: fingerprint, architecture, embedding size and whether it is trained.
-        tiles: N, the number of indexed tiles, those that were removed counted.
+        tiles: how many tiles the index has, those that were removed not counted.
         rejected: how many inputs could not be used.
         shards: in row order.
         files: every other file, by its role: `rows`, `vectors`, `blocks`, `rejected`,
@@ -140,6 +140,11 @@ class Manifest:
     def embedding_size(self) -> int:
         """D, the length of an embedding."""
         return int(self.encoder["embedding_size"])
+
+    @property
+    def rows(self) -> int:
+        """N, rows over all shards, those of removed tiles counted."""
+        return sum(shard.rows for shard in self.shards)
 
     @property
     def vector_size(self) -> int:

@@ -25,7 +25,7 @@ from histo_index.indexer.derive import (
     npy_header,
 )
 from histo_index.indexer.distance import Transform, read_transform, remedy_of
-from histo_index.indexer.lookup import MISSING, look_up, look_up_unique, tile_keys
+from histo_index.indexer.lookup import MISSING, look_up, look_up_unique
 from histo_index.indexer.manifest import (
     REMOVED,
     REMOVED_REMEDY,
@@ -76,13 +76,13 @@ class OpenIndex:
         self.hidden = [] if private else found
         self.rows = self.rows.drop_columns(self.hidden)
         self.is_live = self._read_live()
-        shape = (self.manifest.tiles, self.manifest.vector_size)
+        shape = (self.manifest.rows, self.manifest.vector_size)
         self._vectors = self._map_vectors(shape)
         self._blocks = self._read_blocks()
         self._is_verified = np.zeros(len(self._blocks), bool)
 
     def __len__(self) -> int:
-        return self.manifest.tiles
+        return self.manifest.rows
 
     def vectors(self, rows: Rows) -> Halves:
         """Look up vectors.
@@ -177,8 +177,8 @@ class OpenIndex:
             return None
         file, record = self._files[REMOVED], self.manifest.files[REMOVED]
         _require_record(file, record)
-        removed = pq.ParquetFile(pa.BufferReader(file.data)).read(use_threads=False)
-        is_removed = pc.is_in(tile_keys(self.rows), value_set=tile_keys(removed))
+        removed = pq.ParquetFile(pa.BufferReader(file.data)).read(["sha256"], use_threads=False)
+        is_removed = pc.is_in(self.rows["sha256"], value_set=removed["sha256"].drop_null())
         return ~np.asarray(is_removed.to_numpy(), bool)
 
     def _require_sizes(self) -> None:

@@ -77,3 +77,16 @@ def refusal(column: str) -> InputError:
         f"column {printable(column)} is private; pass --private to use it, "
         "from Python open(…, private=True)"
     )
+
+
+def require_public(where: str, hidden: Iterable[str]) -> None:
+    """Refuse an expression that cannot be used if it names a private column.
+
+    The expression is not repeated: it may hold a private value.
+
+    Raises:
+        InputError: it does.
+    """
+    for name in hidden:
+        if name.casefold() in where.casefold():
+            raise refusal(name) from None

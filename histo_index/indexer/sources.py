@@ -7,10 +7,11 @@ folders and indexes (`*.hx`) below a source are no input at all.
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
@@ -110,9 +111,25 @@ def split_manifest(
     return sources, manifest
 
 
-def nothing_usable(inputs: Sequence[Path], rejected: Sequence[Rejection]) -> str:
-    """Say why a build has no tiles at all: for an error's message."""
+def nothing_usable(
+    inputs: Sequence[Path],
+    rejected: Sequence[Rejection],
+    left_out: Mapping[str, int] = MappingProxyType({}),
+) -> str:
+    """Say why a build has no tiles at all: for an error's message.
+
+    Args:
+        inputs: what was named.
+        rejected: what cannot be used.
+        left_out: reason to number of tiles that were removed before.
+    """
     names = ", ".join(str(source) for source in inputs)
+    if left_out:
+        reasons = ", ".join(f"{count:,} × {reason}" for reason, count in left_out.items())
+        return (
+            f"{names}: no tile is left, and nothing was changed: {reasons}; pass other tiles, or "
+            "see `histo-index restore`"
+        )
     if not rejected and inputs[-1].suffix.lower() in LIST_SUFFIXES:
         return f"{names}: lists no tiles; expected a row for each"
     if not rejected:

@@ -6,6 +6,7 @@ that a build that goes on after being killed has it too, and no manifest names i
 
 import logging
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from histo_index.indexer.hashing import STATES, HashedTiles, hash_tiles
+from histo_index.indexer.removed import LeftOut
 from histo_index.indexer.shards import write_parquet
 from histo_index.indexer.sources import TileList
 
@@ -23,23 +25,35 @@ _log = logging.getLogger(__name__)
 
 
 def hash_changed(
-    folder: Path, tiles: TileList, progress: Callable[[int], None], *, rehash: bool
-) -> HashedTiles:
+    folder: Path,
+    tiles: TileList,
+    progress: Callable[[int], None],
+    leave_out: Callable[[pa.Table], LeftOut],
+    *,
+    rehash: bool,
+) -> tuple[HashedTiles, LeftOut]:
     """Hash tiles, of which only those are read that are not as the index knows them.
 
     Args:
         folder: the index.
         tiles: what to hash.
         progress: told how many tiles are done.
+        leave_out: finds what was removed before among the hashed tiles; the folder of the index
+            must not name it, so it is read by each build.
         rehash: read all of them.
+
+    Returns:
+        What tiles hold, without those left out; and what was left out.
 
     Raises:
         OSError: too many files are open.
     """
     before = read_states(folder)
     hashed = hash_tiles(tiles, progress, None if rehash else before)
-    write_states(folder, hashed.states, before=before)
-    return hashed
+    left = leave_out(hashed.table)
+    states = without_paths(hashed.states, left.paths)
+    write_states(folder, states, before=before)
+    return replace(hashed, table=left.kept, states=states), left
 
 
 def read_states(folder: Path) -> pa.Table:
@@ -75,5 +89,10 @@ def write_states(folder: Path, states: pa.Table, *, before: pa.Table) -> None:
 
 def forget_states(folder: Path, states: pa.Table, paths: Collection[str]) -> None:
     """Let the next build read files again, of which something else was found than is known."""
+    write_states(folder, without_paths(states, paths), before=states)
+
+
+def without_paths(states: pa.Table, paths: Collection[str]) -> pa.Table:
+    """Leave some files out of a table of states."""
     is_meant = pc.is_in(states["path"], value_set=pa.array(list(paths), pa.string()))
-    write_states(folder, states.filter(pc.invert(is_meant)), before=states)
+    return states.filter(pc.invert(is_meant))

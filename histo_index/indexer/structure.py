@@ -128,7 +128,7 @@ def announce_structure(
         from histo_index.indexer.faiss_files import require_factory
 
         require_factory(factory, size=size)
-    if before and can_grow(before, factory, config, kept=min(before.tiles, rows), rows=rows):
+    if before and can_grow(before, factory, config, kept=min(before.rows, rows), rows=rows):
         return
     if need := _needs(rows, size).get(factory):
         _log.info(

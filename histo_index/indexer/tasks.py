@@ -73,6 +73,8 @@ class EmbeddingStore:
 
     def locate(self, tasks: Sequence[ShardTask]) -> list[Rows]:
         """Find where each task's contents were encoded before: int64 [tiles], -1 if nowhere."""
+        if not tasks:
+            return []  # of nothing, `np.split` makes one piece
         known = [chunk for shard in self._shards for chunk in shard.rows["sha256"].chunks]
         wanted = [chunk for task in tasks for chunk in task.tiles["sha256"].chunks]
         # One look-up for all tasks: a look-up makes a hash table of all that is known.

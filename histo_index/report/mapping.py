@@ -44,7 +44,7 @@ def map_index(index: OpenIndex, subject: Subject, *, most_points: int = MOST_POI
     """
     from sklearn.decomposition import PCA
 
-    rows = _drawn(len(index), subject.rows, most_points)
+    rows = _drawn(index.live_rows(), subject.rows, most_points)
     vectors = index.vectors(rows).astype(np.float32)
     plane = PCA(n_components=2, svd_solver="randomized", random_state=0).fit(vectors)
     place = np.searchsorted(subject.rows, rows)
@@ -55,14 +55,14 @@ def map_index(index: OpenIndex, subject: Subject, *, most_points: int = MOST_POI
         labels=np.where(is_known, subject.labels[place], -1),
         groups=np.where(is_known, subject.groups[place], -1),
         explained=float(plane.explained_variance_ratio_.sum()),
-        tiles=len(index),
+        tiles=index.manifest.tiles,
     )
 
 
-def _drawn(count: int, known: Rows, most_points: int) -> Rows:
+def _drawn(live: Rows, known: Rows, most_points: int) -> Rows:
     """Choose rows, int64 rising: of those known at most half, unless the others are fewer."""
     generator = np.random.default_rng(0)
-    others = np.setdiff1d(np.arange(count), known)
+    others = np.setdiff1d(live, known)
     most = max(most_points // 2, most_points - len(others))
     chosen = known if len(known) <= most else generator.choice(known, most, replace=False)
     room = min(most_points - len(chosen), len(others))

@@ -172,11 +172,12 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
         OSError: the disk is full or not writable; the old calibration stands.
     """
     # Imported here: look-ups never write.
-    from histo_index.indexer.atomic import publish_bytes
+    from histo_index.indexer.atomic import publish_bytes, remove_leftovers
     from histo_index.indexer.lock import writer_lock
 
     # A build clears away the temporary files of others, hence the lock.
     with writer_lock(folder):
+        remove_leftovers(folder)
         manifest = read_manifest(folder)
         for kind, found, expected in (
             ("encoder", manifest.fingerprint, calibration.fingerprint),

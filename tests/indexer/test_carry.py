@@ -11,6 +11,7 @@ import pytest
 
 from histo_index.indexer import derive
 from histo_index.indexer.commit import reindex
+from histo_index.indexer.compact import compact
 from histo_index.indexer.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -20,7 +21,7 @@ from histo_index.indexer.manifest import (
     write_manifest,
 )
 from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.removal import compact, remove_tiles
+from histo_index.indexer.removal import remove_tiles
 from histo_index.indexer.sealed import seal
 from histo_index.indexer.shards import read_shard
 from histo_index.indexer.structure import SearchConfig

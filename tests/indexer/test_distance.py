@@ -12,10 +12,11 @@ import pytest
 from histo_index.errors import IndexFormatError, InputError
 from histo_index.indexer import commit
 from histo_index.indexer.commit import reindex
+from histo_index.indexer.compact import compact
 from histo_index.indexer.distance import FEWEST_TILES, FITS
 from histo_index.indexer.manifest import Manifest, read_manifest
 from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.removal import compact, remove_tiles
+from histo_index.indexer.removal import remove_tiles
 from histo_index.inspection import index_facts
 from histo_index.search.resolving import vectors_of
 from tests.indexer.fakes import (

@@ -203,6 +203,7 @@ def test_columns_have_the_documented_names_and_types(index: Path, manifest: dict
         ("rejected", index / manifest["files"]["rejected"]["path"]),
         ("plan", index / "plan.parquet"),
         ("hashed", index / "hashed.parquet"),
+        ("removed", index / manifest["files"]["removed"]["path"]),
     ):
         schema = pq.read_schema(path)
         found = [(field.name, str(field.type)) for field in schema]

@@ -56,6 +56,15 @@ def test_known_contents_are_found_and_taken_from_whichever_shard_holds_them(
             assert store.runtime(place)["name"] == "fake"
 
 
+def test_no_task_has_no_places(index: Path, encoder: FakeEncoder) -> None:
+    store = EmbeddingStore(index, finished_shards(index, encoder.fingerprint))
+    assert store.locate([]) == []
+    written = run_tasks(
+        [], encoder, store=store, folder=index, root=index, progress=lambda step: None
+    )
+    assert list(written) == []
+
+
 def test_an_empty_store_knows_nothing(tiles: Path, tmp_path: Path) -> None:
     tasks = cut(hashed(tiles))
     found = EmbeddingStore(tmp_path, []).locate(tasks)

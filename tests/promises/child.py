@@ -13,10 +13,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from histo_index.indexer.compact import compact
+from histo_index.indexer.opened import OpenIndex
+from histo_index.search.calibration import store_calibration
+from histo_index.search.guessing import guess
+from histo_index.search.removing import RemoveConfig, remove, restore
 from tests.indexer.fakes import FakeEncoder, run_build
 
 ROOT: Final = Path(__file__).parents[2]
@@ -25,6 +31,24 @@ _STEPS: Final = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rm
 KILLED: Final = -signal.SIGKILL
 # In the middle of a write; the system's own signal for a file that grows too large.
 KILLED_WRITING: Final = -signal.SIGXFSZ
+
+
+# The first three of `numbered` tiles.
+_FIRST: Final = RemoveConfig(where="image_id < 't0003.png'")
+
+
+def _calibrate(output: Path) -> None:
+    index = OpenIndex(output)
+    store_calibration(output, guess(index))
+
+
+CHANGES: Final[dict[str, Callable[[Path], object]]] = {
+    "remove": lambda output: remove(OpenIndex(output), _FIRST),
+    "restore": lambda output: restore(output, everything=True),
+    "compact": compact,
+    "purge": lambda output: remove(OpenIndex(output), RemoveConfig(purge=True)),
+    "calibrate": _calibrate,
+}
 
 
 class ChildBuilds:
@@ -57,6 +81,7 @@ class ChildBuilds:
         tiles: Path,
         output: Path,
         *,
+        command: str = "build",
         shard_rows: int = 8,
         delay_s: float = 0.0,
         die_at: int = 0,
@@ -65,14 +90,16 @@ class ChildBuilds:
         is_deadly: bool = False,
         log: Path | None = None,
     ) -> dict[str, Any]:
-        """Build in a process of its own.
+        """Build in a process of its own, or change an index otherwise.
 
         Args:
             tiles: the source folder.
             output: the index.
+            command: `build`, or a name of CHANGES.
             shard_rows: tiles per shard.
             delay_s: how long the fake encoder takes for a tile.
-            die_at: the step on the file system before which it kills itself; 0 for never.
+            die_at: the step on the file system before which it kills itself; 0 for never. Of a
+                change, steps that only read do not count.
             kill_after_s: when it is killed from outside.
             largest_file: bytes after which a write fails.
             is_deadly: such a write kills the process in its middle instead.
@@ -93,6 +120,8 @@ class ChildBuilds:
 
 def main() -> None:
     # What a build loads late; threads do not survive a fork, so nothing is tried out here.
+    import duckdb  # noqa: F401
+
     import histo_index.indexer.faiss_search  # noqa: F401
 
     for line in sys.stdin:
@@ -123,7 +152,9 @@ def _run_job(job: dict[str, Any], writer: int) -> None:
     handler = logging.Handler()
     handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger().addHandler(handler)
-    steps = _count_steps(str(output), job["die_at"])
+    # A read changes nothing on disk: to kill a change before the next write is the same.
+    is_counted = _is_write if job["command"] in CHANGES else _is_step
+    steps = _count_steps(str(output), job["die_at"], is_counted)
     if job["largest_file"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"], resource.RLIM_INFINITY))
     if job["is_deadly"]:
@@ -131,7 +162,10 @@ def _run_job(job: dict[str, Any], writer: int) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     error = None
     try:
-        run_build(output, encoder, Path(job["tiles"]), shard_rows=job["shard_rows"])
+        if job["command"] == "build":
+            run_build(output, encoder, Path(job["tiles"]), shard_rows=job["shard_rows"])
+        else:
+            CHANGES[job["command"]](output)
     except Exception as caught:
         error = f"{type(caught).__name__}: {caught}"
     said = {"error": error, "steps": len(steps), "warnings": warnings}
@@ -139,11 +173,22 @@ def _run_job(job: dict[str, Any], writer: int) -> None:
     os._exit(0 if error is None else 1)
 
 
-def _count_steps(folder: str, die_at: int) -> list[str]:
+def _is_step(event: str, arguments: tuple[Any, ...]) -> bool:
+    return event in _STEPS
+
+
+def _is_write(event: str, arguments: tuple[Any, ...]) -> bool:
+    is_read = event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    return event in _STEPS and not is_read
+
+
+def _count_steps(
+    folder: str, die_at: int, is_counted: Callable[[str, tuple[Any, ...]], bool]
+) -> list[str]:
     steps: list[str] = []
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _STEPS and str(arguments[0]).startswith(folder):
+        if is_counted(event, arguments) and str(arguments[0]).startswith(folder):
             steps.append(event)
             if len(steps) == die_at:
                 os.kill(os.getpid(), signal.SIGKILL)

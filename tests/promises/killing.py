@@ -12,7 +12,9 @@ from typing import Any
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.commit import finished_shards
+from histo_index.indexer.manifest import read_manifest
 from histo_index.indexer.opened import OpenIndex
+from histo_index.search.calibration import read_calibration
 from tests.indexer.fakes import (
     expected_rows,
     indexed_rows,
@@ -57,6 +59,21 @@ class Aftermath:
     status: int
     state: str
     resumed: Resumed | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """What was found after a change of an index was killed, or came through.
+
+    Attributes:
+        status: KILLED or 0.
+        state: `old`, `new`, or what is wrong.
+        healed: what is wrong after the next run of the same command; empty if nothing.
+    """
+
+    status: int
+    state: str
+    healed: str
 
 
 @dataclass(kw_only=True)
@@ -134,6 +151,56 @@ def kill_at_random(
         new = expected_rows(tiles, names_in(tiles))
     resumed = resume(children, tiles, output, new)
     yield Aftermath(status=0, state=state_of(output, old, new), resumed=resumed)
+
+
+def kill_change_at_every_step(
+    folder: Path, children: ChildBuilds, command: str
+) -> Iterator[Changed]:
+    """Kill a command before its first write to the file system, its second, until it gets through.
+
+    Args:
+        folder: an empty one.
+        children: where the command runs.
+        command: a name of CHANGES.
+    """
+    tiles = write_tiles(folder / "tiles", numbered(24))
+    start, output = folder / "start.hx", folder / "tiles.hx"
+    before = ["build"] if command in ("remove", "calibrate") else ["build", "remove"]
+    for name in before:
+        assert children.run(tiles, start, command=name)["status"] == 0
+    every = expected_rows(tiles, numbered(24))
+    left = expected_rows(tiles, numbered(21, start=3))
+    old, new = {
+        "remove": (every, left),
+        "restore": (left, every),
+        "calibrate": (every, every),
+    }.get(command, (left, left))
+    status, steps = KILLED, 0
+    while status == KILLED:
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.copytree(start, output)
+        steps += 1
+        status = children.run(tiles, output, command=command, die_at=steps)["status"]
+        state = _state_of_change(start, output, old, new)
+        healed = ""
+        if steps % _EACH == 0 or status != KILLED:
+            healed = children.run(tiles, output, command=command).get("error") or ""
+            healed += _state_of_change(start, output, old, new).removeprefix("new")
+            healed += "".join(leftovers(output)).removesuffix("calibration.json")
+        yield Changed(status=status, state=state, healed=healed)
+
+
+def _state_of_change(start: Path, output: Path, old: Rows, new: Rows) -> str:
+    """Tell which state opens, having compared every value and every hash."""
+    steps = read_manifest(output).generation - read_manifest(start).generation
+    steps += (output / "calibration.json").exists()
+    try:
+        require_sound(output, new if steps else old)
+        manifest = read_manifest(output)
+        read_calibration(output, manifest.fingerprint, manifest.distance_name)
+    except (AssertionError, IndexFormatError) as error:
+        return f"a mixture: {error}"
+    return ("old", "new")[steps]
 
 
 def state_of(output: Path, old: Rows | None, new: Rows) -> str:

@@ -1,10 +1,12 @@
 """Promise 1: killed at any moment, a reader opens the old state or the new one, never a mixture."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.promises.child import KILLED, KILLED_WRITING
+from tests.promises.child import CHANGES, KILLED, KILLED_WRITING, ChildBuilds
 from tests.promises.conftest import Tell
-from tests.promises.killing import Aftermath, Killings
+from tests.promises.killing import Aftermath, Killings, kill_change_at_every_step
 
 KINDS = ["first build", "rebuild"]
 
@@ -25,6 +27,21 @@ def test_killed_before_every_step_on_the_file_system_in_turn(
     assert states(run) == [before] * changed + ["new"] * (len(run) - changed)
     assert 50 < changed < len(run) - 1
     assert [entry.status for entry in run] == [KILLED] * (len(run) - 1) + [0]
+
+
+@pytest.mark.parametrize("command", CHANGES)
+def test_a_change_killed_before_every_write_leaves_the_old_state_or_the_new_one(
+    children: ChildBuilds, tmp_path: Path, command: str, tell: Tell
+) -> None:
+    run = list(kill_change_at_every_step(tmp_path, children, command))
+    found = [entry.state for entry in run]
+    tell(f"{command} killed before each of {len(run) - 1} writes", f"states: {set(found)}")
+    changed = found.index("new")
+    assert found == ["old"] * changed + ["new"] * (len(run) - changed)
+    assert changed >= 3
+    assert [entry.status for entry in run] == [KILLED] * (len(run) - 1) + [0]
+    # Promise 2: the same command, run again, finishes the work and leaves nothing behind.
+    assert {entry.healed for entry in run} == {""}
 
 
 @pytest.mark.parametrize("kind", KINDS)

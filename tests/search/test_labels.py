@@ -10,7 +10,7 @@ from histo_index.errors import InputError
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.guessing import guess
 from histo_index.search.labels import own_groups, read_labels
-from histo_index.search.removing import remove
+from histo_index.search.removing import RemoveConfig, remove
 from tests.search.classes import Classes
 
 
@@ -129,7 +129,7 @@ def test_removed_tiles_have_no_label_and_no_threshold_is_guessed_on_them(classes
         for name, label in zip(classes.names, classes.labels, strict=True)
         if label == classes.labels[0]
     ]
-    remove(classes.index, names=gone)
+    remove(classes.index, RemoveConfig(names=gone))
     index = OpenIndex(classes.index.folder)
     found = read_labels(index, group="patient")
     assert len(found.labels) == len(classes.names) - len(gone) == 64

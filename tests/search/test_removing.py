@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,15 +12,16 @@ from histo_index.errors import IndexFormatError, InputError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.commit import reindex
+from histo_index.indexer.compact import compact
 from histo_index.indexer.lookup import MISSING
 from histo_index.indexer.manifest import read_manifest
 from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.removal import compact
 from histo_index.indexer.structure import SearchConfig
 from histo_index.inspection import index_facts
 from histo_index.search.close_pairs import close_pairs
 from histo_index.search.ranking import nearest_rows
-from histo_index.search.removing import remove
+from histo_index.search.removing import RemoveConfig, RemoveReport
+from histo_index.search.removing import remove as remove_chosen
 from histo_index.search.surveys import find_outliers
 from tests.vectors import NumberEncoder, build_numbered, unit_vectors
 
@@ -39,6 +41,10 @@ def built(tmp_path: Path) -> Path:
     return folder
 
 
+def remove(index: OpenIndex, **options: Any) -> RemoveReport:
+    return remove_chosen(index, RemoveConfig(**options))
+
+
 def found_ids(index: OpenIndex) -> set[str]:
     """Name every tile that a search can give."""
     query = VECTORS[:1].astype(np.float16)
@@ -54,12 +60,12 @@ def names(*, without: str) -> set[str]:
 def test_removed_tiles_are_gone_at_once(built: Path, structure: str) -> None:
     reindex(built, SearchConfig(structure=structure, recall=0.5))
     before = OpenIndex(built)
-    assert remove(before, where="site = 'A'") == 20
+    assert remove(before, where="site = 'A'").removed == 20
     assert found_ids(before) == names(without="")
     index = OpenIndex(built)
     assert found_ids(index) == names(without="A")
     assert index.find_names(pa.array(["00.png", "01.png"])).tolist() == [MISSING, 1]
-    assert remove(index, names=["01", "02.png"], where="site = 'A'") == 2
+    assert remove(index, names=["01", "02.png"], where="site = 'A'").removed == 2
     index = OpenIndex(built)
     gone = {"01.png", "02.png"}
     assert found_ids(index) == names(without="A") - gone
@@ -76,20 +82,20 @@ def test_compacting_leaves_the_same_answers_and_encodes_nothing(built: Path) -> 
     before = OpenIndex(built)
     assert before.is_live is not None
     left = np.flatnonzero(before.is_live)
-    manifest = compact(built)
+    report = compact(built)
     after = OpenIndex(built)
-    assert (manifest.tiles, len(after)) == (40, 40)
+    assert (report.tiles, report.erased, len(after)) == (40, 20, 40)
     assert found_ids(after) == names(without="B")
     np.testing.assert_array_equal(after.matrix, before.matrix[left])
     assert after.rows.equals(before.rows.take(left))
-    assert compact(built).generation == manifest.generation
+    assert compact(built).generation == report.generation
     index_facts(built, verify=True)
     shards = {path.name for path in (built / "embeddings").glob("*.parquet")}
-    assert shards == {Path(shard.file.path).name for shard in manifest.shards}
+    assert shards == {Path(shard.file.path).name for shard in after.manifest.shards}
 
 
 def test_a_removed_tile_stays_out_until_its_content_changes(built: Path) -> None:
-    remove(OpenIndex(built), where="site = 'B'")
+    remove(OpenIndex(built), where="site = 'B'", rule=False)
     tiles = built.parent / "tiles"
     encoder = NumberEncoder(VECTORS, built.parent / "encoder")
     config = BuildConfig(sources=[], output=built, manifest=tiles / "manifest.csv")
@@ -97,7 +103,7 @@ def test_a_removed_tile_stays_out_until_its_content_changes(built: Path) -> None
     assert found_ids(OpenIndex(built)) == names(without="B")
     assert encoder.encoded == []
     assert read_manifest(built).tiles == 40
-    (tiles / "01.png").write_text("7")
+    (tiles / "01.png").write_text("6")
     build(config, encoder)
     index = OpenIndex(built)
     assert found_ids(index) == names(without="B") | {"01.png"}
@@ -116,7 +122,7 @@ def test_what_cannot_be_removed_is_one_line(
     built: Path, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        remove(OpenIndex(built), **options)  # type: ignore[arg-type]
+        remove(OpenIndex(built), **options)
     assert read_manifest(built).generation == 1
 
 
@@ -141,10 +147,11 @@ def test_a_damaged_list_of_removed_tiles_is_refused(built: Path) -> None:
         message = str(caught.value)
         assert message.startswith(f"{path}: damaged: checksum ")
         assert message.endswith(
-            "; restore it from a copy, or delete manifest.json, run `histo-index build` again, "
-            "which keeps the shards, and `remove` again"
+            "; restore it from a copy, or delete it and manifest.json, run `histo-index build` "
+            "again, which keeps the shards, and `remove` again"
         )
     (built / "manifest.json").unlink()
+    path.unlink()
     build(config, encoder)
     assert encoder.encoded == []
     remove(OpenIndex(built), where="site = 'A'")
