@@ -16,7 +16,6 @@ from histo_index.encoder.decode_pool import DecodePool, Prepared, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
 from histo_index.encoder.folder import EncoderFolder, load_encoder
 from histo_index.encoder.images import DecodeLimits, Pixels, to_pixels
-from histo_index.encoder.int8 import Ranges, load_ranges
 from histo_index.encoder.preprocessing import fit_tile
 from histo_index.encoder.runtime import Floats, Runtime, require_possible, start_runtime
 from histo_index.errors import ImageError
@@ -46,7 +45,7 @@ class Encoder:
 
     Attributes:
         config: what the encoder is.
-        fingerprint: what embeddings must share to be compared; int8 has one of its own.
+        fingerprint: what embeddings must share to be compared.
         folder: where its files lie.
     """
 
@@ -63,13 +62,12 @@ class Encoder:
         Args:
             encoder: read by `load_encoder`.
             device: one of DEVICES; `auto` is a GPU if there is one.
-            precision: one of PRECISIONS; `auto` is bfloat16 where it is fast, else float32.
+            precision: one of PRECISIONS; `auto` is bfloat16 on a GPU or a CPU that has it, else
+                float32.
             limits: what is refused for its size.
 
         Raises:
-            InputError: device or precision are unknown, do not go together, or the encoder has no
-                int8 ranges.
-            IndexFormatError: the int8 ranges are damaged.
+            InputError: device or precision are unknown, or do not go together.
         """
         require_possible(device, precision)
         self.folder = encoder.path
@@ -77,10 +75,7 @@ class Encoder:
         self._encoder = encoder
         self._device = device
         self._precision = precision
-        self._ranges: Ranges | None = None
-        if precision == "int8":
-            self._ranges = load_ranges(encoder.path, encoder.fingerprint)
-        self.fingerprint = self._ranges.digest if self._ranges else encoder.fingerprint
+        self.fingerprint = encoder.fingerprint
         self.limits = limits or DecodeLimits()
 
     @property
@@ -96,7 +91,7 @@ class Encoder:
             InputError: this machine has no such device, or not this precision.
             MismatchError: the weights are not those of the architecture.
         """
-        return start_runtime(self._encoder, self._device, self._precision, self._ranges)
+        return start_runtime(self._encoder, self._device, self._precision)
 
     @property
     def max_pixels(self) -> int:
@@ -111,7 +106,6 @@ class Encoder:
             "architecture": self.config.architecture,
             "embedding_size": self.config.embedding_size,
             "is_trained": self.config.is_trained,
-            "is_int8": self._ranges is not None,
             "mpp": self.config.mpp,
             **{name: asdict(own) if own else None for name, own in thresholds.items()},
         }

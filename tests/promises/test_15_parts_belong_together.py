@@ -56,10 +56,6 @@ def other_preprocessing_inside(workshop: Workshop, other: Path) -> Use:
     return ["pair", "unseen.png", "unseen.png", "-i", "tiles.hx"], found
 
 
-def other_precision(workshop: Workshop, other: Path) -> Use:
-    return ["build", "tiles", "-o", "tiles.hx", "--precision", "int8"], "not built in int8"
-
-
 def other_calibration(workshop: Workshop, other: Path) -> Use:
     # Refused by the fingerprint in it, before anything else of it is looked at.
     body = {"fingerprint": fingerprint(other)}
@@ -75,7 +71,6 @@ CASES: tuple[Callable[[Workshop, Path], Use], ...] = (
     other_encoder_inside_to_build,
     other_weights_inside,
     other_preprocessing_inside,
-    other_precision,
     other_calibration,
 )
 # Weights that are not their config's cannot be told from damaged ones.
@@ -114,8 +109,7 @@ def test_it_is_refused_with_both_values(
         "",
     ), line
     assert found in line
-    if case is not other_precision:
-        assert own in line
-        assert len(set(re.findall(r"\b[0-9a-f]{32}\b(?!\.json)", line)) - {own}) == 1, line
+    assert own in line
+    assert len(set(re.findall(r"\b[0-9a-f]{32}\b(?!\.json)", line)) - {own}) == 1, line
     assert {**files_of(workshop.index), "lock": b""} == {**before, "lock": b""}
     tell(case.__name__.replace("_", " "), f"refused, exit {ran.code}")
