@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.checksums import MappedFile, require_whole
@@ -166,6 +165,8 @@ class OpenIndex:
             return None
         file, record = self._files[REMOVED], self.manifest.files[REMOVED]
         _require_record(file, record)
+        import pyarrow.parquet as pq  # which only an index with removed tiles needs
+
         removed = pq.ParquetFile(pa.BufferReader(file.data)).read(use_threads=False)
         is_removed = pc.is_in(tile_keys(self.rows), value_set=tile_keys(removed))
         return ~np.asarray(is_removed.to_numpy(), bool)
