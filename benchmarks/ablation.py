@@ -20,6 +20,7 @@ from torchvision.transforms import v2
 
 from histo_index.encoder.config import DEVIATION, MEAN
 from histo_index.encoder.folder import load_encoder
+from histo_index.encoder.openvino_cpu import has_bfloat16
 from histo_index.encoder.training.config import TrainConfig
 from histo_index.encoder.training.recipes import HISTOLOGY, Recipe
 from histo_index.encoder.training.train import train
@@ -106,7 +107,12 @@ def main() -> None:
             output = given.output / f"{_slug(name)}-{seed}"
             measuring.tell(f"{name}, seed {seed}")
             config = TrainConfig(
-                output=output, recipe=recipe, architecture=given.arch, seed=seed, workers=0
+                output=output,
+                recipe=recipe,
+                architecture=given.arch,
+                precision="bfloat16" if has_bfloat16() else "float32",
+                seed=seed,
+                workers=0,
             )
             found.setdefault(name, []).append(_run(paths, config, monitor))
             if name == _BY_MEAN:
@@ -127,7 +133,7 @@ def _judge(folder: Path, pooling: str, monitor: Monitor) -> dict[str, float]:
     """Judge an encoder by another pooling than its own."""
     encoder = load_encoder(folder)
     pooled = replace(encoder, config=replace(encoder.config, pooling=pooling))
-    with torch.autocast("cpu", torch.bfloat16):  # as in the run itself
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):  # as in the run itself
         embeddings = embed(load_trunk(pooled), monitor.images, device=torch.device("cpu"))
     return dict(monitor.judge(embeddings))
 

@@ -20,22 +20,21 @@ from histo_index.demo.tiles import CATEGORIES, write_tiles
 from histo_index.encoder.encoder import Encoder, open_encoder
 from histo_index.encoder.folder import EncoderFolder, load_encoder
 from histo_index.encoder.images import Pixels
-from histo_index.encoder.making import init_encoder, quantize_encoder
+from histo_index.encoder.making import init_encoder
 from histo_index.encoder.openvino_cpu import build_graph
 from histo_index.encoder.trunk import load_trunk
 from histo_index.errors import ImageError
 
-PRECISIONS: Final = ("float32", "bfloat16", "int8")
-TARGETS: Final = {"bfloat16": "≥ 6", "int8": "≥ 12"}
+TARGETS: Final = {"bfloat16": "≥ 6"}
 REFERENCE: Final = "reference method's loop: both images of every pair"
 EAGER: Final = "torch, eager float32, every image once"
-BUILD: Final = "whole build, bfloat16: hashing, shards, FAISS, commit"
+BUILD: Final = "whole build: hashing, shards, FAISS, commit"
 STAGES: Final = {
     "list the tiles": "sources.py:list_tiles",
     "hash them": "hashing.py:hash_tiles",
     "plan": "plan.py:make_plan",
     "read and check the encoder": "folder.py:load_encoder",
-    "start the runtime": "encoder.py:_start_runtime",
+    "start the runtime": "runtime.py:start_runtime",
     "decode and encode": "encoder.py:Encoder.encode_files",
     "write shards": "tasks.py:_publish",
     "copy the encoder": "encoder_copy.py:copy_files",
@@ -94,16 +93,16 @@ def main() -> None:
         write_tiles(folder / "tiles", tiles_per_category=per_category)
         paths = sorted((folder / "tiles").rglob("*.png"))
         init_encoder(folder / "encoder", arch=given.arch, seed=0)
-        quantize_encoder(folder / "encoder", paths)
         encoder = load_encoder(folder / "encoder")
         jobs = torch_jobs(encoder, paths, pairs=given.pairs)
-        jobs |= our_jobs(encoder, paths)
+        precisions = measuring.usable_precisions()
+        jobs |= our_jobs(encoder, paths, precisions)
         build = build_job(folder, paths)
         jobs[BUILD] = build
         rates = measuring.interleave(jobs, repeats=given.repeats)
         wall, stages = measuring.profile_stages(build, STAGES)
     measuring.print_machine()
-    report(rates, count_operations(encoder))
+    report(rates, count_operations(encoder), precisions)
     report_stages(wall, stages, tiles=len(paths))
 
 
@@ -131,10 +130,12 @@ def torch_jobs(
     return {REFERENCE: reference, EAGER: eager}
 
 
-def our_jobs(encoder: EncoderFolder, paths: Sequence[Path]) -> dict[str, measuring.Job]:
+def our_jobs(
+    encoder: EncoderFolder, paths: Sequence[Path], precisions: Sequence[str]
+) -> dict[str, measuring.Job]:
     """For each precision: from files, from memory, and the peak of the cores; all warmed up."""
     jobs: dict[str, measuring.Job] = {}
-    for precision in PRECISIONS:
+    for precision in precisions:
         runner = open_encoder(encoder.path, device="cpu", precision=precision)
         files = _files_job(runner, paths)
         pixels = np.random.default_rng(0).integers(
@@ -182,7 +183,6 @@ def build_job(folder: Path, paths: Sequence[Path]) -> measuring.Job:
             output,
             encoder=folder / "encoder",
             device="cpu",
-            precision="bfloat16",
         )
         assert report.encoded == len(paths)
         return report.encoded
@@ -200,7 +200,7 @@ def count_operations(encoder: EncoderFolder) -> int:
     return total
 
 
-def report(rates: dict[str, list[float]], operations: int) -> None:
+def report(rates: dict[str, list[float]], operations: int, precisions: Sequence[str]) -> None:
     print(
         f"One image is {operations / 1e9:.2f} billion operations in the network's convolutions.\n"
     )
@@ -221,7 +221,7 @@ def report(rates: dict[str, list[float]], operations: int) -> None:
     header = ("from 256-px PNG files", "images/s", "× reference", "target", "% of the cores' peak")
     measuring.print_table(header, rows)
     print()
-    peaks = [(p, [rate / 1e9 for rate in rates[f"peak {p}"]]) for p in PRECISIONS]
+    peaks = [(p, [rate / 1e9 for rate in rates[f"peak {p}"]]) for p in precisions]
     cells = [(name, measuring.spread(values, digits=0)) for name, values in peaks]
     measuring.print_table(("peak, all cores, large matrix products", "billion operations/s"), cells)
 
@@ -231,7 +231,7 @@ def report_stages(wall: float, stages: dict[str, float], *, tiles: int) -> None:
     # The runtime starts when the first tile is asked for.
     own["decode and encode"] -= own["start the runtime"]
     own["everything else"] = wall - sum(own.values())
-    print(f"\nWhere a build of {tiles:,} tiles in bfloat16 spends its {wall:.1f} s:\n")
+    print(f"\nWhere a build of {tiles:,} tiles spends its {wall:.1f} s:\n")
     rows = [(name, f"{s:.2f}", f"{100 * s / wall:.0f} %") for name, s in own.items()]
     measuring.print_table(("stage", "s (one run under the profiler)", "share"), rows)
 

@@ -74,7 +74,6 @@ class SyntheticEncoder:
             "architecture": "synthetic",
             "embedding_size": self.embedding_size,
             "is_trained": True,
-            "is_int8": False,
             "mpp": None,
             "threshold": threshold,
         }
@@ -215,6 +214,17 @@ def _tree_memory(pid: int) -> tuple[int, int]:
                 resident += memory.rss
                 of_files += getattr(memory, "shared", 0)
     return resident, resident - of_files
+
+
+def usable_precisions() -> list[str]:
+    """List the encoder's precisions that this CPU has; name on stderr what is left out."""
+    # Imported here: it loads OpenVINO, which only some benchmarks need.
+    from histo_index.encoder.openvino_cpu import has_bfloat16
+
+    if has_bfloat16():
+        return ["float32", "bfloat16"]
+    tell("this CPU has no bfloat16: its rows are left out")
+    return ["float32"]
 
 
 def split_work(work: Callable[[int], None], *, workers: int) -> None:

@@ -21,6 +21,7 @@ import training_split
 from histo_index.encoder.config import COVARIANCE, DEVIATION, MEAN, POOLED_STAGES, POOLINGS
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.images import DecodeLimits, read_tile
+from histo_index.encoder.openvino_cpu import has_bfloat16
 from histo_index.encoder.preprocessing import fit_tile
 from histo_index.encoder.trunk import CovarianceSketch, Trunk, deviations, load_trunk
 from histo_index.indexer.manifest import DIFFUSED
@@ -96,7 +97,7 @@ def _features(folder: Path, rows: Sequence[training_split.Row]) -> dict[tuple[st
         )
         for row in rows
     ]
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
         for start in range(0, len(tiles), _BATCH):
             trunk(torch.from_numpy(np.stack(tiles[start : start + _BATCH])))
     return {name: torch.cat(parts).numpy() for name, parts in taken.items()}

@@ -44,7 +44,7 @@ def main() -> None:
     options.add_argument(
         "--encoder", type=Path, help="encoder folder; left out, an untrained ResNeXt-50"
     )
-    options.add_argument("--precision", default="auto", help="auto, float32, bfloat16 or int8")
+    options.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
     given = options.parse_args()
     sets = [given.data / name for name in SETS if (given.data / name / "labels.csv").is_file()]
     if not sets:

@@ -44,9 +44,11 @@ def main() -> None:
     paths = sorted(tiles.rglob("*.png"))
     jobs = {
         "reference method's loop": reference_step(given.arch, recipe, given.device),
-        "ours, float32": our_step(given.arch, recipe, paths, "float32", given.device),
-        "ours, bfloat16": our_step(given.arch, recipe, paths, "bfloat16", given.device),
     }
+    is_on_gpu = given.device != "cpu"
+    for precision in ["float32", "bfloat16"] if is_on_gpu else measuring.usable_precisions():
+        step = our_step(given.arch, recipe, paths, precision, given.device)
+        jobs[f"ours, {precision}"] = step
     rates = measuring.interleave(
         {name: _repeated(step, given.batch) for name, step in jobs.items()}, repeats=given.repeats
     )

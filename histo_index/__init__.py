@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from histo_index.api import open as open
     from histo_index.building import build as build
     from histo_index.building import compact as compact
-    from histo_index.building import quantize as quantize
     from histo_index.building import reindex as reindex
     from histo_index.errors import HistoIndexError as HistoIndexError
     from histo_index.errors import ImageError as ImageError
@@ -66,7 +65,6 @@ _HOMES = {
     "compact": "building",
     "compare": "api",
     "open": "api",
-    "quantize": "building",
     "reindex": "building",
     "restore": "search.removing",
     "train": "training",
@@ -99,7 +97,6 @@ __all__ = [
     "compact",
     "compare",
     "open",
-    "quantize",
     "reindex",
     "restore",
     "train",

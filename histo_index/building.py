@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from histo_index.choosing import encoder_for, warn_if_untrained
 
 if TYPE_CHECKING:
-    from histo_index.encoder.int8 import Ranges
     from histo_index.indexer.build_config import BuildProgress, BuildReport
     from histo_index.indexer.compact import CompactReport
     from histo_index.indexer.manifest import Manifest
@@ -57,7 +56,7 @@ def build(
             otherwise that is an error.
         allow_drop: go on even if more than half of the tiles are dropped.
         device: `auto`, `cpu` or `cuda`.
-        precision: `auto`, `float32`, `bfloat16` or `int8`.
+        precision: `auto`, `float32` or `bfloat16`.
         max_pixels: images with more are rejected from their header; left out, as the index was
             built before, else 64 million.
         structure: a FAISS factory string to search by, or `exact`; left out with the next two, as
@@ -163,25 +162,6 @@ def compact(index: str | Path) -> "CompactReport":
     from histo_index.indexer.compact import compact as write_again
 
     return write_again(Path(index))
-
-
-def quantize(encoder: str | Path, tiles: _Paths) -> "Ranges":
-    """Measure on some tiles what int8 needs, and keep it in the encoder folder.
-
-    Args:
-        encoder: an encoder folder.
-        tiles: folders, image files, or one manifest; some dozens of tiles are enough.
-
-    Raises:
-        InputError: not one tile can be used.
-        IndexFormatError: the encoder is damaged.
-    """
-    from histo_index.encoder.making import quantize_encoder
-    from histo_index.indexer.sources import list_tiles
-
-    listed = list_tiles(_as_paths(tiles))
-    paths = [listed.root / path for path in listed.table["path"].to_pylist()]
-    return quantize_encoder(Path(encoder), paths)
 
 
 def _as_names(names: str | Sequence[str]) -> Sequence[str]:

@@ -25,7 +25,7 @@ def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
 
     Raises:
         InputError: an option cannot be used, or no encoder is bundled.
-        MismatchError: precision or encoder are not those that the index was built with.
+        MismatchError: the encoder is not the one that the index was built with.
         IndexFormatError: index or encoder are damaged or too new.
     """
     from histo_index.encoder.encoder import open_encoder
@@ -67,7 +67,7 @@ def own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
     """Open the encoder inside an index, as the index was built with it.
 
     Raises:
-        MismatchError: it, or the precision asked for, is not what the index was built with.
+        MismatchError: it is not what the index was built with.
         IndexFormatError: the index is gone since it was opened.
     """
     from histo_index.encoder.encoder import open_encoder
@@ -77,14 +77,6 @@ def own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
             f"{folder}: removed since it was opened, so no new image can be encoded; "
             "ask for indexed tiles, or open another index"
         )
-    is_int8, precision = manifest.encoder["is_int8"], options.get("precision", "auto")
-    if precision != "auto" and is_int8 != (precision == "int8"):
-        raise MismatchError(
-            f"{folder} was {'' if is_int8 else 'not '}built in int8; "
-            "leave out --precision, or build into a new index"
-        )
-    if is_int8:
-        options["precision"] = "int8"
     encoder = open_encoder(folder / "encoder", **options)
     if encoder.fingerprint != manifest.fingerprint:
         raise MismatchError(

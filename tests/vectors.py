@@ -47,7 +47,6 @@ class NumberEncoder:
             "architecture": "numbers",
             "embedding_size": self.embedding_size,
             "is_trained": True,
-            "is_int8": False,
             "mpp": None,
             "threshold": {"value": 0.5, "origin": "chosen for tests"},
         }

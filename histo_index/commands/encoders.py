@@ -7,7 +7,6 @@ import typer
 
 from histo_index.commands.options import ArchOption, OverwriteOption
 from histo_index.commands.outcome import print_result
-from histo_index.errors import counted
 
 encoders = typer.Typer(help="Make encoder folders.", no_args_is_help=True)
 
@@ -62,16 +61,3 @@ def encoder_init(
 
     fingerprint = init_encoder(output, arch=arch, seed=seed, overwrite=overwrite)
     print_result(f"{output}: {arch}, untrained, fingerprint {fingerprint}")
-
-
-@encoders.command("quantize", epilog="Example: histo-index encoder quantize encoder tiles")
-def encoder_quantize(
-    folder: Annotated[Path, typer.Argument(help="The encoder folder.")],
-    tiles: Annotated[list[Path], typer.Argument(help="Folders, image files, or one manifest.")],
-) -> None:
-    """Measure on some tiles what `--precision int8` needs, and keep it in the encoder folder."""
-    from histo_index import building
-
-    ranges = building.quantize(folder, tiles)
-    found = counted(ranges.tiles, "tile")
-    print_result(f"{folder}: int8 ranges from {found}, fingerprint {ranges.digest}")

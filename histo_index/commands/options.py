@@ -41,9 +41,7 @@ TilesOption = Annotated[
     Path | None, typer.Option("--tiles", help="Where the tiles lie now, for pictures.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-PrecisionOption = Annotated[
-    str, typer.Option("--precision", help="auto, float32, bfloat16 or int8.")
-]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")]
 ArchOption = Annotated[
     str, typer.Option("--arch", help="resnext50_32x4d, resnext101_32x8d or resnet18.")
 ]

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from histo_index.encoder.decode_worker import READY, DecodeSettings, PreparedTile
+from histo_index.encoder.forking import require_same_process
 from histo_index.errors import HistoIndexError, ImageError, printable
 
 Prepared = PreparedTile | ImageError
@@ -74,6 +75,7 @@ class DecodePool:
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +89,12 @@ class DecodePool:
         self.close()
 
     def close(self) -> None:
-        """End the child processes; tiles under way are given up."""
+        """End the child processes; tiles under way are given up.
+
+        In a process that was forked from the pool's own this does nothing.
+        """
+        if os.getpid() != self._process:
+            return
         for worker in self._workers:
             worker.stop()
         self._threads.shutdown(cancel_futures=True)
@@ -104,17 +111,20 @@ class DecodePool:
             One result per path, in order: the tile, or the error it is rejected with.
 
         Raises:
-            HistoIndexError: a child process could not be started.
+            HistoIndexError: a child process could not be started, or the pool was made before a
+                fork.
         """
         source = iter(paths)
         pending: deque[Future[list[Prepared]]] = deque()
         ahead = AHEAD * len(self._workers)
         try:
             while chunk := list(itertools.islice(source, CHUNK)):
+                require_same_process(self._process)
                 pending.append(self._threads.submit(self._run, chunk))
                 if len(pending) >= ahead:
                     yield from pending.popleft().result()
             while pending:
+                require_same_process(self._process)
                 yield from pending.popleft().result()
         finally:
             for future in pending:

@@ -1,11 +1,11 @@
 """Run an encoder over tiles on the best runtime here: decode, infer, in order, streaming."""
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig
 from histo_index.encoder.decode_pool import DecodePool, Prepared, usable_cores
 from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
 from histo_index.encoder.folder import EncoderFolder, load_encoder
+from histo_index.encoder.forking import keep_in_children, require_same_process
 from histo_index.encoder.images import DecodeLimits, Pixels, to_pixels
-from histo_index.encoder.int8 import Ranges, load_ranges
 from histo_index.encoder.preprocessing import fit_tile
 from histo_index.encoder.runtime import Floats, Runtime, require_possible, start_runtime
-from histo_index.errors import ImageError
+from histo_index.errors import ImageError, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Encoder:
 
     Attributes:
         config: what the encoder is.
-        fingerprint: what embeddings must share to be compared; int8 has one of its own.
+        fingerprint: what embeddings must share to be compared.
         folder: where its files lie.
     """
 
@@ -63,13 +63,12 @@ class Encoder:
         Args:
             encoder: read by `load_encoder`.
             device: one of DEVICES; `auto` is a GPU if there is one.
-            precision: one of PRECISIONS; `auto` is bfloat16 where it is fast, else float32.
+            precision: one of PRECISIONS; `auto` is bfloat16 on a GPU or a CPU that has it, else
+                float32.
             limits: what is refused for its size.
 
         Raises:
-            InputError: device or precision are unknown, do not go together, or the encoder has no
-                int8 ranges.
-            IndexFormatError: the int8 ranges are damaged.
+            InputError: device or precision are unknown, or do not go together.
         """
         require_possible(device, precision)
         self.folder = encoder.path
@@ -77,26 +76,36 @@ class Encoder:
         self._encoder = encoder
         self._device = device
         self._precision = precision
-        self._ranges: Ranges | None = None
-        if precision == "int8":
-            self._ranges = load_ranges(encoder.path, encoder.fingerprint)
-        self.fingerprint = self._ranges.digest if self._ranges else encoder.fingerprint
+        self.fingerprint = encoder.fingerprint
         self.limits = limits or DecodeLimits()
+        self._runtime: Runtime | None = None
+        self._process = 0  # which started the runtime
 
     @property
     def embedding_size(self) -> int:
         """D, the length of an embedding."""
         return self.config.embedding_size
 
-    @cached_property
+    @property
     def runtime(self) -> Runtime:
-        """The network on the device, loaded when first used.
+        """The network on the device, loaded when first used, and again in a forked child.
 
         Raises:
-            InputError: this machine has no such device, or not this precision.
+            InputError: this machine has no such device, or not this precision; or this process
+                was forked from one that uses a GPU.
             MismatchError: the weights are not those of the architecture.
         """
-        return start_runtime(self._encoder, self._device, self._precision, self._ranges)
+        process = os.getpid()
+        if self._runtime is None or self._process != process:
+            if self._runtime is not None and self._runtime.device == "cuda":
+                raise InputError(
+                    "a GPU cannot be used in a forked process; start processes by spawn, "
+                    "or pass --device cpu"
+                )
+            self._runtime = start_runtime(self._encoder, self._device, self._precision)
+            self._process = process
+            keep_in_children(self._runtime)
+        return self._runtime
 
     @property
     def max_pixels(self) -> int:
@@ -111,7 +120,6 @@ class Encoder:
             "architecture": self.config.architecture,
             "embedding_size": self.config.embedding_size,
             "is_trained": self.config.is_trained,
-            "is_int8": self._ranges is not None,
             "mpp": self.config.mpp,
             **{name: asdict(own) if own else None for name, own in thresholds.items()},
         }
@@ -170,7 +178,7 @@ class Encoder:
 
     def _infer(self, prepared: Iterable[Prepared]) -> Iterator[EncodedTile | ImageError]:
         """Run the network over a stream, `parallel` batches at a time, results in order."""
-        runtime = self.runtime
+        runtime, process = self.runtime, os.getpid()
         pending: deque[tuple[list[Prepared], Future[Floats]]] = deque()
         # One spare batch per thread, so that none waits while results are taken.
         ahead = 2 * runtime.parallel
@@ -179,8 +187,10 @@ class Encoder:
                 images = [tile.pixels for tile in batch if isinstance(tile, PreparedTile)]
                 pending.append((batch, threads.submit(_embed, runtime, images)))
                 if len(pending) >= ahead:
+                    require_same_process(process)
                     yield from _pair_up(*pending.popleft())
             while pending:
+                require_same_process(process)
                 yield from _pair_up(*pending.popleft())
 
 

@@ -36,7 +36,6 @@ FORMAT_VERSION: Final = 4
 _FORMAT: Final = "histo-index encoder"
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_NAME: Final = "model.safetensors"
-INT8_NAME: Final = "int8.json"
 # The encoder that ships with the package.
 BUNDLED: Final = Path(__file__).parent / "bundled"
 
@@ -105,7 +104,6 @@ def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
     document["checksum"] = _checksum(document)
     replace_file(folder / WEIGHTS_NAME, pack_weights(weights))
     replace_file(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
-    (folder / INT8_NAME).unlink(missing_ok=True)
     return fingerprint
 
 

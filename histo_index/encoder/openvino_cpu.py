@@ -5,7 +5,6 @@ Every request has one fixed number of images, so that an embedding cannot depend
 """
 
 import queue
-from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -15,16 +14,13 @@ from histo_index.encoder.config import STAGES
 from histo_index.encoder.decode_pool import usable_cores
 from histo_index.encoder.folder import EncoderFolder, Weights
 from histo_index.encoder.images import Pixels
-from histo_index.encoder.int8 import Ranges
 from histo_index.encoder.openvino_pooling import pool
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.quiet_openvino import opset1, ov
 from histo_index.encoder.quiet_openvino import opset13 as ops
 from histo_index.errors import InputError, MismatchError
 
-Precision = Literal["float32", "bfloat16", "int8"]
-# Hooks into the graph: given a tensor and its name, what to compute with in its place.
-Tap = Callable[[Any, str], Any]
+Precision = Literal["float32", "bfloat16"]
 
 # torchvision's BatchNorm2d default.
 _BATCH_NORM_EPSILON: Final = 1e-5
@@ -44,9 +40,7 @@ class OpenVinoRuntime:
 
     device: Final = "cpu"
 
-    def __init__(
-        self, encoder: EncoderFolder, *, precision: Precision, ranges: Ranges | None = None
-    ) -> None:
+    def __init__(self, encoder: EncoderFolder, *, precision: Precision) -> None:
         """Compile the trunk.
 
         Raises:
@@ -54,18 +48,16 @@ class OpenVinoRuntime:
             MismatchError: the weights are not those of the architecture.
         """
         if precision == "bfloat16" and not has_bfloat16():
-            raise InputError("this CPU has no bfloat16; pass --precision auto, float32 or int8")
+            raise InputError("this CPU has no bfloat16; pass --precision auto or float32")
         self.precision = precision
         self.name = f"openvino {ov.__version__.split('-')[0]}"
         self.parallel = usable_cores()
         self.batch = _SMALL_BATCH if encoder.config.preprocessing.crop_px < _SMALL_PX else 1
-        # What int8 leaves in floats follows the CPU.
-        is_half = precision != "float32" and has_bfloat16()
         compiled = ov.Core().compile_model(
-            build_graph(encoder, batch=self.batch, ranges=ranges),
+            build_graph(encoder, batch=self.batch),
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": "bf16" if is_half else "f32",
+                "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
                 "NUM_STREAMS": self.parallel,
                 "INFERENCE_NUM_THREADS": self.parallel,
             },
@@ -101,9 +93,7 @@ def has_bfloat16() -> bool:
     return "BF16" in cpu_capabilities()
 
 
-def build_graph(
-    encoder: EncoderFolder, *, batch: int = 1, ranges: Ranges | None = None
-) -> ov.Model:
+def build_graph(encoder: EncoderFolder, *, batch: int = 1) -> ov.Model:
     """Write the trunk as an OpenVINO model: uint8 [B, S, S, 3] in, float32 [B, D] out.
 
     Batch norm is folded into the convolutions, normalisation into the graph.
@@ -111,16 +101,14 @@ def build_graph(
     Args:
         encoder: what to compute.
         batch: B, images a request.
-        ranges: activation ranges for int8; None leaves the graph in floating point.
 
     Raises:
         MismatchError: the weights are not those of the architecture.
     """
     spec = encoder.config.preprocessing
     image = ops.parameter([batch, spec.crop_px, spec.crop_px, 3], np.uint8, name="image")
-    tap = (lambda x, name: x) if ranges is None else _quantiser(ranges)
     try:
-        stages = trace_trunk(encoder.weights, spec, image, tap=tap, int8=ranges is not None)
+        stages = trace_trunk(encoder.weights, spec, image)
         embedding = pool(stages, encoder.config.pooling)
         size = embedding.get_output_shape(0)[1]
     except KeyError as error:
@@ -130,51 +118,11 @@ def build_graph(
     return ov.Model([embedding], [image], "trunk")
 
 
-def measure_ranges(encoder: EncoderFolder, tiles: Iterable[Pixels]) -> Ranges:
-    """Measure the activation ranges that int8 needs, in float32.
-
-    Args:
-        encoder: the encoder to round.
-        tiles: uint8 RGB [S, S, 3] each, already preprocessed.
-
-    Raises:
-        InputError: there are no tiles, or the network gives values that are not finite.
-    """
-    spec = encoder.config.preprocessing
-    image = ops.parameter([1, spec.crop_px, spec.crop_px, 3], np.uint8)
-    seen: dict[str, Any] = {}
-
-    def tap(x: Any, name: str) -> Any:
-        seen[name] = x
-        return x
-
-    trace_trunk(encoder.weights, spec, image, tap=tap, int8=False)
-    edges = [
-        reduce(ops.convert(x, np.float32), [0, 1, 2, 3], False)
-        for x in seen.values()
-        for reduce in (ops.reduce_min, ops.reduce_max)
-    ]
-    model = ov.Model(edges, [image], "ranges")
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    rows = [[float(edge) for edge in compiled(tile[None]).values()] for tile in tiles]
-    if not rows:
-        raise InputError("no usable tiles to measure int8 ranges on; pass some dozens")
-    if not np.isfinite(rows).all():
-        raise InputError(f"{encoder.path}: its features are not finite; check its weights")
-    means = np.mean(rows, axis=0).reshape(-1, 2)
-    limits = {
-        name: (float(low), float(high)) for name, (low, high) in zip(seen, means, strict=True)
-    }
-    return Ranges(fingerprint=encoder.fingerprint, tiles=len(rows), limits=limits)
-
-
-def trace_trunk(
-    weights: Weights, spec: Preprocessing, image: Any, *, tap: Tap, int8: bool
-) -> list[Any]:
-    """Compute the features [B, C, H, W] of the stages there are; `tap` sees what int8 rounds."""
+def trace_trunk(weights: Weights, spec: Preprocessing, image: Any) -> list[Any]:
+    """Compute the features [B, C, H, W] of the stages there are."""
     pixels = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
     x = ops.divide(ops.subtract(pixels, _channels(spec.mean)), _channels(spec.std))
-    layer = _Layer(weights, tap, int8=int8)
+    layer = _Layer(weights)
     x = ops.relu(layer(x, "conv1", "bn1", stride=2, pad=3))
     x = opset1.max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3])
     stages = []
@@ -200,25 +148,21 @@ def _residual_block(x: Any, prefix: str, stride: int, layer: "_Layer") -> Any:
         y = layer(ops.relu(y), f"{prefix}conv3", f"{prefix}bn3", stride=1, pad=0)
     if f"{prefix}downsample.0.weight" in layer.weights:
         x = layer(x, f"{prefix}downsample.0", f"{prefix}downsample.1", stride=stride, pad=0)
-    # Both sides of the sum are rounded too, or int8 would fall back to floats between blocks.
-    return ops.relu(ops.add(layer.tap(x, f"{prefix}skip"), layer.tap(y, f"{prefix}sum")))
+    return ops.relu(ops.add(x, y))
 
 
 class _Layer:
     """A convolution with its batch norm folded in."""
 
-    def __init__(self, weights: Weights, tap: Tap, *, int8: bool) -> None:
+    def __init__(self, weights: Weights) -> None:
         self.weights = weights
-        self.tap = tap
-        self._int8 = int8
 
     def __call__(self, x: Any, conv: str, norm: str, *, stride: int, pad: int) -> Any:
         kernel, bias = self._folded(conv, norm)  # [out, in / groups, h, w], [out]
         place = ([stride, stride], [pad, pad], [pad, pad], [1, 1])
-        x = self.tap(x, conv)
         out, per_group = kernel.shape[:2]
         groups = x.get_output_partial_shape(0)[1].get_length() // per_group
-        filters = _rounded(kernel) if self._int8 else ops.constant(kernel)
+        filters = ops.constant(kernel)
         if groups == 1:
             y = ops.convolution(x, filters, *place)
         else:
@@ -236,23 +180,6 @@ class _Layer:
         kernel = self.weights[f"{conv}.weight"] * gain[:, None, None, None]
         bias = parts["bias"] - parts["running_mean"] * gain
         return kernel.astype(np.float32), bias.astype(np.float32)
-
-
-def _rounded(kernel: npt.NDArray[Any]) -> Any:
-    """Round filters to 255 levels symmetric about zero, one scale per output channel."""
-    limit = np.abs(kernel).max(axis=(1, 2, 3), keepdims=True) + np.float32(1e-12)
-    low, high = ops.constant(-limit), ops.constant(limit)
-    return ops.fake_quantize(ops.constant(kernel), low, high, low, high, 255)
-
-
-def _quantiser(ranges: Ranges) -> Tap:
-    """Round each tapped tensor to 256 levels over its measured range."""
-
-    def tap(x: Any, name: str) -> Any:
-        low, high = (ops.constant(np.float32(edge)) for edge in ranges.edges(name))
-        return ops.fake_quantize(x, low, high, low, high, 256)
-
-    return tap
 
 
 def _channels(values: tuple[float, float, float]) -> Any:

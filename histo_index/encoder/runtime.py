@@ -8,13 +8,12 @@ import numpy.typing as npt
 from histo_index.cuda import has_cuda
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.images import Pixels
-from histo_index.encoder.int8 import Ranges
 from histo_index.errors import InputError
 
 Floats = npt.NDArray[np.float32]
 
 DEVICES: Final = ("auto", "cpu", "cuda", "reference")
-PRECISIONS: Final = ("auto", "float32", "bfloat16", "int8")
+PRECISIONS: Final = ("auto", "float32", "bfloat16")
 
 
 class Runtime(Protocol):
@@ -44,15 +43,11 @@ def require_possible(device: str, precision: str) -> None:
             f"device {device}, precision {precision}: expected one of {', '.join(DEVICES[:3])} "
             f"and one of {', '.join(PRECISIONS)}"
         )
-    if device == "cuda" and precision == "int8":
-        raise InputError("int8 runs on the CPU only; pass --device cpu or another --precision")
     if device == "reference" and precision not in ("auto", "float32"):
         raise InputError(f"the reference computes in float32, not {precision}; pass another device")
 
 
-def start_runtime(
-    encoder: EncoderFolder, device: str, precision: str, ranges: Ranges | None
-) -> Runtime:
+def start_runtime(encoder: EncoderFolder, device: str, precision: str) -> Runtime:
     """Load the network on a device; both are as `require_possible` accepts them.
 
     Raises:
@@ -63,13 +58,13 @@ def start_runtime(
         from histo_index.encoder.trunk import ReferenceRuntime
 
         return ReferenceRuntime(encoder)
-    if device == "cuda" or (device == "auto" and precision != "int8" and has_cuda()):
+    if device == "cuda" or (device == "auto" and has_cuda()):
         return _start_cuda(encoder, precision)
     from histo_index.encoder.openvino_cpu import OpenVinoRuntime, Precision, has_bfloat16
 
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16() else "float32"
-    return OpenVinoRuntime(encoder, precision=cast(Precision, precision), ranges=ranges)
+    return OpenVinoRuntime(encoder, precision=cast(Precision, precision))
 
 
 def _start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:

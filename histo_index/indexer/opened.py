@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.checksums import MappedFile, require_whole
@@ -177,6 +176,8 @@ class OpenIndex:
             return None
         file, record = self._files[REMOVED], self.manifest.files[REMOVED]
         _require_record(file, record)
+        import pyarrow.parquet as pq  # which only an index with removed tiles needs
+
         removed = pq.ParquetFile(pa.BufferReader(file.data)).read(["sha256"], use_threads=False)
         is_removed = pc.is_in(self.rows["sha256"], value_set=removed["sha256"].drop_null())
         return ~np.asarray(is_removed.to_numpy(), bool)

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.atomic import publish_bytes, publishing
@@ -114,6 +113,8 @@ def write_parquet(path: Path, table: pa.Table, *, first_wins: bool = False, **op
         first_wins: keep a file that is already there.
         options: of pyarrow's writer.
     """
+    import pyarrow.parquet as pq  # here, because looking up a tile needs no Parquet
+
     # pyarrow takes some paths for addresses (`a:b/c`), and cannot take all bytes that a path may.
     with publishing(path, first_wins=first_wins) as temporary, open(temporary, "wb") as file:
         pq.write_table(table, file, write_page_checksum=True, **options)
@@ -175,6 +176,8 @@ def read_shard(folder: Path, record: FileRecord, *, without: str = "") -> pa.Tab
 
 def read_parquet(folder: Path, record: FileRecord, *, remedy: str, without: str = "") -> pa.Table:
     """Read a Parquet file of the index; see `read_shard`."""
+    import pyarrow.parquet as pq  # here, because looking up a tile needs no Parquet
+
     path = folder / record.path
     data = _read_bytes(path, remedy)
     require_whole(path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.errors import InputError, printable
-from histo_index.indexer.private import private_among, refusal
+from histo_index.indexer.private import private_among, refusal, require_public
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]

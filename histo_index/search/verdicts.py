@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ class Verdict(StrEnum):
     SAME = "same"
     DIFFERENT = "different"
     UNSURE = "unsure"
+
+
+_VERDICTS: Final = (Verdict.SAME, Verdict.DIFFERENT, Verdict.UNSURE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +109,28 @@ class Threshold:
             distances: squared distances [P].
             is_far: bool [P], pairs with an image that is unlike all of the index.
         """
+        codes = self._judge(distances, is_far)
+        return pa.DictionaryArray.from_arrays(codes, [*_VERDICTS]).cast(pa.string())
+
+    def judge_pair(self, distance: np.floating, *, is_far: bool) -> Verdict:
+        """Turn one distance into a verdict, as `judge` does; pyarrow is not needed for it.
+
+        Args:
+            distance: squared distance of the pair.
+            is_far: whether an image of the pair is unlike all of the index.
+        """
+        return _VERDICTS[int(self._judge(np.array([distance]), np.array([is_far]))[0])]
+
+    def _judge(
+        self, distances: npt.NDArray[np.floating], is_far: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.int8]:
+        """Compute the position of each verdict in _VERDICTS, int8 [P]."""
         codes = np.full(len(distances), 2, np.int8)
         if self.value is not None:
             # In float64, the threshold's own type, so that a distance printed in full is decisive.
             codes = (~(distances.astype(np.float64) <= self.value)).astype(np.int8)
             codes[self.is_open(distances, is_far)] = 2
-        names = [Verdict.SAME.value, Verdict.DIFFERENT.value, Verdict.UNSURE.value]
-        return pa.DictionaryArray.from_arrays(codes, names).cast(pa.string())
+        return codes
 
     def is_open(
         self,

@@ -95,16 +95,10 @@ def test_a_folder_of_other_things_is_not_taken_for_an_index(workshop: Workshop, 
     assert "holds other files" in ran.err
 
 
-def test_int8_needs_ranges_and_then_works(workshop: Workshop, run: Run) -> None:
+def test_a_removed_precision_is_refused_in_one_line(workshop: Workshop, run: Run) -> None:
     ran = run("build", "tiles", "-o", "new.hx", "--encoder", "encoder", "--precision", "int8")
-    assert ran.code == 2
-    assert "encoder quantize" in ran.err
-    assert run("encoder", "quantize", "encoder", "tiles").code == 0
-    ran = run("build", "tiles", "-o", "new.hx", "--encoder", "encoder", "--precision", "int8")
-    assert ran.code == 0
-    assert "int8" in run("info", "-i", "new.hx").out
-    # The index answers for an unseen image in int8 by itself.
-    (workshop.tiles / "slide-01" / "0001.png").rename("unseen.png")
-    Path("unseen.png").write_bytes(Path("unseen.png").read_bytes() + b"\0")
-    ran = run("pair", "unseen.png", "slide-01/0001.png", "-i", "new.hx", "--json")
-    assert json.loads(ran.out)["distance"] == 0
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "histo-index: error: device auto, precision int8: expected one of auto, cpu, cuda "
+        "and one of auto, float32, bfloat16\n"
+    )

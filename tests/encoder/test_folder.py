@@ -291,7 +291,6 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
 
 
 def test_overwriting_replaces_everything_with_it(saved: Path) -> None:
-    (saved / "int8.json").write_text("ranges of the old weights")
     other = small_weights(np.float16)
     fingerprint = save_encoder(saved, replace(CONFIG, mpp=0.25), other, overwrite=True)
     encoder = load_encoder(saved)

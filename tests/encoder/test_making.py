@@ -1,6 +1,5 @@
-"""Making encoder folders: untrained ones, imported ones, and int8 ranges."""
+"""Making encoder folders: untrained ones and imported ones."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +7,12 @@ import pytest
 import torch
 
 from histo_index.encoder import making
-from histo_index.encoder.folder import EncoderFolder, load_encoder
-from histo_index.encoder.images import Pixels
+from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.importing import read_checkpoint
-from histo_index.encoder.int8 import CALIBRATION_TILES, load_ranges
-from histo_index.encoder.making import import_encoder, init_encoder, quantize_encoder
-from histo_index.encoder.openvino_cpu import measure_ranges
+from histo_index.encoder.making import import_encoder, init_encoder
 from histo_index.encoder.preprocessing import Preprocessing
 from histo_index.encoder.trunk import random_weights
 from histo_index.errors import InputError, MismatchError
-from tests.encoder.conftest import MakeEncoder
 
 
 @pytest.fixture(scope="module")
@@ -120,40 +115,6 @@ def test_nothing_is_overwritten_unasked(checkpoint: Path, tmp_path: Path) -> Non
     assert load_encoder(tmp_path / "a").fingerprint == first
     second = import_encoder(checkpoint, tmp_path / "a", arch="resnet18", overwrite=True)
     assert load_encoder(tmp_path / "a").fingerprint == second != first
-
-
-def test_ranges_are_measured_on_the_tiles_as_the_encoder_sees_them(
-    untrained: EncoderFolder, make_encoder: MakeEncoder, tiles: Pixels, tile_files: list[Path]
-) -> None:
-    encoder = make_encoder(weights=untrained.weights)
-    ranges = quantize_encoder(encoder.path, tile_files[:5])
-    assert ranges == measure_ranges(encoder, tiles[:5])
-    assert ranges == load_ranges(encoder.path, encoder.fingerprint)
-
-
-def test_tiles_are_taken_from_the_whole_list_and_bad_ones_named(
-    make_encoder: MakeEncoder,
-    tile_files: list[Path],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    encoder = make_encoder()
-    missing = [tmp_path / f"{number}.png" for number in range(76)]
-    # Of 100 paths 64 are taken; of the first 76 those are 49, of the last 24 they are 15.
-    with caplog.at_level(logging.WARNING):
-        ranges = quantize_encoder(encoder.path, [*missing, *tile_files[:24]])
-    assert CALIBRATION_TILES == 64
-    assert ranges.tiles == 15
-    messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == 49
-    assert messages[0] == f"{tmp_path}/0.png: cannot be read (No such file or directory)"
-
-
-def test_without_a_usable_tile_nothing_is_written(untrained: EncoderFolder, tmp_path: Path) -> None:
-    for paths in ([], [tmp_path / "none.png"]):
-        with pytest.raises(InputError, match="no usable tiles to measure int8 ranges on"):
-            quantize_encoder(untrained.path, paths)
-    assert not (untrained.path / "int8.json").exists()
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 2**64])

@@ -16,7 +16,6 @@ from histo_index.encoder.openvino_cpu import (
     Precision,
     cpu_capabilities,
     has_bfloat16,
-    measure_ranges,
 )
 from histo_index.encoder.preprocessing import fit_tile
 from histo_index.encoder.quiet_openvino import ov
@@ -95,12 +94,11 @@ def test_bfloat16_agrees_to_0_999_where_features_differ(
 
 @pytest.mark.parametrize(
     ("precision", "least"),
-    [("float32", 0.99999), pytest.param("bfloat16", 0.999, marks=needs_bfloat16), ("int8", 0.95)],
+    [("float32", 0.99999), pytest.param("bfloat16", 0.999, marks=needs_bfloat16)],
 )
 @pytest.mark.parametrize(("pooling", "size"), [("deviation", 128 + 256), ("covariance", 3 * 512)])
 def test_textures_are_those_of_the_reference(
     settled: EncoderFolder,
-    tiles: Pixels,
     fresh_tiles: Pixels,
     pooling: str,
     size: int,
@@ -108,9 +106,8 @@ def test_textures_are_those_of_the_reference(
     least: float,
 ) -> None:
     encoder = replace(settled, config=replace(settled.config, pooling=pooling))
-    ranges = measure_ranges(encoder, tiles) if precision == "int8" else None
     slow = embed(ReferenceRuntime(encoder), fresh_tiles)
-    fast = embed(OpenVinoRuntime(encoder, precision=precision, ranges=ranges), fresh_tiles)
+    fast = embed(OpenVinoRuntime(encoder, precision=precision), fresh_tiles)
     assert fast.shape == slow.shape == (len(fresh_tiles), size)
     assert cosines(fast, slow).min() >= least
 
@@ -200,18 +197,14 @@ def test_normalisation_and_size_are_the_encoders_own(
     require_equal_features(fast, embed(ReferenceRuntime(other), cut))
 
 
-@pytest.mark.parametrize(
-    "precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16), "int8"]
-)
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
 def test_an_embedding_depends_on_its_image_alone(
     settled: EncoderFolder,
-    tiles: Pixels,
     fresh_tiles: Pixels,
     monkeypatch: pytest.MonkeyPatch,
     precision: Precision,
 ) -> None:
-    ranges = measure_ranges(settled, tiles[:8]) if precision == "int8" else None
-    first = OpenVinoRuntime(settled, precision=precision, ranges=ranges)
+    first = OpenVinoRuntime(settled, precision=precision)
     expected = embed(first, fresh_tiles)
     backwards = embed(first, fresh_tiles[::-1].copy())[::-1]
     assert np.array_equal(backwards, expected)
@@ -223,7 +216,7 @@ def test_an_embedding_depends_on_its_image_alone(
         assert np.array_equal(together, expected[order])
     for cores in (1, 3):
         monkeypatch.setattr(openvino_cpu, "usable_cores", lambda cores=cores: cores)
-        runtime = OpenVinoRuntime(settled, precision=precision, ranges=ranges)
+        runtime = OpenVinoRuntime(settled, precision=precision)
         assert runtime.parallel == cores
         with ThreadPoolExecutor(cores) as threads:
             rows = list(threads.map(runtime.embed, [tile[None] for tile in fresh_tiles]))
@@ -244,20 +237,8 @@ def test_bfloat16_is_refused_where_the_cpu_has_it_not(
     settled: EncoderFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino_cpu, "cpu_capabilities", lambda: ["FP32", "INT8"])
-    with pytest.raises(InputError, match="this CPU has no bfloat16; pass --precision auto"):
+    with pytest.raises(InputError, match="this CPU has no bfloat16; pass --precision auto or flo"):
         OpenVinoRuntime(settled, precision="bfloat16")
-
-
-def test_int8_runs_without_bfloat16(
-    settled: EncoderFolder,
-    tiles: Pixels,
-    fresh_tiles: Pixels,
-    settled_features: Floats,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(openvino_cpu, "cpu_capabilities", lambda: ["FP32", "INT8"])
-    runtime = OpenVinoRuntime(settled, precision="int8", ranges=measure_ranges(settled, tiles))
-    assert cosines(embed(runtime, fresh_tiles), settled_features).min() >= 0.95
 
 
 def test_the_runtime_says_what_it_is(settled: EncoderFolder) -> None:

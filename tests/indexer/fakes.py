@@ -79,7 +79,6 @@ class FakeEncoder:
             "architecture": "fake",
             "embedding_size": self.embedding_size,
             "is_trained": True,
-            "is_int8": False,
             "mpp": None,
             "threshold": {"value": self.threshold, "origin": "chosen for tests"},
             "whitened_threshold": None,

@@ -59,10 +59,6 @@ def other_preprocessing_inside(workshop: Workshop, other: Path) -> Use:
     return ["pair", "unseen.png", "unseen.png", "-i", "tiles.hx"], found
 
 
-def other_precision(workshop: Workshop, other: Path) -> Use:
-    return ["build", "tiles", "-o", "tiles.hx", "--precision", "int8"], "not built in int8"
-
-
 CASES: tuple[Callable[[Workshop, Path], Use], ...] = (
     other_encoder_to_build,
     other_encoder_to_go_on_with,
@@ -70,7 +66,6 @@ CASES: tuple[Callable[[Workshop, Path], Use], ...] = (
     other_encoder_inside_to_build,
     other_weights_inside,
     other_preprocessing_inside,
-    other_precision,
 )
 # Weights that are not their config's cannot be told from damaged ones.
 DAMAGE_EXIT = 1
@@ -108,9 +103,8 @@ def test_it_is_refused_with_both_values(
         "",
     ), line
     assert found in line
-    if case is not other_precision:
-        assert own in line
-        assert len(set(re.findall(r"\b[0-9a-f]{32}\b(?!\.json)", line)) - {own}) == 1, line
+    assert own in line
+    assert len(set(re.findall(r"\b[0-9a-f]{32}\b(?!\.json)", line)) - {own}) == 1, line
     assert {**files_of(workshop.index), "lock": b""} == {**before, "lock": b""}
     tell(case.__name__.replace("_", " "), f"refused, exit {ran.code}")
 

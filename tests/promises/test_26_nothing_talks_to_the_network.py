@@ -40,8 +40,9 @@ COMMANDS = (
     ["doctor"],
 )  # fmt: skip
 # What each may write, beside what it keeps in the temporary folder and removes. Matplotlib, which
-# draws some, lists the fonts it found once for all programs of the user.
-_FONTS = ["home/.cache/matplotlib", "home/.config/matplotlib"]
+# draws some, lists the fonts it found once for all programs of the user; fontconfig, which it asks,
+# keeps a list too.
+_FONTS = ["home/.cache/matplotlib", "home/.config/matplotlib", "home/.cache/fontconfig"]
 WRITTEN = {
     "build": ["new.hx"],
     "train": ["new", *_FONTS],
@@ -95,6 +96,17 @@ def write_questions(workshop: Workshop) -> None:
     (workshop.folder / "labelled.csv").write_text(labelled)
 
 
+def write_font_settings(home: Path) -> Path:
+    """Write settings of fontconfig with no fonts, and with a list to make, on any machine."""
+    (home / "fonts").mkdir()
+    settings = home / "fonts.conf"
+    settings.write_text(
+        f"<fontconfig><dir>{home}/fonts</dir>"
+        f"<cachedir>{home}/.cache/fontconfig</cachedir></fontconfig>"
+    )
+    return settings
+
+
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
 def test_a_command_opens_no_socket_and_writes_only_where_it_was_told(
     workshop: Workshop, tmp_path: Path, arguments: list[str], tell: Tell
@@ -104,6 +116,7 @@ def test_a_command_opens_no_socket_and_writes_only_where_it_was_told(
     for cache in (".cache", ".config"):
         (tmp_path / "home" / cache).mkdir(parents=True)
     write_questions(workshop)
+    fonts = write_font_settings(tmp_path / "home")
     done, calls = trace(
         [sys.executable, "-B", "-m", "histo_index", *arguments],
         tmp_path / "trace",
@@ -116,6 +129,7 @@ def test_a_command_opens_no_socket_and_writes_only_where_it_was_told(
             "CI": "",
             "XDG_CACHE_HOME": "",
             "XDG_CONFIG_HOME": "",
+            "FONTCONFIG_FILE": str(fonts),
         },
     )
     assert done.returncode == 0 or (arguments[0], done.returncode) == ("doctor", 1), done.stderr

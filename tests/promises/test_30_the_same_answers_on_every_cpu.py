@@ -1,0 +1,194 @@
+"""Promise 30: the same answers on every CPU, within 1e-3 of the float32 reference, or refused.
+
+Processes that may use fewer of the CPU's instructions encode and compare the same tiles. Every
+library has a setting of its own for that. On a CPU that has no more than a setting allows, the test
+compares what this CPU computes.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from histo_index.demo.tiles import CATEGORIES, render_tile
+from histo_index.encoder.encoder import EncodedTile, Encoder, open_encoder
+from histo_index.encoder.folder import bundled_encoder, load_encoder
+from histo_index.encoder.openvino_cpu import has_bfloat16
+from tests.encoder.conftest import REAL_TILES
+from tests.promises.child import ROOT
+from tests.promises.conftest import Tell, Tries
+
+Floats = npt.NDArray[np.float64]
+
+TOLERANCE: Final = 1e-3
+# Of distances between different tiles in bfloat16; the largest seen among 40,186 was 0.021.
+BFLOAT16_TOLERANCE: Final = 0.05
+_TILES: Final = 8
+
+# Instructions that OpenVINO may use, and what FAISS, torch and numpy have of the same age.
+LEVELS: Final = {
+    "AVX512_CORE": ("AVX512", "avx512", "AVX512_ICL AVX512_SPR"),
+    "AVX2": ("AVX2", "avx2", "X86_V4 AVX512_ICL AVX512_SPR"),
+    "SSE41": ("NONE", "default", "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"),
+}
+SCRIPT: Final = """
+    import json, sys
+    from pathlib import Path
+
+    import numpy as np
+
+    from histo_index.encoder.encoder import open_encoder
+    from histo_index.encoder.folder import bundled_encoder
+    from histo_index.encoder.openvino_cpu import cpu_capabilities
+    from histo_index.errors import InputError
+    from histo_index.indexer.faiss_search import compare_all
+    from histo_index.search.distances import pair_distances
+
+    sys.path.insert(0, "benchmarks")
+    import measuring
+
+    answers, *paths = map(Path, sys.argv[1:])
+    encoder = open_encoder(bundled_encoder(), device="cpu")
+    embeddings = np.array([tile.embedding for tile in encoder.encode_files(paths)])
+    rows = compare_all(embeddings, embeddings.astype(np.float16), len(embeddings))
+    left = np.repeat(np.arange(len(embeddings)), rows.shape[1])
+    distances = pair_distances(embeddings[left], embeddings[rows.ravel()])
+    np.savez(answers, embeddings=embeddings, rows=rows, distances=distances.reshape(rows.shape))
+    refusal = None
+    if "BF16" not in cpu_capabilities():
+        try:
+            open_encoder(bundled_encoder(), device="cpu", precision="bfloat16").runtime
+        except InputError as error:
+            refusal = str(error)
+    print(json.dumps([encoder.runtime.precision, refusal, measuring.usable_precisions()]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What a process with fewer instructions computed.
+
+    Attributes:
+        precision: chosen by `auto`.
+        refusal: of bfloat16, if it is refused.
+        benchmarked: precisions that benchmarks measure.
+        embeddings: [N, D].
+        rows: [N, N], nearest first.
+        distances: [N, N], of these rows.
+    """
+
+    precision: str
+    refusal: str | None
+    benchmarked: list[str]
+    embeddings: Floats
+    rows: npt.NDArray[np.int64]
+    distances: Floats
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("tiles")
+    paths = [folder / f"{number}.png" for number in range(_TILES)]
+    for number, path in enumerate(paths):
+        category = CATEGORIES[number % len(CATEGORIES)]
+        Image.fromarray(render_tile(category, seed=number, size_px=128)).save(path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def expected(tiles: list[Path]) -> Floats:
+    """Embeddings of the float32 reference, [N, D]."""
+    return encode(Encoder(load_encoder(bundled_encoder()), device="reference"), tiles)
+
+
+def encode(encoder: Encoder, paths: list[Path]) -> Floats:
+    found = [tile for tile in encoder.encode_files(paths) if isinstance(tile, EncodedTile)]
+    return np.array([tile.embedding for tile in found], np.float64)
+
+
+def distances_between(embeddings: Floats) -> Floats:
+    """Distances of all pairs, [N, N], computed in the plainest way."""
+    gaps = embeddings[:, None] - embeddings[None]
+    distances: Floats = (gaps**2).sum(axis=2)
+    return distances
+
+
+def answer(level: str, tiles: list[Path], folder: Path) -> Answered:
+    """Encode and compare in a process that may use no more than a level's instructions."""
+    faiss, torch, numpy = LEVELS[level]
+    limits = {
+        "OV_CPU_MAX_ISA": level,
+        "ONEDNN_MAX_CPU_ISA": level,
+        "FAISS_SIMD_LEVEL": faiss,
+        "ATEN_CPU_CAPABILITY": torch,
+        "NPY_DISABLE_CPU_FEATURES": numpy,
+    }
+    answers = folder / "answers.npz"
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), answers, *tiles],
+        env={**os.environ, **limits},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    precision, refusal, benchmarked = json.loads(ran.stdout)
+    arrays: dict[str, Any] = dict(np.load(answers))
+    return Answered(precision=precision, refusal=refusal, benchmarked=benchmarked, **arrays)
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="these are levels of x86 instructions"
+)
+@pytest.mark.parametrize("level", LEVELS)
+def test_fewer_instructions_give_the_same_answers(
+    level: str, tiles: list[Path], expected: Floats, tmp_path: Path, tries: Tries, tell: Tell
+) -> None:
+    if level == "SSE41" and tries(0, 1) == 0:
+        pytest.skip("in the long form: without AVX2 a tile takes seconds")
+    found = answer(level, tiles, tmp_path)
+    # None of these levels has bfloat16.
+    assert found.precision == "float32"
+    assert found.benchmarked == ["float32"]
+    assert found.refusal == "this CPU has no bfloat16; pass --precision auto or float32"
+    assert np.abs(found.embeddings - expected).max() <= TOLERANCE
+    truth = distances_between(expected)
+    apart = np.abs(np.take_along_axis(truth, found.rows, axis=1) - found.distances).max()
+    assert apart <= TOLERANCE
+    # Nearest first, by the distances of the reference too.
+    assert (np.diff(np.take_along_axis(truth, found.rows, axis=1)) >= -TOLERANCE).all()
+    assert (np.sort(found.rows) == np.arange(len(tiles))).all()
+    tell(f"{len(tiles)} tiles with {level}", f"distances within {apart:.1e}")
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+@pytest.mark.parametrize("kind", ["rendered", "real"])
+def test_this_cpu_gives_the_answers_of_the_reference(
+    precision: str, kind: str, tiles: list[Path], expected: Floats, tell: Tell
+) -> None:
+    if kind == "real":
+        tiles = sorted(REAL_TILES.rglob("*.jp*g"))[::40][:_TILES]
+        if not tiles:
+            pytest.skip("no real tiles here")
+        expected = encode(Encoder(load_encoder(bundled_encoder()), device="reference"), tiles)
+    encoder = open_encoder(bundled_encoder(), device="cpu", precision=precision)
+    found = encode(encoder, tiles)
+    is_half = encoder.runtime.precision == "bfloat16"
+    assert is_half == (precision == "auto" and has_bfloat16())
+    # Of a tile and itself, encoded twice.
+    assert ((found - expected) ** 2).sum(axis=1).max() <= TOLERANCE
+    apart = np.abs(distances_between(found) - distances_between(expected)).max()
+    assert apart <= (BFLOAT16_TOLERANCE if is_half else TOLERANCE)
+    tell(f"{len(tiles)} {kind} tiles in {encoder.runtime.precision}", f"within {apart:.1e}")
