@@ -261,12 +261,6 @@ class _Verified:
         found: Rows = self._exact.search(queries, count, allowed)
         return found
 
-    def measure(self, query: Floats, rows: Rows) -> Floats:
-        """Measure squared distances to some rows; see `ExactSearch`."""
-        self._index.verify(rows)
-        found: Floats = self._exact.measure(query, rows)
-        return found
-
 
 def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
     """Open the files of the newest generation, again if a writer replaced it meanwhile."""

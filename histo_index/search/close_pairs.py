@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from histo_index.errors import InputError
 from histo_index.indexer.atomic import publishing
-from histo_index.indexer.compiled import row_distances
+from histo_index.indexer.kernel import row_distances, to_float32
 from histo_index.indexer.opened import OpenIndex
 
 Floats = npt.NDArray[np.float32]
@@ -91,12 +91,12 @@ def write_close_pairs(index: OpenIndex, threshold: float, path: Path) -> int:
 def _shortened(index: OpenIndex) -> Floats:
     """Project all vectors on the directions in which they differ most: float32 [N, short]."""
     rows = np.linspace(0, len(index) - 1, min(_SAMPLE, len(index))).astype(np.int64)
-    sample = index.matrix[rows].astype(np.float32)
+    sample = to_float32(index.matrix[rows])
     sample -= sample.mean(axis=0)
     _, directions = np.linalg.eigh(sample.T @ sample)  # by rising variance
     basis = directions[:, -_SHORT:]
     parts = [
-        index.matrix[start : start + _RIGHT].astype(np.float32) @ basis
+        to_float32(index.matrix[start : start + _RIGHT]) @ basis
         for start in range(0, len(index), _RIGHT)
     ]
     return np.concatenate(parts)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.errors import InputError
+from histo_index.indexer.kernel import candidate_distances, to_float32
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.copies import drop_copies, near_limit
 from histo_index.search.filtering import Bools, Filters, group_queries
@@ -23,8 +24,6 @@ _SPARE: Final = 8
 _GROWTH: Final = 4
 # Queries at a time: with 512 candidates each 6 MB of rows and distances.
 _BLOCK: Final = 1024
-# From here on the compiled loop, a second or two in the making, is worth it.
-_MANY_QUERIES: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,32 +113,20 @@ class _Search:
 
     def _ranked(self, queries: Halves, own: Rows, count: int) -> Iterator[tuple[Rows, Floats]]:
         """Give candidates of each query by their exact distance, ties by row."""
-        floats = queries.astype(np.float32)
-        candidates = np.sort(self.index.structure.search(floats, count, self.allowed), axis=1)
-        distances = self._measure(queries, floats, candidates)
+        candidates = self.index.structure.search(to_float32(queries), count, self.allowed)
+        distances = self._compute_distances(queries, candidates)
         distances[(candidates < 0) | (candidates == own[:, None])] = np.inf
-        order = np.argsort(distances, axis=1, kind="stable")
-        candidates = np.take_along_axis(candidates, order, axis=1)
-        distances = np.take_along_axis(distances, order, axis=1)
-        for rows, gaps, length in zip(
-            candidates, distances, np.isfinite(distances).sum(axis=1).tolist(), strict=True
-        ):
+        lengths = (distances < np.inf).sum(axis=1).tolist()
+        order, each = np.lexsort((candidates, distances)), np.arange(len(queries))[:, None]
+        ranked = zip(candidates[each, order], distances[each, order], lengths, strict=True)
+        for rows, gaps, length in ranked:
             if self.limit is None:
                 yield rows[:length], gaps[:length]
             else:
                 yield drop_copies(self.index, rows[:length], gaps[:length], limit=self.limit)
 
-    def _measure(self, queries: Halves, floats: Floats, candidates: Rows) -> Floats:
-        """Measure exact distances: float32 [Q, C]; of no meaning where there is no candidate."""
+    def _compute_distances(self, queries: Halves, candidates: Rows) -> Floats:
+        """Compute exact distances: float32 [Q, C]; undefined where there is no candidate."""
         rows = np.maximum(candidates, 0)
-        if len(queries) < _MANY_QUERIES:
-            measure = self.index.exact.measure
-            return np.stack([measure(*one) for one in zip(floats, rows, strict=True)])
-        from histo_index.indexer.compiled import row_distances
-
         self.index.verify(rows.ravel())
-        numbers = np.repeat(np.arange(len(queries)), rows.shape[1])
-        distances = row_distances(
-            queries, self.index.matrix, left_rows=numbers, right_rows=rows.ravel()
-        )
-        return distances.reshape(rows.shape)
+        return candidate_distances(queries, self.index.matrix, rows)
