@@ -1,6 +1,6 @@
 """Rank tiles by their exact distance to many queries at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -100,30 +100,32 @@ class _Search:
         total = len(self.index) if self.allowed is None else int(np.count_nonzero(self.allowed))
         count, pending = min(self.k + 1 + _SPARE, total), np.arange(len(queries))
         while len(pending) and count:
-            short = []
-            answers = self._ranked(queries[pending], own[pending], count)
-            for query, (rows, distances) in zip(pending.tolist(), answers, strict=True):
-                if len(rows) < self.k and count < total:
-                    short.append(query)
-                else:
-                    length = min(len(rows), self.k)
-                    found.rows[places[query], :length] = rows[:length]
-                    found.distances[places[query], :length] = distances[:length]
-            count, pending = min(_GROWTH * count, total), np.array(short, np.int64)
+            rows, distances = self._rank(queries[pending], own[pending], count)
+            is_done = (distances[:, -1] < np.inf) | (count == total)
+            done = places[pending[is_done]]
+            found.rows[done, : rows.shape[1]] = rows[is_done]
+            found.distances[done, : rows.shape[1]] = distances[is_done]
+            count, pending = min(_GROWTH * count, total), pending[~is_done]
 
-    def _ranked(self, queries: Halves, own: Rows, count: int) -> Iterator[tuple[Rows, Floats]]:
-        """Give candidates of each query by their exact distance, ties by row."""
+    def _rank(self, queries: Halves, own: Rows, count: int) -> tuple[Rows, Floats]:
+        """Order candidates by their exact distance, ties by row; see `Found`."""
         candidates = self.index.structure.search(to_float32(queries), count, self.allowed)
         distances = self._compute_distances(queries, candidates)
         distances[(candidates < 0) | (candidates == own[:, None])] = np.inf
-        lengths = (distances < np.inf).sum(axis=1).tolist()
         order, each = np.lexsort((candidates, distances)), np.arange(len(queries))[:, None]
-        ranked = zip(candidates[each, order], distances[each, order], lengths, strict=True)
-        for rows, gaps, length in ranked:
-            if self.limit is None:
-                yield rows[:length], gaps[:length]
-            else:
-                yield drop_copies(self.index, rows[:length], gaps[:length], limit=self.limit)
+        rows, distances = candidates[each, order], distances[each, order]
+        rows[distances == np.inf] = NOBODY
+        if self.limit is not None:
+            self._drop_copies(rows, distances, self.limit)
+        return rows[:, : self.k], distances[:, : self.k]
+
+    def _drop_copies(self, rows: Rows, distances: Floats, limit: float) -> None:
+        """Close the gaps that copies leave, in place."""
+        for query, length in enumerate((rows >= 0).sum(axis=1).tolist()):
+            found, gaps = rows[query, :length], distances[query, :length]
+            kept, kept_gaps = drop_copies(self.index, found, gaps, limit=limit)
+            rows[query], distances[query] = NOBODY, np.inf
+            rows[query, : len(kept)], distances[query, : len(kept)] = kept, kept_gaps
 
     def _compute_distances(self, queries: Halves, candidates: Rows) -> Floats:
         """Compute exact distances: float32 [Q, C]; undefined where there is no candidate."""
