@@ -18,8 +18,8 @@ Int64 = npt.NDArray[np.int64]
 
 # Bytes of each side that are copied at a time: they stay in a core's own cache.
 _COPY_BYTES: Final = 1 << 18
-# Pairs that a thread takes at a time: 1 to 5 ms of work, much more than the hand-over costs.
-_PIECE_PAIRS: Final = 4096
+# Pairs that a thread takes at a time: some ms of work, much more than the hand-over costs.
+_PIECE_PAIRS: Final = 1 << 14
 # Threads of a long list; more would wait for Python's lock.
 _THREADS: Final = 8
 
