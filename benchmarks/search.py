@@ -1,7 +1,8 @@
-"""Search at scale on clustered vectors: beside exact search, hnswlib and usearch on the same ones.
+"""Search at scale on clustered vectors: beside exact search and four libraries on the same ones.
 
-The peers are measured where they are installed (`pip install hnswlib usearch`), one after another,
-each in a process of its own in which ours is asked in turn with it.
+The peers are measured where they are installed (`pip install hnswlib usearch scann scalable-vs`),
+one after another, each in its own process, which asks ours in turn with it. A peer that cannot run
+on this CPU is left out.
 """
 
 import json
@@ -22,7 +23,13 @@ from search_peers import Halves, K, Rows, ours, recall, true_rows
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.filtering import Filters
 
-_PEERS: Final = {"flat": "FAISS flat, float32", "hnswlib": "hnswlib", "usearch": "usearch, float16"}
+_PEERS: Final = {
+    "flat": "FAISS flat, float32",
+    "hnswlib": "hnswlib",
+    "usearch": "usearch, float16",
+    "scann": "ScaNN",
+    "svs": "SVS, float32",
+}
 _FILTERED: Final = 200
 _BLOCK: Final = 4096
 
@@ -117,7 +124,14 @@ def report_peers(folder: Path, given: Namespace) -> None:
         if name in given.without or (name != "flat" and find_spec(name) is None):
             continue
         count = given.rows if name == "flat" else (given.peer_rows or given.rows)
-        found = run_peer(name, folder, rows=count, repeats=given.repeats)
+        try:
+            found = run_peer(name, folder, rows=count, repeats=given.repeats)
+        except subprocess.CalledProcessError as error:
+            if error.returncode > 0:
+                raise
+            # Ended by a signal: most likely an instruction that this CPU does not have.
+            measuring.tell(f"{name} left out: signal {-error.returncode} on this CPU")
+            continue
         cells = [f"{title}, {count:,}", f"{found['recall']:.4f}"]
         for form in ("batch", "single"):
             ratios = measuring.ratios(found[f"ours_{form}"], found[form])

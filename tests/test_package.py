@@ -26,7 +26,7 @@ PIECES: Final[dict[str, tuple[set[str], set[str]]]] = {
     ),
     "indexer": (
         {"cuda", "errors", "indexer"},
-        {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numba", "llvmlite", "torch"},
+        {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numkong", "torch"},
     ),
     "search": ({"errors", "indexer", "search"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
     "report": (
@@ -92,8 +92,7 @@ HOMES: Final = {
     "duckdb": {"search/filtering.py"},
     "faiss": {"indexer/faiss_files.py", "indexer/faiss_search.py", "indexer/gpu_search.py"},
     "jinja2": {"report/page.py"},
-    "llvmlite": {"indexer/compiled.py"},
-    "numba": {"indexer/compiled.py"},
+    "numkong": {"indexer/kernel.py"},
     "openvino": {"encoder/quiet_openvino.py"},
     "safetensors": {"encoder/folder.py"},
     "torch": {

@@ -55,7 +55,7 @@ class CandidateSearch:
         spread = math.sqrt(wanted / self.candidates) * total / passing
         effort = min(math.ceil(self.effort * spread), self._most)
         found = self._ask(queries, wanted, effort, allowed)
-        is_short = (found >= 0).sum(axis=1) < min(count, passing)
+        is_short = found[:, min(count, passing) - 1] < 0
         if is_short.any():
             found[is_short] = -1
             found[is_short, :count] = self._exact.search(queries[is_short], count, allowed)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.indexer.gpu_search import exact_on_gpu
+from histo_index.indexer.kernel import to_float32
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
@@ -79,22 +80,6 @@ class ExactSearch:
         parameters = None if allowed is None else library.SearchParameters(sel=selector(allowed))
         return ask(self._index, queries, count, parameters)
 
-    def measure(self, query: Floats, rows: Rows) -> Floats:
-        """Measure squared distances to some rows where they lie.
-
-        numpy takes three times as long to turn float16 rows into float32 first.
-
-        Args:
-            query: float32 [D].
-            rows: int64 [n], each 0…N-1; not checked.
-
-        Returns:
-            float32 [n]; `pair_distances` is the plain form, and gives the same.
-        """
-        computer = self._index.get_FlatCodesDistanceComputer()
-        computer.set_query(faiss.swig_ptr(query))
-        return np.array([computer(row) for row in rows.tolist()], np.float32)
-
 
 @contextmanager
 def one_thread() -> Iterator[None]:
@@ -152,7 +137,7 @@ def compare_all(queries: Floats, matrix: Halves, count: int, allowed: Bools | No
         if not len(rows):
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         with one_thread():
-            distances, found = faiss.knn(queries, rows.astype(np.float32), min(count, len(rows)))
+            distances, found = faiss.knn(queries, to_float32(rows), min(count, len(rows)))
         return distances, numbers[found]
 
     with _BY_PRODUCTS, ThreadPoolExecutor(faiss.omp_get_max_threads()) as threads:

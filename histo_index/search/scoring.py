@@ -9,22 +9,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from histo_index.indexer.kernel import row_distances
 from histo_index.indexer.opened import OpenIndex
-from histo_index.search.distances import pair_distances
 from histo_index.search.pairlist import PairList
-from histo_index.search.resolving import Halves, Resolved, Resolver, Rows, take_vectors
+from histo_index.search.resolving import Halves, Resolved, Resolver, Rows
 from histo_index.search.strangers import are_far
 from histo_index.search.verdicts import Threshold, Verdict
 
 Floats = npt.NDArray[np.float32]
 
-# Pairs at a time: their vectors, 8 MB in float16 and 16 MB in float32 at 2048 dimensions, are
-# memory that numpy gets back for its next piece; larger pieces pay for fresh pages each time.
-_CHUNK_PAIRS: Final = 1024
-# Below this many pairs numpy is done before the compiled loop, ten times as fast, is ready.
-_FEW_PAIRS: Final = 100_000
-# Pairs that the compiled loop gets at a time: 50 MB of places, copies in order and masks, however
-# long the list. The more there are, the closer are the first images of two pairs in order.
+# Pairs at a time: 50 MB of places, copies in order and masks, however long the list. The more there
+# are, the closer are the first images of two pairs in order.
 _PIECE_PAIRS: Final = 1 << 20
 
 
@@ -127,22 +122,14 @@ def indexed_pair_distances(index: OpenIndex, extra: Halves, left: Rows, right: R
     Raises:
         IndexFormatError: a vector that is needed is damaged.
     """
-    is_long = len(left) >= _FEW_PAIRS
-    step, measure = (_PIECE_PAIRS, _compiled_distances) if is_long else (_CHUNK_PAIRS, _distances)
     distances = np.empty(len(left), np.float32)
-    for start in range(0, len(left), step):
-        part = slice(start, start + step)
-        distances[part] = measure(index, extra, left[part], right[part])
+    for start in range(0, len(left), _PIECE_PAIRS):
+        part = slice(start, start + _PIECE_PAIRS)
+        distances[part] = _piece_distances(index, extra, left[part], right[part])
     return distances
 
 
-def _distances(index: OpenIndex, extra: Halves, left: Rows, right: Rows) -> Floats:
-    return pair_distances(take_vectors(index, extra, left), take_vectors(index, extra, right))
-
-
-def _compiled_distances(index: OpenIndex, extra: Halves, left: Rows, right: Rows) -> Floats:
-    from histo_index.indexer.compiled import row_distances
-
+def _piece_distances(index: OpenIndex, extra: Halves, left: Rows, right: Rows) -> Floats:
     for places in (left, right):
         index.verify(places[places < len(index)])
     # In the order of their first images, so that these are read as they lie, each once: 1.2 times

@@ -201,16 +201,3 @@ def test_a_short_file_is_refused(tmp_path: Path, length: int) -> None:
 
 def test_the_version_names_faiss_and_how_it_was_compiled() -> None:
     assert faiss_version().startswith(f"{faiss.__version__} (")
-
-
-@pytest.mark.parametrize("shift", [0, 1e-3])
-def test_rows_are_measured_where_they_lie_as_the_plain_form_does(shift: float) -> None:
-    rows = np.array([7, 7, 1999, 0, 12])
-    query = (HALVES[7] + np.float16(shift)).astype(np.float32)
-    gaps = query.astype(np.float64) - HALVES[rows].astype(np.float64)
-    found = ExactSearch(HALVES).measure(query, rows)
-    # Near-copies keep their digits too.
-    np.testing.assert_allclose(found, (gaps**2).sum(axis=1), rtol=1e-5)
-    assert found.dtype == np.float32
-    assert (found[0] == 0) == (shift == 0)
-    assert ExactSearch(HALVES).measure(query, rows[:0]).shape == (0,)
