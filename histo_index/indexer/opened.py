@@ -163,13 +163,12 @@ class OpenIndex:
     def _read_live(self) -> Bools | None:
         if REMOVED not in self._files:
             return None
-        file, record = self._files[REMOVED], self.manifest.files[REMOVED]
-        _require_record(file, record)
         import pyarrow.parquet as pq  # which only an index with removed tiles needs
 
-        removed = pq.ParquetFile(pa.BufferReader(file.data)).read(use_threads=False)
-        is_removed = pc.is_in(tile_keys(self.rows), value_set=tile_keys(removed))
-        return ~np.asarray(is_removed.to_numpy(), bool)
+        file = self._files[REMOVED]
+        _require_record(file, self.manifest.files[REMOVED])
+        removed = tile_keys(pq.ParquetFile(pa.BufferReader(file.data)).read(use_threads=False))
+        return ~np.asarray(pc.is_in(tile_keys(self.rows), value_set=removed).to_numpy(), bool)
 
     def _require_sizes(self) -> None:
         """Look at the size of each file before mapped bytes are read: 1 µs a file."""
