@@ -5,7 +5,6 @@ too late, after an empty file had been renamed into place.
 """
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +28,7 @@ def publishing(final: Path, *, first_wins: bool = False) -> Iterator[Path]:
             is visible there.
     """
     make_folder(final.parent)
-    temporary = final.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{final.name}")
+    temporary = final.with_name(f"{TEMPORARY_PREFIX}{os.urandom(6).hex()}-{final.name}")
     try:
         yield temporary
         flush_file(temporary)

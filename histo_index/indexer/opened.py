@@ -174,13 +174,13 @@ class OpenIndex:
     def _read_live(self) -> Bools | None:
         if REMOVED not in self._files:
             return None
-        file, record = self._files[REMOVED], self.manifest.files[REMOVED]
-        _require_record(file, record)
         import pyarrow.parquet as pq  # which only an index with removed tiles needs
 
+        file = self._files[REMOVED]
+        _require_record(file, self.manifest.files[REMOVED])
         removed = pq.ParquetFile(pa.BufferReader(file.data)).read(["sha256"], use_threads=False)
-        is_removed = pc.is_in(self.rows["sha256"], value_set=removed["sha256"].drop_null())
-        return ~np.asarray(is_removed.to_numpy(), bool)
+        contents = removed["sha256"].drop_null()
+        return ~np.asarray(pc.is_in(self.rows["sha256"], value_set=contents).to_numpy(), bool)
 
     def _require_sizes(self) -> None:
         """Look at the size of each file before mapped bytes are read: 1 µs a file."""

@@ -9,7 +9,6 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from histo_index.errors import InputError
 
@@ -91,6 +90,8 @@ def _as_number(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _read_parquet(path: Path) -> pa.Table:
+    import pyarrow.parquet as pq  # here, because looking up a tile needs no Parquet
+
     # pyarrow takes some paths for addresses, and cannot take all bytes that a path may hold.
     with open(path, "rb") as file:
         parquet = pq.ParquetFile(file)

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from histo_index.errors import InputError
 from histo_index.indexer.atomic import publishing
@@ -89,6 +88,8 @@ def write_table(table: pa.Table, path: Path | None) -> None:
     suffix = path.suffix.lower()
     with publishing(path) as temporary:
         if suffix == ".parquet":
+            import pyarrow.parquet as pq  # here, because a single pair needs no Parquet
+
             pq.write_table(table, temporary)
         elif suffix == ".jsonl":
             with open(temporary, "w", encoding="utf-8") as file:

@@ -71,13 +71,14 @@ def test_without_a_threshold_the_verdict_is_unsure(workshop: Workshop, run: Run)
     assert "pass --threshold" in ran.out
 
 
-def test_indexed_tiles_load_neither_torch_nor_faiss_nor_openvino(workshop: Workshop) -> None:
+def test_indexed_tiles_load_only_what_a_look_up_needs(workshop: Workshop) -> None:
     script = (
         "import sys; from histo_index.cli import main\n"
         f"sys.argv = ['histo-index', 'pair', {A!r}, 'tiles/{B}']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'faiss', 'openvino', 'PIL'} & set(sys.modules)))"
+        "heavy = {'torch', 'faiss', 'openvino', 'PIL', 'pydantic', 'pyarrow.parquet', 'numpy.ma'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
