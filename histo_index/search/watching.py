@@ -14,6 +14,7 @@ from histo_index.indexer.manifest import PLAIN, THRESHOLDS
 from histo_index.search.distances import pair_distances
 from histo_index.search.fitting import fit_threshold
 from histo_index.search.objectives import Objective
+from histo_index.search.retrieval import rank_others
 from histo_index.search.sigmoids import Sample
 
 Floats = npt.NDArray[np.float32]
@@ -46,9 +47,8 @@ class TileJudge:
 
     def __call__(self, embeddings: Floats) -> dict[str, float]:
         """Judge float32 [N, D], rows of length 1."""
-        similarities = embeddings @ embeddings.T
-        similarities[self._groups[:, None] == self._groups] = -np.inf
-        nearest = similarities.argmax(axis=1)
+        every = np.arange(len(embeddings))
+        nearest = rank_others(embeddings, self._groups, every, k=1).neighbours[:, 0]
         right = self._labels[nearest] == self._labels
         return {**self._pairs(embeddings), NEIGHBOUR_ACCURACY: float(right.mean())}
 
