@@ -167,7 +167,7 @@ def kill_change_at_every_step(
     start, output = folder / "start.hx", folder / "tiles.hx"
     before = ["build"] if command in ("remove", "calibrate") else ["build", "remove"]
     for name in before:
-        assert children.run(tiles, start, command=name)["status"] == 0
+        assert children.run(tiles, start, command=name, shard_rows=16)["status"] == 0
     every = expected_rows(tiles, numbered(24))
     left = expected_rows(tiles, numbered(21, start=3))
     old, new = {
