@@ -1,6 +1,5 @@
 """Build an index or bring it up to date: list, hash, plan, encode shard by shard, commit."""
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from histo_index.indexer.build_sources import (
     list_first,
     remember,
     require_tiles_kept,
+    warn_if_moved,
 )
 from histo_index.indexer.build_state import read_state
 from histo_index.indexer.choose_sources import NamedSources
@@ -48,8 +48,6 @@ from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
 
 # In a smaller first build nothing is measured: it is over soon.
 _FEW_TILES: Final = 64
-
-_log = logging.getLogger(__name__)
 
 
 def build(
@@ -130,7 +128,7 @@ class _Build:
     def run(self, tiles: TileList, sources: Sequence[Source], started: float) -> BuildReport:
         """Hash, plan, encode and commit what was listed."""
         self.private = self.config.private.settle(self.current, tiles.table.column_names)
-        self._tell_moved(tiles.root)
+        warn_if_moved(self.folder, self.current, tiles.root)
         hashed = self._hash(tiles)
         wanted = hashed.table
         announce_structure(len(wanted), self.encode.embedding_size, self.search, self.current)
@@ -173,15 +171,6 @@ class _Build:
             written=len(receipts),
             started=started,
         )
-
-    def _tell_moved(self, root: Path) -> None:
-        before = self.current.settings["root"] if self.current else root_of(root, self.folder)
-        if before != root_of(root, self.folder):
-            _log.warning(
-                "paths now start from %s, before from %s",
-                root,
-                (self.folder / before).resolve(),
-            )
 
     def _hash(self, tiles: TileList) -> HashedTiles:
         state = BuildProgress(stage="hashing", total=len(tiles.table))

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from histo_index.errors import InputError, counted
 from histo_index.indexer.choose_sources import NamedSources, choose_sources
+from histo_index.indexer.drafting import root_of
 from histo_index.indexer.list_sources import list_sources
 from histo_index.indexer.manifest import Manifest, SourceRecord
 from histo_index.indexer.plan import FinishedShard, user_columns
@@ -94,6 +95,13 @@ def _warn_of_unlisted(sources: Sequence[Source], named: set[Path], tiles: TileLi
                 counted(unlisted, "image"),
                 ", ".join(str(folder) for folder in folders),
             )
+
+
+def warn_if_moved(folder: Path, current: Manifest | None, root: Path) -> None:
+    """Warn if the paths of tiles now start from another folder."""
+    if current is not None and current.settings["root"] != root_of(root, folder):
+        before = (folder / current.settings["root"]).resolve()
+        _log.warning("paths now start from %s, before from %s", root, before)
 
 
 def read_stored(folder: Path, current: Manifest, finished: Sequence[FinishedShard]) -> StoredTiles:

@@ -6,10 +6,8 @@ folders and indexes (`*.hx`) below a source are no input at all.
 """
 
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -18,6 +16,7 @@ import pyarrow as pa
 
 from histo_index.errors import InputError, counted, printable
 from histo_index.indexer.manifest_base import choose_base
+from histo_index.indexer.safe_paths import leads_out, printable_name, unusable_name
 from histo_index.indexer.tables import read_table
 
 SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"))
@@ -154,13 +153,13 @@ def _list_folders(sources: Sequence[Path], base: Path | None) -> TileList:
     for file in resolved:
         if not file.is_dir():
             name = file.relative_to(root).as_posix()
-            found[name] = _unusable_name(name) or _TILE
+            found[name] = unusable_name(name) or _TILE
     paths = pa.array(sorted(name for name, what in found.items() if what == _TILE), pa.string())
     return TileList(
         root=root,
         table=pa.table({"image_id": paths, "path": paths}),
         rejected=[
-            Rejection(path=_printable(name), reason=what)
+            Rejection(path=printable_name(name), reason=what)
             for name, what in found.items()
             if what not in (_TILE, _IGNORED)
         ],
@@ -190,7 +189,7 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
             if name.startswith(".") or os.path.splitext(name)[1].lower() not in SUFFIXES:
                 yield path, _IGNORED
             else:
-                yield path, _unusable_name(path) or _leads_out(place, name, root) or _TILE
+                yield path, unusable_name(path) or leads_out(place, name, root) or _TILE
     for error in unreadable:
         path = Path(os.fsdecode(error.filename)).relative_to(root).as_posix()
         yield path, f"{UNREADABLE_FOLDER} ({error.strerror})"
@@ -243,7 +242,7 @@ def _accept_rows(
         elif reason is None and identity in seen_ids:
             reason = f"duplicate image_id: {identity}"
         if reason is not None:
-            found.rejected.append(Rejection(path=_printable(path), reason=reason))
+            found.rejected.append(Rejection(path=printable_name(path), reason=reason))
             continue
         seen_names.add(name)
         seen_ids.add(identity)
@@ -256,30 +255,7 @@ def _row_problem(path: str, name: str, root: Path) -> str | None:
         return "the manifest row has no path"
     if Path(name).is_absolute():
         return "lies outside the folder that paths start from; pass another beside --manifest"
-    return _unusable_name(name) or _leads_out(*os.path.split(root / name), root)
-
-
-def _leads_out(folder: str, name: str, root: Path) -> str | None:
-    """Refuse a path whose target lies outside the root, however it gets there."""
-    try:
-        # Most files are no links and lie in few folders: following each in full takes 10 times as
-        # long as listing them.
-        real, is_inside = _resolved(folder, root)
-        if stat.S_ISLNK(os.lstat(os.path.join(real, name)).st_mode):
-            is_inside = Path(real, name).resolve().is_relative_to(root)
-    except FileNotFoundError:
-        return None  # told when its content is to be read
-    except (OSError, RuntimeError, ValueError):
-        # RuntimeError: a loop of links, before Python 3.13; ValueError: a zero byte in the name.
-        return "not a usable path, or a symbolic link that leads nowhere"
-    return None if is_inside else "a symbolic link out of the source folder"
-
-
-@lru_cache(maxsize=1024)
-def _resolved(folder: str, root: Path) -> tuple[str, bool]:
-    """Follow the links to a folder; tell whether it lies below the root."""
-    real = Path(folder).resolve()
-    return str(real), real.is_relative_to(root)
+    return unusable_name(name) or leads_out(*os.path.split(root / name), root)
 
 
 def _relative(path: str, bases: Sequence[Path]) -> str:
@@ -288,15 +264,3 @@ def _relative(path: str, bases: Sequence[Path]) -> str:
     normal = Path(os.path.normpath(bases[0] / path))
     base = next((base for base in bases if normal.is_relative_to(base)), None)
     return (normal.relative_to(base) if base else normal).as_posix()
-
-
-def _unusable_name(name: str) -> str | None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "the file name is not UTF-8; rename it"
-    return None
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()
