@@ -30,6 +30,7 @@ def _resolved(folder: str, root: Path) -> tuple[str, bool]:
 
 
 def unusable_name(name: str) -> str | None:
+    """Return why a name cannot be kept in an index; None if it can."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -38,4 +39,5 @@ def unusable_name(name: str) -> str | None:
 
 
 def printable_name(name: str) -> str:
+    """Write a name that is not UTF-8 with its odd bytes escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
