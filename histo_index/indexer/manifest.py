@@ -10,7 +10,7 @@ from histo_index.indexer.atomic import publish_bytes
 from histo_index.indexer.sealed import seal, unseal
 
 # One more with every change of what is written, however small; see docs/format.md.
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
 # Role of the record of what was removed.
 REMOVED: Final = "removed"

@@ -146,9 +146,10 @@ def settled() -> Iterator[None]:
 
 
 def run_build(output: Path, encoder: FakeEncoder, *sources: Path, **options: Any) -> BuildReport:
-    """Build with shards of 8 unless told otherwise; the encoder counts anew."""
+    """Build with shards of 8, and dropping any number of tiles, unless options say otherwise."""
     encoder.encoded.clear()
-    config = BuildConfig(**{"sources": list(sources), "output": output, "shard_rows": 8, **options})
+    usual = {"sources": list(sources), "output": output, "shard_rows": 8, "allow_drop": True}
+    config = BuildConfig(**{**usual, **options})
     return build(config, encoder)
 
 

@@ -219,11 +219,11 @@ def test_a_build_that_would_drop_more_than_half_of_the_tiles_stops(
     run_build(output, encoder, tiles)
     for name in numbered(10):
         (tiles / name).unlink()
-    assert run_build(output, encoder, tiles).dropped == 10
+    assert run_build(output, encoder, tiles, allow_drop=False).dropped == 10
     for name in numbered(6, start=10):
         (tiles / name).unlink()
     with pytest.raises(InputError) as caught:
-        run_build(output, encoder, tiles)
+        run_build(output, encoder, tiles, allow_drop=False)
     assert str(caught.value) == (
         f"{output}: this build would drop 6 of 10 tiles; nothing was changed: check the sources, "
         "or pass --allow-drop"
@@ -239,7 +239,7 @@ def test_renamed_files_are_no_dropped_tiles(
     (tiles / "sub").mkdir()
     for name in numbered(20):
         (tiles / name).rename(tiles / "sub" / name)
-    report = run_build(output, encoder, tiles)
+    report = run_build(output, encoder, tiles, allow_drop=False)
     assert (report.tiles, report.dropped, encoder.encoded) == (20, 20, [])
 
 

@@ -94,7 +94,9 @@ def test_a_structure_that_takes_in_what_is_new_tells_no_costs(
     encoder = FakeEncoder(folder=tmp_path / "fake-encoder")
     run_build(tmp_path / "tiles.hx", encoder, write_tiles(tmp_path / "tiles", numbered(1)))
     facts = {"factory": "PCA64,IVF1024,SQ8", "tiles": 90_000, "added": 3_000}
-    before = replace(read_manifest(tmp_path / "tiles.hx"), tiles=93_000, structure=facts)
+    manifest = read_manifest(tmp_path / "tiles.hx")
+    shards = (replace(manifest.shards[0], rows=93_000),)
+    before = replace(manifest, tiles=93_000, shards=shards, structure=facts)
     caplog.set_level(logging.INFO)
     announce_structure(94_500, 2048, SearchConfig(), before)
     assert caplog.messages == []

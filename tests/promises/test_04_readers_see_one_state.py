@@ -37,7 +37,7 @@ from tests.indexer.fakes import FakeEncoder, run_build
 folder = Path(sys.argv[1])
 encoder = FakeEncoder(folder=folder / "fake-encoder")
 for number in range(1, int(sys.argv[2]) + 1):
-    run_build(folder / "tiles.hx", encoder, folder / "tiles" / str(number))
+    run_build(folder / "tiles.hx", encoder, folder / "tiles" / str(number), replace=True)
 """
 _READ = """
 import sys

@@ -132,7 +132,14 @@ def too_many_files_to_search(index: Path) -> None:
 
 
 def too_many_files_to_write(index: Path) -> None:
-    done = limited(f"-n {_FEW_FILES}", "reindex", "-i", index)
+    # Modules are loaded before: where they lie is no place of the index.
+    program = (
+        "import resource, sys; import pyarrow.parquet, histo_index.indexer.commit; "
+        "from histo_index.cli import main; "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv.pop(1)),) * 2); main()"
+    )
+    line = [sys.executable, "-c", program, str(_FEW_FILES), "reindex", "-i", str(index)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     require_one_line(done, f"{index}/embeddings/", ": cannot be read (Too many open files)")
 
 

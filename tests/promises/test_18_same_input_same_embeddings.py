@@ -118,7 +118,10 @@ def test_any_course_of_a_build_gives_the_same_index(
         # First a half of the tiles, then all of them.
         few = [path for number, path in enumerate(sorted(tiles.iterdir())) if number % cores == 0]
         for sources in (few, [tiles]):
-            build(BuildConfig(sources=sources, output=index, shard_rows=shard_rows), encoder)
+            build(
+                BuildConfig(sources=sources, output=index, shard_rows=shard_rows, replace=True),
+                encoder,
+            )
         found.append(indexed(index))
     assert len(found[0]) == 3 * len(CATEGORIES)
     assert found[0] == found[1] == found[2]

@@ -66,6 +66,7 @@ class Archive:
         rows = [f"{name},{patient}\n" for name, patient in self.patients.items()]
         self.list.write_text("path,patient_id\n" + "".join(rows))
         given = sources or (self.list,)
+        options["replace"] = True
         return dict(run_build(self.output, self.encoder, *given, shard_rows=64, **options).left_out)
 
     def remove(self) -> None:
@@ -256,7 +257,7 @@ class Purging:
 
     def build(self) -> None:
         run_build(
-            self.output, self.encoder, self.list, shard_rows=32, distance="diffused",
+            self.output, self.encoder, self.list, shard_rows=32, distance="diffused", replace=True,
             search=SearchConfig(structure="IVF4,Flat", recall=0.5),
         )  # fmt: skip
 

@@ -84,7 +84,7 @@ def test_of_equal_contents_the_one_with_the_files_own_name_is_taken(tmp_path: Pa
     folder, encoder = build_numbered(tmp_path, unit_vectors(3, 16), names)
     for name in names:
         (tmp_path / "tiles" / name).write_text("1")
-    build(BuildConfig(sources=[tmp_path / "tiles"], output=folder), encoder)
+    build(BuildConfig(sources=[tmp_path / "tiles"], output=folder, allow_drop=True), encoder)
     index = OpenIndex(folder)
     resolver = Resolver(index, encoder.encode_files, root=tmp_path)
     found = resolver.resolve([f"tiles/{name}" for name in names], prefer_files=True)
