@@ -18,15 +18,15 @@ import torch
 import training_split
 from torchvision.transforms import v2
 
+from histo_index.api.train import read_monitor
 from histo_index.encoder.config import DEVIATION, MEAN
 from histo_index.encoder.folder import load_encoder
-from histo_index.encoder.openvino_cpu import has_bfloat16
+from histo_index.encoder.runtime.openvino import has_bfloat16
+from histo_index.encoder.runtime.reference import load_trunk
 from histo_index.encoder.training.config import TrainConfig
+from histo_index.encoder.training.monitor import LOG_NAME, Monitor, embed
 from histo_index.encoder.training.recipes import HISTOLOGY, Recipe
 from histo_index.encoder.training.train import train
-from histo_index.encoder.training.watch import LOG_NAME, Monitor, embed
-from histo_index.encoder.trunk import load_trunk
-from histo_index.training import read_monitor
 
 # Of the tiles judged on, so that this takes seconds an epoch.
 _EVERY: Final = 3

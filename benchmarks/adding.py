@@ -20,10 +20,10 @@ from clustered import Clusters
 
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig, BuildProgress
-from histo_index.indexer.commit import reindex
-from histo_index.indexer.hashing import hash_file
-from histo_index.indexer.manifest import read_manifest
-from histo_index.indexer.structure import SearchConfig
+from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.nearest.choose import SearchConfig
+from histo_index.indexer.writing.commit import reindex
 
 _CLUSTERS: Final = 1000
 _SPREAD: Final = 0.35

@@ -19,13 +19,13 @@ from PIL import Image
 
 import histo_index
 from histo_index.demo.tiles import CATEGORIES, render_tile
-from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile, prepare
+from histo_index.encoder.create import init_encoder
+from histo_index.encoder.decode.image_file import DecodeLimits
+from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile, prepare
 from histo_index.encoder.encoder import open_encoder
 from histo_index.encoder.folder import bundled_encoder
-from histo_index.encoder.images import DecodeLimits
-from histo_index.encoder.making import init_encoder
 from histo_index.indexer.build_config import BuildProgress
-from histo_index.indexer.hashing import hash_file
+from histo_index.indexer.inputs.hashing import hash_file
 
 FORMATS: Final = ("png", "jpg")
 NETWORK: Final = "the network"

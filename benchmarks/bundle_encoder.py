@@ -19,6 +19,7 @@ import numpy as np
 import training_split
 
 from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig, PublishedThreshold
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import (
     BUNDLED,
@@ -28,8 +29,7 @@ from histo_index.encoder.folder import (
     used_weights,
     write_encoder,
 )
-from histo_index.encoder.images import DecodeLimits, read_tile
-from histo_index.search.watching import TileJudge
+from histo_index.search.evaluation.training_monitor import TileJudge
 
 # As its README says of ../shared/data; what the weights were learnt from.
 DATA: Final = {

@@ -19,28 +19,26 @@ from typing import Final
 
 import measuring
 import numpy as np
-import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.mixture import GaussianMixture
 
+from histo_index.arrays import Bools, Float64, Int64
 from histo_index.errors import InputError
-from histo_index.indexer.opened import OpenIndex
-from histo_index.search.curves import farness
-from histo_index.search.distances import pair_distances
-from histo_index.search.fitting import Fitted, fit
-from histo_index.search.guessing import _valley
-from histo_index.search.labels import read_labels
-from histo_index.search.objectives import Objective
-from histo_index.search.sigmoids import Bins, Sample, expit
-from histo_index.search.subject import draw_pairs
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.calibration.curve import farness
+from histo_index.search.calibration.fit import Fitted, fit
+from histo_index.search.calibration.objectives import Objective
+from histo_index.search.calibration.otsu import _valley
+from histo_index.search.calibration.platt import Bins, expit
+from histo_index.search.distance import pair_distances
+from histo_index.search.inputs.labelled_pairs import draw_pairs
+from histo_index.search.inputs.labels import read_labels
+from histo_index.search.inputs.sample import Sample
 
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.int64]
-Pairs = tuple[Floats, Flags, Rows, Rows]
+Pairs = tuple[Float64, Bools, Int64, Int64]
 # Gives, of labelled pairs, probability by distance and the cut.
-Way = Callable[[Pairs], tuple[Callable[[Floats], Floats], float]]
+Way = Callable[[Pairs], tuple[Callable[[Float64], Float64], float]]
 
 SIZES: Final = (30, 100, 186, 500, 1_000, 4_000)
 GROUPS: Final = (6, 12, 24, 48)
@@ -61,7 +59,7 @@ class Tiles:
         self.labels = np.unique(found.labels, return_inverse=True)[1]
         self.groups = np.unique(found.groups, return_inverse=True)[1]
 
-    def pairs(self, chosen: Flags, seed: int) -> Pairs:
+    def pairs(self, chosen: Bools, seed: int) -> Pairs:
         """Draw pairs among some tiles, in random order: distances, same or not, both groups."""
         places = np.flatnonzero(chosen)
         left, right, is_same = draw_pairs(self.labels[places], self.groups[places], seed=seed)
@@ -70,7 +68,7 @@ class Tiles:
         distances = pair_distances(self.vectors[left], self.vectors[right]).astype(np.float64)
         return distances, is_same, self.groups[left], self.groups[right]
 
-    def halves(self, seed: int) -> tuple[Flags, Flags]:
+    def halves(self, seed: int) -> tuple[Bools, Bools]:
         """Part the tiles by group."""
         names = np.random.default_rng(seed).permutation(self.groups.max() + 1)
         is_first = np.isin(self.groups, names[: len(names) // 2])
@@ -82,7 +80,7 @@ def sample_of(pairs: Pairs) -> Sample:
     return Sample(distances=distances, is_same=is_same, units_a=units_a, units_b=units_b, prior=0.5)
 
 
-def as_built(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
+def as_built(pairs: Pairs) -> tuple[Callable[[Float64], Float64], float]:
     sample = sample_of(pairs)
     bins, ones = Bins(sample, Objective()), np.ones(len(sample.distances))
     sigmoid = bins.sigmoid(ones)
@@ -90,10 +88,10 @@ def as_built(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
     return lambda d: expit(sigmoid.log_odds(d)), bins.cut(sigmoid, ones)
 
 
-def by_power(pairs: Pairs, power: float) -> tuple[Callable[[Floats], Floats], float]:
+def by_power(pairs: Pairs, power: float) -> tuple[Callable[[Float64], Float64], float]:
     """Fit log-odds that are linear in a power of the distance, by what is built for `farness`."""
 
-    def bent(distances: Floats) -> Floats:
+    def bent(distances: Float64) -> Float64:
         # From 0 to 1.4, so that no farness is cut off.
         return 4 * (1 - np.exp(-(distances**power) / 4))
 
@@ -101,7 +99,7 @@ def by_power(pairs: Pairs, power: float) -> tuple[Callable[[Floats], Floats], fl
     return lambda d: curve(bent(d)), float((4 * farness(cut)) ** (1 / power))
 
 
-def by_steps(pairs: Pairs) -> tuple[Callable[[Floats], Floats], float]:
+def by_steps(pairs: Pairs) -> tuple[Callable[[Float64], Float64], float]:
     """Isotonic regression, and the cut that is best on the labelled pairs themselves."""
     distances, is_same, *_ = pairs
     steps = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(distances, is_same)
@@ -187,7 +185,7 @@ def compare_abstaining(tiles: Tiles, rounds: int) -> Iterator[tuple[str, ...]]:
         yield (str(count), str(len(found)), f"{wrong.mean():.3f}", *cells)
 
 
-def _shares(fitted: Fitted, distances: Floats, is_wrong: Flags) -> Iterator[float]:
+def _shares(fitted: Fitted, distances: Float64, is_wrong: Bools) -> Iterator[float]:
     """For each rule: answered, answered wrongly, and wrong among as many of the surest."""
     curve, cut = fitted.curve, fitted.threshold
     probability = float(curve.at(np.array(cut)).probability)
@@ -203,7 +201,7 @@ def _shares(fitted: Fitted, distances: Floats, is_wrong: Flags) -> Iterator[floa
         )
 
 
-def guesses(tiles: Tiles, places: Rows) -> dict[str, float]:
+def guesses(tiles: Tiles, places: Int64) -> dict[str, float]:
     generator = np.random.default_rng(1)
     left, right = places[generator.integers(0, len(places), (2, 6_000))]
     is_across = tiles.groups[left] != tiles.groups[right]

@@ -7,22 +7,19 @@ from typing import Final
 
 import measuring
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.indexer.commit import commit
-from histo_index.indexer.drafting import draft_manifest
-from histo_index.indexer.manifest import read_manifest
-from histo_index.indexer.shards import (
+from histo_index.arrays import Float16, Float32
+from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.format.shards import (
     Receipt,
     record_file,
     shard_path,
     write_receipt,
     write_shard,
 )
-
-Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
+from histo_index.indexer.writing.commit import commit
+from histo_index.indexer.writing.draft import draft_manifest
 
 _SHARD_ROWS: Final = 16_384
 # Directions that hold nearly all variance, falling as those of a trained network's embeddings do.
@@ -39,11 +36,11 @@ class Clusters:
         directions = min(_DIRECTIONS, size)
         basis, _ = np.linalg.qr(rng.standard_normal((size, directions)))
         scale = np.arange(1, directions + 1) ** -_FALL
-        self._basis: Floats = (basis.T * scale[:, None]).astype(np.float32)
+        self._basis: Float32 = (basis.T * scale[:, None]).astype(np.float32)
         self._centres = rng.standard_normal((count, directions), np.float32)
         self._spread = spread
 
-    def draw(self, rows: int, *, seed: int) -> Halves:
+    def draw(self, rows: int, *, seed: int) -> Float16:
         """Draw vectors: float16 [rows, D], rows of length 1."""
         rng = np.random.default_rng(seed)
         centres = self._centres[rng.integers(0, len(self._centres), rows)]
@@ -119,7 +116,7 @@ def _facts(start: int, count: int) -> pa.Table:
     )
 
 
-def blocks_of(matrix: Halves) -> Iterator[Halves]:
+def blocks_of(matrix: Float16) -> Iterator[Float16]:
     """Give the rows some thousands at a time."""
     for start in range(0, len(matrix), _SHARD_ROWS):
         yield matrix[start : start + _SHARD_ROWS]

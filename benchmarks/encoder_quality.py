@@ -16,11 +16,11 @@ import measuring
 
 import histo_index
 from histo_index.encoder.folder import bundled_encoder
-from histo_index.indexer.manifest import THRESHOLDS
-from histo_index.search.evaluation import Contender
-from histo_index.search.floors import RANDOM
-from histo_index.search.judging import CROSS_FITTED
-from histo_index.search.resampling import Estimate
+from histo_index.indexer.format.manifest import THRESHOLDS
+from histo_index.search.bootstrap import Estimate
+from histo_index.search.evaluation.baselines import RANDOM
+from histo_index.search.evaluation.compare import CROSS_FITTED
+from histo_index.search.evaluation.result import Contender
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "eval"
 SETS: Final = ("kather2016", "lc25000")

@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 
 import histo_index
 from histo_index.demo.tiles import CATEGORIES, write_tiles
+from histo_index.encoder.create import init_encoder
+from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.encoder import Encoder, open_encoder
 from histo_index.encoder.folder import EncoderFolder, load_encoder
-from histo_index.encoder.images import Pixels
-from histo_index.encoder.making import init_encoder
-from histo_index.encoder.openvino_cpu import build_graph
-from histo_index.encoder.trunk import load_trunk
+from histo_index.encoder.runtime.openvino import build_graph
+from histo_index.encoder.runtime.reference import load_trunk
 from histo_index.errors import ImageError
 
 TARGETS: Final = {"bfloat16": "≥ 6"}

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from histo_index.demo.tiles import CATEGORIES, render_tile
+from histo_index.encoder.create import init_encoder
+from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.encoder import Encoder, open_encoder
-from histo_index.encoder.images import Pixels
-from histo_index.encoder.making import init_encoder
-from histo_index.encoder.torch_cuda import CudaRuntime
+from histo_index.encoder.runtime.cuda import CudaRuntime
 from histo_index.errors import ImageError
 
 _ARCHITECTURES: Final = ("resnext50_32x4d", "resnext101_32x8d")

@@ -13,14 +13,15 @@ import measuring
 import numpy as np
 import torch
 from clustered import Clusters, blocks_of
-from search_peers import Halves, Rows, recall
+from search_peers import recall
 
-from histo_index.indexer import gpu_search
-from histo_index.indexer.candidate_search import CandidateSearch
-from histo_index.indexer.faiss_files import make_candidates
-from histo_index.indexer.faiss_search import ExactSearch
-from histo_index.indexer.structure import SearchConfig, choose_structure
-from histo_index.indexer.torch_search import TorchSearch
+from histo_index.arrays import Float16, Int64
+from histo_index.indexer.nearest import gpu as gpu_search
+from histo_index.indexer.nearest.candidates import CandidateSearch
+from histo_index.indexer.nearest.choose import SearchConfig, choose_structure
+from histo_index.indexer.nearest.exact import ExactSearch
+from histo_index.indexer.nearest.faiss_index import make_candidates
+from histo_index.indexer.nearest.torch_exact import TorchSearch
 
 K: Final = 10
 # Queries that the CPU is asked, beside which a rate is told.
@@ -55,7 +56,7 @@ def main() -> None:
         report_candidates(matrix, queries, repeats=given.repeats)
 
 
-def prepare(folder: Path, clusters: Clusters, rows: int, size: int) -> Halves:
+def prepare(folder: Path, clusters: Clusters, rows: int, size: int) -> Float16:
     """Draw vectors into a mapped file, unless it is there: float16 [N, D]."""
     path = folder / f"{rows}x{size}.npy"
     if not path.exists():
@@ -66,7 +67,7 @@ def prepare(folder: Path, clusters: Clusters, rows: int, size: int) -> Halves:
             part = matrix[start : start + _DRAWN]
             part[:] = clusters.draw(len(part), seed=1 + number)
         matrix.flush()
-    found: Halves = np.load(path, mmap_mode="r")
+    found: Float16 = np.load(path, mmap_mode="r")
     return found
 
 
@@ -89,7 +90,7 @@ def wait(device: str) -> None:
 
 
 def report_exact(
-    matrix: Halves, queries: Halves, device: str, bandwidth: float, *, repeats: int
+    matrix: Float16, queries: Float16, device: str, bandwidth: float, *, repeats: int
 ) -> None:
     """Search exactly: vectors that stay on the device, vectors that pass through it, the CPU."""
     asked = queries.astype(np.float32)
@@ -125,7 +126,7 @@ _EXACT_HEADER: Final = (
 )  # fmt: skip
 
 
-def report_candidates(matrix: Halves, queries: Halves, *, repeats: int) -> None:
+def report_candidates(matrix: Float16, queries: Float16, *, repeats: int) -> None:
     """Find candidates where FAISS has a GPU."""
     if not gpu_search.gpu_count():
         print("\nFAISS has no GPU here: candidates are not measured")
@@ -157,12 +158,12 @@ def report_candidates(matrix: Halves, queries: Halves, *, repeats: int) -> None:
     )
 
 
-def _candidates(index: Any, matrix: Halves, *, after: int) -> CandidateSearch:
+def _candidates(index: Any, matrix: Float16, *, after: int) -> CandidateSearch:
     gpu_search._QUERIES = after  # type: ignore[misc]
     return CandidateSearch(index, ExactSearch(matrix), effort=_EFFORT, candidates=_CANDIDATES)
 
 
-def _job(search: Callable[[Any, int], Rows], queries: Any) -> measuring.Job:
+def _job(search: Callable[[Any, int], Int64], queries: Any) -> measuring.Job:
     return lambda: len(search(queries, K))
 
 

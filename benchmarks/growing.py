@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import measuring
 import numpy as np
-from clustered import Clusters, Halves
+from clustered import Clusters
 
-from histo_index.indexer.candidate_search import CandidateSearch
-from histo_index.indexer.faiss_files import add_rows, read_growing
-from histo_index.indexer.faiss_search import ExactSearch, compare_all
-from histo_index.indexer.structure import SearchConfig, choose_structure, make_structure
+from histo_index.arrays import Float16
+from histo_index.indexer.nearest.candidates import CandidateSearch
+from histo_index.indexer.nearest.choose import SearchConfig, choose_structure, make_structure
+from histo_index.indexer.nearest.exact import ExactSearch, compare_all
+from histo_index.indexer.nearest.faiss_index import add_rows, read_growing
 
 _NEIGHBOURS: Final = 10
 
@@ -43,7 +44,7 @@ def main() -> None:
     measuring.print_table(header, rows)
 
 
-def grow(name: str, vectors: Halves, drawn: Clusters, given: Namespace) -> list[tuple[str, ...]]:
+def grow(name: str, vectors: Float16, drawn: Clusters, given: Namespace) -> list[tuple[str, ...]]:
     """Learn a structure, let it grow, and measure after each share."""
     index, facts = learn(vectors)
     cells: list[tuple[str, ...]] = [(name, "0", f"{facts['recall']:.4f}", "-")]
@@ -60,7 +61,7 @@ def grow(name: str, vectors: Halves, drawn: Clusters, given: Namespace) -> list[
     return cells
 
 
-def learn(vectors: Halves) -> tuple[Any, Any]:
+def learn(vectors: Float16) -> tuple[Any, Any]:
     rows, size = vectors.shape
     factory = choose_structure(rows, size, SearchConfig())
     with TemporaryDirectory() as name:
@@ -69,7 +70,7 @@ def learn(vectors: Halves) -> tuple[Any, Any]:
         return read_growing(path, path.read_bytes(), rows=rows, size=size, kept=rows), facts
 
 
-def recall(index: Any, facts: Any, vectors: Halves, *, first: int, count: int) -> float:
+def recall(index: Any, facts: Any, vectors: Float16, *, first: int, count: int) -> float:
     """Tell which share of the nearest of some tiles is proposed; those from `first` on ask."""
     drawn = np.random.default_rng(0).choice(len(vectors) - first, count, replace=False) + first
     queries = vectors[drawn].astype(np.float32)

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import psutil  # type: ignore[import-untyped]
 
-from histo_index.encoder.decode_pool import usable_cores
+from histo_index.hardware import usable_cores
 from histo_index.indexer.build import build as build_index
 from histo_index.indexer.build_config import BuildConfig
-from histo_index.indexer.hashing import hash_file
+from histo_index.indexer.inputs.hashing import hash_file
 
 # Does some work and tells how many items it dealt with.
 Job = Callable[[], int]
@@ -48,7 +48,7 @@ class Peak:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticTile:
-    """What an encoder would give for one tile; see `histo_index.indexer.encode.Encoded`."""
+    """What an encoder would give for one tile; see `encoder_protocol.Encoded`."""
 
     embedding: npt.NDArray[np.float32]
     sha256: str
@@ -219,7 +219,7 @@ def _tree_memory(pid: int) -> tuple[int, int]:
 def usable_precisions() -> list[str]:
     """List the encoder's precisions that this CPU has; name on stderr what is left out."""
     # Imported here: it loads OpenVINO, which only some benchmarks need.
-    from histo_index.encoder.openvino_cpu import has_bfloat16
+    from histo_index.encoder.runtime.openvino import has_bfloat16
 
     if has_bfloat16():
         return ["float32", "bfloat16"]

@@ -17,15 +17,13 @@ import numpy.typing as npt
 import training_split
 from PIL import Image
 
+from histo_index.arrays import Float16, Int64
+from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.encoder import open_encoder
 from histo_index.encoder.folder import bundled_encoder
-from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
-from histo_index.indexer.distance import FITS
-from histo_index.search.copies import NEAR
-from histo_index.search.distances import pair_distances
-
-Halves = npt.NDArray[np.float16]
-Rows = npt.NDArray[np.int64]
+from histo_index.indexer.transform.transform import FITS
+from histo_index.search.distance import pair_distances
+from histo_index.search.neighbours.near_duplicates import NEAR
 
 _MOST_TILES: Final = 200
 
@@ -75,7 +73,7 @@ def main() -> None:
     measuring.print_table(header, lines)
 
 
-def told(groups: Rows, vectors: Halves, copies: list[Halves]) -> tuple[str, ...]:
+def told(groups: Int64, vectors: Float16, copies: list[Float16]) -> tuple[str, ...]:
     """Give the limit, how many different tiles lie within it, and the share of each copy."""
     places = np.stack(np.triu_indices(len(vectors), 1))
     distances = pair_distances(vectors[places[0]], vectors[places[1]])

@@ -13,22 +13,19 @@ from typing import Final
 
 import measuring
 import numpy as np
-import numpy.typing as npt
 import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 from clustered import Clusters, prepare_index
 
 import histo_index
-from histo_index.encoder.decode_pool import usable_cores
-from histo_index.indexer.opened import OpenIndex
-from histo_index.search.scoring import indexed_pair_distances
-from histo_index.search.writing import write_scores
+from histo_index.arrays import Float16, Float32, Int64
+from histo_index.commands.result_files import write_scores
+from histo_index.hardware import usable_cores
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.distance import indexed_pair_distances
 
-Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
-Rows = npt.NDArray[np.int64]
-Score = Callable[[Rows, Rows], Floats]
+Score = Callable[[Int64, Int64], Float32]
 
 STAGES: Final = {
     "open the index": "api.py:open",
@@ -81,7 +78,7 @@ def main() -> None:
         report_whole(whole, stages, wall, peak, rows=given.rows)
 
 
-def write_pair_list(path: Path, left: Rows, right: Rows) -> Path:
+def write_pair_list(path: Path, left: Int64, right: Int64) -> Path:
     """Write the list as people do: file names, two columns, a header."""
     names = pa.array([measuring.tile_name(row) for row in range(max(left.max(), right.max()) + 1)])
     columns = {"image_a": names.take(pa.array(left)), "image_b": names.take(pa.array(right))}
@@ -113,7 +110,7 @@ def command_line(index: Path, pair_list: Path, folder: Path) -> list[str]:
 
 
 def compare_scoring(
-    index: OpenIndex, left: Rows, right: Rows, *, plain_pairs: int, repeats: int
+    index: OpenIndex, left: Int64, right: Int64, *, plain_pairs: int, repeats: int
 ) -> dict[str, list[float]]:
     """Measure scoring alone, what others reach, and what memory allows, in turn."""
     nothing = np.empty((0, index.manifest.vector_size), np.float16)
@@ -138,14 +135,14 @@ def compare_scoring(
     return measuring.interleave(jobs, repeats=repeats, clock=time.process_time)
 
 
-def _scoring_job(form: Score, left: Rows, right: Rows) -> measuring.Job:
+def _scoring_job(form: Score, left: Int64, right: Int64) -> measuring.Job:
     def job() -> int:
         return len(form(left, right))
 
     return job
 
 
-def numpy_distances(matrix: Halves, left: Rows, right: Rows) -> Floats:
+def numpy_distances(matrix: Float16, left: Int64, right: Int64) -> Float32:
     """Score in the plain form: gather, convert, subtract, square, chunk by chunk, on all cores."""
     distances, workers = np.empty(len(left), np.float32), usable_cores()
 
@@ -159,7 +156,7 @@ def numpy_distances(matrix: Halves, left: Rows, right: Rows) -> Floats:
     return distances
 
 
-def sklearn_form(matrix: Halves) -> Score | None:
+def sklearn_form(matrix: Float16) -> Score | None:
     """Score with scikit-learn, chunk by chunk; None where it is not installed."""
     try:
         from sklearn.metrics.pairwise import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
@@ -168,7 +165,7 @@ def sklearn_form(matrix: Halves) -> Score | None:
     except ImportError:
         return None
 
-    def score(left: Rows, right: Rows) -> Floats:
+    def score(left: Int64, right: Int64) -> Float32:
         distances = np.empty(len(left), np.float32)
         for start in range(0, len(left), _CHUNK_PAIRS):
             part = slice(start, start + _CHUNK_PAIRS)
@@ -179,7 +176,7 @@ def sklearn_form(matrix: Halves) -> Score | None:
     return score
 
 
-def report_memory(score: Callable[[], Floats]) -> None:
+def report_memory(score: Callable[[], Float32]) -> None:
     """Watch this process while it scores: what it holds beyond its answer."""
     process, most, is_done = psutil.Process(), 0, threading.Event()
 
@@ -203,14 +200,14 @@ def report_memory(score: Callable[[], Floats]) -> None:
     print(f"Scoring holds {grown:,.0f} MB beside its answer of {answer.nbytes / 1e6:,.0f} MB.")
 
 
-def check_agreement(forms: dict[str, Score], left: Rows, right: Rows) -> None:
+def check_agreement(forms: dict[str, Score], left: Int64, right: Int64) -> None:
     """Refuse to compare forms that do not compute the same."""
     expected, *others = (form(left, right) for form in forms.values())
     for found in others:
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def gather_rows(matrix: Halves, order: Rows) -> int:
+def gather_rows(matrix: Float16, order: Int64) -> int:
     """Read rows in the order of the list with all cores, doing nothing with them."""
     workers = usable_cores()
 
@@ -225,7 +222,7 @@ def gather_rows(matrix: Halves, order: Rows) -> int:
     return len(order) // 2
 
 
-def read_in_sequence(matrix: Halves) -> int:
+def read_in_sequence(matrix: Float16) -> int:
     """Read all rows in the order they lie in with all cores; numpy's quickest that reads only.
 
     It was within 5 % of a compiled loop and of XXH3 over the same bytes.

@@ -5,9 +5,9 @@ from typing import Any, Final
 import measuring
 import numpy as np
 
-from histo_index.encoder.decode_pool import usable_cores
-from histo_index.encoder.quiet_openvino import opset13 as ops
-from histo_index.encoder.quiet_openvino import ov
+from histo_index.encoder.runtime.openvino_import import opset13 as ops
+from histo_index.encoder.runtime.openvino_import import ov
+from histo_index.hardware import usable_cores
 
 # Rows, width and depth of chained matrix products: the best of some tried here. A chain of them
 # spends little on turning its first input from float32.

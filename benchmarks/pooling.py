@@ -14,20 +14,18 @@ from typing import Final
 
 import measuring
 import numpy as np
-import numpy.typing as npt
 import torch
 import training_split
 
+from histo_index.arrays import Float32
 from histo_index.encoder.config import COVARIANCE, DEVIATION, MEAN, POOLED_STAGES, POOLINGS
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
+from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.folder import bundled_encoder, load_encoder
-from histo_index.encoder.images import DecodeLimits, read_tile
-from histo_index.encoder.openvino_cpu import has_bfloat16
-from histo_index.encoder.preprocessing import fit_tile
-from histo_index.encoder.trunk import CovarianceSketch, Trunk, deviations, load_trunk
-from histo_index.indexer.manifest import DIFFUSED
-from histo_index.search.watching import NEIGHBOUR_ACCURACY, PAIR_AUC, TileJudge
-
-Floats = npt.NDArray[np.float32]
+from histo_index.encoder.runtime.openvino import has_bfloat16
+from histo_index.encoder.runtime.reference import CovarianceSketch, Trunk, deviations, load_trunk
+from histo_index.indexer.format.manifest import DIFFUSED
+from histo_index.search.evaluation.training_monitor import NEIGHBOUR_ACCURACY, PAIR_AUC, TileJudge
 
 DIFFUSED_AUC: Final = f"{DIFFUSED}_{PAIR_AUC}"
 
@@ -76,7 +74,7 @@ def judge(folder: Path, rows: Sequence[training_split.Row]) -> dict[str, tuple[s
     return result
 
 
-def _poolings(features: Mapping[tuple[str, int], Floats]) -> dict[str, Floats]:
+def _poolings(features: Mapping[tuple[str, int], Float32]) -> dict[str, Float32]:
     return {
         f"{kind} of stage{'s' * (len(stages) > 1)} {', '.join(map(str, stages))}": np.concatenate(
             [_unit(features[kind, stage]) for stage in stages], axis=1
@@ -85,7 +83,7 @@ def _poolings(features: Mapping[tuple[str, int], Floats]) -> dict[str, Floats]:
     }
 
 
-def _features(folder: Path, rows: Sequence[training_split.Row]) -> dict[tuple[str, int], Floats]:
+def _features(folder: Path, rows: Sequence[training_split.Row]) -> dict[tuple[str, int], Float32]:
     """Pool the first three stages in every way: float32 [N, numbers] by the two."""
     encoder = load_encoder(folder)
     trunk, taken = load_trunk(encoder), dict[tuple[str, int], list[torch.Tensor]]()
@@ -119,8 +117,8 @@ def _listen(trunk: Trunk, taken: dict[tuple[str, int], list[torch.Tensor]]) -> N
         trunk.network.get_submodule(f"layer{stage}").register_forward_hook(keep)
 
 
-def _unit(vectors: Floats) -> Floats:
-    scaled: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+def _unit(vectors: Float32) -> Float32:
+    scaled: Float32 = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return scaled
 
 

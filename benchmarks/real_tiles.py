@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 from PIL import Image
 
 import histo_index
-from histo_index.search.writing import write_scores
+from histo_index.commands.result_files import write_scores
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "eval"
 SETS: Final = ("kather2016", "lc25000")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def make_untrained(folder: Path) -> Path:
-    from histo_index.encoder.making import init_encoder
+    from histo_index.encoder.create import init_encoder
 
     init_encoder(folder, arch="resnext50_32x4d", seed=0)
     return folder

@@ -18,10 +18,11 @@ from typing import Any, Final
 import measuring
 import numpy as np
 from clustered import Clusters, prepare_index
-from search_peers import Halves, K, Rows, ours, recall, true_rows
+from search_peers import K, ours, recall, true_rows
 
-from histo_index.indexer.opened import OpenIndex
-from histo_index.search.filtering import Filters
+from histo_index.arrays import Float16, Int64
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.neighbours.filters import Filters
 
 _PEERS: Final = {
     "flat": "FAISS flat, float32",
@@ -40,8 +41,8 @@ import numpy as np
 query = np.load(sys.argv[2])[:1]
 started = time.perf_counter()
 if sys.argv[3] == "ours":
-    from histo_index.indexer.opened import OpenIndex
-    from histo_index.search.ranking import nearest_rows
+    from histo_index.indexer.reader import OpenIndex
+    from histo_index.search.neighbours.nearest import nearest_rows
     index = OpenIndex(Path(sys.argv[1]))
     nearest_rows(index, query, k=10, own_rows=[None])
 else:
@@ -79,7 +80,7 @@ def main() -> None:
         report_cold(folder, repeats=given.repeats)
 
 
-def prepare(folder: Path, given: Namespace) -> tuple[OpenIndex, Halves]:
+def prepare(folder: Path, given: Namespace) -> tuple[OpenIndex, Float16]:
     """Draw vectors and queries around the same centres, unless they are there."""
     clusters = Clusters(count=given.clusters, size=given.size, spread=given.spread)
     path = prepare_index(folder, clusters, rows=given.rows, size=given.size)
@@ -98,7 +99,7 @@ def run_peer(name: str, folder: Path, *, rows: int, repeats: int) -> dict[str, A
     return {**found, "private": peak.private}
 
 
-def report_ours(folder: Path, index: OpenIndex, queries: Halves, given: Namespace) -> None:
+def report_ours(folder: Path, index: OpenIndex, queries: Float16, given: Namespace) -> None:
     truth = true_rows(folder, queries, index.matrix)
     reached = f"{recall(ours(index, queries), truth):.4f}"
     facts = index.manifest.structure
@@ -143,7 +144,7 @@ def report_peers(folder: Path, given: Namespace) -> None:
     measuring.print_table(("beside", "recall@10", *asked, *_BUILD_HEADER), rows)
 
 
-def report_filters(index: OpenIndex, queries: Halves) -> None:
+def report_filters(index: OpenIndex, queries: Float16) -> None:
     rows = []
     for percent in (1, 10, 90):
         filters = Filters(where=f"percent < {percent}")
@@ -158,7 +159,7 @@ def report_filters(index: OpenIndex, queries: Halves) -> None:
     measuring.print_table(("tiles that pass", "recall@10", "queries/core-s, batch"), rows)
 
 
-def _filtered_truth(index: OpenIndex, queries: Halves, percent: int) -> Rows:
+def _filtered_truth(index: OpenIndex, queries: Float16, percent: int) -> Int64:
     """Compare with every tile that passes, in the plain form."""
     passing = np.flatnonzero(index.rows["percent"].to_numpy() < percent)
     distances = np.full((len(queries), K), np.inf, np.float32)

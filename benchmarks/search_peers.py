@@ -18,20 +18,18 @@ from typing import Any, Final
 
 import measuring
 import numpy as np
-import numpy.typing as npt
 from clustered import blocks_of
 
-from histo_index.encoder.decode_pool import usable_cores
-from histo_index.indexer.faiss_search import compare_all, one_thread
-from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.structure import SearchConfig, make_structure
-from histo_index.search.filtering import Filters
-from histo_index.search.ranking import nearest_rows
+from histo_index.arrays import Float16, Int64
+from histo_index.hardware import usable_cores
+from histo_index.indexer.nearest.choose import SearchConfig, make_structure
+from histo_index.indexer.nearest.exact import compare_all, one_thread
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.neighbours.filters import Filters
+from histo_index.search.neighbours.nearest import nearest_rows
 
-Halves = npt.NDArray[np.float16]
-Rows = npt.NDArray[np.int64]
 # Gives the ten nearest rows of some queries, looking so hard: int64 [Q, 10].
-Search = Callable[[Halves, int], Rows]
+Search = Callable[[Float16, int], Int64]
 # A searcher and how many bytes it holds.
 Built = tuple[Search, int]
 
@@ -66,7 +64,7 @@ def main() -> None:
 
 
 def measure(
-    index: OpenIndex, matrix: Halves, queries: Halves, search: Search, *, repeats: int,
+    index: OpenIndex, matrix: Float16, queries: Float16, search: Search, *, repeats: int,
     is_exact: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Ask both in turn; ours always searches the whole index."""
@@ -87,39 +85,39 @@ def measure(
     return {"recall": recall(search(few, effort), truth), "effort": effort, **rates}
 
 
-def true_rows(folder: Path, queries: Halves, matrix: Halves) -> Rows:
+def true_rows(folder: Path, queries: Float16, matrix: Float16) -> Int64:
     """Compare with every vector, once for each number of rows; kept beside the index."""
     path = folder / f"truth-{len(matrix)}.npy"
     if not path.exists():
         np.save(path, compare_all(queries.astype(np.float32), matrix, K))
-    truth: Rows = np.load(path)
+    truth: Int64 = np.load(path)
     return truth
 
 
-def ours(index: OpenIndex, queries: Halves, filters: Filters | None = None) -> Rows:
+def ours(index: OpenIndex, queries: Float16, filters: Filters | None = None) -> Int64:
     """Search as the commands do: candidates, then the exact distances of each."""
     nobody = [None] * len(queries)
     return nearest_rows(index, queries, k=K, own_rows=nobody, filters=filters).rows
 
 
-def one_by_one(search: Callable[[Halves], Rows], queries: Halves) -> int:
+def one_by_one(search: Callable[[Float16], Int64], queries: Float16) -> int:
     return sum(len(search(queries[n : n + 1])) for n in range(len(queries)))
 
 
-def recall(found: Rows, truth: Rows) -> float:
+def recall(found: Int64, truth: Int64) -> float:
     """Tell which share of the true ten nearest was found."""
     hits = sum(len(set(a) & set(b)) for a, b in zip(found.tolist(), truth.tolist(), strict=True))
     return hits / truth.size
 
 
-def build_ours(matrix: Halves, folder: Path) -> Built:
+def build_ours(matrix: Float16, folder: Path) -> Built:
     path, facts = folder / "again.faiss", OpenIndex(folder / "tiles.hx").manifest.structure
     made = make_structure(path, matrix, blocks_of(matrix), facts["factory"], SearchConfig())
     path.unlink()
     return lambda queries, effort: np.empty((0, K), np.int64), made["bytes"]
 
 
-def build_flat(matrix: Halves, folder: Path) -> Built:
+def build_flat(matrix: Float16, folder: Path) -> Built:
     """Exact search as FAISS has it: all vectors as float32 in memory."""
     import faiss
 
@@ -129,7 +127,7 @@ def build_flat(matrix: Halves, folder: Path) -> Built:
     if shutil.disk_usage(folder).free > 2 * 4 * matrix.size:
         faiss.write_index(index, str(folder / "flat.faiss"))
 
-    def search(queries: Halves, _: int) -> Rows:
+    def search(queries: Float16, _: int) -> Int64:
         # Its threads wait by turning round, which would count as work.
         with one_thread():
             return np.asarray(index.search(queries.astype(np.float32), K)[1], np.int64)
@@ -137,7 +135,7 @@ def build_flat(matrix: Halves, folder: Path) -> Built:
     return search, 4 * matrix.size
 
 
-def build_hnswlib(matrix: Halves, _: Path) -> Built:
+def build_hnswlib(matrix: Float16, _: Path) -> Built:
     import hnswlib
 
     index = hnswlib.Index(space="l2", dim=matrix.shape[1])
@@ -146,14 +144,14 @@ def build_hnswlib(matrix: Halves, _: Path) -> Built:
     for block in blocks_of(matrix):
         index.add_items(block.astype(np.float32))
 
-    def search(queries: Halves, effort: int) -> Rows:
+    def search(queries: Float16, effort: int) -> Int64:
         index.set_ef(effort)
         return np.asarray(index.knn_query(queries.astype(np.float32), k=K)[0], np.int64)
 
     return search, index.index_file_size()
 
 
-def build_usearch(matrix: Halves, _: Path) -> Built:
+def build_usearch(matrix: Float16, _: Path) -> Built:
     from usearch.index import Index
 
     index: Any = Index(
@@ -165,7 +163,7 @@ def build_usearch(matrix: Halves, _: Path) -> Built:
         index.add(np.arange(start, start + len(block)), block, threads=usable_cores())
         start += len(block)
 
-    def search(queries: Halves, effort: int) -> Rows:
+    def search(queries: Float16, effort: int) -> Int64:
         index.expansion_search = effort
         keys = index.search(queries, K, threads=usable_cores()).keys
         return np.asarray(keys, np.int64).reshape(len(queries), K)
@@ -173,7 +171,7 @@ def build_usearch(matrix: Halves, _: Path) -> Built:
     return search, index.serialized_length
 
 
-def build_scann(matrix: Halves, _: Path) -> Built:
+def build_scann(matrix: Float16, _: Path) -> Built:
     """ScaNN as its authors advise: a tree, 4-bit codes, and 100 candidates reordered in float32."""
     from scann import scann_ops_pybind
 
@@ -184,7 +182,7 @@ def build_scann(matrix: Halves, _: Path) -> Built:
     codes = tree.score_ah(2, anisotropic_quantization_threshold=0.2)
     index: Any = codes.reorder(_REORDERED).build()
 
-    def search(queries: Halves, effort: int) -> Rows:
+    def search(queries: Float16, effort: int) -> Int64:
         leaves_to_search = min(max(1, effort // _EFFORTS[0]), leaves)
         # In its own thread only: waiting threads would count as work.
         found = index.search_batched(queries.astype(np.float32), leaves_to_search=leaves_to_search)
@@ -194,7 +192,7 @@ def build_scann(matrix: Halves, _: Path) -> Built:
     return search, 4 * matrix.size + matrix.size // 4
 
 
-def build_svs(matrix: Halves, _: Path) -> Built:
+def build_svs(matrix: Float16, _: Path) -> Built:
     """SVS's graph (Vamana) over float32, as many links as the other graphs have at the bottom."""
     import svs
 
@@ -207,14 +205,14 @@ def build_svs(matrix: Halves, _: Path) -> Built:
     # Waiting threads would count as work.
     index.num_threads = 1
 
-    def search(queries: Halves, effort: int) -> Rows:
+    def search(queries: Float16, effort: int) -> Int64:
         index.search_window_size = effort
         return np.asarray(index.search(queries.astype(np.float32), K)[0], np.int64)
 
     return search, 4 * matrix.size + 4 * 2 * _LINKS * len(matrix)
 
 
-BUILD: Final[dict[str, Callable[[Halves, Path], Built]]] = {
+BUILD: Final[dict[str, Callable[[Float16, Path], Built]]] = {
     "histo-index": build_ours,
     "flat": build_flat,
     "hnswlib": build_hnswlib,

@@ -15,25 +15,23 @@ from typing import Final
 
 import measuring
 import numpy as np
-import numpy.typing as npt
 import training_split
 from scipy.cluster.hierarchy import cophenet, linkage
 from scipy.spatial.distance import squareform
 from sklearn.cluster import KMeans
 
+from histo_index.arrays import Float64, Int64
+from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import bundled_encoder, load_encoder
-from histo_index.encoder.images import DecodeLimits, Pixels, read_tile
-from histo_index.indexer.diffusion import fit_diffusion
-from histo_index.indexer.tables import read_table
-from histo_index.indexer.whitening import fit_whitening
-from histo_index.search.judging import difference
-from histo_index.search.metrics import PairFigures
+from histo_index.indexer.inputs.tables import read_table
+from histo_index.indexer.transform.diffusion import fit_diffusion
+from histo_index.indexer.transform.whitening import fit_whitening
+from histo_index.search.evaluation.compare import difference
+from histo_index.search.pair_metrics import PairFigures
 
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 # Vectors of the index, rows of length 1 [N, D], and the group of each [N], to distances [N, N].
-Idea = Callable[[Floats, Rows], Floats]
+Idea = Callable[[Float64, Int64], Float64]
 
 _NEIGHBOURS: Final = 20
 _CLUSTERS: Final = 16
@@ -53,8 +51,8 @@ class Gallery:
     """
 
     tiles: Sequence[Pixels]
-    labels: Rows
-    groups: Rows
+    labels: Int64
+    groups: Int64
 
 
 def main() -> None:
@@ -135,7 +133,7 @@ def judge(runner: Encoder, gallery: Gallery) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _gain(ours: PairFigures, plain: PairFigures, weights: Floats) -> float:
+def _gain(ours: PairFigures, plain: PairFigures, weights: Float64) -> float:
     return ours.roc_auc(weights) - plain.roc_auc(weights)
 
 
@@ -146,32 +144,32 @@ def _shown(area: float, gain: object) -> str:
     return f"{area:.3f} ({value:+.3f}, {low:+.3f}…{high:+.3f})"
 
 
-def _plain(vectors: Floats, groups: Rows) -> Floats:
+def _plain(vectors: Float64, groups: Int64) -> Float64:
     return 2 - 2 * vectors @ vectors.T
 
 
-def _centred(vectors: Floats, groups: Rows) -> Floats:
+def _centred(vectors: Float64, groups: Int64) -> Float64:
     return _plain(_unit(vectors - vectors.mean(axis=0)), groups)
 
 
-def _projected(vectors: Floats, *, size: int) -> Floats:
+def _projected(vectors: Float64, *, size: int) -> Float64:
     """Project on principal directions."""
     centred = vectors - vectors.mean(axis=0)
     directions = np.linalg.svd(centred, full_matrices=False)[2]
     return _unit(centred @ directions[:size].T)
 
 
-def _whitened(vectors: Floats, ridge: float) -> Floats:
+def _whitened(vectors: Float64, ridge: float) -> Float64:
     """As an index does, fitted on all of its tiles."""
     return fit_whitening(vectors, ridge=ridge).apply(vectors).astype(np.float64)
 
 
-def _diffused(vectors: Floats, groups: Rows) -> Floats:
+def _diffused(vectors: Float64, groups: Int64) -> Float64:
     """As an index does, fitted on all of its tiles."""
     return _plain(fit_diffusion(vectors).apply(vectors).astype(np.float64), groups)
 
 
-def _near(vectors: Floats, groups: Rows) -> Floats:
+def _near(vectors: Float64, groups: Int64) -> Float64:
     """Mark the nearest tiles of other groups of each: floats [N, N] of 0 and 1."""
     likeness = vectors @ vectors.T
     likeness[groups[:, None] == groups] = -np.inf
@@ -182,35 +180,35 @@ def _near(vectors: Floats, groups: Rows) -> Floats:
     return marks
 
 
-def _agreement(vectors: Floats, groups: Rows) -> Floats:
+def _agreement(vectors: Float64, groups: Int64) -> Float64:
     marks = _near(vectors, groups)
     shared = marks @ marks.T
     own = marks.sum(axis=1)
-    apart: Floats = 1 - shared / (own[:, None] + own - shared)
+    apart: Float64 = 1 - shared / (own[:, None] + own - shared)
     return apart
 
 
-def _drawn(vectors: Floats, groups: Rows) -> Floats:
+def _drawn(vectors: Float64, groups: Int64) -> Float64:
     """Move each vector to the mean of its neighbours."""
     return _plain(_unit(_near(vectors, groups) @ vectors), groups)
 
 
-def _clustered(vectors: Floats, groups: Rows) -> Floats:
+def _clustered(vectors: Float64, groups: Int64) -> Float64:
     """Compare by the softly assigned clusters of each tile."""
     fitted = KMeans(_CLUSTERS, n_init=4, random_state=0).fit(vectors)
     gaps = fitted.transform(vectors) ** 2
     odds = np.exp(-(gaps - gaps.min(axis=1, keepdims=True)) / (gaps.std() / 2))
     roots = np.sqrt(odds / odds.sum(axis=1, keepdims=True))
-    apart: Floats = 1 - roots @ roots.T
+    apart: Float64 = 1 - roots @ roots.T
     return apart
 
 
-def _joint(vectors: Floats, groups: Rows) -> Floats:
+def _joint(vectors: Float64, groups: Int64) -> Float64:
     """Judge all tiles together: the level at which average linkage joins two."""
     distances = np.maximum(_plain(vectors, groups), 0)
     np.fill_diagonal(distances, 0)
     condensed = squareform(distances, checks=False)
-    joined: Floats = squareform(cophenet(linkage(condensed, "average")))
+    joined: Float64 = squareform(cophenet(linkage(condensed, "average")))
     return joined
 
 
@@ -232,7 +230,7 @@ IDEAS: Final[Mapping[str, Idea]] = {
 }
 
 
-def _turns(runner: Encoder, tiles: Sequence[Pixels]) -> list[Floats]:
+def _turns(runner: Encoder, tiles: Sequence[Pixels]) -> list[Float64]:
     return [
         runner.encode_pixels(
             [np.ascontiguousarray(np.rot90(tile[:, ::side], turn)) for tile in tiles]
@@ -242,12 +240,12 @@ def _turns(runner: Encoder, tiles: Sequence[Pixels]) -> list[Floats]:
     ]
 
 
-def _unit(vectors: Floats) -> Floats:
-    scaled: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+def _unit(vectors: Float64) -> Float64:
+    scaled: Float64 = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return scaled
 
 
-def _codes(names: Sequence[str]) -> Rows:
+def _codes(names: Sequence[str]) -> Int64:
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 

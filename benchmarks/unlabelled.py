@@ -12,23 +12,21 @@ from pathlib import Path
 
 import measuring
 import numpy as np
-import numpy.typing as npt
 from encoder_quality import DATA, SETS
 
 import histo_index
-from histo_index.assessing import read_subject
+from histo_index.api.evaluate import read_subject
+from histo_index.arrays import Bools, Float64
 from histo_index.encoder.folder import bundled_encoder
-from histo_index.search import metrics
-from histo_index.search.crossfitting import cross_fit
-from histo_index.search.distances import pair_distances
-from histo_index.search.fitting import fit_threshold
-from histo_index.search.judging import difference, estimates
-from histo_index.search.objectives import Objective
-from histo_index.search.subject import Subject
+from histo_index.search import pair_metrics as metrics
+from histo_index.search.calibration.cross_validation import cross_fit
+from histo_index.search.calibration.fit import fit_threshold
+from histo_index.search.calibration.objectives import Objective
+from histo_index.search.distance import pair_distances
+from histo_index.search.evaluation.compare import difference, estimates
+from histo_index.search.inputs.labelled_pairs import Subject
 
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-Verdicts = Mapping[str, tuple[float | None, Flags]]
+Verdicts = Mapping[str, tuple[float | None, Bools]]
 
 REFERENCE = "labels of other groups"
 
@@ -87,8 +85,8 @@ def compare(subject: Subject, verdicts: Verdicts) -> Iterator[tuple[str, ...]]:
         )
 
 
-def means(values: Floats, weights: Floats) -> Floats:
-    averages: Floats = values @ weights / weights.sum()
+def means(values: Float64, weights: Float64) -> Float64:
+    averages: Float64 = values @ weights / weights.sum()
     return averages
 
 

@@ -8,12 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from histo_index.api import Index as Index
-    from histo_index.api import compare as compare
-    from histo_index.api import open as open
-    from histo_index.building import build as build
-    from histo_index.building import compact as compact
-    from histo_index.building import reindex as reindex
+    from histo_index.api.build import build as build
+    from histo_index.api.build import compact as compact
+    from histo_index.api.build import reindex as reindex
+    from histo_index.api.index import Index as Index
+    from histo_index.api.index import compare as compare
+    from histo_index.api.index import open as open
+    from histo_index.api.train import TrainOptions as TrainOptions
+    from histo_index.api.train import train as train
     from histo_index.errors import HistoIndexError as HistoIndexError
     from histo_index.errors import ImageError as ImageError
     from histo_index.errors import IndexFormatError as IndexFormatError
@@ -24,50 +26,48 @@ if TYPE_CHECKING:
     from histo_index.errors import TrainingError as TrainingError
     from histo_index.indexer.build_config import BuildProgress as BuildProgress
     from histo_index.indexer.build_config import BuildReport as BuildReport
-    from histo_index.indexer.compact import CompactReport as CompactReport
-    from histo_index.indexer.removal import RestoreReport as RestoreReport
-    from histo_index.search.answers import PairAnswer as PairAnswer
-    from histo_index.search.calibration import Calibration as Calibration
-    from histo_index.search.evaluation import Evaluation as Evaluation
-    from histo_index.search.neighbours import Neighbour as Neighbour
-    from histo_index.search.objectives import Objective as Objective
-    from histo_index.search.removing import RemoveReport as RemoveReport
-    from histo_index.search.removing import restore as restore
-    from histo_index.search.scoring import PairScores as PairScores
-    from histo_index.search.verdicts import Verdict as Verdict
-    from histo_index.training import TrainOptions as TrainOptions
-    from histo_index.training import train as train
+    from histo_index.indexer.removal.compact import CompactReport as CompactReport
+    from histo_index.indexer.removal.remove import RestoreReport as RestoreReport
+    from histo_index.search.answers.neighbours import Neighbour as Neighbour
+    from histo_index.search.answers.pair import PairAnswer as PairAnswer
+    from histo_index.search.answers.pair_list import PairScores as PairScores
+    from histo_index.search.answers.removal import RemoveReport as RemoveReport
+    from histo_index.search.answers.removal import restore as restore
+    from histo_index.search.calibration.calibration import Calibration as Calibration
+    from histo_index.search.calibration.objectives import Objective as Objective
+    from histo_index.search.calibration.threshold import Verdict as Verdict
+    from histo_index.search.evaluation.result import Evaluation as Evaluation
 
 _HOMES = {
     "BuildProgress": "indexer.build_config",
     "BuildReport": "indexer.build_config",
-    "Calibration": "search.calibration",
-    "CompactReport": "indexer.compact",
-    "Evaluation": "search.evaluation",
+    "Calibration": "search.calibration.calibration",
+    "CompactReport": "indexer.removal.compact",
+    "Evaluation": "search.evaluation.result",
     "HistoIndexError": "errors",
     "ImageError": "errors",
-    "Index": "api",
+    "Index": "api.index",
     "IndexFormatError": "errors",
     "InputError": "errors",
     "LockedError": "errors",
     "MismatchError": "errors",
-    "Neighbour": "search.neighbours",
-    "Objective": "search.objectives",
-    "PairAnswer": "search.answers",
-    "PairScores": "search.scoring",
-    "RemoveReport": "search.removing",
-    "RestoreReport": "indexer.removal",
+    "Neighbour": "search.answers.neighbours",
+    "Objective": "search.calibration.objectives",
+    "PairAnswer": "search.answers.pair",
+    "PairScores": "search.answers.pair_list",
+    "RemoveReport": "search.answers.removal",
+    "RestoreReport": "indexer.removal.remove",
     "ShapeError": "errors",
-    "TrainOptions": "training",
+    "TrainOptions": "api.train",
     "TrainingError": "errors",
-    "Verdict": "search.verdicts",
-    "build": "building",
-    "compact": "building",
-    "compare": "api",
-    "open": "api",
-    "reindex": "building",
-    "restore": "search.removing",
-    "train": "training",
+    "Verdict": "search.calibration.threshold",
+    "build": "api.build",
+    "compact": "api.build",
+    "compare": "api.index",
+    "open": "api.index",
+    "reindex": "api.build",
+    "restore": "search.answers.removal",
+    "train": "api.train",
 }
 
 __all__ = [

@@ -4,21 +4,20 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from histo_index.commands.assessing import assessing
-from histo_index.commands.encoders import encoders
-from histo_index.commands.indexes import indexes
-from histo_index.commands.interruptions import describe_interruption
+from histo_index.commands.encoders import encoders, training
+from histo_index.commands.evaluate import assessing
+from histo_index.commands.index import indexes
+from histo_index.commands.inspect import surveys
 from histo_index.commands.options import JsonOption
-from histo_index.commands.outcome import exit_if, fail, print_result
-from histo_index.commands.questions import questions
-from histo_index.commands.removing import removing
-from histo_index.commands.surveys import surveys
-from histo_index.commands.training import training
+from histo_index.commands.output import exit_if, facts_text, fail, print_result
+from histo_index.commands.query import questions
+from histo_index.commands.remove import removing
 
 app = typer.Typer(
     name="histo-index",
@@ -84,10 +83,10 @@ def _options(
 @app.command(epilog="Example: histo-index doctor")
 def doctor(as_json: JsonOption = False) -> None:
     """Say what this machine has, what will be used, and what is wrong."""
-    from histo_index import inspection, terminal
+    from histo_index.api.doctor import diagnose
 
-    found = inspection.diagnose()
-    print_result(vars(found) if as_json else terminal.facts_text(found.facts))
+    found = diagnose()
+    print_result(vars(found) if as_json else facts_text(found.facts))
     for problem in found.problems:
         typer.echo(f"histo-index: {problem}", err=True)
     exit_if(found.problems, 1)
@@ -113,3 +112,33 @@ class _InterruptedError(BaseException):
 
 def _interrupt(number: int, frame: object) -> None:
     raise _InterruptedError
+
+
+_WHOLE_INDEX: Final = "the index changed completely or not at all; repeat the command"
+
+
+_STANDING: Final = {
+    "build": "the next build goes on from the last finished shard",
+    "train": "the same command with --resume goes on from the last saved step, or starts",
+    "calibrate": _WHOLE_INDEX,
+    "compact": _WHOLE_INDEX,
+    "reindex": _WHOLE_INDEX,
+    "remove": _WHOLE_INDEX,
+    "restore": _WHOLE_INDEX,
+    "encoder": "the encoder folder may be incomplete; repeat the command with --overwrite",
+    "demo": "the output folder is incomplete; delete it and repeat the command",
+}
+
+
+# Commands that only read an index write their output files whole or not at all.
+_NOTHING_CHANGED: Final = "no index was changed, no output file is incomplete"
+
+
+def describe_interruption(arguments: Sequence[str]) -> str:
+    """Describe what an interrupted command leaves.
+
+    Args:
+        arguments: of the command line, the program's name left out.
+    """
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    return f"interrupted; {_STANDING.get(command, _NOTHING_CHANGED)}"

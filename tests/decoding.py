@@ -6,10 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from histo_index.encoder.decode_pool import DecodePool
-from histo_index.encoder.decode_worker import DecodeSettings
-from histo_index.encoder.images import DEFAULT_MAX_PIXELS, DecodeLimits
-from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.encoder.decode.image_file import DEFAULT_MAX_PIXELS, DecodeLimits
+from histo_index.encoder.decode.pool import DecodePool
+from histo_index.encoder.decode.preprocessing import Preprocessing
+from histo_index.encoder.decode.worker import DecodeSettings
 from histo_index.errors import ImageError
 from tests.indexer.fakes import FakeEncoder, FakeTile, embedding_of
 

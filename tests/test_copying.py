@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import histo_index
-from histo_index.api import Index
+from histo_index.api.index import Index
 from tests.cli.conftest import Workshop, finished_workshop, workshop
 from tests.cli.test_pairs_and_search import A, B
 
@@ -31,7 +31,7 @@ def test_a_copy_answers_alike_from_the_newest_generation(
     expected = index.search([A, B], k=3)
     assert duplicate(index).search([A, B], k=3) == expected
     assert duplicate(index).pair(A, B, threshold=1.0) == index.pair(A, B, threshold=1.0)
-    histo_index.build(workshop.tiles, workshop.index)
+    histo_index.reindex(workshop.index)
     assert duplicate(index).manifest.generation == index.manifest.generation + 1
 
 

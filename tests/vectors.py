@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.arrays import Float32
 from histo_index.errors import ImageError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
-from histo_index.indexer.hashing import hash_file
-
-Floats = npt.NDArray[np.float32]
+from histo_index.indexer.inputs.hashing import hash_file
 
 
 @dataclass(frozen=True, kw_only=True)
 class Numbered:
     """An encoded tile."""
 
-    embedding: Floats
+    embedding: Float32
     sha256: str
     width: int = 4
     height: int = 3
@@ -33,7 +32,7 @@ class NumberEncoder:
     fingerprint = "f" * 32
     max_pixels = 1000
 
-    def __init__(self, vectors: Floats, folder: Path) -> None:
+    def __init__(self, vectors: Float32, folder: Path) -> None:
         self.vectors = vectors
         self.embedding_size = vectors.shape[1]
         self.folder = folder
@@ -65,10 +64,10 @@ class NumberEncoder:
                 yield Numbered(embedding=vector, sha256=hash_file(path))
 
 
-def unit_vectors(count: int, size: int, *, seed: int = 0) -> Floats:
+def unit_vectors(count: int, size: int, *, seed: int = 0) -> Float32:
     """Draw directions: float32 [count, size], rows of length 1."""
     vectors = np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
-    unit: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Float32 = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
 
 
@@ -87,7 +86,7 @@ def sorted_rows(
 
 def build_numbered(
     folder: Path,
-    vectors: Floats,
+    vectors: Float32,
     names: Sequence[str],
     *,
     columns: str = "",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.demo.textures import Floats, smooth_noise
+from histo_index.arrays import Float64
+from histo_index.demo.textures import smooth_noise
 
 _BATCH = 256  # blobs computed together; keeps the intermediate arrays within the cache
 
@@ -21,10 +22,10 @@ class Section:
         eosin: float64 [H, W].
     """
 
-    hematoxylin: Floats
-    eosin: Floats
+    hematoxylin: Float64
+    eosin: Float64
 
-    def cover(self, mask: Floats, *, hematoxylin: Floats | float, eosin: Floats | float) -> None:
+    def cover(self, mask: Float64, *, hematoxylin: Float64 | float, eosin: Float64 | float) -> None:
         """Replace what is there by new dye amounts where `mask` is 1, in part where below 1."""
         self.hematoxylin = self.hematoxylin * (1 - mask) + hematoxylin * mask
         self.eosin = self.eosin * (1 - mask) + eosin * mask
@@ -41,20 +42,20 @@ class Blobs:
         angle: float64 [N], direction of the length in radians.
     """
 
-    centres: Floats
-    long_px: Floats
-    short_px: Floats
-    angle: Floats
+    centres: Float64
+    long_px: Float64
+    short_px: Float64
+    angle: Float64
 
     @classmethod
     def draw(
         cls,
         rng: np.random.Generator,
-        centres: Floats,
+        centres: Float64,
         *,
         long_px: tuple[float, float],
         short_px: tuple[float, float],
-        angle: Floats | None = None,
+        angle: Float64 | None = None,
     ) -> Blobs:
         """Draw sizes evenly from the given ranges; any direction where no angle is given."""
         count = len(centres)
@@ -84,7 +85,7 @@ def draw_blobs(
     depth: tuple[float, float] = (1.0, 1.0),
     rim: float = 0.0,
     wobble: float = 0.1,
-) -> Floats:
+) -> Float64:
     """Draw blobs into an empty plane; where two overlap, the darker one shows.
 
     Args:
@@ -123,7 +124,7 @@ def _stamps(
     reach: int,
     rim: float,
     wobble: float,
-) -> Floats:
+) -> Float64:
     # float64 [N, S, S] with S = 2 * reach + 2: darkness of each blob, 0 to 1.
     steps = np.arange(2 * reach + 2) - reach
     offset = blobs.centres[rows] - np.floor(blobs.centres[rows])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.arrays import Float64
 from histo_index.demo.cells import Blobs, Section, add_nuclei
-from histo_index.demo.textures import Floats, fade, pixel_grid, scatter, smooth_noise, tangents
+from histo_index.demo.textures import fade, pixel_grid, scatter, smooth_noise, tangents
 
 
 def paint_fat(rng: np.random.Generator, size_px: int) -> Section:
@@ -36,8 +37,8 @@ def paint_fat(rng: np.random.Generator, size_px: int) -> Section:
 
 
 def _foam(
-    rng: np.random.Generator, size_px: int, *, centres: Floats, rounding_px: float
-) -> tuple[Floats, npt.NDArray[np.int64]]:
+    rng: np.random.Generator, size_px: int, *, centres: Float64, rounding_px: float
+) -> tuple[Float64, npt.NDArray[np.int64]]:
     """Cut the tile into cells: how far each pixel is from a wall, and whose it is.
 
     The walls are those of a Voronoi diagram with its corners rounded off, so the
@@ -65,7 +66,7 @@ def _foam(
 
 
 def _add_wall_nuclei(
-    section: Section, rng: np.random.Generator, *, wall_px: Floats, count: int
+    section: Section, rng: np.random.Generator, *, wall_px: Float64, count: int
 ) -> None:
     rows, columns = np.nonzero(wall_px < 1)
     if len(rows) == 0:

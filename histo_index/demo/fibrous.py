@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from histo_index.arrays import Float64
 from histo_index.demo.cells import Blobs, Section, add_nuclei
-from histo_index.demo.textures import Fibres, Floats, fade, smooth_noise, tangents
+from histo_index.demo.textures import Fibres, fade, smooth_noise, tangents
 
 
 def paint_stroma(rng: np.random.Generator, size_px: int) -> Section:
@@ -94,6 +95,6 @@ def add_stray_lymphocytes(section: Section, rng: np.random.Generator, *, count: 
     add_nuclei(section, blobs, rng=rng, depth=(1.0, 1.4))
 
 
-def anywhere(rng: np.random.Generator, size_px: int, *, count: int) -> Floats:
+def anywhere(rng: np.random.Generator, size_px: int, *, count: int) -> Float64:
     """Draw points evenly over the tile and a little beyond: float64 [count, 2]."""
     return rng.uniform(-8, size_px + 8, (count, 2))

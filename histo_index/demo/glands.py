@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from histo_index.arrays import Float64
 from histo_index.demo.cells import Blobs, Section, add_nuclei, draw_blobs
 from histo_index.demo.fibrous import add_spindles, add_stray_lymphocytes, lay_collagen
-from histo_index.demo.textures import Fibres, Floats, fade, pixel_grid, scatter, smooth_noise
+from histo_index.demo.textures import Fibres, fade, pixel_grid, scatter, smooth_noise
 
 
 def paint_glands(rng: np.random.Generator, size_px: int) -> Section:
@@ -56,24 +57,24 @@ class _Look:
 class _Gland:
     """The outline of one gland: an ellipse made irregular by `bend`, pixels [2, H, W]."""
 
-    centre: Floats
+    centre: Float64
     half_px: tuple[float, float]
     angle: float
-    bend: Floats
+    bend: Float64
 
-    def depths_px(self) -> Floats:
+    def depths_px(self) -> Float64:
         """Measure how far inside the outline each pixel is; negative outside."""
         a, b = self.half_px
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         x, y = pixel_grid(self.bend.shape[1])
         dx, dy = x + self.bend[0] - self.centre[0], y + self.bend[1] - self.centre[1]
         p, q = (dx * cos + dy * sin) / a, (dy * cos - dx * sin) / b
-        inside: Floats = (1 - np.sqrt(p * p + q * q)) * b
+        inside: Float64 = (1 - np.sqrt(p * p + q * q)) * b
         return inside
 
     def places(
         self, rng: np.random.Generator, *, depth_px: tuple[float, float], spacing_px: float
-    ) -> tuple[Floats, Floats]:
+    ) -> tuple[Float64, Float64]:
         """Draw points around the gland, [N, 2], and the outward direction at each, [N]."""
         a, b = self.half_px
         count = max(5, int(np.pi * (a + b) / spacing_px))

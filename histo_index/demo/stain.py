@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.arrays import Float64
 from histo_index.demo.cells import Section
-from histo_index.demo.textures import Floats
 
 # Optical density of the dyes in red, green and blue.
 # Source: Ruifrok & Johnston (2001), Quantification of histochemical staining by
@@ -62,7 +62,7 @@ class Stain:
         )
 
 
-def _mix(rng: np.random.Generator, ends: tuple[Colour, Colour]) -> Floats:
+def _mix(rng: np.random.Generator, ends: tuple[Colour, Colour]) -> Float64:
     share = rng.uniform(0.15, 1)
     vector = np.array(ends[0]) * (1 - share) + np.array(ends[1]) * share
     vector = np.clip(vector + rng.uniform(-0.04, 0.04, 3), 0.02, None)
@@ -70,7 +70,7 @@ def _mix(rng: np.random.Generator, ends: tuple[Colour, Colour]) -> Floats:
     return vector / length
 
 
-def _colour(values: Floats) -> Colour:
+def _colour(values: Float64) -> Colour:
     red, green, blue = values.tolist()
     return (red, green, blue)
 
@@ -95,7 +95,7 @@ def photograph(
     return np.clip(np.rint(light), 0, 255).astype(np.uint8)
 
 
-def _blur(image: Floats, sigma_px: float, *, axis: int) -> Floats:
+def _blur(image: Float64, sigma_px: float, *, axis: int) -> Float64:
     weights = np.exp(-0.5 * (np.arange(-2, 3) / sigma_px) ** 2)
     weights /= weights.sum()
     pad = [(0, 0)] * image.ndim

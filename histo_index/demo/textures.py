@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from histo_index.arrays import Float64
 
 # Standard deviations of unit-variance lattice values after interpolation, so that
 # both kinds of noise come out with variance 1: cubic B-spline 151/315 (both axes),
@@ -21,13 +20,13 @@ _STEP_STD = 26 / 35
 _LATTICE = 256  # cells before noise repeats; the finest streaks fill a 256 px tile
 
 
-def pixel_grid(size_px: int) -> tuple[Floats, Floats]:
+def pixel_grid(size_px: int) -> tuple[Float64, Float64]:
     """Give the x and y coordinates of all pixels, each float64 [H, W]."""
     y, x = np.indices((size_px, size_px), dtype=np.float64)
     return x, y
 
 
-def smooth_noise(rng: np.random.Generator, size_px: int, *, cell_px: float) -> Floats:
+def smooth_noise(rng: np.random.Generator, size_px: int, *, cell_px: float) -> Float64:
     """Draw soft round blotches about `cell_px` wide.
 
     Returns:
@@ -41,7 +40,7 @@ def smooth_noise(rng: np.random.Generator, size_px: int, *, cell_px: float) -> F
     return rows @ lattice @ columns.T / _SPLINE_STD
 
 
-def _spline_weights(positions: Floats, cells: int) -> Floats:
+def _spline_weights(positions: Float64, cells: int) -> Float64:
     # float64 [N, cells]: uniform cubic B-spline weights of each lattice point.
     gaps = np.abs(positions[:, None] + 1.5 - np.arange(cells))
     near = 2 / 3 - gaps**2 + gaps**3 / 2
@@ -49,7 +48,7 @@ def _spline_weights(positions: Floats, cells: int) -> Floats:
     return np.where(gaps < 1, near, far)
 
 
-def noise_at(rng: np.random.Generator, *, u: Floats, v: Floats) -> Floats:
+def noise_at(rng: np.random.Generator, *, u: Float64, v: Float64) -> Float64:
     """Look up lattice noise at given places, for textures that follow a flow.
 
     Args:
@@ -73,13 +72,13 @@ def noise_at(rng: np.random.Generator, *, u: Floats, v: Floats) -> Floats:
     return (near * (1 - t) + far * t) / _STEP_STD
 
 
-def fade(values: Floats, *, start: float, stop: float) -> Floats:
+def fade(values: Float64, *, start: float, stop: float) -> Float64:
     """Map `start` to 0 and `stop` to 1, smoothly, and clip beyond them."""
     share = np.clip((values - start) / (stop - start), 0, 1)
     return share * share * (3 - 2 * share)
 
 
-def scatter(rng: np.random.Generator, size_px: int, *, spacing_px: float, jitter: float) -> Floats:
+def scatter(rng: np.random.Generator, size_px: int, *, spacing_px: float, jitter: float) -> Float64:
     """Place points on a shaken hexagonal grid that reaches past the tile's edge.
 
     Args:
@@ -104,11 +103,11 @@ def scatter(rng: np.random.Generator, size_px: int, *, spacing_px: float, jitter
     points += size_px / 2 + rng.uniform(-0.5, 0.5, 2) * spacing_px
     border = 1.5 * spacing_px
     kept = np.all((points > -border) & (points < size_px + border), axis=1)
-    inside: Floats = points[kept]
+    inside: Float64 = points[kept]
     return inside
 
 
-def tangents(field: Floats, points: Floats) -> Floats:
+def tangents(field: Float64, points: Float64) -> Float64:
     """Give the direction of the level line of `field` through each point.
 
     Args:
@@ -135,8 +134,8 @@ class Fibres:
         across: float64 [H, W], position across the fibres in pixels.
     """
 
-    along: Floats
-    across: Floats
+    along: Float64
+    across: Float64
 
     @classmethod
     def draw(
@@ -151,7 +150,7 @@ class Fibres:
             across=y * np.cos(angle) - x * np.sin(angle) + sway,
         )
 
-    def texture(self, rng: np.random.Generator, *, length_px: float, width_px: float) -> Floats:
+    def texture(self, rng: np.random.Generator, *, length_px: float, width_px: float) -> Float64:
         """Draw streaks of the given size along the flow: float64 [H, W], variance about 1."""
         shift = rng.uniform(0, _LATTICE, 2)
         return noise_at(

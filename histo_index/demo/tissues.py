@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from histo_index.arrays import Float64
 from histo_index.demo.cells import Blobs, Section, add_nuclei, draw_blobs
 from histo_index.demo.fibrous import anywhere, lay_collagen
-from histo_index.demo.textures import Fibres, Floats, fade, pixel_grid, scatter, smooth_noise
+from histo_index.demo.textures import Fibres, fade, pixel_grid, scatter, smooth_noise
 
 
 def paint_lymphocytes(rng: np.random.Generator, size_px: int) -> Section:
@@ -143,7 +144,7 @@ def paint_background(rng: np.random.Generator, size_px: int) -> Section:
     return section
 
 
-def _add_tissue_edge(section: Section, rng: np.random.Generator, *, slope: Floats) -> None:
+def _add_tissue_edge(section: Section, rng: np.random.Generator, *, slope: Float64) -> None:
     size_px = len(section.eosin)
     fibres = Fibres.draw(rng, size_px, wave_px=10, wave_cell_px=50)
     tissue = lay_collagen(rng, fibres, strength=rng.uniform(0.3, 0.6))

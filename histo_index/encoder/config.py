@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.encoder.sketch import SKETCH_SIZE
+from histo_index.encoder.covariance_sketch import SKETCH_SIZE
+from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.errors import InputError
 
 # Channels of the last stage of each trunk, from torchvision's definitions of the networks; every

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from histo_index.arrays import Float32
 from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig
-from histo_index.encoder.decode_pool import DecodePool, Prepared, usable_cores
-from histo_index.encoder.decode_worker import DecodeSettings, PreparedTile
+from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, to_pixels
+from histo_index.encoder.decode.pool import DecodePool, Prepared
+from histo_index.encoder.decode.preprocessing import fit_tile
+from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
 from histo_index.encoder.folder import EncoderFolder, load_encoder
 from histo_index.encoder.forking import keep_in_children, require_same_process
-from histo_index.encoder.images import DecodeLimits, Pixels, to_pixels
-from histo_index.encoder.preprocessing import fit_tile
-from histo_index.encoder.runtime import Floats, Runtime, require_possible, start_runtime
+from histo_index.encoder.runtime.choose import Runtime, require_possible, start_runtime
 from histo_index.errors import ImageError, InputError
+from histo_index.hardware import usable_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class EncodedTile:
         note: what was left out when decoding, or None.
     """
 
-    embedding: Floats
+    embedding: Float32
     sha256: str
     width: int
     height: int
@@ -145,7 +147,7 @@ class Encoder:
         with DecodePool(settings, workers=usable_cores()) as pool:
             yield from self._infer(pool.prepare(paths))
 
-    def encode_pixels(self, images: Sequence[Pixels]) -> Floats:
+    def encode_pixels(self, images: Sequence[Pixels]) -> Float32:
         """Encode images that are in memory.
 
         Args:
@@ -169,7 +171,7 @@ class Encoder:
             )
             for number, image in enumerate(images, start=1)
         )
-        rows: list[Floats] = []
+        rows: list[Float32] = []
         for result in self._infer(prepared):
             if isinstance(result, ImageError):
                 raise result
@@ -179,7 +181,7 @@ class Encoder:
     def _infer(self, prepared: Iterable[Prepared]) -> Iterator[EncodedTile | ImageError]:
         """Run the network over a stream, `parallel` batches at a time, results in order."""
         runtime, process = self.runtime, os.getpid()
-        pending: deque[tuple[list[Prepared], Future[Floats]]] = deque()
+        pending: deque[tuple[list[Prepared], Future[Float32]]] = deque()
         # One spare batch per thread, so that none waits while results are taken.
         ahead = 2 * runtime.parallel
         with ThreadPoolExecutor(runtime.parallel, thread_name_prefix="infer") as threads:
@@ -211,19 +213,19 @@ def _batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]
         yield batch
 
 
-def _embed(runtime: Runtime, images: list[Pixels]) -> Floats:
+def _embed(runtime: Runtime, images: list[Pixels]) -> Float32:
     if not images:
         return np.empty((0, 0), np.float32)
     return runtime.embed(np.stack(images))
 
 
-def _pair_up(batch: list[Prepared], future: Future[Floats]) -> Iterator[EncodedTile | ImageError]:
+def _pair_up(batch: list[Prepared], future: Future[Float32]) -> Iterator[EncodedTile | ImageError]:
     embeddings = iter(future.result())
     for tile in batch:
         yield tile if isinstance(tile, ImageError) else _finish(tile, next(embeddings))
 
 
-def _finish(tile: PreparedTile, features: Floats) -> EncodedTile | ImageError:
+def _finish(tile: PreparedTile, features: Float32) -> EncodedTile | ImageError:
     # In float64: the square of a large float32 feature can overflow.
     exact = features.astype(np.float64)
     length = float(np.linalg.norm(exact))

@@ -22,10 +22,10 @@ from histo_index.encoder.config import (
     PublishedThreshold,
     unused_stages,
 )
-from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.encoder.replacing import replace_file
+from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.unfinished import CHECKPOINT_NAME, REMEDY, describe_unfinished
 from histo_index.errors import IndexFormatError, InputError
+from histo_index.files import replace_file
 
 Weights = dict[str, npt.NDArray[Any]]
 _Weight = TypeVar("_Weight")

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from histo_index.encoder.config import MEAN
+from histo_index.encoder.decode.image_file import one_line
 from histo_index.encoder.folder import Weights, pack_weights, unpack_weights
-from histo_index.encoder.images import one_line
-from histo_index.errors import HistoIndexError, InputError, MismatchError, printable
+from histo_index.errors import HistoIndexError, InputError, MismatchError
+from histo_index.wording import printable
 
 # As in the decode pool: nothing in the working directory can take the place of a module, and the
 # child finds the package where the parent did.
@@ -117,7 +118,7 @@ def main() -> None:
     os.dup2(2, 1)
     import torch
 
-    from histo_index.encoder.importing import read_checkpoint
+    from histo_index.encoder.checkpoint_import import read_checkpoint
 
     # Each thread sets memory aside that the limit counts.
     torch.set_num_threads(1)

@@ -11,7 +11,6 @@ from typing import Final
 import pyarrow as pa
 
 from histo_index.errors import ImageError, InputError
-from histo_index.indexer import encoder_copy
 from histo_index.indexer.build_config import BuildConfig, BuildProgress, BuildReport
 from histo_index.indexer.build_sources import (
     inputs_of,
@@ -22,29 +21,35 @@ from histo_index.indexer.build_sources import (
     warn_if_moved,
 )
 from histo_index.indexer.build_state import read_state
-from histo_index.indexer.choose_sources import NamedSources
-from histo_index.indexer.commit import PLAN_NAME, clean_up, commit, configured, count_reasons
-from histo_index.indexer.distance import distance_of
-from histo_index.indexer.drafting import count_dropped, draft_manifest, is_unchanged, root_of
-from histo_index.indexer.encode import Encode, Encoded
-from histo_index.indexer.hashing import HashedTiles
-from histo_index.indexer.lock import writer_lock
-from histo_index.indexer.manifest import (
+from histo_index.indexer.encoder_protocol import Encode, Encoded
+from histo_index.indexer.format.lock import writer_lock
+from histo_index.indexer.format.manifest import (
     MANIFEST_NAME,
     Manifest,
     SourceRecord,
 )
-from histo_index.indexer.plan import Plan, in_row_order, make_plan
-from histo_index.indexer.plan_file import PlanRecord, write_plan
-from histo_index.indexer.preparing import prepare_folder, undoing_first_build
-from histo_index.indexer.rate import MOST_ROWS, begin_encoding
-from histo_index.indexer.removed import LeftOut, keep_removed
-from histo_index.indexer.shards import Receipt
-from histo_index.indexer.source import Source
-from histo_index.indexer.sources import Rejection, TileList, nothing_usable
-from histo_index.indexer.states import forget_states, hash_changed
-from histo_index.indexer.structure import announce_structure
-from histo_index.indexer.tasks import EmbeddingStore, Step, run_tasks
+from histo_index.indexer.format.removed import LeftOut, keep_removed
+from histo_index.indexer.format.shards import Receipt, Rejection
+from histo_index.indexer.inputs.choose_sources import NamedSources
+from histo_index.indexer.inputs.hashing import HashedTiles
+from histo_index.indexer.inputs.source import Source
+from histo_index.indexer.inputs.tiles import TileList, nothing_usable
+from histo_index.indexer.nearest.choose import announce_structure
+from histo_index.indexer.transform.transform import distance_of
+from histo_index.indexer.writing.commit import (
+    PLAN_NAME,
+    clean_up,
+    commit,
+    configured,
+    count_reasons,
+)
+from histo_index.indexer.writing.draft import count_dropped, draft_manifest, is_unchanged, root_of
+from histo_index.indexer.writing.folder import keep_encoder, prepare_folder, undoing_first_build
+from histo_index.indexer.writing.hash_cache import forget_states, hash_changed
+from histo_index.indexer.writing.plan import Plan, in_row_order, make_plan
+from histo_index.indexer.writing.plan_file import PlanRecord, write_plan
+from histo_index.indexer.writing.rate import MOST_ROWS, begin_encoding
+from histo_index.indexer.writing.shard_tasks import EmbeddingStore, Step, run_tasks
 
 # In a smaller first build nothing is measured: it is over soon.
 _FEW_TILES: Final = 64
@@ -114,7 +119,7 @@ class _Build:
         self.current, self.finished = self.state.current, self.state.finished
         self.shard_rows = config.shard_rows or self.state.shard_rows
         self.search = config.search or configured(self.current.settings if self.current else {})
-        self.encoder_files = encoder_copy.keep_encoder(encode.folder, self.folder, self.current)
+        self.encoder_files = keep_encoder(encode.folder, self.folder, self.current)
         self.left_out: LeftOut
 
     def list_again(self, named: NamedSources) -> tuple[TileList, tuple[Source, ...]]:

@@ -8,15 +8,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histo_index.errors import InputError, counted
-from histo_index.indexer.choose_sources import NamedSources, choose_sources
-from histo_index.indexer.drafting import root_of
-from histo_index.indexer.list_sources import list_sources
-from histo_index.indexer.manifest import Manifest, SourceRecord
-from histo_index.indexer.plan import FinishedShard, user_columns
-from histo_index.indexer.plan_file import read_plan
-from histo_index.indexer.source import Source, StoredTiles
-from histo_index.indexer.sources import Rejection, TileList, list_tiles, nothing_usable
+from histo_index.errors import InputError
+from histo_index.indexer.format.manifest import Manifest, SourceRecord
+from histo_index.indexer.format.shards import Rejection, user_columns
+from histo_index.indexer.inputs.choose_sources import NamedSources, choose_sources
+from histo_index.indexer.inputs.list_sources import list_sources
+from histo_index.indexer.inputs.source import Source, StoredTiles
+from histo_index.indexer.inputs.tiles import TileList, list_tiles, nothing_usable
+from histo_index.indexer.writing.draft import root_of
+from histo_index.indexer.writing.plan import FinishedShard
+from histo_index.indexer.writing.plan_file import read_plan
+from histo_index.wording import counted
 
 _log = logging.getLogger(__name__)
 

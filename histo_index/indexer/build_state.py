@@ -7,16 +7,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from histo_index.errors import MismatchError
-from histo_index.indexer.atomic import remove_leftovers
+from histo_index.files import remove_leftovers
 from histo_index.indexer.build_sources import read_stored
-from histo_index.indexer.checksums import DamagedError
-from histo_index.indexer.commit import finished_shards, read_rejected
-from histo_index.indexer.manifest import MANIFEST_NAME, Manifest, read_manifest
-from histo_index.indexer.plan import FinishedShard
-from histo_index.indexer.plan_file import PlanRecord, read_plan
-from histo_index.indexer.removed import Removed, read_removed
-from histo_index.indexer.source import StoredTiles
-from histo_index.indexer.sources import Rejection
+from histo_index.indexer.format.checksums import DamagedError
+from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
+from histo_index.indexer.format.removed import Removed, read_removed
+from histo_index.indexer.format.shards import Rejection
+from histo_index.indexer.inputs.source import StoredTiles
+from histo_index.indexer.writing.commit import finished_shards, read_rejected
+from histo_index.indexer.writing.plan import FinishedShard
+from histo_index.indexer.writing.plan_file import PlanRecord, read_plan
 
 _log = logging.getLogger(__name__)
 

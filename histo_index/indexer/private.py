@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from histo_index.errors import InputError, printable
-from histo_index.indexer.manifest import Manifest
-from histo_index.indexer.sources import RESERVED
+from histo_index.errors import InputError
+from histo_index.indexer.format.manifest import Manifest
+from histo_index.indexer.inputs.tiles import RESERVED
+from histo_index.wording import printable
 
 _IDENTITY: Final = frozenset(("image_id", "path"))
 # Columns that answers need whatever the user's own are called.

@@ -8,12 +8,11 @@ import numpy.typing as npt
 from markupsafe import Markup
 from scipy.special import ndtri
 
-from histo_index.report.drawing import COLOURS, draw
-from histo_index.search.calibration import Calibration, Histogram
-from histo_index.search.evaluation import Contender, Evaluation, Reliability, RiskCoverage
-from histo_index.search.metrics import Curve
-
-Floats = npt.NDArray[np.float64]
+from histo_index.arrays import Float64
+from histo_index.report.svg import COLOURS, draw
+from histo_index.search.calibration.calibration import Calibration, Histogram
+from histo_index.search.evaluation.result import Contender, Evaluation, Reliability, RiskCoverage
+from histo_index.search.pair_metrics import Curve
 
 _SQUARE: Final = (4.2, 4.0)
 _BINS: Final = 48
@@ -129,8 +128,8 @@ def det(found: Evaluation) -> Markup:
     edges = 0.5 / max(same, 1), 0.5 / max(len(found.distances) - same, 1)
     alarm, hit = _operating_point(found)
 
-    def deviates(shares: npt.ArrayLike, edge: float) -> Floats:
-        found_at: Floats = ndtri(np.clip(shares, edge, 1 - edge))
+    def deviates(shares: npt.ArrayLike, edge: float) -> Float64:
+        found_at: Float64 = ndtri(np.clip(shares, edge, 1 - edge))
         return found_at
 
     def paint(axes: Any) -> None:
@@ -223,7 +222,7 @@ def risk_coverage(found: RiskCoverage) -> Markup:
     return draw("risk-coverage", alternative, paint, size=_SQUARE)
 
 
-def scatter(name: str, points: Floats, codes: npt.NDArray[np.int64], alternative: str) -> Markup:
+def scatter(name: str, points: Float64, codes: npt.NDArray[np.int64], alternative: str) -> Markup:
     """Show tiles as points; colour and shape tell their kind, as `hue_of` and `shape_of` say.
 
     Args:

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 from markupsafe import Markup
 
-from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.reader import OpenIndex
 from histo_index.report import charts
-from histo_index.report.mapping import Map, map_index
-from histo_index.report.page import facts, fill
+from histo_index.report.html import facts, fill
+from histo_index.report.pca_map import Map, map_index
 from histo_index.report.pictures import Pictures
-from histo_index.search.evaluation import Contender, Evaluation
-from histo_index.search.resampling import Estimate
+from histo_index.search.bootstrap import Estimate
+from histo_index.search.evaluation.result import Contender, Evaluation
 
 # Pairs of copies and warnings shown; the JSON has more.
 _MOST_TWINS: Final = 12

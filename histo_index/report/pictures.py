@@ -2,12 +2,14 @@
 
 import base64
 import io
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
 from PIL import Image
 
-from histo_index.encoder.images import DecodeLimits, read_tile
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.errors import ImageError
 
 # Twice what the page shows of a tile, for fine screens and for print.
@@ -55,3 +57,21 @@ def _picture(file: Path) -> str | None:
     written = io.BytesIO()
     tile.save(written, format="JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Take from whole paths the folders that all of them share; other names stay as they are.
+
+    What is shown tells images of one file name apart, and no more of where they lie: a whole path
+    that would look like another name begins with `…/`.
+    """
+    shown = list(names)
+    for kind in (PurePosixPath, PureWindowsPath):
+        whole = [place for place, name in enumerate(names) if kind(name).is_absolute()]
+        levels = zip(*(kind(names[place]).parent.parts for place in whole), strict=False)
+        shared = len(list(takewhile(lambda level: len(set(level)) == 1, levels)))
+        ends = ["/".join(kind(names[place]).parts[max(shared, 1) :]) for place in whole]
+        others = {shown[place] for place in set(range(len(names))).difference(whole)}
+        for place, end in zip(whole, ends, strict=True):
+            shown[place] = f"…/{end}" if end in others else end
+    return shown

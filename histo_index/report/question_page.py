@@ -7,14 +7,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.reader import OpenIndex
 from histo_index.report import charts
-from histo_index.report.page import facts, fill
-from histo_index.report.pictures import Pictures
-from histo_index.search.answers import PairAnswer, short_names
-from histo_index.search.calibration import Calibration
-from histo_index.search.neighbours import Neighbour
-from histo_index.search.verdicts import Threshold
+from histo_index.report.html import facts, fill
+from histo_index.report.pictures import Pictures, short_names
+from histo_index.search.answers.neighbours import Neighbour
+from histo_index.search.answers.pair import PairAnswer
+from histo_index.search.calibration.calibration import Calibration
+from histo_index.search.calibration.threshold import Threshold
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from histo_index import building, cli
+from histo_index import cli
+from histo_index.api import build as building
 from histo_index.demo.tiles import write_tiles
-from histo_index.encoder.making import init_encoder
+from histo_index.encoder.create import init_encoder
 
 
 @dataclass(frozen=True, kw_only=True)

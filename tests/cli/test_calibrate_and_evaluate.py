@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from histo_index import api, building
+from histo_index.api import build as building
+from histo_index.api import index as api
 from histo_index.demo.tiles import write_tiles
-from histo_index.encoder.making import init_encoder
+from histo_index.encoder.create import init_encoder
 from tests.cli.conftest import Run, Workshop
 
 PAIR = ("slide-01/0001.png", "slide-02/0001.png")
@@ -223,7 +224,7 @@ def test_evaluate_takes_a_label_file_and_names_rows_it_cannot_use(
 
 def test_a_calibrated_look_up_loads_no_heavy_library(calibrated: Workshop) -> None:
     code = (
-        "import sys\nfrom histo_index import api\n"
+        "import sys\nfrom histo_index.api import index as api\n"
         f"answer = api.open('tiles.hx').pair({PAIR[0]!r}, {PAIR[1]!r}, unsure=True)\n"
         "assert answer.probability is not None\n"
         "print([m for m in ('torch', 'faiss', 'sklearn', 'scipy', 'pandas') if m in sys.modules])"

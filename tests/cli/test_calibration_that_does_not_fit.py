@@ -8,10 +8,10 @@ import pytest
 
 import histo_index
 from histo_index.errors import IndexFormatError
-from histo_index.indexer.manifest import CALIBRATION_NAME, read_manifest
-from histo_index.indexer.sealed import seal
-from histo_index.search.calibration import CALIBRATION_VERSION, Calibration
-from histo_index.search.resampling import Estimate
+from histo_index.indexer.format.manifest import CALIBRATION_NAME, read_manifest
+from histo_index.indexer.format.signed_json import seal
+from histo_index.search.bootstrap import Estimate
+from histo_index.search.calibration.calibration import CALIBRATION_VERSION, Calibration
 from tests.cli.conftest import Run, Workshop
 from tests.cli.test_pairs_and_search import A, B
 

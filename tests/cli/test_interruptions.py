@@ -8,8 +8,7 @@ import pytest
 import torch
 from typer.main import get_command
 
-from histo_index.cli import app
-from histo_index.commands.interruptions import describe_interruption
+from histo_index.cli import app, describe_interruption
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.training.byol import Byol
 from histo_index.encoder.training.checkpoint import load_checkpoint
@@ -29,15 +28,15 @@ def interrupt(*arguments: object, **options: object) -> NoReturn:
 @pytest.mark.parametrize(
     ("called", "arguments", "standing"),
     [
-        ("building.build", ("build", "tiles", "-o", "tiles.hx"), BUILD),
-        ("building.reindex", ("reindex", "-i", "tiles.hx"), WHOLE),
-        ("building.compact", ("compact", "-i", "tiles.hx"), WHOLE),
-        ("api.Index.calibrate", ("calibrate", "-i", "tiles.hx"), WHOLE),
-        ("api.Index.evaluate", ("evaluate", "-i", "tiles.hx"), NOTHING),
-        ("api.Index.pairs", ("pairs", "pairs.csv", "-i", "tiles.hx"), NOTHING),
-        ("api.Index.duplicates", ("duplicates", "-i", "tiles.hx"), NOTHING),
-        ("inspection.index_facts", ("info", "-i", "tiles.hx"), NOTHING),
-        ("inspection.diagnose", ("doctor",), NOTHING),
+        ("api.build.build", ("build", "tiles", "-o", "tiles.hx"), BUILD),
+        ("api.build.reindex", ("reindex", "-i", "tiles.hx"), WHOLE),
+        ("api.build.compact", ("compact", "-i", "tiles.hx"), WHOLE),
+        ("api.index.Index.calibrate", ("calibrate", "-i", "tiles.hx"), WHOLE),
+        ("api.index.Index.evaluate", ("evaluate", "-i", "tiles.hx"), NOTHING),
+        ("api.index.Index.pairs", ("pairs", "pairs.csv", "-i", "tiles.hx"), NOTHING),
+        ("api.index.Index.duplicates", ("duplicates", "-i", "tiles.hx"), NOTHING),
+        ("api.info.index_facts", ("info", "-i", "tiles.hx"), NOTHING),
+        ("api.doctor.diagnose", ("doctor",), NOTHING),
     ],
 )
 def test_ctrl_c_is_one_line_that_fits_the_command(
@@ -64,7 +63,7 @@ def test_every_sentence_belongs_to_a_command() -> None:
     names = get_command(app).commands  # type: ignore[attr-defined]
     own = {name for name in names if describe_interruption([name]) != f"interrupted; {NOTHING}"}
     assert own == {
-        "build", "calibrate", "compact", "demo", "encoder", "reindex", "remove", "train",
+        "build", "calibrate", "compact", "demo", "encoder", "reindex", "remove", "restore", "train",
     }  # fmt: skip
 
 

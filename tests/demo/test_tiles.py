@@ -16,7 +16,6 @@ from PIL import Image
 from histo_index.demo import tiles
 from histo_index.demo.tiles import CATEGORIES, Stain, render_tile, write_tiles
 
-Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
 SEEDS = (0, 1, 2)

@@ -11,18 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
+from histo_index.arrays import Float32
 from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.config import EncoderConfig
+from histo_index.encoder.decode.image_file import Pixels
+from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, Weights, load_encoder, save_encoder
-from histo_index.encoder.images import Pixels
-from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.encoder.trunk import load_trunk, random_weights, weights_of
+from histo_index.encoder.runtime.reference import load_trunk, random_weights, weights_of
 from tests.indexer.conftest import drop_root, open_folder
 
 # Fixtures that the tests of the indexer have too.
 __all__ = ["drop_root", "open_folder"]
 
-Floats = npt.NDArray[np.float32]
 MakeEncoder = Callable[..., EncoderFolder]
 Children = Callable[[], list[psutil.Process]]
 
@@ -30,7 +30,7 @@ SIDE = 64
 REAL_TILES = Path(__file__).parents[3] / "shared/data/eval/kather2016/images"
 
 
-def cosines(left: Floats, right: Floats) -> npt.NDArray[np.float64]:
+def cosines(left: Float32, right: Float32) -> npt.NDArray[np.float64]:
     """The cosine of each row of one array with the same row of the other, in float64."""
     a, b = left.astype(np.float64), right.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)

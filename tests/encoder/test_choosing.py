@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from histo_index.choosing import encoder_for, published_threshold
+from histo_index.api.encoders import encoder_for, published_threshold
+from histo_index.encoder.decode.image_file import DEFAULT_MAX_PIXELS, DecodeLimits
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import EncoderFolder, bundled_encoder
-from histo_index.encoder.images import DEFAULT_MAX_PIXELS, DecodeLimits
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
-from histo_index.indexer.manifest import read_manifest
+from histo_index.indexer.format.manifest import read_manifest
 
 
 def build_with(encoder: Encoder, tiles: list[Path], output: Path) -> Path:

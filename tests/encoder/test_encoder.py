@@ -16,17 +16,19 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
-from histo_index.encoder import openvino_cpu, runtime
+from histo_index.arrays import Float32
 from histo_index.encoder.config import PublishedThreshold
-from histo_index.encoder.decode_pool import usable_cores
+from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
+from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.encoder import EncodedTile, Encoder
 from histo_index.encoder.folder import EncoderFolder
-from histo_index.encoder.images import DecodeLimits, Pixels
-from histo_index.encoder.openvino_cpu import has_bfloat16
-from histo_index.encoder.preprocessing import fit_tile
-from histo_index.encoder.trunk import ReferenceRuntime
+from histo_index.encoder.runtime import choose as runtime
+from histo_index.encoder.runtime import openvino as openvino_cpu
+from histo_index.encoder.runtime.openvino import has_bfloat16
+from histo_index.encoder.runtime.reference import ReferenceRuntime
 from histo_index.errors import ImageError, InputError
-from tests.encoder.conftest import Children, Floats, MakeEncoder, cosines
+from histo_index.hardware import usable_cores
+from tests.encoder.conftest import Children, MakeEncoder, cosines
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +44,10 @@ def fast(settled: EncoderFolder) -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def expected(settled: EncoderFolder, tiles: Pixels) -> Floats:
+def expected(settled: EncoderFolder, tiles: Pixels) -> Float32:
     """Unit vectors [32, D] computed in the plainest way from the reference's features."""
     features = np.concatenate([ReferenceRuntime(settled).embed(tile[None]) for tile in tiles])
-    units: Floats = features / np.linalg.norm(features, axis=1, keepdims=True)
+    units: Float32 = features / np.linalg.norm(features, axis=1, keepdims=True)
     return units
 
 
@@ -57,7 +59,7 @@ def encoded(results: Iterator[EncodedTile | ImageError]) -> list[EncodedTile]:
     return tiles
 
 
-def vectors(tiles: list[EncodedTile]) -> Floats:
+def vectors(tiles: list[EncodedTile]) -> Float32:
     return np.stack([tile.embedding for tile in tiles])
 
 
@@ -66,7 +68,7 @@ def test_files_pixels_and_reference_agree(
     settled: EncoderFolder,
     tiles: Pixels,
     tile_files: list[Path],
-    expected: Floats,
+    expected: Float32,
 ) -> None:
     from_files = vectors(encoded(fast.encode_files(tile_files)))
     from_pixels = fast.encode_pixels(list(tiles))
@@ -105,7 +107,7 @@ def test_images_of_any_size_are_fitted(fast: Encoder, tiles: Pixels) -> None:
 
 
 def test_results_keep_the_order_of_a_mixed_stream(
-    fast: Encoder, tile_files: list[Path], tmp_path: Path, expected: Floats
+    fast: Encoder, tile_files: list[Path], tmp_path: Path, expected: Float32
 ) -> None:
     paths = list(tile_files)
     for place in (0, 3, 4, 20, len(paths) + 4):

@@ -12,6 +12,7 @@ import pytest
 
 from histo_index.encoder import folder as module
 from histo_index.encoder.config import EncoderConfig, PublishedThreshold
+from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import (
     BUNDLED,
     Weights,
@@ -22,9 +23,8 @@ from histo_index.encoder.folder import (
     save_encoder,
     unpack_weights,
 )
-from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.encoder.replacing import replace_file
 from histo_index.errors import IndexFormatError, InputError
+from histo_index.files import replace_file
 
 CONFIG = EncoderConfig(
     architecture="resnet18",

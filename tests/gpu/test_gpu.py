@@ -3,22 +3,20 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
+from histo_index.arrays import Bools
 from histo_index.demo.tiles import CATEGORIES, render_tile
+from histo_index.encoder.create import init_encoder
 from histo_index.encoder.encoder import open_encoder
-from histo_index.encoder.making import init_encoder
-from histo_index.indexer import gpu_search
-from histo_index.indexer.candidate_search import CandidateSearch
-from histo_index.indexer.faiss_files import make_candidates
-from histo_index.indexer.faiss_search import ExactSearch
-from histo_index.indexer.gpu_search import gpu_count
-from histo_index.indexer.torch_search import TorchSearch, start_on_gpu
+from histo_index.indexer.nearest import gpu as gpu_search
+from histo_index.indexer.nearest.candidates import CandidateSearch
+from histo_index.indexer.nearest.exact import ExactSearch
+from histo_index.indexer.nearest.faiss_index import make_candidates
+from histo_index.indexer.nearest.gpu import gpu_count
+from histo_index.indexer.nearest.torch_exact import TorchSearch, start_on_gpu
 from tests.vectors import unit_vectors
-
-Bools = npt.NDArray[np.bool_]
 
 pytestmark = pytest.mark.gpu
 

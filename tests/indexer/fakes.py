@@ -10,22 +10,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from histo_index.api.info import index_facts
+from histo_index.arrays import Float32
 from histo_index.errors import ImageError
-from histo_index.indexer import hashing
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig, BuildReport
-from histo_index.indexer.commit import read_rejected
-from histo_index.indexer.manifest import Manifest, read_manifest
-from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.states import STATES_NAME
-from histo_index.inspection import index_facts
-
-Floats = npt.NDArray[np.float32]
+from histo_index.indexer.format.manifest import Manifest, read_manifest
+from histo_index.indexer.inputs import hashing
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.writing.commit import read_rejected
+from histo_index.indexer.writing.hash_cache import STATES_NAME
 
 SIZE: Final = 16
 # A tile that begins with this is no image, unless the encoder is told otherwise.
@@ -36,7 +34,7 @@ BROKEN: Final = b"broken"
 class FakeTile:
     """An encoded tile."""
 
-    embedding: Floats
+    embedding: Float32
     sha256: str
     width: int
     height: int
@@ -114,11 +112,11 @@ class FakeEncoder:
         )
 
 
-def embedding_of(data: bytes, size: int = SIZE) -> Floats:
+def embedding_of(data: bytes, size: int = SIZE) -> Float32:
     """Give the direction of a content: float32 [D] of length 1."""
     seed = int(hashlib.sha256(data).hexdigest()[:16], 16)
     vector = np.random.default_rng(seed).standard_normal(size).astype(np.float32)
-    unit: Floats = vector / np.linalg.norm(vector)
+    unit: Float32 = vector / np.linalg.norm(vector)
     return unit
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.indexer.manifest import SourceRecord, read_manifest
-from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.format.manifest import SourceRecord, read_manifest
+from histo_index.indexer.reader import OpenIndex
 from tests.indexer.fakes import FakeEncoder, expected_rows, numbered, run_build, write_tiles
 
 LABELS = "path,label,group\n" + "".join(f"{name},x{name[4]},p1\n" for name in numbered(6))

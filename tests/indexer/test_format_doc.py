@@ -13,14 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.plan import user_columns
-from histo_index.indexer.removal import remove_tiles
-from histo_index.indexer.shards import FACTS
-from histo_index.indexer.sources import RESERVED
-from histo_index.indexer.structure import SearchConfig
-from histo_index.search.calibration import store_calibration
-from histo_index.search.guessing import guess
+from histo_index.indexer.format.shards import FACTS, user_columns
+from histo_index.indexer.inputs.tiles import RESERVED
+from histo_index.indexer.nearest.choose import SearchConfig
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.removal.remove import remove_tiles
+from histo_index.search.calibration.calibration import store_calibration
+from histo_index.search.calibration.otsu import guess
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from histo_index.api.doctor import diagnose
+from histo_index.api.info import index_facts
 from histo_index.errors import IndexFormatError
-from histo_index.inspection import diagnose, index_facts
 from tests.indexer.fakes import FakeEncoder, flip, run_build
 
 

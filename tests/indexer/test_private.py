@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.indexer.commit import reindex
-from histo_index.indexer.opened import OpenIndex
 from histo_index.indexer.private import PrivateColumns, private_among
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.writing.commit import reindex
 from tests.indexer.fakes import FakeEncoder, numbered, run_build, write_tiles
 
 COUNT = 20

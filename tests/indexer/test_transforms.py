@@ -1,15 +1,12 @@
 """Whatever is fitted to an index turns each tile by itself, and odd ones break nothing."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from histo_index.indexer.diffusion import Diffusion
-from histo_index.indexer.distance import FITS
-from histo_index.indexer.whitening import Whitening
-from tests.indexer.test_whitening import embeddings
-
-Floats = npt.NDArray[np.float32]
+from histo_index.indexer.transform.diffusion import Diffusion
+from histo_index.indexer.transform.transform import FITS
+from histo_index.indexer.transform.whitening import Whitening
+from tests.indexer.transform.test_whitening import embeddings
 
 pytestmark = pytest.mark.parametrize("kind", ["diffused", "whitened"])
 CLASSES: dict[str, type[Diffusion | Whitening]] = {"diffused": Diffusion, "whitened": Whitening}

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from histo_index.indexer.compact import compact
-from histo_index.indexer.opened import OpenIndex
-from histo_index.search.calibration import store_calibration
-from histo_index.search.guessing import guess
-from histo_index.search.removing import RemoveConfig, remove, restore
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.removal.compact import compact
+from histo_index.search.answers.removal import RemoveConfig, remove, restore
+from histo_index.search.calibration.calibration import store_calibration
+from histo_index.search.calibration.otsu import guess
 from tests.indexer.fakes import FakeEncoder, run_build
 
 ROOT: Final = Path(__file__).parents[2]
@@ -122,7 +122,7 @@ def main() -> None:
     # What a build loads late; threads do not survive a fork, so nothing is tried out here.
     import duckdb  # noqa: F401
 
-    import histo_index.indexer.faiss_search  # noqa: F401
+    import histo_index.indexer.nearest.exact  # noqa: F401
 
     for line in sys.stdin:
         job = json.loads(line)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from histo_index.errors import IndexFormatError
-from histo_index.indexer.commit import finished_shards
-from histo_index.indexer.manifest import read_manifest
-from histo_index.indexer.opened import OpenIndex
-from histo_index.search.calibration import read_calibration
+from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.writing.commit import finished_shards
+from histo_index.search.calibration.calibration import read_calibration
 from tests.indexer.fakes import (
     expected_rows,
     indexed_rows,

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="traces system c
 _BUILD = """
 import sys
 from pathlib import Path
-from histo_index.indexer.commit import reindex
+from histo_index.indexer.writing.commit import reindex
 from tests.indexer.fakes import FakeEncoder, run_build
 tiles, output = map(Path, sys.argv[1:3])
 if sys.argv[3] == "reindex":

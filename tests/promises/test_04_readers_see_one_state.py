@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from histo_index.errors import IndexFormatError
-from histo_index.indexer import opened
-from histo_index.indexer.commit import reindex
-from histo_index.indexer.manifest import Manifest, read_manifest
-from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer import reader as opened
+from histo_index.indexer.format.manifest import Manifest, read_manifest
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.writing.commit import reindex
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,

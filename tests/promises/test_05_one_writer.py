@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from histo_index.errors import LockedError
-from histo_index.indexer.commit import reindex
-from histo_index.indexer.lock import writer_lock
+from histo_index.indexer.format.lock import writer_lock
+from histo_index.indexer.writing.commit import reindex
 from tests.indexer.fakes import FakeEncoder, expected_rows, files_of, numbered, run_build
 from tests.indexer.fakes import require_sound as sound
 from tests.promises.child import ROOT
@@ -26,7 +26,7 @@ from tests.promises.conftest import Tell, Tries
 _HOLD = """
 import os, subprocess, sys
 from pathlib import Path
-import histo_index.indexer.faiss_search
+import histo_index.indexer.nearest.exact
 from tests.indexer.fakes import FakeEncoder, run_build
 
 def stop(path):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from histo_index.indexer.commit import reindex
+from histo_index.indexer.writing.commit import reindex
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,
@@ -134,7 +134,7 @@ def too_many_files_to_search(index: Path) -> None:
 def too_many_files_to_write(index: Path) -> None:
     # Modules are loaded before: where they lie is no place of the index.
     program = (
-        "import resource, sys; import pyarrow.parquet, histo_index.indexer.commit; "
+        "import resource, sys; import pyarrow.parquet, histo_index.indexer.writing.commit; "
         "from histo_index.cli import main; "
         "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv.pop(1)),) * 2); main()"
     )
@@ -170,8 +170,8 @@ def test_it_is_one_line_and_the_old_state_stands(
 def test_a_limit_of_ours_costs_no_tile(tiles: Path) -> None:
     program = (
         "import resource, sys; from pathlib import Path; "
-        "from histo_index.indexer.hashing import hash_tiles; "
-        "from histo_index.indexer.sources import list_tiles; "
+        "from histo_index.indexer.inputs.hashing import hash_tiles; "
+        "from histo_index.indexer.inputs.tiles import list_tiles; "
         "tiles = list_tiles([Path(sys.argv[1])]); "
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); "
         "print(hash_tiles(tiles, lambda done: None))"

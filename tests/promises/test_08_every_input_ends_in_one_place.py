@@ -10,13 +10,13 @@ from typing import Final
 
 import pytest
 
-from histo_index import building
-from histo_index.encoder.making import init_encoder
+from histo_index.api import build as building
+from histo_index.encoder.create import init_encoder
 from histo_index.errors import InputError
 from histo_index.indexer.build_config import BuildReport
-from histo_index.indexer.commit import read_rejected
-from histo_index.indexer.manifest import read_manifest
-from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.writing.commit import read_rejected
 from tests.decoding import DecodingEncoder
 from tests.hostile import INDEXED, hostile_files
 from tests.indexer.fakes import run_build

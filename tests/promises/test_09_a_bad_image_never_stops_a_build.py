@@ -84,7 +84,7 @@ def killer_of_large_processes() -> Iterator[Counter[int]]:
 
     def watch() -> None:
         while not done.wait(0.005):
-            for child in processes_of("decode_worker"):
+            for child in processes_of("decode.worker"):
                 try:
                     is_large = child.memory_info().rss > _BYTES_OF_A_VICTIM
                     if is_large and not victims[child.pid]:
@@ -123,7 +123,7 @@ def test_a_decoder_with_too_little_memory_rejects_what_is_too_large_for_it(
     large = write_tiles(tmp_path / "tiles", 1)
     small = tmp_path / "tiles" / "00.png"
     list(decoding.encode_files([small] * 64))  # both decoders are running now
-    for child in processes_of("decode_worker"):
+    for child in processes_of("decode.worker"):
         taken = child.memory_info().vms
         child.rlimit(psutil.RLIMIT_AS, (taken + 50 * 2**20, taken + 50 * 2**20))
     report = run_build(tmp_path / "t.hx", decoding, tmp_path / "tiles")
@@ -138,7 +138,7 @@ def test_the_kernel_takes_a_decoder_before_the_build(
 ) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     list(decoding.encode_files([tmp_path / "a.png"]))
-    (decoder,) = processes_of("decode_worker")
+    (decoder,) = processes_of("decode.worker")
     own, its = (
         int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in ("self", decoder.pid)
     )

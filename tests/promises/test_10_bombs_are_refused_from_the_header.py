@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from histo_index.encoder.images import DEFAULT_MAX_BYTES, HIGHEST_MAX_PIXELS, decode
+from histo_index.encoder.decode.image_file import DEFAULT_MAX_BYTES, HIGHEST_MAX_PIXELS, decode
 from histo_index.errors import ImageError
-from histo_index.indexer.hashing import MAX_BYTES
+from histo_index.indexer.inputs.hashing import MAX_BYTES
 from tests.decoding import DecodingEncoder
 from tests.encoder.files import png_file
 from tests.hostile import bombs, formats
@@ -22,7 +22,7 @@ from tests.promises.conftest import Tell
 SCRIPT: Final = """
 import json, os, resource, sys
 from pathlib import Path
-from histo_index.encoder.images import DecodeLimits, read_tile
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.errors import ImageError
 
 def used():

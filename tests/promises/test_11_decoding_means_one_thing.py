@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histo_index.encoder.images import decode
+from histo_index.encoder.decode.image_file import decode
 from histo_index.errors import ImageError
 from tests.encoder.files import (
     STORED,

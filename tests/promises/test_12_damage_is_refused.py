@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from histo_index.api.info import index_facts
 from histo_index.errors import IndexFormatError
-from histo_index.indexer.commit import reindex
-from histo_index.indexer.manifest import read_manifest
-from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.states import STATES_NAME
-from histo_index.inspection import index_facts
+from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.writing.commit import reindex
+from histo_index.indexer.writing.hash_cache import STATES_NAME
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histo_index.indexer.faiss_files import make_candidates, write_candidates
+from histo_index.indexer.nearest.faiss_index import make_candidates, write_candidates
 from tests.promises.child import ROOT
 from tests.promises.conftest import Tell, Tries
 
@@ -22,9 +22,9 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from histo_index.errors import IndexFormatError
-from histo_index.indexer.faiss_files import read_candidates
-from histo_index.indexer.candidate_search import CandidateSearch
-from histo_index.indexer.faiss_search import ExactSearch
+from histo_index.indexer.nearest.faiss_index import read_candidates
+from histo_index.indexer.nearest.candidates import CandidateSearch
+from histo_index.indexer.nearest.exact import ExactSearch
 
 data = Path(sys.argv[1]).read_bytes()
 rows, size, mutants = map(int, sys.argv[2:5])

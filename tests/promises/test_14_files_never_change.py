@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from histo_index.indexer.commit import reindex
-from histo_index.indexer.manifest import read_manifest
-from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.writing.commit import reindex
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,
@@ -27,7 +27,7 @@ from tests.promises.tracing import trace
 _REBUILD = """
 import sys
 from pathlib import Path
-from histo_index.indexer.commit import reindex
+from histo_index.indexer.writing.commit import reindex
 from tests.indexer.fakes import FakeEncoder, run_build, write_tiles
 folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
 encoder = FakeEncoder(folder=folder / "fake-encoder")

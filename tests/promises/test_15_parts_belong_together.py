@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from histo_index.encoder.create import init_encoder
+from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import load_encoder, save_encoder
-from histo_index.encoder.making import init_encoder
-from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.indexer.manifest import CALIBRATION_NAME, read_manifest
-from histo_index.indexer.sealed import seal
-from histo_index.search.calibration import CALIBRATION_VERSION
+from histo_index.indexer.format.manifest import CALIBRATION_NAME, read_manifest
+from histo_index.indexer.format.signed_json import seal
+from histo_index.search.calibration.calibration import CALIBRATION_VERSION
 from tests.cli.conftest import Run, Workshop
 from tests.indexer.fakes import files_of
 from tests.promises.conftest import Tell

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+from histo_index.encoder.checkpoint_import import read_checkpoint
+from histo_index.encoder.create import import_encoder
 from histo_index.encoder.folder import Weights, load_encoder
 from histo_index.encoder.import_child import ImportLimits, read_in_child
-from histo_index.encoder.importing import read_checkpoint
-from histo_index.encoder.making import import_encoder
-from histo_index.encoder.trunk import random_weights
+from histo_index.encoder.runtime.reference import random_weights
 from histo_index.errors import HistoIndexError, InputError, MismatchError
 from tests.promises.conftest import Tell, Tries, processes_of
 

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from histo_index.errors import ImageError
-from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.reader import OpenIndex
 from tests.decoding import DecodingEncoder
 from tests.hostile import INDEXED, formats
 from tests.indexer.fakes import reasons, run_build

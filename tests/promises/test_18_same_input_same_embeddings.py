@@ -15,14 +15,14 @@ from PIL import Image
 
 from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.config import EncoderConfig
+from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.encoder import EncodedTile, Encoder, open_encoder
 from histo_index.encoder.folder import save_encoder
-from histo_index.encoder.openvino_cpu import has_bfloat16
-from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.encoder.trunk import random_weights
+from histo_index.encoder.runtime.openvino import has_bfloat16
+from histo_index.encoder.runtime.reference import random_weights
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
-from histo_index.indexer.opened import OpenIndex
+from histo_index.indexer.reader import OpenIndex
 from tests.promises.conftest import Tell, Tries
 
 Vectors = dict[str, bytes]

@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 import pytest
 
+from histo_index.api.info import index_facts
 from histo_index.errors import IndexFormatError
-from histo_index.indexer.commit import reindex
-from histo_index.indexer.manifest import FORMAT_VERSION, read_manifest
-from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.sealed import seal
-from histo_index.inspection import index_facts
-from histo_index.search.resolving import vectors_of
+from histo_index.indexer.format.manifest import FORMAT_VERSION, read_manifest
+from histo_index.indexer.format.signed_json import seal
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.writing.commit import reindex
+from histo_index.search.inputs.resolve import vectors_of
 from tests.indexer.fakes import (
     FakeEncoder,
     embedding_of,

@@ -13,19 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from histo_index.api.info import index_facts
 from histo_index.errors import InputError
-from histo_index.indexer.commit import reindex
-from histo_index.indexer.compact import compact
-from histo_index.indexer.distance import FITS, distinct
-from histo_index.indexer.manifest import read_manifest
-from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.removed import BY_CONTENT, read_removed
-from histo_index.indexer.shards import embeddings_of
-from histo_index.indexer.structure import SearchConfig
-from histo_index.inspection import index_facts
-from histo_index.search.calibration import store_calibration
-from histo_index.search.guessing import guess
-from histo_index.search.removing import RemoveConfig, remove, restore
+from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.format.removed import BY_CONTENT, read_removed
+from histo_index.indexer.format.shards import embeddings_of
+from histo_index.indexer.nearest.choose import SearchConfig
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.removal.compact import compact
+from histo_index.indexer.transform.transform import FITS, distinct
+from histo_index.indexer.writing.commit import reindex
+from histo_index.search.answers.removal import RemoveConfig, remove, restore
+from histo_index.search.calibration.calibration import store_calibration
+from histo_index.search.calibration.otsu import guess
 from tests.indexer.fakes import (
     FakeEncoder,
     embedding_of,

@@ -20,15 +20,14 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from histo_index.arrays import Float64
 from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.encoder import EncodedTile, Encoder, open_encoder
 from histo_index.encoder.folder import bundled_encoder, load_encoder
-from histo_index.encoder.openvino_cpu import has_bfloat16
+from histo_index.encoder.runtime.openvino import has_bfloat16
 from tests.encoder.conftest import REAL_TILES
 from tests.promises.child import ROOT
 from tests.promises.conftest import Tell, Tries
-
-Floats = npt.NDArray[np.float64]
 
 TOLERANCE: Final = 1e-3
 # Of distances between different tiles in bfloat16; the largest seen among 40,186 was 0.021.
@@ -49,10 +48,10 @@ SCRIPT: Final = """
 
     from histo_index.encoder.encoder import open_encoder
     from histo_index.encoder.folder import bundled_encoder
-    from histo_index.encoder.openvino_cpu import cpu_capabilities
+    from histo_index.encoder.runtime.openvino import cpu_capabilities
     from histo_index.errors import InputError
-    from histo_index.indexer.faiss_search import compare_all
-    from histo_index.search.distances import pair_distances
+    from histo_index.indexer.nearest.exact import compare_all
+    from histo_index.search.distance import pair_distances
 
     sys.path.insert(0, "benchmarks")
     import measuring
@@ -90,9 +89,9 @@ class Answered:
     precision: str
     refusal: str | None
     benchmarked: list[str]
-    embeddings: Floats
+    embeddings: Float64
     rows: npt.NDArray[np.int64]
-    distances: Floats
+    distances: Float64
 
 
 @pytest.fixture(scope="module")
@@ -106,20 +105,20 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def expected(tiles: list[Path]) -> Floats:
+def expected(tiles: list[Path]) -> Float64:
     """Embeddings of the float32 reference, [N, D]."""
     return encode(Encoder(load_encoder(bundled_encoder()), device="reference"), tiles)
 
 
-def encode(encoder: Encoder, paths: list[Path]) -> Floats:
+def encode(encoder: Encoder, paths: list[Path]) -> Float64:
     found = [tile for tile in encoder.encode_files(paths) if isinstance(tile, EncodedTile)]
     return np.array([tile.embedding for tile in found], np.float64)
 
 
-def distances_between(embeddings: Floats) -> Floats:
+def distances_between(embeddings: Float64) -> Float64:
     """Distances of all pairs, [N, N], computed in the plainest way."""
     gaps = embeddings[:, None] - embeddings[None]
-    distances: Floats = (gaps**2).sum(axis=2)
+    distances: Float64 = (gaps**2).sum(axis=2)
     return distances
 
 
@@ -154,7 +153,7 @@ def answer(level: str, tiles: list[Path], folder: Path) -> Answered:
 )
 @pytest.mark.parametrize("level", LEVELS)
 def test_fewer_instructions_give_the_same_answers(
-    level: str, tiles: list[Path], expected: Floats, tmp_path: Path, tries: Tries, tell: Tell
+    level: str, tiles: list[Path], expected: Float64, tmp_path: Path, tries: Tries, tell: Tell
 ) -> None:
     if level == "SSE41" and tries(0, 1) == 0:
         pytest.skip("in the long form: without AVX2 a tile takes seconds")
@@ -176,7 +175,7 @@ def test_fewer_instructions_give_the_same_answers(
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 @pytest.mark.parametrize("kind", ["rendered", "real"])
 def test_this_cpu_gives_the_answers_of_the_reference(
-    precision: str, kind: str, tiles: list[Path], expected: Floats, tell: Tell
+    precision: str, kind: str, tiles: list[Path], expected: Float64, tell: Tell
 ) -> None:
     if kind == "real":
         tiles = sorted(REAL_TILES.rglob("*.jp*g"))[::40][:_TILES]

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histo_index.indexer.opened import OpenIndex
-from histo_index.search.calibrating import calibrate
-from histo_index.search.calibration import Calibration
-from histo_index.search.evaluating import evaluate
-from histo_index.search.evaluation import Evaluation
-from histo_index.search.labels import read_labels
-from histo_index.search.objectives import Objective
-from histo_index.search.subject import make_subject
-from histo_index.search.verdicts import Threshold
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.calibration.calibrate import calibrate
+from histo_index.search.calibration.calibration import Calibration
+from histo_index.search.calibration.objectives import Objective
+from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.evaluation.evaluate import evaluate
+from histo_index.search.evaluation.result import Evaluation
+from histo_index.search.inputs.labelled_pairs import make_subject
+from histo_index.search.inputs.labels import read_labels
 from tests.search.classes import CLASSES, GROUPS, TILES, class_vectors
 from tests.vectors import build_numbered, unit_vectors
 

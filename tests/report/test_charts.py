@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from histo_index.report import charts
-from histo_index.report.drawing import COLOURS, draw
+from histo_index.report.svg import COLOURS, draw
 from tests.report.conftest import Judged
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histo_index.judgements import describe_evaluation
+from histo_index.commands.evaluate import describe_evaluation
 from histo_index.report.evaluation_page import evaluation_page
 from histo_index.report.pictures import Pictures
-from histo_index.search.resampling import Estimate
+from histo_index.search.bootstrap import Estimate
 from tests.report.conftest import KINDS, PATIENT, Judged
 from tests.report.reading import Page
 

@@ -5,11 +5,12 @@ import pytest
 
 from histo_index.report.pictures import Pictures
 from histo_index.report.question_page import Asked, pair_page, search_page
-from histo_index.search.answers import Located, PairAnswer, answer_pair
-from histo_index.search.neighbours import judged as with_chances
-from histo_index.search.neighbours import neighbours_of
-from histo_index.search.ranking import nearest_rows
-from histo_index.search.verdicts import Threshold
+from histo_index.search.answers.neighbours import judged as with_chances
+from histo_index.search.answers.neighbours import neighbours_of
+from histo_index.search.answers.pair import PairAnswer, answer_pair
+from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.inputs.resolve import Located
+from histo_index.search.neighbours.nearest import nearest_rows
 from tests.report.conftest import Judged
 from tests.report.reading import Page
 

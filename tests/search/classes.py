@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from histo_index.indexer.opened import OpenIndex
-from tests.vectors import Floats, build_numbered, unit_vectors
+from histo_index.arrays import Float32
+from histo_index.indexer.reader import OpenIndex
+from tests.vectors import build_numbered, unit_vectors
 
 CLASSES = ("fat", "gland", "stroma")
 TILES = 96
@@ -18,13 +19,13 @@ class Classes:
     """The index, its vectors, and what its tiles are: `label` and `patient` are columns of it."""
 
     index: OpenIndex
-    vectors: Floats
+    vectors: Float32
     names: list[str]
     labels: list[str]
     groups: list[str]
 
 
-def class_vectors(spread: float, *, seed: int = 0) -> tuple[Floats, list[str], list[str]]:
+def class_vectors(spread: float, *, seed: int = 0) -> tuple[Float32, list[str], list[str]]:
     """Draw vectors [TILES, 16] of length 1, the class and the group of each."""
     generator = np.random.default_rng(seed)
     labels = [CLASSES[tile % 3] for tile in range(TILES)]

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histo_index.indexer.opened import OpenIndex
-from histo_index.search.calibrating import calibrate
-from histo_index.search.calibration import Calibration
-from histo_index.search.labels import read_labels
-from histo_index.search.objectives import Objective
-from histo_index.search.resolving import Resolver
-from histo_index.search.subject import make_subject
+from histo_index.arrays import Float32
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.calibration.calibrate import calibrate
+from histo_index.search.calibration.calibration import Calibration
+from histo_index.search.calibration.objectives import Objective
+from histo_index.search.inputs.labelled_pairs import make_subject
+from histo_index.search.inputs.labels import read_labels
+from histo_index.search.inputs.resolve import Resolver
 from tests.search.classes import Classes, build_classes, class_vectors
-from tests.vectors import Floats, NumberEncoder, build_numbered, unit_vectors
+from tests.vectors import NumberEncoder, build_numbered, unit_vectors
 
 # Tiles 0 to 5 are indexed; vectors 6 and 7 belong to files that are not.
 NAMES = ("s1/a.png", "s1/b.png", "s2/a.png", "s2/c.png", "d.png", "e_1.png")
@@ -28,7 +29,7 @@ class Numbers:
     index: OpenIndex
     encoder: NumberEncoder
     resolver: Resolver
-    vectors: Floats
+    vectors: Float32
     tiles: Path
 
 

@@ -11,17 +11,15 @@ from statistics import NormalDist
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy.stats import binom
 
-from histo_index.search.crossfitting import cross_fit, share_of
-from histo_index.search.fitting import fit
-from histo_index.search.objectives import Objective
-from histo_index.search.sigmoids import Sample, Sigmoid
+from histo_index.search.calibration.cross_validation import cross_fit, share_of
+from histo_index.search.calibration.fit import fit
+from histo_index.search.calibration.objectives import Objective
+from histo_index.search.calibration.platt import Sigmoid
+from histo_index.search.inputs.sample import Sample
 from tests.conftest import Tries
-
-Floats = npt.NDArray[np.float64]
 
 PROMISED: Final = 0.95
 TILES: Final = 80

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histo_index.errors import HistoIndexError, InputError
-from histo_index.indexer.sources import list_tiles
-from histo_index.indexer.tables import read_table
-from histo_index.search.labels import read_labels
-from histo_index.search.pairlist import PairList, read_pair_list
+from histo_index.indexer.inputs.tables import read_table
+from histo_index.indexer.inputs.tiles import list_tiles
+from histo_index.search.inputs.labels import read_labels
+from histo_index.search.inputs.pair_list import PairList, read_pair_list
 from tests.hypothetical import STEADY
 from tests.search.classes import Classes
 
@@ -173,11 +173,11 @@ LARGE_SCRIPT: Final = """
 import json, resource, sys
 from pathlib import Path
 from histo_index.errors import InputError
-from histo_index.indexer.opened import OpenIndex
-from histo_index.indexer.sources import list_tiles
-from histo_index.indexer.tables import read_table
-from histo_index.search.labels import read_labels
-from histo_index.search.pairlist import read_pair_list
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.inputs.tiles import list_tiles
+from histo_index.indexer.inputs.tables import read_table
+from histo_index.search.inputs.labels import read_labels
+from histo_index.search.inputs.pair_list import read_pair_list
 
 small, path, index = Path(sys.argv[1]), Path(sys.argv[2]), OpenIndex(Path(sys.argv[3]))
 known = [lambda names: [True] * len(names)]
@@ -225,8 +225,8 @@ import json, random, resource, sys
 from collections import Counter
 from pathlib import Path
 from histo_index.errors import InputError
-from histo_index.indexer.sources import list_tiles
-from histo_index.indexer.tables import read_table
+from histo_index.indexer.inputs.tiles import list_tiles
+from histo_index.indexer.inputs.tables import read_table
 
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 sources = [path.read_bytes() for path in sorted(folder.glob("*.parquet"))]

@@ -2,9 +2,15 @@
 
 import os
 import pickle
-from collections.abc import Mapping
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 import torch
 
@@ -50,3 +56,101 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         ) from error
     assert isinstance(state, dict)
     return state
+
+
+class Stopwatch:
+    """The wall time of a run, over all interruptions."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start at 0 seconds.
+
+        Args:
+            clock: returns seconds since any fixed moment.
+        """
+        self._clock, self._started, self._before = clock, clock(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds worked on the run so far."""
+        return self._before + self._clock() - self._started
+
+    def add_earlier(self, seconds: float) -> None:
+        """Add the seconds of the run before it was interrupted."""
+        self._before += seconds
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What the figures of the epoch at work are computed from; a checkpoint keeps it.
+
+    Attributes:
+        steps: done in this epoch.
+        loss: sum over these steps.
+        feature_std: of the last step.
+        seconds: spent on these steps, the waiting for views included.
+        waiting_seconds: spent without views to learn from.
+    """
+
+    steps: int = 0
+    loss: float = 0.0
+    feature_std: float = 0.0
+    seconds: float = 0.0
+    waiting_seconds: float = 0.0
+
+    @property
+    def waiting(self) -> float:
+        """The share of the time without views to learn from."""
+        return self.waiting_seconds / max(self.seconds, 1e-9)
+
+
+class Interruption:
+    """Stand in for the handler of SIGINT and call it between steps.
+
+    A second SIGINT ends the run at once. Outside the main thread, where Python delivers no signals,
+    this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._is_asked = False
+        self._is_in_step = False
+        self._previous: Callable[[int, FrameType | None], Any] | None = None
+
+    def __enter__(self) -> Self:
+        previous = signal.getsignal(signal.SIGINT)
+        if callable(previous) and threading.current_thread() is threading.main_thread():
+            self._previous = previous
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    @property
+    def can_save(self) -> bool:
+        """Whether SIGINT came and the state is that after a whole step."""
+        return self._is_asked and not self._is_in_step
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Keep SIGINT until the block ends."""
+        self._is_in_step = True
+        yield
+        # Not in a `finally`: an error inside the block leaves half a step.
+        self._is_in_step = False
+        if self._is_asked:
+            self._stop(signal.SIGINT, None)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        is_second, self._is_asked = self._is_asked, True
+        if is_second or not self._is_in_step:
+            self._stop(number, frame)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        assert self._previous is not None
+        self._previous(number, frame)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from histo_index.encoder.config import EncoderConfig
-from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.training.recipes import Recipe
 from histo_index.errors import InputError
 

@@ -1,13 +1,17 @@
 """The two recipes: what two views of one tile are, and how the network learns from them."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 import torch
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torchvision.transforms import v2
 
 from histo_index.encoder.config import COVARIANCE, MEAN
-from histo_index.encoder.training.stain import QuarterTurn, StainJitter, TissueCrop
+from histo_index.encoder.training.augment import QuarterTurn, StainJitter, TissueCrop
+from histo_index.encoder.training.byol import Byol
 from histo_index.errors import InputError
 
 
@@ -135,3 +139,42 @@ def _histology(recipe: Recipe) -> v2.Transform:
             v2.ToDtype(torch.uint8, scale=True),
         ]
     )
+
+
+# Of the reference method.
+_SGD_MOMENTUM: Final = 0.9
+
+
+def make_optimizer(recipe: Recipe, byol: Byol) -> Optimizer:
+    """Make the optimiser over everything that has a gradient."""
+    parameters = [weight for weight in byol.parameters() if weight.requires_grad]
+    if recipe.optimizer == "sgd":
+        return SGD(
+            parameters,
+            lr=recipe.learning_rate,
+            momentum=_SGD_MOMENTUM,
+            weight_decay=recipe.weight_decay,
+        )
+    # Biases and norms are not decayed (Grill et al. 2020, section 3.3).
+    groups = [
+        {
+            "params": [w for w in parameters if w.ndim > 1],
+            "weight_decay": recipe.weight_decay,
+        },
+        {"params": [w for w in parameters if w.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=recipe.learning_rate)
+
+
+def make_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> LambdaLR:
+    """Make the learning rate's course: a linear rise, then constant or down a cosine to 0."""
+    rise = round(recipe.warmup * steps)
+
+    def share(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        if not recipe.is_cosine:
+            return 1.0
+        return (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
+
+    return LambdaLR(optimizer, share)

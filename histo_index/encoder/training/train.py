@@ -12,25 +12,24 @@ from typing import Any, Final
 import torch
 
 from histo_index.encoder.config import THRESHOLD_FIELDS, PublishedThreshold
-from histo_index.encoder.decode_pool import usable_cores
 from histo_index.encoder.folder import load_encoder, write_encoder
-from histo_index.encoder.training.checkpoint import remove_temporaries
+from histo_index.encoder.runtime.reference import weights_of
+from histo_index.encoder.training.checkpoint import Interruption, Stopwatch, remove_temporaries
 from histo_index.encoder.training.config import TrainConfig, TrainProgress
-from histo_index.encoder.training.examine import Tiles, examine
-from histo_index.encoder.training.interruption import Interruption
-from histo_index.encoder.training.parallel import Team
-from histo_index.encoder.training.run import Run
-from histo_index.encoder.training.timing import Stopwatch
-from histo_index.encoder.training.watch import (
+from histo_index.encoder.training.distributed import Team
+from histo_index.encoder.training.loop import Run
+from histo_index.encoder.training.monitor import (
     Monitor,
+    Tiles,
     draw,
     effective_rank,
     embed,
+    examine,
     write_log,
 )
-from histo_index.encoder.trunk import weights_of
 from histo_index.encoder.unfinished import CHECKPOINT_NAME
 from histo_index.errors import InputError, TrainingError
+from histo_index.hardware import usable_cores
 
 _log = logging.getLogger(__name__)
 

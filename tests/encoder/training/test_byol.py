@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from histo_index.encoder.config import EncoderConfig
-from histo_index.encoder.preprocessing import Preprocessing
+from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.training.byol import Byol, byol_loss, momentum_at
 
 SPEC = Preprocessing(resize_px=32, crop_px=32)

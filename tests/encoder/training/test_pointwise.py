@@ -4,9 +4,9 @@ import copy
 
 import torch
 
-from histo_index.encoder.preprocessing import Preprocessing
-from histo_index.encoder.training.pointwise import multiply_points
-from histo_index.encoder.trunk import Trunk
+from histo_index.encoder.decode.preprocessing import Preprocessing
+from histo_index.encoder.runtime.reference import Trunk
+from histo_index.encoder.training.byol import multiply_points
 
 
 def test_products_are_the_convolutions_forwards_and_backwards() -> None:

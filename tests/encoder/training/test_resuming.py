@@ -13,15 +13,13 @@ import pytest
 import torch
 
 from histo_index.encoder.training.byol import Byol
-from histo_index.encoder.training.checkpoint import load_checkpoint
+from histo_index.encoder.training.checkpoint import Interruption, Stopwatch, load_checkpoint
 from histo_index.encoder.training.config import TrainConfig, TrainProgress
-from histo_index.encoder.training.interruption import Interruption
-from histo_index.encoder.training.parallel import Team
-from histo_index.encoder.training.run import Run
-from histo_index.encoder.training.tiles import Views
-from histo_index.encoder.training.timing import Stopwatch
+from histo_index.encoder.training.distributed import Team
+from histo_index.encoder.training.loop import Run
+from histo_index.encoder.training.monitor import Monitor
 from histo_index.encoder.training.train import TrainReport, train
-from histo_index.encoder.training.watch import Monitor
+from histo_index.encoder.training.views import Views
 from histo_index.errors import IndexFormatError, InputError, MismatchError
 from tests.encoder.training.conftest import TINY, config, weights
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from histo_index.encoder.create import init_encoder
 from histo_index.encoder.folder import load_encoder
-from histo_index.encoder.making import init_encoder
-from histo_index.encoder.training import run as run_module
+from histo_index.encoder.runtime.reference import random_weights
+from histo_index.encoder.training import loop as run_module
 from histo_index.encoder.training.byol import Byol
+from histo_index.encoder.training.monitor import Monitor, effective_rank, spread
 from histo_index.encoder.training.recipes import REFERENCE
 from histo_index.encoder.training.train import TrainReport, train
-from histo_index.encoder.training.watch import Monitor, effective_rank, spread
-from histo_index.encoder.trunk import random_weights
 from histo_index.errors import InputError, MismatchError, TrainingError
 from tests.encoder.training.conftest import TINY, config
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from histo_index.demo.tiles import render_tile
+from histo_index.encoder.training.augment import QuarterTurn, StainJitter, TissueCrop
 from histo_index.encoder.training.recipes import HISTOLOGY, RECIPES
-from histo_index.encoder.training.stain import QuarterTurn, StainJitter, TissueCrop
-from histo_index.encoder.training.tiles import Order, Share, Views, first_views_first, load, seed_of
+from histo_index.encoder.training.views import Order, Share, Views, first_views_first, load, seed_of
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The Python API: wire encoder, indexer, search and report together, and return values."""

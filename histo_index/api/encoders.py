@@ -1,0 +1,92 @@
+"""Which encoder answers: the one given, the index's own, or the one that ships with the package."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histo_index.errors import IndexFormatError, MismatchError
+from histo_index.indexer.format.manifest import (
+    MANIFEST_NAME,
+    PLAIN,
+    THRESHOLDS,
+    Manifest,
+    read_manifest,
+)
+
+if TYPE_CHECKING:
+    from histo_index.encoder.encoder import Encoder
+
+_log = logging.getLogger(__name__)
+
+
+def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
+    """Choose the encoder of a build: the one given, else the index's own, else the bundled one.
+
+    Args:
+        folder: the index, which need not be there yet.
+        given: an encoder folder.
+        options: `device`, `precision`, `limits` as `open_encoder` takes them; without `limits` an
+            index keeps the ones that it has.
+
+    Raises:
+        InputError: an option cannot be used, or no encoder is bundled.
+        MismatchError: the encoder is not the one that the index was built with.
+        IndexFormatError: index or encoder are damaged or too new.
+    """
+    from histo_index.encoder.decode.image_file import DecodeLimits
+    from histo_index.encoder.encoder import open_encoder
+    from histo_index.encoder.folder import bundled_encoder
+
+    if (folder / MANIFEST_NAME).exists():
+        manifest = read_manifest(folder)
+        if options.get("limits") is None:
+            options["limits"] = DecodeLimits(max_pixels=manifest.settings["max_pixels"])
+        if given is None:
+            return own_encoder(folder, manifest, **options)
+    return open_encoder(given or bundled_encoder(), **options)
+
+
+def published_threshold(manifest: Manifest) -> Mapping[str, Any] | None:
+    """Give the threshold that an index's encoder publishes for its distance, if there is one.
+
+    Raises:
+        IndexFormatError: the bundled encoder is damaged.
+    """
+    field = THRESHOLDS[manifest.distance_kind]
+    known: Mapping[str, Any] | None = manifest.encoder.get(field)
+    if known is not None or manifest.distance_kind == PLAIN:  # of which every index knows
+        return known
+    # Imported here: it brings the weights' library.
+    from histo_index.encoder.folder import bundled_thresholds
+
+    return bundled_thresholds(manifest.fingerprint).get(field)
+
+
+def warn_if_untrained(folder: Path, card: Mapping[str, Any]) -> None:
+    """Say once that distances of an untrained encoder say little."""
+    if not card["is_trained"]:
+        _log.warning("%s is untrained: its distances say little; train or import one", folder)
+
+
+def own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
+    """Open the encoder inside an index, as the index was built with it.
+
+    Raises:
+        MismatchError: it is not what the index was built with.
+        IndexFormatError: the index is gone since it was opened.
+    """
+    from histo_index.encoder.encoder import open_encoder
+
+    if not folder.is_dir():
+        raise IndexFormatError(
+            f"{folder}: removed since it was opened, so no new image can be encoded; "
+            "ask for indexed tiles, or open another index"
+        )
+    encoder = open_encoder(folder / "encoder", **options)
+    if encoder.fingerprint != manifest.fingerprint:
+        raise MismatchError(
+            f"{folder} was built by encoder {manifest.fingerprint} but encoder/ in it is "
+            f"{encoder.fingerprint}; restore the encoder folder or build into a new index"
+        )
+    return encoder

@@ -1,0 +1,147 @@
+"""What an index is, and what this machine has: the facts behind `info` and `doctor`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from histo_index.api.own_calibration import describe_stored
+from histo_index.errors import IndexFormatError
+from histo_index.indexer.format.checksums import file_checksum, require_size
+from histo_index.indexer.format.manifest import (
+    MANIFEST_NAME,
+    PLAIN,
+    REMOVED,
+    REMOVED_REMEDY,
+    TRANSFORM,
+    FileRecord,
+    Manifest,
+    SourceRecord,
+    read_manifest,
+)
+from histo_index.indexer.format.removed import describe_rule, private_columns, read_removed
+from histo_index.indexer.format.shards import receipt_path
+from histo_index.indexer.inputs.source import Source
+from histo_index.indexer.transform.transform import remedy_of
+from histo_index.indexer.writing.commit import PLAN_NAME
+from histo_index.wording import counted
+
+
+def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
+    """Say what an index is.
+
+    Args:
+        folder: the index.
+        verify: read every file and compare its checksum; else sizes only.
+
+    Raises:
+        IndexFormatError: there is no index, or a file of it is not as it was written.
+    """
+    if not (folder / MANIFEST_NAME).exists() and (progress := unfinished_build(folder)):
+        raise IndexFormatError(f"{folder} holds no finished index: {progress}")
+    manifest = read_manifest(folder)
+    found = (_problem(folder, manifest, record, verify) for record in manifest.records())
+    damage = [problem for problem in found if problem]
+    if damage and read_manifest(folder).generation != manifest.generation:
+        # Rebuilt meanwhile: what is missing belonged to the generation before.
+        return index_facts(folder, verify=verify)
+    if damage:
+        several = f"{len(damage)} files are damaged; the first: " if len(damage) > 1 else ""
+        raise IndexFormatError(several + damage[0])
+    runtimes = sorted({" ".join(map(str, shard.runtime.values())) for shard in manifest.shards})
+    facts = {
+        "index": str(folder),
+        "format": _format_of(folder),
+        "generation": manifest.generation,
+        "created": manifest.created,
+        "tiles": manifest.tiles,
+        **_removed_facts(folder, manifest),
+        "rejected": manifest.rejected,
+        "shards": len(manifest.shards),
+        "bytes": sum(record.bytes for record in manifest.records()),
+        "encoder": dict(manifest.encoder),
+        "computed_by": "; ".join(runtimes),
+        "searched_by": dict(manifest.structure) or {"factory": "exact"},
+        "distance": _distance(manifest),
+        "sources": [_describe_source(folder, record) for record in manifest.sources],
+        "calibration": describe_stored(folder, manifest),
+        "settings": dict(manifest.settings),
+        "libraries": dict(manifest.libraries),
+        "files": f"{len(manifest.records())}, all whole"
+        + (" (every checksum verified)" if verify else " by size (--verify reads them)"),
+    }
+    if progress := unfinished_build(folder):
+        facts["unfinished"] = progress
+    return facts
+
+
+def _removed_facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """Say how many contents are kept out of later builds, and what is still known of them."""
+    removed, private = read_removed(folder, manifest), private_columns(manifest)
+    return {
+        "removed": len(removed.contents),
+        "removed_stored": manifest.rows - manifest.tiles,
+        "purged": len(removed.purged),
+        "rules": [describe_rule(rule, private) for rule in removed.rules],
+    }
+
+
+def _format_of(folder: Path) -> int:
+    """Tell the format version of a manifest that was read and found whole."""
+    return int(json.loads((folder / MANIFEST_NAME).read_bytes())["format_version"])
+
+
+def _describe_source(folder: Path, record: SourceRecord) -> str:
+    source = Source.from_record(record, folder)
+    manifest = f" with {source.manifest}" if source.manifest and source.paths else ""
+    return ", ".join(str(path) for path in source.paths or [source.manifest]) + manifest
+
+
+def _distance(manifest: Manifest) -> str:
+    if TRANSFORM not in manifest.files:
+        return PLAIN
+    return f"{manifest.distance_kind}, fitted on {counted(manifest.distance['fitted_on'], 'tile')}"
+
+
+def unfinished_build(folder: Path) -> str | None:
+    """Tell how far an interrupted or running build has come; None if there is none."""
+    plan = folder / PLAN_NAME
+    if not plan.is_file():
+        return None
+    try:
+        with open(plan, "rb") as file:
+            table = pq.ParquetFile(file).read(columns=["shard_id"], use_threads=False)
+            tasks = table["shard_id"].unique().to_pylist()
+    except (OSError, pa.ArrowException):
+        return "a build is running or was interrupted; `histo-index build` goes on from there"
+    done = sum(receipt_path(folder, shard_id).exists() for shard_id in tasks)
+    return (
+        f"a build is running or was interrupted, {done} of {counted(len(tasks), 'shard')} "
+        "finished; `histo-index build` goes on from there"
+    )
+
+
+def _problem(folder: Path, manifest: Manifest, record: FileRecord, verify: bool) -> str | None:
+    path = folder / record.path
+    remedy = "restore it, or run `histo-index build` again"
+    if record.path.startswith("search/"):
+        remedy = "run `histo-index reindex`"
+    elif record == manifest.files.get(TRANSFORM):
+        remedy = remedy_of(manifest.distance_kind)
+    elif record == manifest.files.get(REMOVED):
+        remedy = REMOVED_REMEDY
+    elif record.path.startswith("encoder/"):
+        # Without it a build would open this very copy.
+        remedy += " with --encoder DIR"
+    try:
+        require_size(path, found=path.stat().st_size, expected=record.bytes, remedy=remedy)
+        found = file_checksum(path) if verify else record.checksum
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror}); {remedy}"
+    except IndexFormatError as error:
+        return str(error)
+    if found != record.checksum:
+        return f"{path}: damaged: checksum {found}, expected {record.checksum}; {remedy}"
+    return None

@@ -1,0 +1,92 @@
+"""The calibration that lies in an index: use it while it fits, describe it, remove it."""
+
+import logging
+from pathlib import Path
+
+from histo_index.errors import HistoIndexError, IndexFormatError, MismatchError
+from histo_index.indexer.format.manifest import CALIBRATION_NAME, Manifest, read_manifest
+from histo_index.search.calibration.calibration import Calibration, read_calibration
+
+_log = logging.getLogger(__name__)
+
+
+class OwnCalibration:
+    """The calibration of an open index, read when first needed.
+
+    A stale one counts as none. One that is damaged or too new stops what would rest on it. In both
+    cases a warning is logged, once.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        """Stand for the calibration in a folder; nothing is read yet."""
+        self._folder = folder
+        self._manifest = manifest
+        self._found: Calibration | HistoIndexError | None = None
+        self._is_read = False
+        self._is_told = False
+
+    def get(self, *, is_needed: bool) -> Calibration | None:
+        """Return the calibration; None if there is none that can be used.
+
+        Args:
+            is_needed: whether the answer would be another one without it.
+
+        Raises:
+            IndexFormatError: it is needed, but damaged or too new.
+        """
+        if not self._is_read:
+            self.replace(self._read())
+        if isinstance(self._found, Calibration | None):
+            return self._found
+        if is_needed and not isinstance(self._found, MismatchError):
+            raise self._found
+        if not self._is_told:
+            self._is_told = True
+            _log.warning("%s; it is not used", self._found)
+        return None
+
+    def replace(self, found: Calibration | HistoIndexError | None) -> None:
+        """Use another calibration from now on."""
+        self._found, self._is_read, self._is_told = found, True, False
+
+    def _read(self) -> Calibration | HistoIndexError | None:
+        manifest = self._manifest
+        try:
+            return read_calibration(self._folder, manifest.fingerprint, manifest.distance_name)
+        except (MismatchError, IndexFormatError) as error:
+            return error
+
+
+def describe_stored(folder: Path, manifest: Manifest) -> str:
+    """Describe the calibration of an index in one line, also one that cannot be used."""
+    try:
+        found = read_calibration(folder, manifest.fingerprint, manifest.distance_name)
+    except (MismatchError, IndexFormatError) as error:
+        return str(error).removeprefix(str(folder / CALIBRATION_NAME)).lstrip(": ")
+    return "none" if found is None else found.origin
+
+
+def clear_calibration(folder: Path) -> bool:
+    """Remove the calibration of an index, whatever state it is in.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        IndexFormatError: there is no index.
+        LockedError: another process is writing the index.
+        OSError: the folder is not writable.
+    """
+    # Imported here: look-ups never write.
+    from histo_index.files import flush_folder
+    from histo_index.indexer.format.lock import writer_lock
+
+    # Asked before as well: no lock is left in a folder that is no index.
+    read_manifest(folder)
+    with writer_lock(folder):
+        path = folder / CALIBRATION_NAME
+        if not path.exists():
+            return False
+        path.unlink()
+        flush_folder(folder)
+        return True

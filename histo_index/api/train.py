@@ -1,0 +1,228 @@
+"""Train an encoder on unlabelled tiles, from Python; the command line calls this too."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
+from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
+from histo_index.encoder.training.config import TrainConfig
+from histo_index.encoder.training.monitor import Monitor
+from histo_index.encoder.training.recipes import RECIPES, Recipe
+from histo_index.encoder.training.train import TrainReport
+from histo_index.encoder.training.train import train as train_encoder
+from histo_index.errors import InputError
+from histo_index.hardware import has_cuda
+from histo_index.indexer.inputs.tiles import list_tiles
+from histo_index.search.evaluation.training_monitor import PAIR_AUC, PairJudge, TileJudge
+from histo_index.search.inputs.pair_list import read_pair_list
+
+if TYPE_CHECKING:
+    from histo_index.encoder.training.config import TrainProgress
+
+_Paths = str | Path | Sequence[str | Path]
+# Processes beside a GPU; each makes about 200 pairs of views of 64 px a second.
+_MOST_WORKERS: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What may differ from a recipe, and how the run is done.
+
+    Attributes:
+        recipe: `histology` or `reference`.
+        architecture: `resnext50_32x4d`, `resnext101_32x8d` or `resnet18`.
+        epochs: passes over the tiles; as the other figures here, None is what the recipe says.
+        batch: tiles a step.
+        crop_px: side of a view.
+        tile_px: shorter side of a tile at inference.
+        learning_rate: at its highest.
+        momentum: of the moving average, at the start.
+        accumulate: parts that a batch is cut into to save memory.
+        seed: of weights, order and views.
+        device: `auto`, `cpu` or `cuda`.
+        workers: processes that make views; None is none on a CPU, where they would only share its
+            cores, and up to sixteen beside a GPU. With some, a script needs the usual
+            `if __name__ == "__main__"`.
+        compile: let torch compile the network first.
+        precision: `auto`, `bfloat16` or `float32`; auto is bfloat16 where the hardware has it.
+        init: encoder folder to start from.
+        monitor: labelled tiles (`path`, `label`, maybe `group`) or pairs to watch the run by.
+        licence: of the tiles, for the model card.
+        mpp: microns per pixel of the tiles, for the model card.
+    """
+
+    recipe: str = "histology"
+    architecture: str = "resnext50_32x4d"
+    epochs: int | None = None
+    batch: int | None = None
+    crop_px: int | None = None
+    tile_px: int | None = None
+    learning_rate: float | None = None
+    momentum: float | None = None
+    accumulate: int = 1
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    compile: bool = False
+    precision: str = "auto"
+    init: str | Path | None = None
+    monitor: str | Path | None = None
+    licence: str | None = None
+    mpp: float | None = None
+
+
+def train(
+    tiles: _Paths,
+    output: str | Path,
+    *,
+    manifest: str | Path | None = None,
+    options: TrainOptions | None = None,
+    resume: bool = False,
+    progress: "Callable[[TrainProgress], None]" = lambda state: None,
+) -> TrainReport:
+    """Train an encoder on unlabelled tiles, by BYOL.
+
+    Args:
+        tiles: folders (searched through), image files, or one manifest.
+        output: the encoder folder to be; `train.jsonl`, `train.png` and, while it runs, the
+            checkpoint lie in it too.
+        manifest: CSV, TSV or Parquet with a `path` column.
+        options: everything else.
+        resume: go on with the interrupted run in `output`; start one if none is there.
+        progress: called after every step.
+
+    Raises:
+        InputError: something passed cannot be used, or there are fewer tiles than a batch.
+        TrainingError: the network collapsed, diverged or ran out of memory.
+        IndexFormatError: the checkpoint, or an encoder to start from, is damaged.
+        MismatchError: the interrupted run was another one.
+        OSError: the disk is full or not writable; the last checkpoint stands.
+
+    Source: Grill et al. (2020), Bootstrap your own latent.
+    """
+    started = time.monotonic()
+    chosen = options or TrainOptions()
+    config = _config(Path(output), chosen)
+    several = [tiles] if isinstance(tiles, str | Path) else tiles
+    listed = list_tiles([Path(path) for path in several], Path(manifest) if manifest else None)
+    monitor = (
+        None
+        if chosen.monitor is None
+        else read_monitor(Path(chosen.monitor), config.encoder.preprocessing, root=listed.root)
+    )
+    read = time.monotonic()
+    report = train_encoder(
+        [listed.root / path for path in listed.table["path"].to_pylist()],
+        config,
+        monitor=monitor,
+        data={
+            "source": ", ".join(Path(path).name for path in several),
+            "licence": chosen.licence or "not stated",
+            "mpp": chosen.mpp,
+        },
+        resume=resume,
+        tell=progress,
+    )
+    return replace(report, seconds=report.seconds + read - started)
+
+
+def _config(output: Path, options: TrainOptions) -> TrainConfig:
+    from histo_index.encoder.config import ARCHITECTURES
+    from histo_index.hardware import usable_cores
+
+    if options.architecture not in ARCHITECTURES:
+        raise InputError(
+            f"unknown architecture {options.architecture}; one of {', '.join(ARCHITECTURES)}"
+        )
+    if options.device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown device {options.device}; one of auto, cpu, cuda")
+    if options.device == "cuda" and not has_cuda():
+        raise InputError("no CUDA GPU here; pass --device cpu")
+    is_on_gpu = options.device != "cpu" and has_cuda()
+    spare = min(max(usable_cores() - 1, 1), _MOST_WORKERS) if is_on_gpu else 0
+    return TrainConfig(
+        output=output,
+        recipe=_recipe(options),
+        architecture=options.architecture,
+        seed=options.seed,
+        device="cuda" if is_on_gpu else "cpu",
+        accumulate=options.accumulate,
+        workers=spare if options.workers is None else options.workers,
+        init=None if options.init is None else Path(options.init),
+        compile=options.compile,
+        precision=_precision(options.precision, is_on_gpu=is_on_gpu),
+    )
+
+
+def _precision(asked: str, *, is_on_gpu: bool) -> str:
+    from histo_index.encoder.runtime.openvino import has_bfloat16
+
+    if asked not in ("auto", "bfloat16", "float32"):
+        raise InputError(f"unknown precision {asked}; one of auto, bfloat16, float32")
+    if asked != "auto":
+        return asked
+    return "bfloat16" if is_on_gpu or has_bfloat16() else "float32"
+
+
+def _recipe(options: TrainOptions) -> Recipe:
+    """Take the recipe by its name, with what the user changes."""
+    if options.recipe not in RECIPES:
+        raise InputError(f"unknown recipe {options.recipe}; one of {', '.join(RECIPES)}")
+    names = ("epochs", "batch", "crop_px", "tile_px", "learning_rate", "momentum")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    recipe = replace(RECIPES[options.recipe], **given)
+    if recipe.crop_px > recipe.tile_px and recipe.name == "histology":
+        raise InputError(
+            f"a crop of {recipe.crop_px} px is larger than the tile of {recipe.tile_px} px that "
+            "it is cut from; pass a smaller --crop or a larger --tile"
+        )
+    return recipe
+
+
+def read_monitor(path: Path, spec: Preprocessing, *, root: Path) -> Monitor:
+    """Read a labelled set: pairs if it has the columns of a pair list, else labelled tiles.
+
+    Its paths start from its own folder, or where nothing lies there, from that of the tiles.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    names, judge = _read_pairs(path) if _is_pair_list(path) else _read_labelled(path)
+    folder = path.parent if (path.parent / names[0]).is_file() else root
+    images = [fit_tile(read_tile(folder / name, DecodeLimits()).pixels, spec) for name in names]
+    return Monitor(name=path.name, images=images, judge=judge, decisive=PAIR_AUC)
+
+
+def _read_pairs(path: Path) -> tuple[list[str], PairJudge]:
+    pairs = read_pair_list(path)
+    if pairs.labels is None or pairs.labels.null_count or pairs.problems:
+        raise InputError(f"{path}: a monitor's pairs all need a label, 1 same or 0 different")
+    sides = pairs.image_a.to_pylist(), pairs.image_b.to_pylist()
+    names = sorted({*sides[0], *sides[1]})
+    rows = {name: row for row, name in enumerate(names)}
+    left, right = (np.array([rows[name] for name in side], np.int64) for side in sides)
+    is_same = np.asarray(pairs.labels.to_numpy(zero_copy_only=False)) == 1
+    return names, PairJudge(left, right, is_same)
+
+
+def _read_labelled(path: Path) -> tuple[list[str], TileJudge]:
+    listed = list_tiles([path])
+    if listed.rejected:
+        first = listed.rejected[0]
+        raise InputError(f"{path}: {first.path}: {first.reason}")
+    if "label" not in listed.table.column_names:
+        raise InputError(f"{path}: no column label, nor image_a and image_b of a pair list")
+    labels = [str(value) for value in listed.table["label"].to_pylist()]
+    column = "group" if "group" in listed.table.column_names else "image_id"
+    judge = TileJudge(labels, [str(value) for value in listed.table[column].to_pylist()])
+    return listed.table["path"].to_pylist(), judge
+
+
+def _is_pair_list(path: Path) -> bool:
+    from histo_index.indexer.inputs.tables import read_table
+
+    return bool({"image_a", "query"} & set(read_table(path).column_names))

@@ -1,0 +1,10 @@
+"""Names of array types, by the type of their numbers; shapes stand in docstrings."""
+
+import numpy as np
+import numpy.typing as npt
+
+Float16 = npt.NDArray[np.float16]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]

@@ -1,0 +1,87 @@
+"""Embeddings that have learnt nothing: colour alone, and the same network with random weights."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from histo_index.arrays import Float32
+from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
+from histo_index.encoder.decode.pool import DecodePool
+from histo_index.encoder.decode.worker import DecodeSettings
+from histo_index.encoder.encoder import Encoder
+from histo_index.encoder.folder import EncoderFolder, load_encoder
+from histo_index.errors import ImageError
+from histo_index.hardware import usable_cores
+
+# Levels a channel: 512 colours. With Hellinger distances it reaches a pair ROC-AUC of 0.8 on sets
+# of tissue classes, which many a trained network does not.
+_LEVELS: Final = 8
+# 38 MB of pixels at 224 px.
+_BATCH: Final = 256
+_SEED: Final = 0
+
+
+def floor_vectors(encoder: Path, paths: Sequence[Path], *, device: str) -> tuple[Float32, Float32]:
+    """Embed tiles by their colours, and by an encoder's architecture untrained.
+
+    Args:
+        encoder: the encoder folder, whose architecture and preprocessing are taken.
+        paths: the tiles, n of them.
+        device: `auto`, `cpu` or `cuda`.
+
+    Returns:
+        float32 [n, 512] of colours and float32 [n, D] of random weights, rows of length 1.
+
+    Raises:
+        ImageError: a tile cannot be read.
+        IndexFormatError: the encoder is damaged.
+    """
+    untrained = Encoder(_untrained(load_encoder(encoder)), device=device)
+    colours: list[Float32] = []
+    randoms: list[Float32] = []
+    settings = DecodeSettings(limits=DecodeLimits(), preprocessing=untrained.config.preprocessing)
+    with DecodePool(settings, workers=usable_cores()) as pool:
+        tiles = _usable(pool, paths)
+        while batch := list(itertools.islice(tiles, _BATCH)):
+            colours += [colour_histogram(pixels) for pixels in batch]
+            randoms.append(untrained.encode_pixels(batch))
+    return np.stack(colours), np.concatenate(randoms)
+
+
+def colour_histogram(pixels: Pixels) -> Float32:
+    """Count colours, and take roots: squared distances are then twice the squared Hellinger ones.
+
+    Args:
+        pixels: uint8 RGB [H, W, 3].
+
+    Returns:
+        float32 [512], of length 1.
+
+    Source: Hellinger (1909); as a kernel of histograms Arandjelović and Zisserman (2012), Three
+    things everyone should know to improve object retrieval.
+    """
+    levels = pixels.reshape(-1, 3).astype(np.int64) * _LEVELS // 256
+    codes = (levels[:, 0] * _LEVELS + levels[:, 1]) * _LEVELS + levels[:, 2]
+    counts = np.bincount(codes, minlength=_LEVELS**3)
+    roots: Float32 = np.sqrt(counts / counts.sum()).astype(np.float32)
+    return roots
+
+
+def _untrained(encoder: EncoderFolder) -> EncoderFolder:
+    # Imported here: it brings torch.
+    from histo_index.encoder.runtime.reference import random_weights
+
+    weights = random_weights(encoder.config.architecture, seed=_SEED)
+    config = replace(encoder.config, training={"method": "none", "seed": _SEED}, threshold=None)
+    return replace(encoder, config=config, weights=weights, fingerprint="")
+
+
+def _usable(pool: DecodePool, paths: Sequence[Path]) -> Iterator[Pixels]:
+    for tile in pool.prepare(paths):
+        if isinstance(tile, ImageError):
+            raise tile
+        yield tile.pixels

@@ -1,0 +1,166 @@
+"""Read a foreign checkpoint: a torchvision-style state dict of a ResNeXt.
+
+For a file nobody vouches for go through `import_child.read_in_child`.
+"""
+
+import pickle
+import struct
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from histo_index.encoder.config import MEAN
+from histo_index.encoder.folder import Weights, used_weights
+from histo_index.errors import InputError, MismatchError
+from histo_index.wording import counted, printable
+
+# What torch.load was seen to raise on damaged and foreign files.
+_LOAD_FAULTS: Final = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError,
+    TypeError, AttributeError, AssertionError, OverflowError, MemoryError, struct.error,
+    zipfile.BadZipFile,
+)  # fmt: skip
+# Where training code keeps a state dict inside its checkpoint.
+_CONTAINERS: Final = ("state_dict", "model_state_dict", "model")
+# What BYOL, Lightning and parallel wrappers put before the network's own names.
+_PREFIXES: Final = ("module.", "learner.", "online_encoder.net.", "net.", "backbone.", "encoder.")
+
+
+def read_checkpoint(path: Path, architecture: str, *, pooling: str = MEAN) -> Weights:
+    """Read the trunk's weights out of a `.pth` file, running none of its code.
+
+    Args:
+        path: a file written by `torch.save`.
+        architecture: which network the weights belong to.
+        pooling: what embeddings will be made by; see `EncoderConfig`.
+
+    Returns:
+        Parameter name to float32 array, of the stages that are pooled and those before.
+
+    Raises:
+        InputError: the file is missing, not a checkpoint, or holds more than tensors.
+        MismatchError: the weights are not of this architecture, or not finite.
+    """
+    name = printable(path)
+    state = _stripped(_state_dict(path, name), name)
+    # Networks are known by torchvision, which takes seconds to load: a bad file is told before.
+    from histo_index.encoder.runtime.reference import compare_shapes, random_weights
+
+    state = used_weights(state, pooling)
+    expected = used_weights(random_weights(architecture, seed=0), pooling)
+    differences = compare_shapes(state, expected)
+    if differences:
+        raise MismatchError(
+            f"{name} is not a {architecture}: {_brief(differences)}; "
+            "pass the checkpoint's own --arch"
+        )
+    weights = _as_arrays({key: state[key] for key in expected}, name)
+    broken = [key for key, array in weights.items() if not np.isfinite(array).all()]
+    if broken:
+        raise MismatchError(
+            f"{name}: {counted(len(broken), 'weight')} with values that are not finite, "
+            f"{broken[0]} first; training diverged, pass an earlier checkpoint"
+        )
+    return weights
+
+
+def _state_dict(path: Path, name: str) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise InputError(f"{name}: no such file; pass a checkpoint written by torch.save")
+    try:
+        _require_undamaged(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles it does not like, which it then refuses
+            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except _LOAD_FAULTS as error:
+        raise InputError(
+            f"{name}: not a checkpoint of plain tensors ({_reason(error)}); "
+            "save its state_dict() alone"
+        ) from error
+    for key in _CONTAINERS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    tensors = {
+        key: value
+        for key, value in (loaded.items() if isinstance(loaded, dict) else ())
+        if isinstance(key, str) and isinstance(value, torch.Tensor)
+    }
+    if not tensors:
+        raise InputError(f"{name}: holds no state dict; save its state_dict() alone")
+    return _only_online(tensors)
+
+
+def _require_undamaged(path: Path) -> None:
+    """Compare the checksums that `torch.save` writes and `torch.load` never reads."""
+    if not zipfile.is_zipfile(path):
+        return  # the old format has none
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"damaged: {_brief(damaged)} in it has another checksum")
+
+
+def _as_arrays(tensors: dict[str, torch.Tensor], name: str) -> Weights:
+    """Turn tensors, whose kind and storage are what the file says, into float32 arrays."""
+    arrays: Weights = {}
+    for key, tensor in tensors.items():
+        try:
+            if tensor.is_complex() or tensor.is_meta:
+                raise TypeError(f"it is {'complex' if tensor.is_complex() else 'without values'}")
+            arrays[key] = tensor.detach().to_dense().float().numpy()
+        except _LOAD_FAULTS as error:
+            raise InputError(
+                f"{name}: {key} is no tensor of plain numbers ({_reason(error)}); "
+                "save the state_dict() of the network itself"
+            ) from error
+    return arrays
+
+
+def _brief(text: str) -> str:
+    # Names of weights are what the file says: of any length, with any characters.
+    return printable(text)[:500]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "it asks for more memory than a file of its size can need"
+    # Torch tells first how to load the file unsafely, and last where to read about it.
+    said = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n\n")[-2:][0]
+    reason = " ".join(said.split()).split(". ")[0][:160]
+    # A KeyError says no more than its key: a number tells nothing.
+    is_number = reason.strip("-'\"").isdigit()
+    return type(error).__name__ if is_number or not reason else reason
+
+
+def _only_online(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of a whole BYOL learner keep the online network, not target, projector and predictor."""
+    online = {name: value for name, value in tensors.items() if "online_encoder.net." in name}
+    return online or tensors
+
+
+def _stripped(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """Name the trunk's weights as torchvision does; classifier and batch counts are left out."""
+    state: dict[str, torch.Tensor] = {}
+    for long_key, value in tensors.items():
+        key = _strip(long_key)
+        if key in state:
+            raise MismatchError(
+                f"{name} holds {_brief(key)} twice; save the state_dict() of one network"
+            )
+        if not key.startswith("fc.") and not key.endswith("num_batches_tracked"):
+            state[key] = value
+    return state
+
+
+def _strip(name: str) -> str:
+    stripped = True
+    while stripped:
+        stripped = False
+        for prefix in _PREFIXES:
+            if name.startswith(prefix):
+                name, stripped = name.removeprefix(prefix), True
+    return name

@@ -1,0 +1,292 @@
+"""Read one image file into uint8 RGB pixels, or say in one line why it cannot be read.
+
+Pillow decodes, because it survives hostile files (torchvision's decoders were seen to end the
+process). What Pillow leaves open is decided here, once: 16-bit is scaled and not clipped, alpha is
+composited on white, EXIF orientation is applied, the first page of several is taken and noted.
+
+Every message is `NAME: KIND`, and details after one of `: ( ; ,`, so that reasons can be counted.
+"""
+
+import hashlib
+import io
+import os
+import stat
+import struct
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from histo_index.errors import ImageError, InputError
+from histo_index.wording import printable
+
+Pixels = npt.NDArray[np.uint8]
+
+FORMATS: Final = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+DEFAULT_MAX_PIXELS: Final = 64_000_000
+# Beyond this Pillow itself refuses (twice its MAX_IMAGE_PIXELS).
+HIGHEST_MAX_PIXELS: Final = 178_956_970
+# Uncompressed 16-bit RGBA of the default pixel limit is 512 MB: no readable tile is larger.
+DEFAULT_MAX_BYTES: Final = 512 * 2**20
+
+# What Pillow's plugins were seen to raise on damaged files; everything else is our own fault.
+_DECODE_FAULTS: Final = (
+    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
+    OverflowError, ZeroDivisionError, RuntimeError, struct.error,
+)  # fmt: skip
+_ALPHA_MODES: Final = ("RGBA", "LA", "PA", "RGBa")
+# EXIF 2.32, tag 0x0112: what brings each stored orientation upright.
+_ORIENTATION: Final = 0x0112
+_TURNS: Final[Mapping[Any, Image.Transpose]] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# TIFF 6.0, tags of greyscale that Pillow leaves as they are in deep images.
+_BITS_PER_SAMPLE: Final = 258
+_PHOTOMETRIC: Final = 262
+_WHITE_IS_ZERO: Final = 0
+_SAMPLE_FORMAT: Final = 339
+_SIGNED: Final = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeLimits:
+    """How large a file may be before it is refused unread.
+
+    Attributes:
+        max_pixels: width times height, taken from the header before anything is decoded.
+        max_bytes: size of the file on disk.
+    """
+
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    max_bytes: int = DEFAULT_MAX_BYTES
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.max_pixels <= HIGHEST_MAX_PIXELS and self.max_bytes >= 1):
+            raise InputError(
+                f"limits of {self.max_pixels:,} pixels and {self.max_bytes:,} bytes; "
+                f"expected 1 to {HIGHEST_MAX_PIXELS:,} pixels and at least 1 byte"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileImage:
+    """A decoded tile.
+
+    Attributes:
+        pixels: uint8 RGB [H, W, 3].
+        sha256: hex digest of the file's bytes.
+        note: what was left out, such as further pages; None if nothing was.
+    """
+
+    pixels: Pixels
+    sha256: str
+    note: str | None
+
+
+def read_tile(path: Path, limits: DecodeLimits) -> TileImage:
+    """Read and decode one image file.
+
+    The bytes are read once, so that hash and pixels belong to the same content.
+
+    Args:
+        path: PNG, JPEG, TIFF, BMP or WebP, told by its content and not by its name.
+        limits: what is refused for its size.
+
+    Returns:
+        The tile, orientation applied, at its full size.
+
+    Raises:
+        ImageError: the file is missing, unreadable, too large, of another format or damaged.
+    """
+    data = read_regular_file(path, max_bytes=limits.max_bytes)
+    pixels, note = decode(data, max_pixels=limits.max_pixels, name=printable(path))
+    return TileImage(pixels=pixels, sha256=hashlib.sha256(data).hexdigest(), note=note)
+
+
+def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
+    """Read a whole file, refusing pipes, devices and files over the limit.
+
+    Raises:
+        ImageError: the file cannot be read, is not a regular file, is empty or too large.
+    """
+    name = printable(path)
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(f"{name}: not a regular file; pass an image file")
+            if status.st_size > max_bytes:
+                raise ImageError(
+                    f"{name}: too large: {status.st_size:,} bytes, the limit is {max_bytes:,}; "
+                    "cut it into tiles"
+                )
+            # Asked for more, Python would set that much memory aside.
+            data = file.read(status.st_size)
+    except OSError as error:
+        raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # a name that no file can have, such as one with a zero byte
+        raise ImageError(f"{name}: cannot be read ({one_line(error)})") from error
+    if not data:
+        raise ImageError(f"{name}: the file is empty; replace or remove it")
+    return data
+
+
+def decode(data: bytes, *, max_pixels: int, name: str) -> tuple[Pixels, str | None]:
+    """Decode the bytes of an image file.
+
+    Args:
+        data: the file's content.
+        max_pixels: width times height above which the header alone leads to refusal.
+        name: how messages call the image.
+
+    Returns:
+        uint8 RGB [H, W, 3], and a note on what was left out, or None.
+
+    Raises:
+        ImageError: the format is not one of FORMATS, the image is too large or damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Metadata that Pillow finds odd is no concern of ours; the bomb check is our own.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ImageError(_too_large(name, width, height, max_pixels))
+                is_one_of_several = getattr(image, "is_animated", False)
+                pixels, note = _upright_rgb(image, name)
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name}: not an image: expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]} content"
+        ) from error
+    except Image.DecompressionBombError as error:
+        size = _size_of(data)
+        raise ImageError(
+            _too_large(name, *size, max_pixels)
+            if size and size[0] * size[1] > max_pixels
+            else f"{name}: too large: more pixels than Pillow opens; cut it into tiles"
+        ) from error
+    except MemoryError as error:
+        raise ImageError(
+            f"{name}: too large: not enough memory to decode it; cut it into tiles, or build again "
+            "with --retry-rejected where there is more"
+        ) from error
+    except _DECODE_FAULTS as error:
+        raise ImageError(f"{name}: damaged image ({one_line(error)})") from error
+    notes = ["first of several pages"] if is_one_of_several else []
+    return pixels, "; ".join(notes + ([note] if note else [])) or None
+
+
+def to_pixels(image: "Image.Image | Pixels") -> Pixels:
+    """Take an image that is already in memory.
+
+    Args:
+        image: a Pillow image, or uint8 RGB [H, W, 3].
+
+    Returns:
+        uint8 RGB [H, W, 3].
+
+    Raises:
+        ImageError: the array is of another type or shape, or Pillow cannot turn it into RGB.
+    """
+    if isinstance(image, Image.Image):
+        try:
+            return _upright_rgb(image, "image")[0]
+        except _DECODE_FAULTS as error:
+            raise ImageError(f"image: cannot be turned into RGB ({one_line(error)})") from error
+    kind, shape = getattr(image, "dtype", type(image).__name__), np.shape(image)
+    if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise ImageError(f"image: not an image: {kind} {list(shape)}, expected uint8 RGB [H, W, 3]")
+    return image
+
+
+def one_line(error: BaseException) -> str:
+    """Give the message of somebody else's error on one line of bearable length."""
+    return printable(" ".join(str(error).split()))[:200] or type(error).__name__
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _too_large(name: str, width: int, height: int, max_pixels: int) -> str:
+    can_be_raised = width * height <= HIGHEST_MAX_PIXELS
+    return (
+        f"{name}: too large: {width}×{height} pixels, the limit is {max_pixels:,}; "
+        f"cut it into tiles{' or raise --max-pixels' if can_be_raised else ''}"
+    )
+
+
+def _size_of(data: bytes) -> tuple[int, int] | None:
+    """Read width and height from a header that Pillow's own open refuses; None if not there."""
+    for kind in FORMATS:
+        factory, accepts = Image.OPEN[kind]
+        # A text is what a plugin answers that knows the format and cannot read it.
+        if accepts is None or accepts(data[:16]) is True:
+            with warnings.catch_warnings(), suppress(*_DECODE_FAULTS, Image.DecompressionBombError):
+                warnings.simplefilter("ignore")
+                with factory(io.BytesIO(data), "") as image:
+                    return image.size
+    return None
+
+
+def _upright_rgb(image: Image.Image, name: str) -> tuple[Pixels, str | None]:
+    """Load an opened image; what its metadata could not tell comes back as a note."""
+    image.load()
+    pixels = _to_rgb(image, name)
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    except _DECODE_FAULTS:
+        # The pixels are whole; only what stands beside them is not.
+        return pixels, "unreadable EXIF, orientation unknown"
+    if turn is not None:
+        pixels = np.asarray(Image.fromarray(pixels).transpose(turn))
+    return pixels, None
+
+
+def _to_rgb(image: Image.Image, name: str) -> Pixels:
+    if image.mode.startswith(("I", "F")):
+        return _scale_deep(image, name)
+    if _SIGNED in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ()):
+        # Pillow takes -5 for 251.
+        raise ImageError(
+            f"{name}: values out of range: 8-bit ones with a sign; convert it to unsigned ones"
+        )
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        colour = image.convert("RGBA")
+        white = Image.new("RGBA", colour.size, "white")
+        image = Image.alpha_composite(white, colour)
+    return np.asarray(image.convert("RGB"))
+
+
+def _scale_deep(image: Image.Image, name: str) -> Pixels:
+    """Scale 12-bit, 16-bit and float greyscale to 8 bits; Pillow's own conversion clips it."""
+    tags: Any = getattr(image, "tag_v2", {})
+    full = 1.0 if image.mode == "F" else 4095.0 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65535.0
+    # float32 holds each of the 65,536 levels, and none of them falls near the middle of two.
+    values = np.asarray(image).astype(np.float32)
+    lowest, highest = float(values.min()), float(values.max())
+    if not (lowest >= 0 and highest <= full):
+        raise ImageError(
+            f"{name}: values out of range: {lowest:g} to {highest:g} in mode {image.mode}, "
+            f"expected 0 to {full:g}; convert it to 8 or 16 bits"
+        )
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        values = full - values
+    if "transparency" in image.info:
+        values[values == image.info["transparency"]] = full
+    grey = np.rint(values * (255.0 / full)).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)

@@ -1,0 +1,261 @@
+"""Decode tiles in child processes, in order, a bounded number ahead.
+
+A child that dies (killed for memory, or by a fault in a decoder) or hangs costs the tile it was at,
+with that reason; a new child goes on with the next one.
+"""
+
+import contextlib
+import itertools
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+from histo_index.encoder.decode.worker import READY, DecodeSettings, PreparedTile
+from histo_index.encoder.forking import require_same_process
+from histo_index.errors import HistoIndexError, ImageError
+from histo_index.wording import printable
+
+Prepared = PreparedTile | ImageError
+
+# -P and -c: nothing in the working directory can take the place of a module, and classes are
+# pickled under their module's own name. The child finds the package where the parent did.
+WORKER_CODE: Final = (
+    "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root); "
+    "from histo_index.encoder.decode.worker import main; main()"
+)
+_PACKAGE_ROOT: Final = Path(__file__).parents[3]
+# Tiles per message: enough that pipes and threads cost little, few enough to share a short list.
+CHUNK: Final = 8
+# Chunks in flight per worker: one being decoded, one being read, one in reserve (3.6 MB at 224 px).
+AHEAD: Final = 3
+# A tile within the limits decodes in under 10 s; a network folder may stall for longer.
+CHUNK_TIMEOUT_S: Final = 300.0
+# How often a child that is killed while it starts is started anew.
+_STARTS: Final = 5
+# Between the end of a child's answers and its own: for a traceback to be written.
+_LAST_WORDS_S: Final = 5.0
+
+
+class DecodePool:
+    """A few decoder processes that live as long as the pool."""
+
+    def __init__(
+        self,
+        settings: DecodeSettings,
+        *,
+        workers: int,
+        worker_code: str = WORKER_CODE,
+        chunk_timeout_s: float = CHUNK_TIMEOUT_S,
+    ) -> None:
+        """Prepare the pool; its processes start when they are first needed.
+
+        Args:
+            settings: how tiles are decoded.
+            workers: number of processes.
+            worker_code: Python code that a process runs.
+            chunk_timeout_s: a process that takes longer for a chunk is killed.
+        """
+        self._workers = [_Worker(settings, worker_code, chunk_timeout_s) for _ in range(workers)]
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._process = os.getpid()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child processes; tiles under way are given up.
+
+        In a process that was forked from the pool's own this does nothing.
+        """
+        if os.getpid() != self._process:
+            return
+        for worker in self._workers:
+            worker.stop()
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.bury()
+
+    def prepare(self, paths: Iterable[Path]) -> Iterator[Prepared]:
+        """Decode and fit tiles.
+
+        Args:
+            paths: read lazily, a few chunks ahead.
+
+        Yields:
+            One result per path, in order: the tile, or the error it is rejected with.
+
+        Raises:
+            HistoIndexError: a child process could not be started, or the pool was made before a
+                fork.
+        """
+        source = iter(paths)
+        pending: deque[Future[list[Prepared]]] = deque()
+        ahead = AHEAD * len(self._workers)
+        try:
+            while chunk := list(itertools.islice(source, CHUNK)):
+                require_same_process(self._process)
+                pending.append(self._threads.submit(self._run, chunk))
+                if len(pending) >= ahead:
+                    yield from pending.popleft().result()
+            while pending:
+                require_same_process(self._process)
+                yield from pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _run(self, paths: list[Path]) -> list[Prepared]:
+        worker = self._idle.get()
+        try:
+            return worker.prepare(paths)
+        finally:
+            self._idle.put(worker)
+
+
+class _Worker:
+    """One child process, started when first needed and again after it died.
+
+    One thread at a time asks it; `stop` may be called from another.
+    """
+
+    def __init__(self, settings: DecodeSettings, code: str, chunk_timeout_s: float) -> None:
+        self._settings = settings
+        self._code = code
+        self._chunk_timeout_s = chunk_timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()  # guards the two beside it against `stop`
+        self._is_stopped = False
+        self._is_overdue = False
+
+    def prepare(self, paths: list[Path]) -> list[Prepared]:
+        results: list[Prepared] = []
+        while len(results) < len(paths):
+            rest = paths[len(results) :]
+            answered = self._ask(rest)
+            results += answered
+            if len(answered) < len(rest):
+                name = printable(rest[len(answered)])
+                results.append(ImageError(f"{name}: {self._obituary()}"))
+        return results
+
+    def stop(self) -> None:
+        """Kill the child and start no other."""
+        with self._lock:
+            self._is_stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def bury(self) -> int:
+        """Wait for the end of the child, if there is one, and give its exit status."""
+        if self._process is None:
+            return 0
+        process, self._process = self._process, None
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):  # what it never read is lost
+                pipe.close()
+        try:
+            return process.wait(_LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def _ask(self, paths: list[Path]) -> list[Prepared]:
+        """Send paths and take answers until all have come or the process is gone."""
+        requests, replies = self._pipes()
+        watchdog = threading.Timer(self._chunk_timeout_s, self._expire)
+        watchdog.start()
+        answers: list[Prepared] = []
+        try:
+            _send(paths, requests)
+            while len(answers) < len(paths):
+                answers.append(pickle.load(replies))
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            pass  # fewer answers than paths tell the caller
+        finally:
+            watchdog.cancel()
+        return answers
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """Give the ends of a running child's pipes: requests, replies."""
+        if self._process is not None and self._process.poll() is not None:
+            self.bury()
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        return process.stdin, process.stdout
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-c", self._code, str(_PACKAGE_ROOT)]
+        for _ in range(_STARTS):
+            process = self._launch(command)
+            if self._is_ready(process):
+                return process
+            status = self.bury()
+            # Killed from outside, for want of memory perhaps: no tile's fault, nor one of ours.
+            if status >= 0 or self._is_stopped:
+                break
+        # Our own fault, and no tile's: every one would be rejected for it.
+        raise HistoIndexError(
+            f"a decoder process did not start (status {status}): {' '.join(command[:3])}; "
+            "what it wrote stands above"
+        )
+
+    def _launch(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._is_stopped:
+                raise RuntimeError("the decode pool is closed")
+            self._is_overdue = False
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            return self._process
+
+    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Tell a new child its settings and wait until it has understood them."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            _send(self._settings, process.stdin)
+            return bool(pickle.load(process.stdout) == READY)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            return False
+
+    def _expire(self) -> None:
+        with self._lock:
+            self._is_overdue = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _obituary(self) -> str:
+        status = self.bury()
+        if self._is_overdue:
+            return f"decoding took too long (over {self._chunk_timeout_s:g} s); remove the tile"
+        how = f"killed by signal {-status}" if status < 0 else f"it ended with status {status}"
+        return (
+            f"its decoder died ({how}); if memory was short, build again with --retry-rejected, "
+            "else remove the tile"
+        )
+
+
+def _send(message: object, pipe: IO[bytes]) -> None:
+    pickle.dump(message, pipe)
+    pipe.flush()

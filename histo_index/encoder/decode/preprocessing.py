@@ -1,0 +1,72 @@
+"""The one definition of how a tile becomes the network's input, for training and inference."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from histo_index.encoder.decode.image_file import Pixels
+from histo_index.errors import IndexFormatError
+
+# Channel statistics of ImageNet in 0…1, which torchvision's ResNeXt weights expect.
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a tile becomes the network's input; part of the encoder's fingerprint.
+
+    Attributes:
+        resize_px: length of the shorter side after resizing (antialiased bilinear, Pillow's).
+        crop_px: side of the square cut from the centre; at most resize_px.
+        mean: per channel in 0…1, subtracted inside the network.
+        std: per channel in 0…1, divided by inside the network.
+    """
+
+    resize_px: int = 224
+    crop_px: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        # JSON gives lists and whole numbers back; the fingerprint must not depend on that.
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        whole = isinstance(self.crop_px, int) and isinstance(self.resize_px, int)
+        sized = whole and 1 <= self.crop_px <= self.resize_px <= 4096
+        finite = np.isfinite([*self.mean, *self.std]).all()
+        coloured = finite and len(self.mean) == len(self.std) == 3 and min(self.std) > 0
+        if not (sized and coloured):
+            raise IndexFormatError(
+                f"{self} is not usable; expected whole numbers 1 <= crop_px <= resize_px <= 4096, "
+                "three finite means and three positive stds"
+            )
+
+
+def fit_tile(pixels: Pixels, spec: Preprocessing) -> Pixels:
+    """Resize the shorter side and cut the centre.
+
+    Args:
+        pixels: uint8 RGB [H, W, 3].
+        spec: the encoder's preprocessing.
+
+    Returns:
+        uint8 RGB [crop_px, crop_px, 3], not yet normalised: the network does that itself.
+    """
+    height, width = pixels.shape[:2]
+    scale = spec.resize_px / min(height, width)
+    # The cut is made while resizing: a strip of 1 × 1,000,000 pixels never becomes a larger one.
+    side = spec.crop_px / scale
+    # Rounding may leave a corner a hair below zero, which Pillow refuses; a hair too far right or
+    # down is lost when it takes the box in float32.
+    left, top = max((width - side) / 2, 0.0), max((height - side) / 2, 0.0)
+    if (height, width) == (spec.crop_px, spec.crop_px) and scale == 1.0:
+        return pixels
+    fitted = Image.fromarray(pixels).resize(
+        (spec.crop_px, spec.crop_px),
+        Image.Resampling.BILINEAR,
+        box=(left, top, left + side, top + side),
+    )
+    return np.asarray(fitted)

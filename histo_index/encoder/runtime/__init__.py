@@ -1,0 +1,1 @@
+"""The network on a device: the float32 reference and the fast runtimes."""

@@ -1,0 +1,71 @@
+"""Choose what runs the network here: a GPU, OpenVINO on the CPU, or the slow reference."""
+
+from typing import Final, Protocol, cast
+
+from histo_index.arrays import Float32
+from histo_index.encoder.decode.image_file import Pixels
+from histo_index.encoder.folder import EncoderFolder
+from histo_index.errors import InputError
+from histo_index.hardware import has_cuda
+
+DEVICES: Final = ("auto", "cpu", "cuda", "reference")
+PRECISIONS: Final = ("auto", "float32", "bfloat16")
+
+
+class Runtime(Protocol):
+    """A network ready to run. `embed` may be called from `parallel` threads at a time."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def parallel(self) -> int: ...
+    def embed(self, images: Pixels) -> Float32: ...
+
+
+def require_possible(device: str, precision: str) -> None:
+    """Check that a device and a precision go together; whether they are here shows at the start.
+
+    Raises:
+        InputError: one of them is unknown, or they do not go together.
+    """
+    if device not in DEVICES or precision not in PRECISIONS:
+        raise InputError(
+            f"device {device}, precision {precision}: expected one of {', '.join(DEVICES[:3])} "
+            f"and one of {', '.join(PRECISIONS)}"
+        )
+    if device == "reference" and precision not in ("auto", "float32"):
+        raise InputError(f"the reference computes in float32, not {precision}; pass another device")
+
+
+def start_runtime(encoder: EncoderFolder, device: str, precision: str) -> Runtime:
+    """Load the network on a device; both are as `require_possible` accepts them.
+
+    Raises:
+        InputError: this machine has no such device, or not this precision.
+        MismatchError: the weights are not those of the architecture.
+    """
+    if device == "reference":
+        from histo_index.encoder.runtime.reference import ReferenceRuntime
+
+        return ReferenceRuntime(encoder)
+    if device == "cuda" or (device == "auto" and has_cuda()):
+        return _start_cuda(encoder, precision)
+    from histo_index.encoder.runtime.openvino import OpenVinoRuntime, Precision, has_bfloat16
+
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16() else "float32"
+    return OpenVinoRuntime(encoder, precision=cast(Precision, precision))
+
+
+def _start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:
+    if not has_cuda():
+        raise InputError("no CUDA device here; pass --device cpu (see `histo-index doctor`)")
+    from histo_index.encoder.runtime.cuda import CudaRuntime
+
+    return CudaRuntime(encoder, precision="bfloat16" if precision == "auto" else precision)

@@ -1,0 +1,193 @@
+"""The fast CPU runtime: the trunk as an OpenVINO graph, built from the weights without torch.
+
+Every request has one fixed number of images, so that an embedding cannot depend on its batch: at
+64 px requests of 1 and of 2 were seen to differ in the last bit, and places within one never.
+"""
+
+import queue
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.encoder.config import STAGES
+from histo_index.encoder.decode.image_file import Pixels
+from histo_index.encoder.decode.preprocessing import Preprocessing
+from histo_index.encoder.folder import EncoderFolder, Weights
+from histo_index.encoder.runtime.openvino_import import opset1, ov
+from histo_index.encoder.runtime.openvino_import import opset13 as ops
+from histo_index.encoder.runtime.openvino_pooling import pool
+from histo_index.errors import InputError, MismatchError
+from histo_index.hardware import usable_cores
+
+Precision = Literal["float32", "bfloat16"]
+
+# torchvision's BatchNorm2d default.
+_BATCH_NORM_EPSILON: Final = 1e-5
+# CPU ms an image of ResNeXt-50 in bfloat16 on a core with AMX, by images a request 1, 4, 16: at
+# 128 px 4.3, 4.1, 3.8, and 8.2, 5.4, 5.2 where ten processes shared the caches (the weights are
+# read anew for each request); there at 192 px 13.3, 10.7, 12.0, at 224 px 16.8, 16.6, 17.1.
+_SMALL_PX: Final = 224
+_SMALL_BATCH: Final = 4
+
+
+class OpenVinoRuntime:
+    """OpenVINO on the CPU: one single-threaded stream per core.
+
+    Two one-thread streams were measured as fast as one two-thread stream on an idle machine and up
+    to twice as fast on a busy one.
+    """
+
+    device: Final = "cpu"
+
+    def __init__(self, encoder: EncoderFolder, *, precision: Precision) -> None:
+        """Compile the trunk.
+
+        Raises:
+            InputError: bfloat16 is asked for and this CPU has it not.
+            MismatchError: the weights are not those of the architecture.
+        """
+        if precision == "bfloat16" and not has_bfloat16():
+            raise InputError("this CPU has no bfloat16; pass --precision auto or float32")
+        self.precision = precision
+        self.name = f"openvino {ov.__version__.split('-')[0]}"
+        self.parallel = usable_cores()
+        self.batch = _SMALL_BATCH if encoder.config.preprocessing.crop_px < _SMALL_PX else 1
+        compiled = ov.Core().compile_model(
+            build_graph(encoder, batch=self.batch),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+                "NUM_STREAMS": self.parallel,
+                "INFERENCE_NUM_THREADS": self.parallel,
+            },
+        )
+        self._requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
+        for _ in range(self.parallel):
+            self._requests.put(compiled.create_infer_request())
+
+    def embed(self, images: Pixels) -> npt.NDArray[np.float32]:
+        """Encode uint8 RGB [B, S, S, 3] to float32 [B, D]; fewer than `batch` are padded.
+
+        Any number of threads may call.
+        """
+        count = len(images)
+        assert count <= self.batch, f"{count} images, a request takes {self.batch}"
+        if count < self.batch:
+            images = np.resize(images, (self.batch, *images.shape[1:]))
+        request = self._requests.get()
+        try:
+            request.infer({0: images}, share_inputs=True)
+            return np.array(request.get_output_tensor(0).data[:count], np.float32)
+        finally:
+            self._requests.put(request)
+
+
+def cpu_capabilities() -> list[str]:
+    """Name the number formats that OpenVINO runs fast on this CPU, such as BF16 and INT8."""
+    return list(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def has_bfloat16() -> bool:
+    """Tell whether the CPU computes in bfloat16 itself; where it does not, float32 is faster."""
+    return "BF16" in cpu_capabilities()
+
+
+def build_graph(encoder: EncoderFolder, *, batch: int = 1) -> ov.Model:
+    """Write the trunk as an OpenVINO model: uint8 [B, S, S, 3] in, float32 [B, D] out.
+
+    Batch norm is folded into the convolutions, normalisation into the graph.
+
+    Args:
+        encoder: what to compute.
+        batch: B, images a request.
+
+    Raises:
+        MismatchError: the weights are not those of the architecture.
+    """
+    spec = encoder.config.preprocessing
+    image = ops.parameter([batch, spec.crop_px, spec.crop_px, 3], np.uint8, name="image")
+    try:
+        stages = trace_trunk(encoder.weights, spec, image)
+        embedding = pool(stages, encoder.config.pooling)
+        size = embedding.get_output_shape(0)[1]
+    except KeyError as error:
+        raise _mismatch(encoder, f"{error} is missing") from error
+    if size != encoder.config.embedding_size:
+        raise _mismatch(encoder, f"they give {size} features")
+    return ov.Model([embedding], [image], "trunk")
+
+
+def trace_trunk(weights: Weights, spec: Preprocessing, image: Any) -> list[Any]:
+    """Compute the features [B, C, H, W] of the stages there are."""
+    pixels = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
+    x = ops.divide(ops.subtract(pixels, _channels(spec.mean)), _channels(spec.std))
+    layer = _Layer(weights)
+    x = ops.relu(layer(x, "conv1", "bn1", stride=2, pad=3))
+    x = opset1.max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3])
+    stages = []
+    for stage in range(1, STAGES + 1):
+        block = 0
+        while f"layer{stage}.{block}.conv1.weight" in weights:
+            stride = 2 if stage > 1 and block == 0 else 1
+            x = _residual_block(x, f"layer{stage}.{block}.", stride, layer)
+            block += 1
+        if block:
+            stages.append(x)
+    return stages
+
+
+def _residual_block(x: Any, prefix: str, stride: int, layer: "_Layer") -> Any:
+    """ResNet's two block forms: bottleneck (three convolutions) and basic (two)."""
+    is_bottleneck = f"{prefix}conv3.weight" in layer.weights
+    first_stride, second_stride = (1, stride) if is_bottleneck else (stride, 1)
+    pad = 0 if is_bottleneck else 1
+    y = ops.relu(layer(x, f"{prefix}conv1", f"{prefix}bn1", stride=first_stride, pad=pad))
+    y = layer(y, f"{prefix}conv2", f"{prefix}bn2", stride=second_stride, pad=1)
+    if is_bottleneck:
+        y = layer(ops.relu(y), f"{prefix}conv3", f"{prefix}bn3", stride=1, pad=0)
+    if f"{prefix}downsample.0.weight" in layer.weights:
+        x = layer(x, f"{prefix}downsample.0", f"{prefix}downsample.1", stride=stride, pad=0)
+    return ops.relu(ops.add(x, y))
+
+
+class _Layer:
+    """A convolution with its batch norm folded in."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+
+    def __call__(self, x: Any, conv: str, norm: str, *, stride: int, pad: int) -> Any:
+        kernel, bias = self._folded(conv, norm)  # [out, in / groups, h, w], [out]
+        place = ([stride, stride], [pad, pad], [pad, pad], [1, 1])
+        out, per_group = kernel.shape[:2]
+        groups = x.get_output_partial_shape(0)[1].get_length() // per_group
+        filters = ops.constant(kernel)
+        if groups == 1:
+            y = ops.convolution(x, filters, *place)
+        else:
+            shape = np.array([groups, out // groups, *kernel.shape[1:]], np.int64)
+            y = ops.group_convolution(x, ops.reshape(filters, shape, False), *place)
+        return ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
+
+    def _folded(self, conv: str, norm: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        # In float64, because the fold is rounded once and used for ever.
+        parts = {
+            part: self.weights[f"{norm}.{part}"].astype(np.float64)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        }
+        gain = parts["weight"] / np.sqrt(parts["running_var"] + _BATCH_NORM_EPSILON)
+        kernel = self.weights[f"{conv}.weight"] * gain[:, None, None, None]
+        bias = parts["bias"] - parts["running_mean"] * gain
+        return kernel.astype(np.float32), bias.astype(np.float32)
+
+
+def _channels(values: tuple[float, float, float]) -> Any:
+    return ops.constant(np.array(values, np.float32).reshape(1, 3, 1, 1) * np.float32(255))
+
+
+def _mismatch(encoder: EncoderFolder, fault: str) -> MismatchError:
+    return MismatchError(
+        f"{encoder.path}: weights do not belong to {encoder.config.architecture}: {fault}; "
+        "import the checkpoint again with its own --arch"
+    )

@@ -1,0 +1,208 @@
+"""The ResNeXt trunks as torchvision defines them, and the reference runtime: torch, float32, eager.
+
+Everything faster is tested against this file.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torchvision
+
+from histo_index.encoder.config import (
+    ARCHITECTURES,
+    COVARIANCE,
+    MEAN,
+    POOLED_STAGES,
+    STAGES,
+    unused_stages,
+)
+from histo_index.encoder.covariance_sketch import sketch_of
+from histo_index.encoder.decode.image_file import Pixels
+from histo_index.encoder.decode.preprocessing import Preprocessing
+from histo_index.encoder.folder import EncoderFolder, Weights, used_weights
+from histo_index.errors import InputError, MismatchError
+
+
+class Shaped(Protocol):
+    """An array or tensor."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
+class Trunk(torch.nn.Module):
+    """A torchvision network up to the last stage that its pooling takes, normalisation included.
+
+    For poolings see `EncoderConfig`.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, architecture: str, spec: Preprocessing, *, pooling: str = MEAN) -> None:
+        super().__init__()
+        self._pooling = pooling
+        self.network = torchvision.models.get_model(architecture, weights=None)
+        for part in (*unused_stages(pooling), "fc"):
+            setattr(self.network, part, torch.nn.Identity())
+        self.register_buffer("mean", _channels(spec.mean), persistent=False)
+        self.register_buffer("std", _channels(spec.std), persistent=False)
+        self._sketches = torch.nn.ModuleDict()
+        if pooling == COVARIANCE:
+            for stage in POOLED_STAGES[pooling]:
+                channels = ARCHITECTURES[architecture] >> (STAGES - stage)
+                self._sketches[str(stage)] = CovarianceSketch(channels)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Encode uint8 RGB [B, H, W, 3] to float [B, D], not normalised to unit length."""
+        # Normalised in float32 whatever the network's precision: a rounded mean shifts every pixel.
+        pixels = (images.permute(0, 3, 1, 2) - self.mean) / self.std  # [B, 3, H, W]
+        pixels = pixels.to(self.network.conv1.weight.dtype)
+        embeddings: torch.Tensor = (
+            self.network(pixels) if self._pooling == MEAN else self._textures(pixels)
+        )
+        return embeddings
+
+    def _textures(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Join what the pooled stages' features vary like, each stage of length 1.
+
+        How features vary over a tile tells textures apart, where their mean tells how much of them
+        there is.
+        """
+        network, stages = self.network, POOLED_STAGES[self._pooling]
+        x = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
+        parts = []
+        for stage in range(1, stages[-1] + 1):
+            x = network.get_submodule(f"layer{stage}")(x)
+            if stage in stages:
+                away = x.float() - x.float().mean(dim=(2, 3), keepdim=True)
+                vary = self._sketches[str(stage)] if self._sketches else deviations
+                parts.append(torch.nn.functional.normalize(vary(away), dim=1))
+        return torch.cat(parts, dim=1)
+
+
+def deviations(away: torch.Tensor) -> torch.Tensor:
+    """Measure each channel's standard deviation: [B, C] of features less their mean [B, C, H, W].
+
+    Source: Huang & Belongie (2017), Arbitrary style transfer in real-time with adaptive instance
+    normalization, section 4.
+    """
+    # A root has no slope at 0, where channels are that are the same all over a tile.
+    return away.square().mean(dim=(2, 3)).clamp(min=torch.finfo(torch.float32).tiny).sqrt()
+
+
+class CovarianceSketch(torch.nn.Module):
+    """Sums of the covariances of C channels, see `sketch`."""
+
+    sums: torch.Tensor
+    order: torch.Tensor
+    signs: torch.Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name, part in vars(sketch_of(channels)).items():
+            self.register_buffer(name, torch.tensor(part), persistent=False)
+
+    def forward(self, away: torch.Tensor) -> torch.Tensor:
+        """Sketch features less their mean, float32 [B, C, H, W]: float32 [B, SKETCH_SIZE]."""
+        # Full precision where torch computes, also under a run that computes in less.
+        with torch.autocast(away.device.type, enabled=False):
+            summed = torch.einsum("bchw,cs->bshw", away, self.sums).flatten(2)  # [B, S, H × W]
+            # Times H × W, which scaling to length 1 takes out.
+            products = summed @ summed.transpose(1, 2)  # [B, S, S]
+        return (products.flatten(1)[:, self.order] * self.signs).sum(dim=2)
+
+
+class ReferenceRuntime:
+    """Torch, float32, eager, one image at a time: slow and obvious."""
+
+    precision: Final = "float32"
+    device: Final = "cpu"
+    name: Final = f"torch {torch.__version__}"
+    batch: Final = 1
+    parallel: Final = 1
+
+    def __init__(self, encoder: EncoderFolder) -> None:
+        self._trunk = load_trunk(encoder)
+
+    @torch.inference_mode()
+    def embed(self, images: Pixels) -> npt.NDArray[np.float32]:
+        """Encode uint8 RGB [B, S, S, 3] to float32 [B, D]."""
+        embeddings: npt.NDArray[np.float32] = self._trunk(torch.from_numpy(images)).numpy()
+        return embeddings
+
+
+def load_trunk(encoder: EncoderFolder) -> Trunk:
+    """Build the network of an encoder and fill in its weights, ready for inference.
+
+    Raises:
+        MismatchError: the weights are not those of the architecture.
+    """
+    config = encoder.config
+    trunk = Trunk(config.architecture, config.preprocessing, pooling=config.pooling)
+    weights = used_weights(encoder.weights, config.pooling)
+    differences = compare_shapes(weights, weights_of(trunk))
+    if differences:
+        raise MismatchError(
+            f"{encoder.path}: weights do not belong to {encoder.config.architecture}: "
+            f"{differences}; import the checkpoint again with its own --arch"
+        )
+    tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+    # Not strict: how many batches were counted is not kept.
+    trunk.network.load_state_dict(tensors, strict=False)
+    return trunk.eval()
+
+
+def compare_shapes(found: Mapping[str, Shaped], expected: Mapping[str, Shaped]) -> str | None:
+    """Say in which names and shapes weights differ from the expected ones; None if in none."""
+    missing, unknown = (
+        sorted(expected.keys() - found.keys()),
+        sorted(found.keys() - expected.keys()),
+    )
+    wrong = [
+        f"{name} {list(found[name].shape)} for {list(expected[name].shape)}"
+        for name in sorted(expected.keys() & found.keys())
+        if tuple(found[name].shape) != tuple(expected[name].shape)
+    ]
+    if not (missing or unknown or wrong):
+        return None
+    return (
+        f"{len(missing)} missing {missing[:1]}, {len(unknown)} unknown {unknown[:1]}, "
+        f"{len(wrong)} of another shape {wrong[:1]}"
+    )
+
+
+def random_weights(architecture: str, *, seed: int) -> Weights:
+    """Draw untrained weights as torchvision initialises them.
+
+    Returns:
+        Parameter name to float32 array, without the classifier.
+
+    Raises:
+        MismatchError: the architecture is unknown.
+        InputError: the seed is not 0 to 2**63 - 1, which is what torch and other tools share.
+    """
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed} is out of range; expected 0 to {2**63 - 1}")
+    if architecture not in ARCHITECTURES:
+        raise MismatchError(f"unknown architecture {architecture}; one of {list(ARCHITECTURES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trunk = Trunk(architecture, Preprocessing())
+    return weights_of(trunk)
+
+
+def weights_of(trunk: Trunk) -> Weights:
+    """Take the float parameters and statistics out of a trunk, in torchvision's names."""
+    return {
+        name: tensor.detach().cpu().numpy()
+        for name, tensor in trunk.network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def _channels(values: tuple[float, float, float]) -> torch.Tensor:
+    return torch.tensor(values).view(1, 3, 1, 1) * 255.0

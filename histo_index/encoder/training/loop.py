@@ -1,0 +1,256 @@
+"""The training run: steps, epochs, checkpoints.
+
+Everything random follows from the seed and the position in the run (see `tiles`), and everything
+else that decides the next step is in the checkpoint: so a resumed run ends as an uninterrupted one.
+"""
+
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from histo_index.encoder.folder import load_encoder
+from histo_index.encoder.runtime.reference import compare_shapes
+from histo_index.encoder.training.byol import Byol, momentum_at, multiply_points, start_from
+from histo_index.encoder.training.checkpoint import (
+    Interruption,
+    Stopwatch,
+    Tally,
+    load_checkpoint,
+    save_checkpoint,
+)
+from histo_index.encoder.training.config import TrainConfig, TrainProgress
+from histo_index.encoder.training.distributed import Team, synchronise
+from histo_index.encoder.training.monitor import spread
+from histo_index.encoder.training.recipes import make_optimizer, make_schedule
+from histo_index.encoder.training.views import Order, Share, Views, load
+from histo_index.errors import InputError, MismatchError, TrainingError
+
+
+class Run:
+    """A run at some step.
+
+    Attributes:
+        byol: the networks.
+        step: steps done.
+        epochs: figures of every epoch done.
+        tally: what the figures of the epoch at work are computed from.
+        watch: the run's wall time.
+    """
+
+    def __init__(
+        self, config: TrainConfig, paths: Sequence[Path], team: Team, watch: Stopwatch
+    ) -> None:
+        """Start at step 0.
+
+        Raises:
+            InputError: fewer tiles than a batch.
+            MismatchError: the encoder to start from is no start for it, see `start_from`.
+        """
+        self.config, self.paths, self.team, self.watch = config, paths, team, watch
+        recipe = config.recipe
+        self.steps_an_epoch = len(paths) // recipe.batch
+        if not self.steps_an_epoch:
+            raise InputError(
+                f"{len(paths)} usable tiles are fewer than a batch of {recipe.batch}; "
+                "add tiles or pass a smaller --batch"
+            )
+        self.steps = self.steps_an_epoch * recipe.epochs
+        self.byol = self._make_networks().to(  # type: ignore[call-overload]
+            device=team.device, memory_format=torch.channels_last
+        )
+        self.optimizer = make_optimizer(recipe, self.byol)
+        self.schedule = make_schedule(recipe, self.optimizer, self.steps)
+        network = team.wrap(self.byol)
+        self._forward = torch.compile(network) if config.compile else network
+        self.step, self.tally = 0, Tally()
+        self.epochs: list[dict[str, Any]] = []
+        self._saved_at = watch.seconds
+
+    def _make_networks(self) -> Byol:
+        config = self.config
+        torch.manual_seed(config.seed)
+        byol = Byol(config.encoder, hidden=config.recipe.hidden, size=config.recipe.projection)
+        if config.init is not None:
+            start_from(byol, load_encoder(config.init), config.encoder)
+        byol.update_target(0.0)  # both start as one
+        if self.team.device.type == "cpu":
+            multiply_points(byol)
+        synchronise(byol, self.team)
+        return byol
+
+    def resume(self) -> None:
+        """Go on from the checkpoint in the output folder.
+
+        Raises:
+            IndexFormatError: there is none, or it is damaged.
+            MismatchError: it is of another run.
+        """
+        state = load_checkpoint(self.config.output)
+        ours = self._identity()
+        different = [key for key in ours if state["identity"].get(key) != ours[key]]
+        if different:
+            raise MismatchError(
+                f"{self.config.output}: the checkpoint was made with other {', '.join(different)}; "
+                "pass what it was started with, or leave --resume out"
+            )
+        if compare_shapes(state["byol"], self.byol.state_dict()):
+            raise MismatchError(
+                f"{self.config.output}: begun by a release with another network; start it anew"
+            )
+        self.byol.load_state_dict(state["byol"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.step, self.tally = state["step"], Tally(**state["tally"])
+        self.epochs = state["epochs"]
+        self.watch.add_earlier(state["seconds"])
+        self._saved_at = self.watch.seconds
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        if not self.team.is_first:
+            return
+        save_checkpoint(
+            self.config.output,
+            {
+                "identity": self._identity(),
+                "byol": self.byol.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "step": self.step,
+                "tally": asdict(self.tally),
+                "seconds": self.watch.seconds,
+                "epochs": self.epochs,
+            },
+        )
+        self._saved_at = self.watch.seconds
+
+    def _identity(self) -> dict[str, Any]:
+        names = "\n".join(path.name for path in self.paths)
+        return {
+            "recipe": asdict(self.config.recipe),
+            "architecture": self.config.architecture,
+            "seed": self.config.seed,
+            "accumulate": self.config.accumulate,
+            "precision": self.config.precision,
+            "tiles": hashlib.sha256(names.encode()).hexdigest(),
+            "processes": self.team.size,
+        }
+
+    def train_epoch(
+        self, tell: Callable[[TrainProgress], None], interruption: Interruption
+    ) -> dict[str, Any]:
+        """Work through what is left of the epoch, saving now and then.
+
+        Args:
+            tell: called after every step.
+            interruption: keeps SIGINT until a step is whole.
+
+        Returns:
+            Its figures, over all interruptions: `epoch`, `loss`, `feature_std`, `learning_rate`,
+            `images_per_second`, `training_seconds`, and `waiting`, the share of these without views
+            to learn from.
+
+        Raises:
+            TrainingError: the loss is not finite, or memory runs out; the last checkpoint stands.
+            ImageError: a tile that was there at the start cannot be read any more.
+        """
+        asked = self.watch.seconds
+        for batch in self._batches():
+            with interruption.step():
+                ready = self.watch.seconds
+                # It ends with the loss in hand, so a GPU's work is in its time.
+                loss, self.tally.feature_std = self.take_step(batch)
+                self.tally.steps += 1
+                self.tally.loss += loss
+                self.tally.waiting_seconds += ready - asked
+                self.tally.seconds += self.watch.seconds - asked
+            tell(self._progress(loss))
+            if self.watch.seconds - self._saved_at > self.config.checkpoint_every_s:
+                self.save()
+            asked = self.watch.seconds
+        return self._figures()
+
+    def close_epoch(self, figures: dict[str, Any]) -> None:
+        """Add an epoch's figures to those of the epochs done."""
+        self.epochs, self.tally = [*self.epochs, figures], Tally()
+
+    def _figures(self) -> dict[str, Any]:
+        return {
+            "epoch": len(self.epochs) + 1,
+            "loss": self.tally.loss / self.tally.steps,
+            "feature_std": self.tally.feature_std,
+            "learning_rate": self.schedule.get_last_lr()[0],
+            "images_per_second": round(self._rate(), 2),
+            "training_seconds": round(self.tally.seconds, 3),
+            "waiting": round(self.tally.waiting, 3),
+        }
+
+    def _rate(self) -> float:
+        return self.tally.steps * self.config.recipe.batch / max(self.tally.seconds, 1e-9)
+
+    def _batches(self) -> Iterator[list[torch.Tensor]]:
+        """Make the batches of the epoch at work, each in its parts."""
+        config, epoch = self.config, len(self.epochs)
+        order = Order(
+            len(self.paths),
+            epoch=epoch,
+            seed=config.seed,
+            batch=config.recipe.batch,
+            done=self.step - epoch * self.steps_an_epoch,
+            share=Share(parts=config.accumulate, rank=self.team.rank, ranks=self.team.size),
+        )
+        views = Views(self.paths, config.recipe.views(), seed=config.seed)
+        parts = iter(load(views, order, workers=config.workers))
+        while batch := list(itertools.islice(parts, config.accumulate)):
+            yield batch
+
+    def take_step(self, batch: Sequence[torch.Tensor]) -> tuple[float, float]:
+        """Learn from one batch; return its loss and the spread of its projections."""
+        recipe, total = self.config.recipe, 0.0
+        try:
+            for part in batch:
+                with self.autocast():
+                    loss, projections = self._forward(part.to(self.team.device))
+                (loss / len(batch)).backward()
+                total += float(loss.detach()) / len(batch)
+        except RuntimeError as error:  # of torch, that memory ran out too
+            if "memory" not in str(error):
+                raise
+            raise TrainingError(
+                f"out of memory with batch {recipe.batch} in {len(batch)} parts and crop "
+                f"{recipe.crop_px} px; pass a larger --accumulate, or a smaller --batch or --crop"
+            ) from error
+        total = self.team.mean(total)  # so all processes stop at the same step
+        if not math.isfinite(total):
+            raise TrainingError(
+                f"the loss is {total} at step {self.step + 1}; the state before stands: lower "
+                "--learning-rate and start anew"
+            )
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.byol.update_target(momentum_at(self.step, self.steps, recipe.momentum))
+        return total, spread(projections)
+
+    def autocast(self) -> torch.autocast:
+        """Compute in the run's precision."""
+        is_half = self.config.precision == "bfloat16"
+        return torch.autocast(self.team.device.type, torch.bfloat16, enabled=is_half)
+
+    def _progress(self, loss: float) -> TrainProgress:
+        return TrainProgress(
+            step=self.step,
+            steps=self.steps,
+            epoch=len(self.epochs) + 1,
+            epochs=self.config.recipe.epochs,
+            batch=self.config.recipe.batch,
+            loss=loss,
+            images_per_second=self._rate(),
+        )

@@ -1,0 +1,136 @@
+"""Publish files whole or not at all: temporary name, flush, rename, flush the folder.
+
+An explicit close inside the protected block matters: without it a full disk was seen to be reported
+too late, after an empty file had been renamed into place.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+TEMPORARY_PREFIX: Final = ".tmp-"
+
+
+@contextmanager
+def publishing(final: Path, *, first_wins: bool = False) -> Iterator[Path]:
+    """Give a temporary path to write to; on success it becomes `final`, on failure it is removed.
+
+    The file is flushed to disk before its name is, and the folder after it.
+
+    Args:
+        final: the name to publish under.
+        first_wins: keep a file that is already there instead of replacing it.
+
+    Raises:
+        OSError: the disk is full or the folder not writable, with `final` as its filename; nothing
+            is visible there.
+    """
+    make_folder(final.parent)
+    temporary = final.with_name(f"{TEMPORARY_PREFIX}{os.urandom(6).hex()}-{final.name}")
+    try:
+        yield temporary
+        flush_file(temporary)
+        if first_wins:
+            _link_if_free(temporary, final)
+        else:
+            os.replace(temporary, final)
+    except BaseException as error:
+        # What went wrong is to be told, not that a closed folder does not let it be cleared away.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and _is_about(error, temporary):
+            # The name that was to be, not the temporary one, nor that of a file it is copied from.
+            raise OSError(error.errno, error.strerror, str(final)) from error
+        raise
+    flush_folder(final.parent)
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    names = {error.filename, error.filename2}
+    return error.errno is not None and (names == {None} or str(path) in names)
+
+
+def publish_bytes(final: Path, data: bytes, *, first_wins: bool = False) -> None:
+    """Write a small file whole or not at all; see `publishing`."""
+    with publishing(final, first_wins=first_wins) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and those above it; their names are on disk before anything is in them."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    flush_folder(path.parent)
+
+
+def _link_if_free(temporary: Path, final: Path) -> None:
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        pass
+    except OSError:
+        # No hard links here (exFAT, some network folders). The lock still keeps writers apart.
+        if not final.exists():
+            os.replace(temporary, final)
+            return
+    temporary.unlink()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say in an error which file it is about: what writes and flushes knows only a descriptor."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def flush_file(path: Path) -> None:
+    """Wait until a file's bytes are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with naming(path):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_folder(path: Path) -> None:
+    """Wait until a folder's names are on disk."""
+    if os.name == "nt":  # Windows has no handle on a folder to flush.
+        return
+    flush_file(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of writers that were killed; only the holder of the lock may call."""
+    for path in folder.rglob(f"{TEMPORARY_PREFIX}*"):
+        path.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that a crash leaves what was there or the new content, never a part.
+
+    Raises:
+        OSError: the disk is full or not writable; what was there stands.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # a rename is on disk only when its folder is
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

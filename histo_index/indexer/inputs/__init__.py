@@ -1,0 +1,1 @@
+"""What a build reads: sources, manifests, file contents."""

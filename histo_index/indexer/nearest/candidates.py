@@ -1,0 +1,78 @@
+"""Search among the candidates of a compact structure.
+
+Beside exact search there may be a structure of any FAISS factory string, some dozens of bytes a
+tile, which proposes candidates; their order is always that of the exact distances.
+"""
+
+import math
+from functools import cache, partial
+from typing import Any, Final
+
+import numpy as np
+
+from histo_index.arrays import Bools, Float32, Int64
+from histo_index.indexer.nearest.exact import Structure, ask, most_effort, search_parameters
+from histo_index.indexer.nearest.gpu import candidates_on_gpu, fits_gpu
+
+# Codes looked at in the time that comparing with one vector of 2048 dimensions takes.
+_ROW_COST: Final = 50
+# What a structure is tuned for: ten neighbours, the query itself and a few near-copies.
+_TUNED: Final = 19
+# Candidates for each neighbour that is wanted beyond those.
+_SPREAD: Final = 4
+
+
+class CandidateSearch:
+    """Asks a compact structure for candidates; where it finds too few, compares with every vector.
+
+    Attributes:
+        effort: how many lists or nodes are looked at for a query; what it means depends on the
+            structure.
+        candidates: how many are asked for.
+    """
+
+    def __init__(self, index: Any, exact: Structure, *, effort: int, candidates: int) -> None:
+        self._index = index
+        self._exact = exact
+        self.effort = effort
+        self.candidates = candidates
+        self._most = most_effort(index)
+        self._gpu = candidates_on_gpu(index)
+        self._unfiltered = cache(partial(search_parameters, index))
+
+    def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
+        """Give candidates in no particular order; see `Structure`."""
+        total = self._index.ntotal
+        passing = total if allowed is None else int(np.count_nonzero(allowed))
+        if passing < total and self._is_dear(passing / total):
+            return self._exact.search(queries, count, allowed)
+        wanted = min(total, self.candidates + _SPREAD * max(count - _TUNED, 0))
+        # Neighbours that a filter has thinned out, or many of them, lie further apart.
+        spread = math.sqrt(wanted / self.candidates) * total / passing
+        effort = min(math.ceil(self.effort * spread), self._most)
+        found = self._ask(queries, wanted, effort, allowed)
+        is_short = found[:, min(count, passing) - 1] < 0
+        if is_short.any():
+            found[is_short] = -1
+            found[is_short, :count] = self._exact.search(queries[is_short], count, allowed)
+        return found
+
+    def _is_dear(self, share: float) -> bool:
+        """Tell whether comparing with each tile that may come back costs no more than candidates.
+
+        The fewer may, the further one has to look: at `effort / most / share` of all codes.
+        """
+        return share**2 * _ROW_COST <= self.effort / self._most
+
+    def _ask(self, queries: Float32, count: int, effort: int, allowed: Bools | None) -> Int64:
+        if allowed is not None:
+            return ask(self._index, queries, count, search_parameters(self._index, effort, allowed))
+        # Made anew they cost as much as looking at a thousand codes.
+        parameters = self._unfiltered(effort)
+        if fits_gpu(candidates=count, effort=effort):
+            found = self._gpu.ask(
+                len(queries), lambda gpu: gpu.search(queries, count, params=parameters)[1]
+            )
+            if found is not None:
+                return found
+        return ask(self._index, queries, count, parameters)

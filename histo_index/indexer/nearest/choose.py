@@ -1,0 +1,260 @@
+"""Choose how an index is searched, and measure on the index itself what that choice is worth."""
+
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from histo_index.arrays import Float16, Int64
+from histo_index.errors import InputError
+from histo_index.indexer.format.manifest import Manifest
+from histo_index.indexer.nearest.tune import Tuning
+
+EXACT: Final = "exact"
+# Up to here exact search answers within 50 ms, and needs no memory beside the mapped vectors.
+EXACT_ROWS: Final = 50_000
+# Dimensions that candidates are found in: as good as 256 of them on clustered vectors of 2048, at
+# a quarter of the memory, because candidates are put in order by their exact distance anyway.
+_SHORT: Final = 64
+# Bytes a dimension. The first that the memory budget allows is taken.
+_CODES: Final = {"SQ8": 1.0, "SQ4": 0.5}
+_ROW_NUMBER: Final = 8
+# Rows that the centre of a list is learnt from; FAISS asks for 39 and takes at most 256.
+_ROWS_PER_LIST: Final = 40
+# 1 GB of float16 at 2048 dimensions.
+_MOST_SAMPLED: Final = 250_000
+# Rows added, as a share of those a structure was learnt on, beyond which it is learnt anew. Up
+# to here a recall of 0.99 lasts even where what is new is unlike all that it was learnt on
+# (benchmarks/growing.py); to learn a million anew costs 1 ms of a core for each tile added.
+_GROWN: Final = 0.05
+# 148 s for a million on two cores.
+_SECONDS_PER_ROW: Final = 1.5e-4
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """How an index is to be searched.
+
+    Attributes:
+        structure: a FAISS factory string, or `exact`; None chooses by the number of tiles.
+        recall: share of the true ten nearest that must be found, measured on the index.
+        memory_bytes: how large the structure may be, the mapped vectors not counted.
+    """
+
+    structure: str | None = None
+    recall: float = 0.99
+    memory_bytes: int = 4_000_000_000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.recall < 1:
+            raise InputError(f"recall is {self.recall}; expected more than 0 and less than 1")
+        if not self.memory_bytes > 0:
+            raise InputError(f"memory is {self.memory_bytes} bytes; expected more than none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """A structure that was learnt on an earlier state of the index.
+
+    Attributes:
+        index: of FAISS, ready to take in more.
+        facts: what the manifest says of it.
+    """
+
+    index: Any
+    facts: Mapping[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it holds, the first of the index."""
+        return int(self.index.ntotal)
+
+
+def search_config(
+    structure: str | None, recall: float | None, memory: str | int | None
+) -> SearchConfig | None:
+    """Take what a user gave; None if that is nothing, and what is left out by its default."""
+    given: dict[str, Any] = {
+        "structure": structure,
+        "recall": recall,
+        "memory_bytes": parse_bytes(memory) if isinstance(memory, str) else memory,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return SearchConfig(**given) if given else None
+
+
+def parse_bytes(text: str) -> int:
+    """Read an amount of memory such as `4GB` or `500 MB`.
+
+    Raises:
+        InputError: it is no such amount.
+    """
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    number = text.strip().upper().rstrip("KMGTB")
+    unit = text.strip().upper()[len(number) :]
+    try:
+        return int(float(number) * units[unit])
+    except (ValueError, KeyError, OverflowError) as error:
+        raise InputError(f"--memory {text!r}: expected an amount such as 4GB or 500MB") from error
+
+
+def announce_structure(
+    rows: int, size: int, config: SearchConfig, before: Manifest | None = None
+) -> None:
+    """Tell what an index will be searched by, why, and what that costs; see `choose_structure`.
+
+    Args:
+        rows: N.
+        size: D.
+        config: what was asked for.
+        before: what is committed, whose structure may take in what is new at no such cost.
+
+    Raises:
+        InputError: the memory is too small for any, or FAISS does not know the one asked for.
+    """
+    factory = choose_structure(rows, size, config)
+    if config.structure not in (None, EXACT):
+        # Imported here: it brings FAISS, which a small index does without.
+        from histo_index.indexer.nearest.faiss_index import require_factory
+
+        require_factory(factory, size=size)
+    if before and can_grow(before, factory, config, kept=min(before.rows, rows), rows=rows):
+        return
+    if need := _needs(rows, size).get(factory):
+        _log.info(
+            "%s tiles are too many to compare with each: %s, about %.1f MB of memory and %.0f s to "
+            "make, then tuned to a recall of %g",
+            f"{rows:,}", factory, need / 1e6, rows * _SECONDS_PER_ROW, config.recall,
+        )  # fmt: skip
+
+
+def choose_structure(rows: int, size: int, config: SearchConfig) -> str:
+    """Choose a structure by the number of tiles and the memory there may be.
+
+    Args:
+        rows: N.
+        size: D.
+        config: what was asked for.
+
+    Returns:
+        `exact`, or a FAISS factory string.
+
+    Raises:
+        InputError: the memory is too small for any.
+    """
+    if config.structure is not None:
+        return config.structure
+    if rows < EXACT_ROWS:
+        return EXACT
+    needs = _needs(rows, size)
+    fitting = [factory for factory, need in needs.items() if need <= config.memory_bytes]
+    if not fitting:
+        raise InputError(
+            f"--memory {config.memory_bytes / 1e6:g}MB is too small to search {rows:,} tiles: "
+            f"expected at least {min(needs.values()) / 1e6:.1f}MB, or --structure exact"
+        )
+    return fitting[0]
+
+
+def _needs(rows: int, size: int) -> dict[str, int]:
+    """Give the structures to choose from, the best first, and the bytes that each needs."""
+    lists, short = 1 << round(math.log2(4 * math.sqrt(max(rows, 1)))), min(_SHORT, size)
+    prefix = f"PCA{short},IVF{lists}" if short < size else f"IVF{lists}"
+    learnt = 4 * short * (lists + size)
+    return {
+        f"{prefix},{code}": learnt + rows * (_ROW_NUMBER + int(short * cost))
+        for code, cost in _CODES.items()
+    }
+
+
+def can_grow(before: Manifest, factory: str, config: SearchConfig, *, kept: int, rows: int) -> bool:
+    """Tell whether a structure can take in what is new, or is to be learnt and tuned anew.
+
+    Args:
+        before: whose structure it is.
+        factory: what the index is to be searched by now.
+        config: what was asked for now.
+        kept: how many of its rows stay where they are.
+        rows: N.
+    """
+    facts, is_asked_alike = before.structure, before.settings.get("search") == asdict(config)
+    if not is_asked_alike or facts.get("factory") != factory or "tiles" not in facts:
+        return False
+    return bool(facts["added"] + rows - kept <= _GROWN * facts["tiles"])
+
+
+def make_structure(
+    path: Path, matrix: Float16, blocks: Iterable[Float16], factory: str, config: SearchConfig
+) -> Mapping[str, Any]:
+    """Write a structure and measure it.
+
+    Args:
+        path: where to write.
+        matrix: float16 [N, D], mapped.
+        blocks: the same, to be read once in row order.
+        factory: as `choose_structure` gave it.
+        config: the recall to reach.
+
+    Returns:
+        For the manifest: `factory`, `effort` and `candidates` it is searched with, `recall` of the
+        ten nearest that this reaches, `queries_per_second`, `exact_queries_per_second`, `bytes`,
+        `seconds_to_make`, the `tiles` it was learnt and measured on, and how many were `added`.
+    """
+    from histo_index.indexer.nearest.faiss_index import make_candidates, write_candidates
+
+    started = time.monotonic()
+    index = make_candidates(factory, matrix[_sample(matrix, factory)], blocks, size=matrix.shape[1])
+    write_candidates(path, index)
+    facts = Tuning(index, matrix).run(config.recall)
+    if facts["recall"] < config.recall:
+        _log.warning(
+            "%s finds %.3f of the ten nearest at most, asked for %g; pass another --structure",
+            factory, facts["recall"], config.recall,
+        )  # fmt: skip
+    seconds, taken = round(time.monotonic() - started, 1), path.stat().st_size
+    if taken > config.memory_bytes:
+        _log.warning(
+            "%s takes %.1f MB, more than --memory %g MB; pass another --structure or leave it out",
+            factory, taken / 1e6, config.memory_bytes / 1e6,
+        )  # fmt: skip
+    made = {"bytes": taken, "seconds_to_make": seconds, "tiles": len(matrix), "added": 0}
+    return {"factory": factory, **facts, **made}
+
+
+def extend_structure(path: Path, learnt: Learnt, blocks: Iterable[Float16]) -> Mapping[str, Any]:
+    """Write a structure with more rows in it, neither learnt nor measured anew.
+
+    Args:
+        path: where to write.
+        learnt: what was made by `make_structure`, with some of its rows.
+        blocks: float16 [m, D] each, the rows that follow these.
+
+    Returns:
+        For the manifest, as `make_structure` gave it.
+    """
+    from histo_index.indexer.nearest.faiss_index import add_rows, write_candidates
+
+    facts, before = learnt.facts, learnt.rows
+    add_rows(learnt.index, blocks)
+    write_candidates(path, learnt.index)
+    added = facts["added"] + learnt.rows - before
+    _log.info(
+        "%s takes in %s tiles; its recall was measured on %s",
+        facts["factory"], f"{learnt.rows - before:,}", f"{facts['tiles']:,}",
+    )  # fmt: skip
+    return {**facts, "bytes": path.stat().st_size, "added": added}
+
+
+def _sample(matrix: Float16, factory: str) -> Int64:
+    """Draw the rows that a structure is learnt from."""
+    lists = next((p[3:] for p in factory.split(",") if p.startswith("IVF")), "256").split("_")[0]
+    wanted = _ROWS_PER_LIST * max(int(lists) if lists.isdigit() else 256, 512)
+    rows = np.random.default_rng(0).permutation(len(matrix))
+    return rows[: min(wanted, _MOST_SAMPLED)]

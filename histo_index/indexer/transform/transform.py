@@ -1,0 +1,249 @@
+"""Which distance an index compares by: that of embeddings as they are, or of what is made of them.
+
+What turns embeddings into vectors is fitted once and kept, so that distances between tiles stay
+when others are added. It lies beside the shards, not in `search/`, which can be deleted and made
+again.
+"""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.errors import IndexFormatError, InputError
+from histo_index.files import publish_bytes
+from histo_index.indexer.encoder_protocol import Encode
+from histo_index.indexer.format.checksums import require_whole
+from histo_index.indexer.format.manifest import (
+    CALIBRATION_NAME,
+    DIFFUSED,
+    PLAIN,
+    THRESHOLDS,
+    TRANSFORM,
+    WHITENED,
+    FileRecord,
+    Manifest,
+    ShardRecord,
+)
+from histo_index.indexer.format.shards import embeddings_of, iterate_shards, record_file
+from histo_index.indexer.transform.diffusion import Diffusion, fit_diffusion
+from histo_index.indexer.transform.whitening import Whitening, fit_whitening
+from histo_index.wording import counted
+
+# Turns embeddings into vectors.
+Transform = Whitening | Diffusion
+# How each is fitted to embeddings.
+FITS: Final[Mapping[str, Callable[[npt.NDArray[np.floating]], Transform]]] = {
+    DIFFUSED: fit_diffusion,
+    WHITENED: fit_whitening,
+}
+# With fewer, the directions that tiles vary most in are those that tell these few apart.
+FEWEST_TILES: Final = 100
+# What transforms are called, with that of version 3.
+TRANSFORM_FILES: Final = (f"{TRANSFORM}-*.npz", "whitening-*.npy")
+# 41 MB in float32 at 2048 dimensions, two of which a fit takes: no more than encoding took before.
+_MOST_FITTED: Final = 5_000
+# Grown to this many times what it was fitted on, an index may have another middle.
+_GROWN: Final = 4
+
+_log = logging.getLogger(__name__)
+
+
+def remedy_of(kind: str) -> str:
+    """Say what to do where the transform of such a distance is lost or damaged."""
+    return (
+        f"restore it, or run `histo-index reindex --distance {kind}`, which fits another, and "
+        "calibrate again"
+    )
+
+
+def require_distance(asked: str | None) -> None:
+    """Refuse what is no distance; None, as before, is one.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if asked is not None and asked not in THRESHOLDS:
+        raise InputError(
+            f"distance {asked!r} is unknown; expected {DIFFUSED}, {WHITENED} or {PLAIN}"
+        )
+
+
+def distance_of(
+    asked: str | None, current: Manifest | None, encode: Encode, *, folder: Path
+) -> str:
+    """Choose the distance of an index: as asked, else as before, else what the encoder is made for.
+
+    Args:
+        asked: the user's, if any.
+        current: what is committed; None in a first build.
+        encode: the encoder.
+        folder: the index; after the loss of a manifest its calibration tells what was.
+    """
+    if asked is not None:
+        return asked
+    if current is not None:
+        return str(current.settings.get("distance", PLAIN))
+    if (calibrated := _calibrated_distance(folder)) is not None:
+        return calibrated
+    card = encode.card()
+    published = (kind for kind, field in THRESHOLDS.items() if card.get(field) is not None)
+    best = next(published, DIFFUSED)
+    if best != DIFFUSED:
+        _log.info(
+            "distances are %s: the encoder publishes no threshold for %s ones; pass --distance "
+            "%s to have them all the same", best, DIFFUSED, DIFFUSED,
+        )  # fmt: skip
+    return best
+
+
+def settle_distance(
+    folder: Path, draft: Manifest, current: Manifest | None, *, generation: int, anew: bool = False
+) -> tuple[dict[str, FileRecord], Mapping[str, Any]]:
+    """Keep the transform that an index has, or fit one where it is time for that.
+
+    Args:
+        folder: the index.
+        draft: what is about to be committed.
+        current: what is committed now.
+        generation: names the file, because files are never changed in place.
+        anew: fit one even if there is one.
+
+    Returns:
+        Role to file, empty where distances are plain; and what the manifest says of the distance.
+
+    Raises:
+        IndexFormatError: a shard is missing or damaged.
+    """
+    wanted = draft.settings.get("distance", PLAIN)
+    before, kept = _before(current)
+    if wanted == PLAIN:
+        return {}, {"name": PLAIN}
+    if before["name"] == wanted and not anew:
+        _tell_grown(draft.rows, int(before["tiles"]), wanted)
+        return kept, before
+    if not anew and _calibrated_distance(folder) not in (None, wanted):
+        _log.info(
+            "distances stay %s: the index is calibrated; see `reindex --distance`", before["name"]
+        )
+        return kept, before
+    if draft.rows < FEWEST_TILES:
+        _log.info(
+            "distances are plain: %s, too few to fit %s ones, which takes %d",
+            counted(draft.rows, "tile"), wanted, FEWEST_TILES,
+        )  # fmt: skip
+        return {}, {"name": PLAIN}
+    sample = _sample(folder, draft.shards)
+    if current is not None and before["name"] != wanted:
+        _log.info("distances are %s from here on, fitted on %s tiles", wanted, f"{len(sample):,}")
+    transform = FITS[wanted](sample)
+    path = folder / f"{TRANSFORM}-{generation:06d}.npz"
+    _write_transform(path, transform)
+    facts = {
+        "name": wanted,
+        "tiles": draft.rows,
+        "fitted_on": len(sample),
+        "size": transform.size,
+    }
+    return {TRANSFORM: record_file(folder, path)}, facts
+
+
+def _write_transform(path: Path, transform: Transform) -> None:
+    stored, arrays = io.BytesIO(), dict[str, Any](transform.arrays())
+    np.savez(stored, **arrays)
+    publish_bytes(path, stored.getvalue())
+
+
+def read_transform(path: Path, data: Any, record: FileRecord, *, kind: str) -> Transform:
+    """Read a transform, checked byte for byte.
+
+    Args:
+        path: how messages call it.
+        data: its bytes.
+        record: what it was when it was written.
+        kind: of distance, for messages.
+
+    Raises:
+        DamagedError: it is not as it was written.
+    """
+    require_whole(
+        path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy_of(kind)
+    )
+    stored = np.load(io.BytesIO(data))
+    if isinstance(stored, np.ndarray):  # version 3
+        return Whitening(mean=stored[0], damping=stored[1:])
+    return (Diffusion if kind == DIFFUSED else Whitening).from_arrays(stored)
+
+
+def open_transform(folder: Path, files: Mapping[str, FileRecord], *, kind: str) -> Transform | None:
+    """Read the transform among the files of an index; None where distances are plain.
+
+    Raises:
+        IndexFormatError: it is missing or damaged.
+    """
+    if TRANSFORM not in files:
+        return None
+    path = folder / files[TRANSFORM].path
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise IndexFormatError(
+            f"{path}: cannot be read ({error.strerror}); {remedy_of(kind)}"
+        ) from error
+    return read_transform(path, data, files[TRANSFORM], kind=kind)
+
+
+def _before(current: Manifest | None) -> tuple[Mapping[str, Any], dict[str, FileRecord]]:
+    """Tell what distances were, and the file they came from."""
+    if current is None or TRANSFORM not in current.files:
+        return {"name": PLAIN}, {}
+    return current.distance, {TRANSFORM: current.files[TRANSFORM]}
+
+
+def _calibrated_distance(folder: Path) -> str | None:
+    """Tell which distance a calibration's threshold is for; None without one."""
+    path = folder / CALIBRATION_NAME
+    if not path.exists():
+        return None
+    try:
+        name = json.loads(path.read_bytes())["distance"].partition(" ")[0]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return PLAIN  # damaged: whoever asks is told
+    return name if name in THRESHOLDS else PLAIN
+
+
+def _tell_grown(tiles: int, before: int, kind: str) -> None:
+    if tiles >= _GROWN * before:
+        _log.warning(
+            "%s tiles, but distances were fitted when there were %s; `histo-index reindex "
+            "--distance %s` fits them anew, and a calibration is then to be made again",
+            f"{tiles:,}", f"{before:,}", kind,
+        )  # fmt: skip
+
+
+def _sample(folder: Path, shards: Sequence[ShardRecord]) -> npt.NDArray[np.floating]:
+    """Draw rows by lot, the same ones each time: float16 [n, D]."""
+    total = sum(shard.rows for shard in shards)
+    count = min(total, _MOST_FITTED)
+    wanted = np.sort(np.random.default_rng(0).choice(total, count, replace=False))
+    parts, start = [], 0
+    for table in iterate_shards(folder, shards):
+        own = wanted[(wanted >= start) & (wanted < start + len(table))] - start
+        parts.append(embeddings_of(table)[own])
+        start += len(table)
+    return distinct(np.concatenate(parts))
+
+
+def distinct(embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Keep of equal embeddings the first alone, floats [n, D]: what distances are fitted on.
+
+    Many equal ones, empty background mostly, would count as what tiles are.
+    """
+    _, first = np.unique(embeddings.view(f"V{embeddings[0].nbytes}"), return_index=True)
+    kept: npt.NDArray[np.floating] = embeddings[np.sort(first)]
+    return kept

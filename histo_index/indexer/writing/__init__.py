@@ -1,0 +1,1 @@
+"""Plan, write and commit a generation of an index."""

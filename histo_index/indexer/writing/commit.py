@@ -1,0 +1,255 @@
+"""Commit a generation: derived files first, the manifest last, then remove what is not needed."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from histo_index.errors import MismatchError
+from histo_index.files import remove_leftovers
+from histo_index.indexer.format import shards as shard_files
+from histo_index.indexer.format import vector_file
+from histo_index.indexer.format.checksums import DamagedError
+from histo_index.indexer.format.lock import writer_lock
+from histo_index.indexer.format.manifest import (
+    CALIBRATION_NAME,
+    PLAIN,
+    REMOVED,
+    TRANSFORM,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
+from histo_index.indexer.format.shards import (
+    EMBEDDING,
+    Rejection,
+    read_parquet,
+    read_receipt,
+    read_shard,
+    write_parquet,
+)
+from histo_index.indexer.nearest.choose import SearchConfig, announce_structure
+from histo_index.indexer.transform.transform import (
+    TRANSFORM_FILES,
+    open_transform,
+    require_distance,
+    settle_distance,
+)
+from histo_index.indexer.writing.draft import library_versions
+from histo_index.indexer.writing.plan import FinishedShard
+from histo_index.indexer.writing.reuse import source_of
+from histo_index.indexer.writing.search_files import derive
+
+PLAN_NAME: Final = "plan.parquet"
+# Roles of files that each commit makes anew, with that of earlier versions of the format.
+_DERIVED: Final = {*vector_file.FILE_NAMES, TRANSFORM, "faiss"}
+
+_log = logging.getLogger(__name__)
+
+
+def commit(
+    folder: Path,
+    draft: Manifest,
+    *,
+    current: Manifest | None,
+    rejected: Sequence[Rejection] | None = None,
+    is_anew: bool = False,
+    fits_anew: bool = False,
+) -> Manifest:
+    """Write the derived files and then the manifest; from then on the new generation stands.
+
+    Args:
+        folder: the index.
+        draft: what to commit; its generation, date and derived files are filled in here.
+        current: what is committed now.
+        rejected: the new list of inputs that could not be used; None keeps the draft's.
+        is_anew: search files are made from the shards alone, not from those there are.
+        fits_anew: distances are fitted even if they were before.
+    """
+    generation = (current.generation if current else 0) + 1
+    kept, distance = settle_distance(folder, draft, current, generation=generation, anew=fits_anew)
+    files = {role: r for role, r in draft.files.items() if role not in _DERIVED} | kept
+    draft = replace(draft, generation=generation, files=files, distance=distance)
+    transform = open_transform(folder, kept, kind=draft.distance_kind)
+    records, structure = derive(
+        folder,
+        draft.shards,
+        generation=generation,
+        size=draft.vector_size,
+        source=source_of(folder, draft, None if is_anew else current, transform),
+        config=configured(draft.settings),
+    )
+    files |= records
+    if rejected is not None:
+        path = folder / f"rejected-{generation:06d}.parquet"
+        _write_rejected(path, rejected)
+        files["rejected"] = shard_files.record_file(folder, path)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = replace(draft, created=created, files=files, structure=structure)
+    write_manifest(folder, manifest)
+    if current and manifest.distance_name != current.distance_name:
+        _warn_of_calibration(folder)
+    return manifest
+
+
+def _warn_of_calibration(folder: Path) -> None:
+    path = folder / CALIBRATION_NAME
+    if path.exists():
+        _log.warning(
+            "%s: stale: fitted to the distances before; run `histo-index calibrate` again, or "
+            "`histo-index calibrate --clear`",
+            path,
+        )
+
+
+def configured(settings: Mapping[str, Any]) -> SearchConfig:
+    """Read from a manifest's settings how the index is to be searched."""
+    return SearchConfig(**settings.get("search", {}))
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[Manifest]:
+    """Hold a finished index for writing, cleared of what killed writers left; give what it is.
+
+    Raises:
+        IndexFormatError: there is no index, or its manifest is damaged; nothing was touched.
+        LockedError: another process is writing the index.
+    """
+    # Asked before as well: no lock is left in a folder that is no index.
+    read_manifest(folder)
+    with writer_lock(folder):
+        remove_leftovers(folder)
+        yield read_manifest(folder)
+
+
+def reindex(
+    folder: Path, config: SearchConfig | None = None, *, distance: str | None = None
+) -> Manifest:
+    """Make the search files anew from the shards, as a new generation.
+
+    Args:
+        folder: the index.
+        config: how it is to be searched from now on; None is as before.
+        distance: `plain`, or `diffused` or `whitened` to have it fitted anew; None is as before.
+
+    Raises:
+        IndexFormatError: the manifest or a shard is missing or damaged.
+        InputError: the index cannot be searched as asked.
+        LockedError: another process is writing the index.
+    """
+    require_distance(distance)
+    with changing(folder) as current:
+        search = asdict(config or configured(current.settings))
+        announce_structure(current.rows, current.vector_size, SearchConfig(**search))
+        settings = {
+            **current.settings,
+            "search": search,
+            "distance": distance or current.settings.get("distance", PLAIN),
+        }
+        draft = replace(current, settings=settings, libraries=library_versions())
+        fits_anew = distance is not None
+        manifest = commit(folder, draft, current=current, is_anew=True, fits_anew=fits_anew)
+        # Not the shards: those of an interrupted build are still of use to the next one.
+        _remove_old_search_files(folder, manifest)
+        for pattern in TRANSFORM_FILES:
+            _remove(set(folder.glob(pattern)) - _needed(folder, manifest))
+        return manifest
+
+
+def finished_shards(folder: Path, fingerprint: str) -> list[FinishedShard]:
+    """Find the shards on disk that were finished, each read and checked.
+
+    A damaged one is removed, so that its tiles are encoded anew.
+
+    Raises:
+        MismatchError: one is by another encoder.
+        IndexFormatError: one cannot be read, or is of a newer version; nothing was removed.
+    """
+    found = []
+    for path in sorted((folder / shard_files.FOLDER).glob("part-*.json")):
+        try:
+            receipt = read_receipt(path)
+            if receipt.fingerprint != fingerprint:
+                raise MismatchError(
+                    f"{path} was finished by encoder {receipt.fingerprint} but this encoder is "
+                    f"{fingerprint}; pass the matching encoder or build into a new folder"
+                )
+            rows = read_shard(folder, receipt.file, without=EMBEDDING)
+        except DamagedError as error:
+            _log.warning("%s", error)
+            _remove([path, path.with_suffix(".parquet")])
+            continue
+        found.append(FinishedShard(receipt=receipt, rows=rows))
+    # Without a receipt: its task was killed between the two, and will run again.
+    finished = {folder / shard.receipt.file.path for shard in found}
+    _remove(set((folder / shard_files.FOLDER).glob("part-*.parquet")) - finished)
+    return found
+
+
+def read_rejected(folder: Path, manifest: Manifest) -> list[Rejection]:
+    """Read the inputs that could not be used.
+
+    Raises:
+        DamagedError: the list is missing or not as it was written.
+        IndexFormatError: it cannot be read.
+    """
+    remedy = "run `histo-index build` again: it is made anew"
+    table = read_parquet(folder, manifest.files["rejected"], remedy=remedy)
+    return [Rejection(**row) for row in table.to_pylist()]
+
+
+def count_reasons(rejected: Sequence[Rejection]) -> dict[str, int]:
+    """Count rejections by kind: a reason starts with its kind, details follow a mark."""
+    kinds = Counter(re.split(r"[:(;,]", entry.reason)[0].strip() for entry in rejected)
+    return dict(kinds.most_common())
+
+
+def clean_up(folder: Path, manifest: Manifest) -> None:
+    """Remove what a build leaves behind; readers that have it open keep it.
+
+    Only files of our own names are removed, and never one that the manifest names.
+    """
+    _remove_old_search_files(folder, manifest)
+    needed = _needed(folder, manifest)
+    embeddings = folder / shard_files.FOLDER
+    # Receipts first: a shard without one is no shard, a receipt without a shard would be damage.
+    for pattern in ("part-*.json", "part-*.parquet"):
+        _remove(set(embeddings.glob(pattern)) - needed)
+    for pattern in ("rejected-*.parquet", f"{REMOVED}-*.parquet", *TRANSFORM_FILES):
+        _remove(set(folder.glob(pattern)) - needed)
+    _remove([folder / PLAN_NAME])
+
+
+def _remove_old_search_files(folder: Path, manifest: Manifest) -> None:
+    needed = _needed(folder, manifest)
+    for place in (folder / vector_file.FOLDER).glob("[0-9]" * 6 + "*"):
+        names = (*vector_file.FILE_NAMES.values(), *vector_file.OLD_NAMES)
+        files = {place / name for name in names}
+        _remove(files - needed)
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+
+
+def _needed(folder: Path, manifest: Manifest) -> set[Path]:
+    return {folder / record.path for record in manifest.records()}
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _write_rejected(path: Path, rejected: Sequence[Rejection]) -> None:
+    entries = sorted(rejected, key=lambda entry: (entry.path, entry.reason))
+    columns = {
+        name: pa.array([getattr(entry, name) for entry in entries], pa.string())
+        for name in ("path", "sha256", "reason")
+    }
+    write_parquet(path, pa.table(columns))

@@ -1,0 +1,98 @@
+"""Keep how tile files were when they were hashed: `hashed.parquet` in the folder of an index.
+
+A build goes faster by it and nothing rests on it: it is written as soon as all tiles are hashed, so
+that a build that goes on after being killed has it too, and no manifest names it.
+"""
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from histo_index.indexer.format.removed import LeftOut
+from histo_index.indexer.format.shards import write_parquet
+from histo_index.indexer.inputs.hashing import STATES, HashedTiles, hash_tiles
+from histo_index.indexer.inputs.tiles import TileList
+
+STATES_NAME: Final = "hashed.parquet"
+
+_log = logging.getLogger(__name__)
+
+
+def hash_changed(
+    folder: Path,
+    tiles: TileList,
+    progress: Callable[[int], None],
+    leave_out: Callable[[pa.Table], LeftOut],
+    *,
+    rehash: bool,
+) -> tuple[HashedTiles, LeftOut]:
+    """Hash tiles, of which only those are read that are not as the index knows them.
+
+    Args:
+        folder: the index.
+        tiles: what to hash.
+        progress: told how many tiles are done.
+        leave_out: finds what was removed before among the hashed tiles; the folder of the index
+            must not name it, so it is read by each build.
+        rehash: read all of them.
+
+    Returns:
+        What tiles hold, without those left out; and what was left out.
+
+    Raises:
+        OSError: too many files are open.
+    """
+    before = read_states(folder)
+    hashed = hash_tiles(tiles, progress, None if rehash else before)
+    left = leave_out(hashed.table)
+    states = without_paths(hashed.states, left.paths)
+    write_states(folder, states, before=before)
+    return replace(hashed, table=left.kept, states=states), left
+
+
+def read_states(folder: Path) -> pa.Table:
+    """Read what is known of tile files; nothing, if the file is missing or damaged."""
+    path = folder / STATES_NAME
+    try:
+        with open(path, "rb") as file:
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            if parquet.schema_arrow.equals(STATES):
+                return parquet.read(use_threads=False)
+        _log.warning("%s: of another version; every tile is read again", path)
+    except FileNotFoundError:
+        pass
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:160]
+        _log.warning("%s: cannot be used (%s); every tile is read again", path, reason)
+    return STATES.empty_table()
+
+
+def write_states(folder: Path, states: pa.Table, *, before: pa.Table) -> None:
+    """Write what is known of tile files, if it is news; that it cannot be written is only told."""
+    if states.equals(before):
+        return
+    try:
+        write_parquet(folder / STATES_NAME, states, compression="ZSTD")
+    except OSError as error:
+        _log.warning(
+            "%s: cannot be written (%s); the next build reads every tile again",
+            folder / STATES_NAME,
+            error.strerror or error,
+        )
+
+
+def forget_states(folder: Path, states: pa.Table, paths: Collection[str]) -> None:
+    """Let the next build read files again, of which something else was found than is known."""
+    write_states(folder, without_paths(states, paths), before=states)
+
+
+def without_paths(states: pa.Table, paths: Collection[str]) -> pa.Table:
+    """Leave some files out of a table of states."""
+    is_meant = pc.is_in(states["path"], value_set=pa.array(list(paths), pa.string()))
+    return states.filter(pc.invert(is_meant))

@@ -1,0 +1,130 @@
+"""What a commit takes over from the generation before: all that was made of shards that stay.
+
+Every byte is verified as by a reader before it is taken over, so that damage is never passed on as
+whole. From the first that is not as it was written, everything else is made from the shards.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from histo_index.arrays import Float16
+from histo_index.errors import IndexFormatError
+from histo_index.indexer.format.checksums import require_whole
+from histo_index.indexer.format.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    TRANSFORM,
+    Manifest,
+    ShardRecord,
+)
+from histo_index.indexer.nearest.choose import Learnt, SearchConfig, can_grow
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.transform.transform import Transform
+from histo_index.indexer.writing.search_files import FromShards
+
+_log = logging.getLogger(__name__)
+
+
+def source_of(
+    folder: Path, draft: Manifest, current: Manifest | None, transform: Transform | None
+) -> FromShards:
+    """Choose where rows, vectors and structure come from; see `derive`.
+
+    Args:
+        folder: the index, held for writing.
+        draft: what is about to be committed, its distance and transform settled.
+        current: what is committed now; None to make everything from the shards.
+        transform: the draft's.
+    """
+    if current is None or not _is_made_alike(folder, draft, current):
+        return FromShards(folder, transform)
+    try:
+        return _Carrying(folder, transform, OpenIndex(folder, private=True))
+    except IndexFormatError as error:
+        _tell(error)
+        return FromShards(folder, transform)
+
+
+def _is_made_alike(folder: Path, draft: Manifest, current: Manifest) -> bool:
+    """Tell whether the same shards would give the same rows and vectors again."""
+    version = json.loads((folder / MANIFEST_NAME).read_bytes())["format_version"]
+    return (
+        version == FORMAT_VERSION
+        and draft.libraries == current.libraries
+        and draft.files.get(TRANSFORM) == current.files.get(TRANSFORM)
+    )
+
+
+class _Carrying(FromShards):
+    """Takes from the generation before what is there and whole, and makes the rest."""
+
+    def __init__(self, folder: Path, transform: Transform | None, before: OpenIndex) -> None:
+        super().__init__(folder, transform)
+        self._before: OpenIndex | None = before
+        shards = before.manifest.shards
+        ends = np.cumsum([shard.rows for shard in shards]).tolist()
+        self._starts = {s.file: end - s.rows for s, end in zip(shards, ends, strict=True)}
+
+    def read(self, shard: ShardRecord) -> tuple[pa.Table, Float16]:
+        start = self._starts.get(shard.file)
+        if self._before is None or start is None:
+            return super().read(shard)
+        rows = slice(start, start + shard.rows)
+        try:
+            self._before.verify(np.arange(rows.start, rows.stop))
+        except IndexFormatError as error:
+            _tell(error)
+            self._before = None
+            return super().read(shard)
+        return self._before.rows.slice(start, shard.rows), self._before.matrix[rows]
+
+    def learnt(
+        self, shards: Sequence[ShardRecord], factory: str, config: SearchConfig
+    ) -> Learnt | None:
+        if self._before is None:
+            return None
+        before = self._before.manifest
+        kept, total = self._rows_in_place(shards), sum(shard.rows for shard in shards)
+        if not can_grow(before, factory, config, kept=kept, rows=total):
+            return None
+        try:
+            return Learnt(index=_read_structure(self._before, kept), facts=before.structure)
+        except IndexFormatError as error:
+            _tell(error)
+            return None
+
+    def _rows_in_place(self, shards: Sequence[ShardRecord]) -> int:
+        """Count the rows before the first that was elsewhere or not there."""
+        place = 0
+        for shard in shards:
+            if self._starts.get(shard.file) != place:
+                break
+            place += shard.rows
+        return place
+
+
+def _read_structure(before: OpenIndex, kept: int) -> Any:
+    # Imported here: it brings FAISS, which a small index does without.
+    from histo_index.indexer.nearest.faiss_index import read_growing
+
+    record = before.manifest.files["candidates"]
+    path = before.folder / record.path
+    remedy = "run `histo-index reindex`"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise IndexFormatError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    require_whole(path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy)
+    rows, size = before.matrix.shape
+    return read_growing(path, data, rows=rows, size=size, kept=kept)
+
+
+def _tell(error: IndexFormatError) -> None:
+    found = str(error).rpartition("; ")[0]
+    _log.warning("%s; made anew from the shards", found)

@@ -1,0 +1,244 @@
+"""Carry out shard tasks: encode what is new, copy what some finished shard already holds."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histo_index.arrays import Float16, Int64
+from histo_index.errors import ImageError
+from histo_index.indexer.encoder_protocol import Encode, Encoded
+from histo_index.indexer.format.shards import (
+    FACTS,
+    Receipt,
+    Rejection,
+    embeddings_of,
+    read_shard,
+    receipt_path,
+    record_file,
+    shard_path,
+    user_columns,
+    write_receipt,
+    write_shard,
+)
+from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.writing.plan import FinishedShard, ShardTask
+
+_CHANGED = "changed while the index was being built: run the build again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One tile that was dealt with: `encoded`, `copied` or `rejected`."""
+
+    outcome: str
+
+
+Progress = Callable[[Step], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What a shard keeps of one tile."""
+
+    embedding: npt.NDArray[Any]
+    sha256: str
+    width: int
+    height: int
+    note: str | None
+
+
+@dataclass(kw_only=True)
+class _Filled:
+    """What has become of a task's tiles so far."""
+
+    kept: list[int] = field(default_factory=list)
+    facts: list[_Facts | Encoded] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+    runtimes: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+class EmbeddingStore:
+    """Embeddings of finished shards, found by the content of the tile."""
+
+    def __init__(self, folder: Path, finished: Sequence[FinishedShard]) -> None:
+        self._folder = folder
+        self._shards = finished
+        self._ends = np.cumsum([len(shard.rows) for shard in finished])
+        self._opened: tuple[int, pa.Table, Float16] | None = None
+
+    def locate(self, tasks: Sequence[ShardTask]) -> list[Int64]:
+        """Find where each task's contents were encoded before: int64 [tiles], -1 if nowhere."""
+        if not tasks:
+            return []  # of nothing, `np.split` makes one piece
+        known = [chunk for shard in self._shards for chunk in shard.rows["sha256"].chunks]
+        wanted = [chunk for task in tasks for chunk in task.tiles["sha256"].chunks]
+        # One look-up for all tasks: a look-up makes a hash table of all that is known.
+        places = pc.index_in(
+            pa.chunked_array(wanted, pa.string()), value_set=pa.chunked_array(known, pa.string())
+        )
+        found = pc.fill_null(places, -1).to_numpy().astype(np.int64)
+        return np.split(found, np.cumsum([len(task.tiles) for task in tasks])[:-1])
+
+    def take(self, place: int) -> _Facts:
+        """Read what is kept of the tile at a place.
+
+        Raises:
+            IndexFormatError: its shard was damaged since it was found whole.
+        """
+        number = self._number(place)
+        row = place - (int(self._ends[number - 1]) if number else 0)
+        table, embeddings = self._open(number)
+        facts = {name: table[name][row].as_py() for name in FACTS}
+        return _Facts(embedding=embeddings[row], **facts)
+
+    def runtime(self, place: int) -> Mapping[str, Any]:
+        """Say what computed the embedding at a place."""
+        return self._shards[self._number(place)].receipt.runtime
+
+    def _number(self, place: int) -> int:
+        return int(np.searchsorted(self._ends, place, side="right"))
+
+    def _open(self, number: int) -> tuple[pa.Table, Float16]:
+        """Read a shard; tiles mostly come in shard order, so one is kept."""
+        if self._opened is None or self._opened[0] != number:
+            table = read_shard(self._folder, self._shards[number].receipt.file)
+            self._opened = number, table, embeddings_of(table)
+        return self._opened[1], self._opened[2]
+
+
+def run_tasks(
+    tasks: Sequence[ShardTask],
+    encode: Encode,
+    *,
+    store: EmbeddingStore,
+    folder: Path,
+    root: Path,
+    progress: Progress,
+    encoded: Iterator[Encoded | ImageError] | None = None,
+) -> Iterator[Receipt]:
+    """Carry out tasks one after the other, as one stream through the encoder.
+
+    Args:
+        tasks: what to write.
+        encode: the encoder.
+        store: what need not be encoded again.
+        folder: the index.
+        root: the folder that tile paths are relative to.
+        progress: told about every tile.
+        encoded: results of the encoder over all tiles of the tasks, if it was started before.
+
+    Yields:
+        A receipt as each shard is finished.
+
+    Raises:
+        OSError: the disk is full or not writable; finished shards stay.
+    """
+    places = store.locate(tasks)
+    # Read ahead by the encoder, which is why it is a generator of its own.
+    paths = (
+        root / path
+        for task, found in zip(tasks, places, strict=True)
+        for path, place in zip(task.tiles["path"].to_pylist(), found, strict=True)
+        if place < 0
+    )
+    is_any_new = any((found < 0).any() for found in places)
+    if encoded is None:
+        encoded = iter(encode.encode_files(paths)) if is_any_new else iter(())
+    for task, found in zip(tasks, places, strict=True):
+        filled = _fill(task, found, encoded=encoded, store=store, root=root, progress=progress)
+        if (found < 0).any():
+            filled.runtimes.append(encode.describe())
+        yield _publish(task, filled, encode=encode, folder=folder)
+
+
+def _fill(
+    task: ShardTask,
+    places: Int64,
+    *,
+    encoded: Iterator[Encoded | ImageError],
+    store: EmbeddingStore,
+    root: Path,
+    progress: Progress,
+) -> _Filled:
+    filled = _Filled()
+    tiles = zip(task.tiles["path"].to_pylist(), task.tiles["sha256"].to_pylist(), strict=True)
+    for row, ((path, sha256), place) in enumerate(zip(tiles, places.tolist(), strict=True)):
+        if place >= 0:
+            outcome: _Facts | Encoded | ImageError = store.take(place)
+            filled.runtimes.append(store.runtime(place))
+        else:
+            outcome = next(encoded)
+        rejection = _rejection(outcome, path, sha256, root=root)
+        if rejection is not None:
+            filled.rejected.append(rejection)
+            progress(Step(outcome="rejected"))
+            continue
+        assert not isinstance(outcome, ImageError)
+        filled.kept.append(row)
+        filled.facts.append(outcome)
+        progress(Step(outcome="encoded" if place < 0 else "copied"))
+    return filled
+
+
+def _rejection(
+    outcome: Encoded | _Facts | ImageError, path: str, sha256: str, *, root: Path
+) -> Rejection | None:
+    """Say why a tile cannot be used.
+
+    Only what lies in the content is put down with its hash, which keeps the next build from trying
+    again: a file that was changed or out of reach meanwhile gets another try.
+    """
+    if not isinstance(outcome, ImageError):
+        return None if outcome.sha256 == sha256 else Rejection(path=path, reason=_CHANGED)
+    # The message names the file as it was opened; the row names it relative to the root.
+    reason = str(outcome).split(f"{path}: ", 1)[-1]
+    try:
+        is_same = hash_file(root / path) == sha256
+    except OSError:
+        return Rejection(path=path, reason=reason)
+    return (
+        Rejection(path=path, sha256=sha256, reason=reason)
+        if is_same
+        else Rejection(path=path, reason=_CHANGED)
+    )
+
+
+def _publish(task: ShardTask, filled: _Filled, *, encode: Encode, folder: Path) -> Receipt:
+    tiles = task.tiles.take(pa.array(filled.kept, pa.int64()))
+    columns = {"image_id": tiles["image_id"], "path": tiles["path"]}
+    for name, kind in FACTS.items():
+        columns[name] = pa.chunked_array([[getattr(fact, name) for fact in filled.facts]], kind)
+    for name in user_columns(tiles):
+        columns[name] = tiles[name]
+    embeddings = np.zeros((len(filled.facts), encode.embedding_size), np.float16)
+    for row, fact in enumerate(filled.facts):
+        assert fact.embedding.shape == (encode.embedding_size,), fact.embedding.shape
+        embeddings[row] = fact.embedding
+    path = shard_path(folder, task.shard_id)
+    write_shard(path, pa.table(columns), embeddings, shard_id=task.shard_id)
+    receipt = Receipt(
+        shard_id=task.shard_id,
+        fingerprint=encode.fingerprint,
+        max_pixels=encode.max_pixels,
+        rows=len(filled.facts),
+        file=record_file(folder, path),
+        rejected=tuple(filled.rejected),
+        runtime=_merge(filled.runtimes),
+    )
+    write_receipt(receipt_path(folder, task.shard_id), receipt)
+    return receipt
+
+
+def _merge(runtimes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Say in one record what computed a shard, with every value where copies differ."""
+    merged: dict[str, dict[str, None]] = {}
+    for runtime in runtimes:
+        for name, value in runtime.items():
+            merged.setdefault(name, {})[str(value)] = None
+    return {name: ", ".join(values) for name, values in merged.items()}

@@ -1,0 +1,122 @@
+"""Draw queries and their neighbours as one picture."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from PIL import Image, ImageDraw, ImageFont
+
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
+from histo_index.errors import ImageError
+from histo_index.report.pictures import short_names
+from histo_index.search.answers.neighbours import Neighbour
+from histo_index.wording import counted, printable
+
+_TILE_PX: Final = 160
+_GAP_PX: Final = 8
+_LINE_PX: Final = 16
+# Lines for a name; of a longer one the end is shown, where file names differ.
+_NAME_LINES: Final = 4
+# Neighbours in a line; more go on below.
+_COLUMNS: Final = 10
+_PAPER: Final = "white"
+_INK: Final = "#202020"
+_FONT_PX: Final = 12
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    """A tile in the picture: its column, its file, and the lines below it."""
+
+    column: int
+    file: Path | None
+    captions: list[str]
+
+
+def draw_montage(
+    queries: Sequence[tuple[str, Path | None]],
+    neighbours: Sequence[Sequence[Neighbour]],
+    tiles: Path,
+) -> Image.Image:
+    """Draw a row per query: the query, then its neighbours with their distances.
+
+    Args:
+        queries: name and file of each; without a file its place says so.
+        neighbours: of each query, nearest first.
+        tiles: the folder that the neighbours' paths are relative to.
+
+    Returns:
+        An RGB picture. A tile that cannot be read is drawn as an empty frame with its name.
+    """
+    lines = list(_lines(queries, neighbours, tiles))
+    cells = [cell for line in lines for cell in line]
+    captions = max((len(cell.captions) for cell in cells), default=0)
+    height = _TILE_PX + _LINE_PX * captions + 2 * _GAP_PX
+    columns = 1 + max((cell.column for cell in cells), default=0)
+    size = (columns * (_TILE_PX + _GAP_PX) + 3 * _GAP_PX, len(lines) * height + _GAP_PX)
+    picture = Image.new("RGB", size, _PAPER)
+    missing = sum(
+        not _draw_cell(picture, cell, top=place * height + _GAP_PX) and cell.column > 0
+        for place, line in enumerate(lines)
+        for cell in line
+    )
+    if missing:
+        told = counted(missing, "tile")
+        _log.warning("%s could not be drawn from %s; pass --tiles DIR", told, tiles)
+    return picture
+
+
+def _lines(
+    queries: Sequence[tuple[str, Path | None]],
+    neighbours: Sequence[Sequence[Neighbour]],
+    tiles: Path,
+) -> Iterator[list[_Cell]]:
+    names = short_names([name for name, _ in queries])
+    for name, (_, file), found in zip(names, queries, neighbours, strict=True):
+        line = [_Cell(column=0, file=file, captions=["query", *_fold(name)])]
+        for place, neighbour in enumerate(found):
+            if place and place % _COLUMNS == 0:
+                yield line
+                line = []
+            head = f"{neighbour.rank}.  distance {neighbour.distance:.4f}"
+            captions = [head, *_fold(neighbour.image_id)]
+            column = 1 + place % _COLUMNS
+            line.append(_Cell(column=column, file=tiles / neighbour.path, captions=captions))
+        yield line
+
+
+def _draw_cell(picture: Image.Image, cell: _Cell, *, top: int) -> bool:
+    """Draw a tile or an empty frame; tells whether there was a tile."""
+    # A wider gap sets the query apart from its answers.
+    left = cell.column * (_TILE_PX + _GAP_PX) + (2 if cell.column else 1) * _GAP_PX
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT_PX)
+    for line, caption in enumerate(cell.captions):
+        draw.text((left, top + _TILE_PX + 3 + _LINE_PX * line), caption, fill=_INK, font=font)
+    try:
+        if cell.file is None:
+            raise ImageError("no file")
+        tile = Image.fromarray(read_tile(cell.file, DecodeLimits()).pixels)
+    except ImageError:
+        draw.rectangle((left, top, left + _TILE_PX - 1, top + _TILE_PX - 1), outline=_INK)
+        draw.text((left + 8, top + 8), "cannot be read", fill=_INK)
+        return False
+    tile.thumbnail((_TILE_PX, _TILE_PX))
+    picture.paste(tile, (left, top))
+    return True
+
+
+def _fold(name: str) -> list[str]:
+    """Lay a name out in lines as wide as a tile, so that long ones can be told apart."""
+    font = ImageFont.load_default(_FONT_PX)
+    lines = [""]
+    for character in printable(name):
+        if font.getlength(lines[-1] + character) > _TILE_PX:
+            lines.append("")
+        lines[-1] += character
+    if len(lines) > _NAME_LINES:
+        lines = ["…", *lines[1 - _NAME_LINES :]]
+    return lines

@@ -1,0 +1,57 @@
+"""Write an answer of an index as one HTML page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from histo_index.encoder.folder import load_encoder
+from histo_index.files import publish_bytes
+from histo_index.indexer.reader import OpenIndex
+from histo_index.report.evaluation_page import evaluation_page
+from histo_index.report.pictures import Pictures
+from histo_index.report.question_page import Asked, pair_page, search_page
+from histo_index.search.answers.neighbours import Neighbour
+from histo_index.search.answers.pair import PairAnswer
+from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.evaluation.result import Evaluation
+
+# Neighbours of each tile of a pair: a line of the page.
+NEAR: Final = 9
+
+Answer = Evaluation | PairAnswer | Sequence[Sequence[Neighbour]]
+
+
+def write_report(
+    index: OpenIndex,
+    answer: Answer,
+    output: Path,
+    *,
+    asked: Sequence[Asked],
+    threshold: Threshold,
+    folder: Path,
+    names: bool,
+) -> None:
+    """Write an answer as one HTML page with pictures, which opens anywhere without a network.
+
+    Args:
+        index: what answered.
+        answer: what `evaluate`, `pair` or `search` gave.
+        output: the HTML file.
+        asked: the images of `pair` or `search`, each with its neighbours; empty for an evaluation.
+        threshold: what verdicts of neighbours rest on.
+        folder: where the tiles lie.
+        names: whether the page names tiles and groups; else it only shows them.
+
+    Raises:
+        IndexFormatError: a part of the index that is needed is damaged.
+        OSError: the disk is full or not writable.
+    """
+    pictures = Pictures(folder)
+    if isinstance(answer, Evaluation):
+        training = load_encoder(index.folder / "encoder").config.training
+        page = evaluation_page(index, answer, pictures, training=training, names=names)
+    elif isinstance(answer, PairAnswer):
+        page = pair_page(index, answer, asked, threshold.calibration, pictures, names=names)
+    else:
+        page = search_page(index, asked, threshold, pictures, names=names)
+    publish_bytes(output, page.encode())

@@ -1,0 +1,1 @@
+"""The answers to a user's questions."""

@@ -1,0 +1,200 @@
+"""Find what else looks like a tile."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from histo_index.errors import HistoIndexError
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.calibration.threshold import Threshold, Verdict
+from histo_index.search.inputs.resolve import Located
+from histo_index.search.neighbours.filters import Filters, exclusion_problem
+from histo_index.search.neighbours.nearest import NOBODY, Found, nearest_rows
+from histo_index.search.neighbours.novelty import far_among
+from histo_index.wording import counted
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """A tile of the index that is near a query.
+
+    Attributes:
+        rank: 1 is the nearest.
+        image_id: the tile.
+        path: its file, relative to the source root.
+        distance: squared distance, 0…4; smaller is more alike.
+        metadata: the user's own columns.
+        verdict: whether it is of the query's category; None without a calibration, as what follows.
+        probability: that it is, 0…1.
+        probability_low: lower end of the 95 % interval.
+        probability_high: upper end.
+    """
+
+    rank: int
+    image_id: str
+    path: str
+    distance: float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    probability: float | None = None
+    probability_low: float | None = None
+    probability_high: float | None = None
+
+
+# What a query of a batch gets: its neighbours, or the reason that it has none.
+Answered = list[Neighbour] | HistoIndexError
+
+
+def neighbours_of(index: OpenIndex, found: Found) -> list[list[Neighbour]]:
+    """Say which tiles were found near each query, nearest first.
+
+    Args:
+        index: where.
+        found: rows and distances, as `nearest_rows` gives them.
+    """
+    return [
+        [
+            _neighbour(index, int(row), float(distance), rank)
+            for rank, (row, distance) in enumerate(zip(rows, distances, strict=True), 1)
+            if row != NOBODY
+        ]
+        for rows, distances in zip(found.rows, found.distances, strict=True)
+    ]
+
+
+def _neighbour(index: OpenIndex, row: int, distance: float, rank: int) -> Neighbour:
+    facts = index.row(row)
+    image_id, path = facts.pop("image_id"), facts.pop("path")
+    for name in ("sha256", "width", "height", "note"):
+        del facts[name]
+    return Neighbour(rank=rank, image_id=image_id, path=path, distance=distance, metadata=facts)
+
+
+def judged(found: Sequence[Neighbour], threshold: Threshold, *, is_far: bool) -> list[Neighbour]:
+    """Say of each neighbour how probably it is of the query's category.
+
+    Args:
+        found: the neighbours of a query.
+        threshold: what verdicts rest on; without a calibration nothing is said.
+        is_far: whether the query is unlike everything in the index.
+    """
+    distances = np.array([neighbour.distance for neighbour in found])
+    chances = threshold.likelihoods(distances)
+    if chances is None:
+        return list(found)
+    verdicts = threshold.judge(distances, np.full(len(found), is_far)).to_pylist()
+    columns = (verdicts, chances.probability, chances.low, chances.high)
+    return [
+        replace(
+            neighbour,
+            verdict=Verdict(verdict),
+            probability=float(probability),
+            probability_low=float(low),
+            probability_high=float(high),
+        )
+        for neighbour, verdict, probability, low, high in zip(found, *columns, strict=True)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How to search.
+
+    Attributes:
+        k: neighbours of each query; fewer come back only if fewer pass the filters.
+        exclude_self: leave out the query itself where it is in the index.
+        where: an SQL expression over the index's columns; only tiles it is true of come back.
+        exclude_same: columns; tiles that have the query's own value there, or none, stay out.
+        near_duplicates: `keep`, or `drop` copies of the query and all but one of other copies.
+    """
+
+    k: int = 10
+    exclude_self: bool = True
+    where: str | None = None
+    exclude_same: str | Sequence[str] = ()
+    near_duplicates: str = "keep"
+
+
+def search(
+    index: OpenIndex,
+    located: Sequence[Located | HistoIndexError],
+    threshold: Threshold,
+    options: SearchOptions,
+) -> list[Answered]:
+    """Find the nearest tiles of images; one without an answer costs no other.
+
+    Args:
+        index: where.
+        located: the images with their vectors, or why one has none.
+        threshold: what verdicts rest on.
+        options: how to search.
+
+    Returns:
+        For each image its neighbours, or the reason that it has none.
+
+    Raises:
+        InputError: k is not positive, or a filter does not fit the index.
+        IndexFormatError: a part of the index that is needed is damaged.
+    """
+    same = options.exclude_same
+    filters = Filters(
+        where=options.where,
+        exclude_same=[same] if isinstance(same, str) else same,
+        near_duplicates=options.near_duplicates,
+        hidden=index.hidden,
+    )
+    asked = [
+        one
+        if isinstance(one, HistoIndexError)
+        else exclusion_problem(index.rows, filters, one.row, one.name) or one
+        for one in located
+    ]
+    usable = [one for one in asked if isinstance(one, Located)]
+    found = iter(_find_neighbours(index, usable, threshold, filters, options))
+    return [one if isinstance(one, HistoIndexError) else next(found) for one in asked]
+
+
+def _find_neighbours(
+    index: OpenIndex,
+    located: Sequence[Located],
+    threshold: Threshold,
+    filters: Filters,
+    options: SearchOptions,
+) -> list[list[Neighbour]]:
+    """Find the nearest tiles of images whose vectors are known, with verdicts where calibrated."""
+    if not located:
+        return []
+    rows = nearest_rows(
+        index,
+        np.stack([image.vector for image in located]),
+        k=options.k,
+        own_rows=[image.row for image in located],
+        exclude_self=options.exclude_self,
+        filters=filters,
+    )
+    found = neighbours_of(index, rows)
+    fewest = min(map(len, found))
+    if 0 < fewest < options.k:
+        _log.warning(
+            "k is %d but only %s can come back: fewer are given", options.k, counted(fewest, "tile")
+        )
+    far = {image.name for image in far_among(index, located, threshold.far_distance)}
+    pairs = zip(found, located, strict=True)
+    return [judged(row, threshold, is_far=image.name in far) for row, image in pairs]
+
+
+def require_answers(found: Sequence[Answered]) -> list[list[Neighbour]]:
+    """Return the neighbours of every query.
+
+    Raises:
+        HistoIndexError: the first error among the answers.
+    """
+    for answer in found:
+        if isinstance(answer, HistoIndexError):
+            raise answer
+    return [answer for answer in found if not isinstance(answer, HistoIndexError)]

@@ -1,0 +1,1 @@
+"""Threshold and probability, fitted on the user's labelled pairs."""

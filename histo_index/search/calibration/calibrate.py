@@ -1,0 +1,155 @@
+"""Fit what `calibration.json` holds: threshold, probabilities, and how far to trust them."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from histo_index.arrays import Int64
+from histo_index.errors import InputError
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.bootstrap import Estimate
+from histo_index.search.calibration.calibration import CONTENT_DIGITS, Calibration, Histogram
+from histo_index.search.calibration.checks import doubts_about, require_enough
+from histo_index.search.calibration.cross_validation import cross_fit, share_of
+from histo_index.search.calibration.fit import Fitted, fit
+from histo_index.search.calibration.objectives import Objective
+from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.distance import indexed_pair_distances
+from histo_index.search.inputs.labelled_pairs import Subject
+from histo_index.search.inputs.sample import Sample
+from histo_index.search.neighbours.novelty import far_distance
+
+UNKNOWN: Final = Estimate(value=None, low=None, high=None)
+_NO_ANSWER: Final = "with --unsure not one of these pairs would be answered; label more of others"
+_BINS: Final = 40
+# With more tiles the hashes alone would make look-ups slow.
+_MOST_CONTENTS: Final = 20_000
+
+
+def calibrate(
+    index: OpenIndex,
+    subject: Subject,
+    objective: Objective,
+    *,
+    answers_unsure: bool = False,
+    group: str | None = None,
+) -> Calibration:
+    """Fit threshold and probabilities to labelled pairs of indexed tiles.
+
+    Args:
+        index: whose distances are calibrated.
+        subject: the pairs.
+        objective: what the threshold is to be best at.
+        answers_unsure: whether verdicts may be unsure unless the user says otherwise.
+        group: column of the index that holds the groups; left out, `group` where there is one.
+
+    Raises:
+        InputError: the pairs are too few, share one tile, or same ones are not the nearer ones.
+        IndexFormatError: a vector that is needed is damaged.
+    """
+    require_enough(subject)
+    rows_a, rows_b = subject.rows[subject.left], subject.rows[subject.right]
+    nothing = np.empty((0, index.manifest.vector_size), np.float16)
+    distances = indexed_pair_distances(index, nothing, rows_a, rows_b)
+    sample = subject.sample(distances, objective.prior)
+    fitted = _fit(subject.pairs_from, sample, objective)
+    accuracy = _accuracy(sample, objective)
+    ends = fitted.threshold_interval
+    found = describe(
+        index,
+        np.unique(np.concatenate([rows_a, rows_b])),
+        threshold=Estimate.of(fitted.threshold, ends.low, ends.high),
+        curve=fitted.curve,
+        objective=str(objective),
+        prior=sample.prior,
+        accuracy=accuracy,
+        answers_unsure=answers_unsure,
+        far_distance=far_distance(index, group),
+        source=subject.pairs_from,
+        unit="group" if subject.has_groups else "tile",
+        pairs=len(sample.distances),
+        same=int(sample.is_same.sum()),
+        units=len(np.unique([sample.units_a, sample.units_b])),
+        unused=len(subject.problems),
+        warnings=doubts_about(_storable(index, subject), accuracy),
+        histogram=_histogram(sample),
+    )
+    is_open = Threshold.choose(None, None, found, unsure=True).is_open(sample.distances)
+    return replace(found, warnings=[*found.warnings, _NO_ANSWER]) if is_open.all() else found
+
+
+def _storable(index: OpenIndex, subject: Subject) -> Subject:
+    """Number the groups if their names may be private: later commands print what is stored."""
+    if not index.shows_private:
+        return subject
+    numbers = [str(number) for number in range(1, len(subject.group_names) + 1)]
+    return replace(subject, group_names=numbers)
+
+
+def describe(index: OpenIndex, tiles: Int64, **facts: Any) -> Calibration:
+    """Make the record of a calibration: what was found, and what every one says of itself.
+
+    Args:
+        index: whose distances are calibrated.
+        tiles: int64 [n], rows of the tiles it was fitted on.
+        facts: fields of `Calibration`; what is left out is as without labels.
+    """
+    bare: dict[str, Any] = {
+        "curve": None,
+        "prior": 0.5,
+        "answers_unsure": False,
+        "is_unlabelled": False,
+        "same": 0,
+        "unused": 0,
+        "warnings": [],
+        "histogram": None,
+    }
+    found = {
+        "fingerprint": index.manifest.fingerprint,
+        "distance": index.manifest.distance_name,
+        "tiles": len(tiles),
+        "contents": _contents(index, tiles),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "libraries": _versions(("histo-index", "numpy", "scikit-learn", "scipy")),
+    }
+    return Calibration(**{**bare, **found, **facts})
+
+
+def _fit(name: str, sample: Sample, objective: Objective) -> Fitted:
+    try:
+        return fit(sample, objective)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _accuracy(sample: Sample, objective: Objective) -> Estimate:
+    called, is_judged = cross_fit(sample, objective)
+    if not is_judged.any():
+        return UNKNOWN
+    share, ends = share_of(sample, called == sample.is_same, is_judged)
+    return Estimate.of(share, ends.low, ends.high)
+
+
+def _histogram(sample: Sample) -> Histogram:
+    edges = np.linspace(0, sample.distances.max(), _BINS + 1)
+    same, different = (
+        np.histogram(sample.distances[kind], edges)[0].tolist()
+        for kind in (sample.is_same, ~sample.is_same)
+    )
+    return Histogram(edges=edges.tolist(), same=same, different=different)
+
+
+def _contents(index: OpenIndex, rows: Int64) -> list[str] | None:
+    if len(rows) > _MOST_CONTENTS:
+        return None
+    digests = index.rows["sha256"].take(pa.array(rows)).to_pylist()
+    return [digest[:CONTENT_DIGITS] for digest in digests]
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    return {name: version(name) for name in names}

@@ -1,0 +1,193 @@
+"""What an index knows of its distances: threshold and probability, fitted on the user's own pairs.
+
+It lies in `calibration.json` beside the manifest and is replaced as a whole. Reading and using it
+needs numpy alone; `calibrating.py` makes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Self
+
+from histo_index.errors import IndexFormatError, MismatchError
+from histo_index.indexer.format.manifest import CALIBRATION_NAME, PLAIN, read_manifest
+from histo_index.indexer.format.signed_json import seal, unseal
+from histo_index.search.bootstrap import Estimate
+from histo_index.search.calibration.curve import Curve
+from histo_index.wording import counted
+
+# One more with every change of what is written; see docs/format.md.
+CALIBRATION_VERSION: Final = 1
+_KIND: Final = "histo-index calibration"
+_REMEDY: Final = "run `histo-index calibrate` again, or `histo-index calibrate --clear`"
+# Hex digits that are kept of a tile's hash: enough that no two of a billion tiles share them.
+CONTENT_DIGITS: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """How the distances of the pairs were spread.
+
+    Attributes:
+        edges: squared distances, rising, one more than there are bins.
+        same: same pairs in each bin.
+        different: different pairs in each bin.
+    """
+
+    edges: list[float]
+    same: list[int]
+    different: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A threshold, a probability curve, and all that they rest on.
+
+    Attributes:
+        fingerprint: of the encoder whose distances it is about.
+        distance: how vectors are compared: `plain`, or `whitened` or `diffused` and by which fit.
+        threshold: squared distance, 0…4, up to which a pair is the same.
+        curve: probability of the same by distance, with its band; None without labels.
+        objective: what the threshold is best at, in words.
+        prior: share of same pairs that threshold and probabilities are made for.
+        accuracy: share of right verdicts, each by a threshold that saw neither of its units.
+        answers_unsure: whether verdicts may be unsure unless the user says otherwise.
+        far_distance: an image outside the index whose nearest tile is further is unlike all of it.
+        is_unlabelled: fitted without any label, hence weaker.
+        source: where the pairs come from, without folders.
+        unit: what was drawn anew for the intervals: `group` or `tile`.
+        pairs: how many.
+        same: how many of them are the same.
+        tiles: how many tiles are in them.
+        units: how many groups, or tiles, they are of.
+        unused: rows of labels or pairs that could not be used.
+        warnings: what is doubtful about them, a line each.
+        histogram: how their distances were spread; None without labels.
+        contents: start of the SHA-256 of each tile; None where they are too many.
+        created: when: UTC, ISO 8601, seconds.
+        libraries: name to version of what made it.
+    """
+
+    fingerprint: str
+    distance: str
+    threshold: Estimate
+    curve: Curve | None
+    objective: str
+    prior: float
+    accuracy: Estimate
+    answers_unsure: bool
+    far_distance: float
+    is_unlabelled: bool
+    source: str
+    unit: str
+    pairs: int
+    same: int
+    tiles: int
+    units: int
+    unused: int
+    warnings: list[str]
+    histogram: Histogram | None
+    contents: list[str] | None
+    created: str
+    libraries: Mapping[str, str]
+
+    @property
+    def origin(self) -> str:
+        """Say where the threshold comes from."""
+        if self.is_unlabelled:
+            return f"guessed without labels, which is weaker, from {self.source}"
+        units = f" of {counted(self.units, 'group')}" if self.unit == "group" else ""
+        return (
+            f"calibrated for {self.objective} on {counted(self.pairs, 'pair')} of "
+            f"{counted(self.tiles, 'tile')}{units}: {self.source}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain values, for JSON."""
+        return {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "threshold": asdict(self.threshold),
+            "curve": None if self.curve is None else self.curve.as_dict(),
+            "accuracy": asdict(self.accuracy),
+            "histogram": None if self.histogram is None else asdict(self.histogram),
+            "libraries": dict(self.libraries),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Take what `as_dict` gave."""
+        curve, histogram = values["curve"], values["histogram"]
+        made = {
+            "threshold": Estimate(**values["threshold"]),
+            "curve": None if curve is None else Curve.from_dict(curve),
+            "accuracy": Estimate(**values["accuracy"]),
+            "histogram": None if histogram is None else Histogram(**histogram),
+        }
+        return cls(**{**values, **made})
+
+
+def read_calibration(folder: Path, fingerprint: str, distance: str = PLAIN) -> Calibration | None:
+    """Read the calibration of an index.
+
+    Args:
+        folder: the index.
+        fingerprint: of its encoder.
+        distance: how it compares vectors, as its manifest names it.
+
+    Returns:
+        The calibration; None if there is none.
+
+    Raises:
+        MismatchError: it was made for another encoder, or for other distances.
+        IndexFormatError: it is damaged, too new, or cannot be read.
+    """
+    path = folder / CALIBRATION_NAME
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise IndexFormatError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions, or {_REMEDY}"
+        ) from error
+    body = unseal(path, data, kind=_KIND, newest=CALIBRATION_VERSION, remedy=_REMEDY)
+    if body["fingerprint"] != fingerprint:
+        raise MismatchError(
+            f"{path}: stale: fitted to encoder {body['fingerprint']} but this index was built by "
+            f"{fingerprint}; {_REMEDY}"
+        )
+    if body["distance"] != distance:
+        raise MismatchError(
+            f"{path}: stale: fitted to distances {body['distance']} but this index compares by "
+            f"{distance}; {_REMEDY}"
+        )
+    return Calibration.from_dict(body)
+
+
+def store_calibration(folder: Path, calibration: Calibration) -> None:
+    """Make a calibration the index's own, whole or not at all; the next look-up uses it.
+
+    Raises:
+        MismatchError: the index is now of another encoder, or compares by another distance.
+        LockedError: another process is writing the index.
+        OSError: the disk is full or not writable; the old calibration stands.
+    """
+    # Imported here: look-ups never write.
+    from histo_index.files import publish_bytes, remove_leftovers
+    from histo_index.indexer.format.lock import writer_lock
+
+    # A build clears away the temporary files of others, hence the lock.
+    with writer_lock(folder):
+        remove_leftovers(folder)
+        manifest = read_manifest(folder)
+        for kind, found, expected in (
+            ("encoder", manifest.fingerprint, calibration.fingerprint),
+            ("distance", manifest.distance_name, calibration.distance),
+        ):
+            if found != expected:
+                raise MismatchError(
+                    f"{folder} was rebuilt by {kind} {found} while the calibration was fitted to "
+                    f"{expected}; run `histo-index calibrate` again"
+                )
+        data = seal(_KIND, calibration.as_dict(), version=CALIBRATION_VERSION)
+        publish_bytes(folder / CALIBRATION_NAME, data)

@@ -1,0 +1,110 @@
+"""Fit a threshold and a probability curve to labelled pairs, and say how far to trust them.
+
+The curve is a sigmoid over -log(1 - d/4). `benchmarks/calibration.py` measures on tiles of the
+training side (lung and colon classes, fields kept apart) what it is worth on new fields, beside a
+sigmoid over the distance or its root and isotonic regression, which lose more or want more pairs;
+figures are in docs/metrics.md.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from histo_index.arrays import Float64
+from histo_index.errors import InputError
+from histo_index.search.bootstrap import Interval, bands
+from histo_index.search.calibration.curve import Curve, farness
+from histo_index.search.calibration.objectives import Objective
+from histo_index.search.calibration.platt import Bins, Sigmoid, expit
+from histo_index.search.inputs.sample import Sample
+
+# Knots are this far apart on the scale of log-odds, where straight lines then err by under 0.002.
+_KNOT_STEP: Final = 0.25
+_OUTERMOST_LOG_ODDS: Final = 8.0
+ROUNDS: Final = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A threshold with its interval, and the curve.
+
+    Attributes:
+        threshold: squared distance, 0…4.
+        threshold_interval: where it lies; NaN if the units do not allow to tell.
+        curve: probability of "same" by distance, with its band.
+    """
+
+    threshold: float
+    threshold_interval: Interval
+    curve: Curve
+
+
+def fit(sample: Sample, objective: Objective, *, rounds: int = ROUNDS, seed: int = 0) -> Fitted:
+    """Fit threshold and curve, with intervals that resample units.
+
+    Raises:
+        InputError: same pairs are no nearer than different ones.
+    """
+    bins = Bins(sample, objective)
+    ones = np.ones(len(sample.distances))
+    sigmoid = _require(bins.sigmoid(ones))
+    steps = np.arange(_OUTERMOST_LOG_ODDS, -_OUTERMOST_LOG_ODDS - _KNOT_STEP, -_KNOT_STEP)
+    knots = np.unique(np.concatenate([[0.0, 4.0], sigmoid.distance_at(steps)]))
+
+    def figures(weights: Float64) -> Float64:
+        """Give the log-odds at each knot, and by how much they are above those at the threshold."""
+        drawn = bins.sigmoid(weights)
+        if drawn is None:
+            return np.full((2, len(knots)), np.nan)
+        log_odds = drawn.log_odds(knots)
+        return np.stack([log_odds, log_odds - drawn.log_odds(bins.cut(drawn, weights))])
+
+    low, high = bands(
+        figures, sample.units_a, sample.units_b, rounds=rounds, seed=seed, is_share=False
+    )
+    return Fitted(
+        threshold=bins.cut(sigmoid, ones),
+        threshold_interval=Interval(low=_crossing(knots, low[1]), high=_crossing(knots, high[1])),
+        curve=_curve(knots, sigmoid.log_odds(knots), low[0], high[0]),
+    )
+
+
+def fit_threshold(sample: Sample, objective: Objective) -> float:
+    """Fit the threshold alone; see `fit`."""
+    bins, ones = Bins(sample, objective), np.ones(len(sample.distances))
+    return bins.cut(_require(bins.sigmoid(ones)), ones)
+
+
+def _require(sigmoid: Sigmoid | None) -> Sigmoid:
+    if sigmoid is None:
+        raise InputError(
+            "same pairs are not nearer than different ones, so distances tell nothing here; "
+            "check the labels, or use another encoder"
+        )
+    return sigmoid
+
+
+def _curve(knots: Float64, middle: Float64, low: Float64, high: Float64) -> Curve:
+    """Make the curve of log-odds; a band that is not known is all there is."""
+    lines = np.array([middle, np.where(np.isfinite(low), low, -np.inf), high])
+    lines[2] = np.where(np.isfinite(high), high, np.inf)
+    # Each line of a drawing falls; their spread need not leave the ends of the band falling.
+    lines[1] = np.minimum.accumulate(lines[1])
+    lines[2] = np.maximum.accumulate(lines[2][::-1])[::-1]
+    probability, lowest, highest = expit(lines)
+    return Curve(distance=knots, probability=probability, low=lowest, high=highest)
+
+
+def _crossing(knots: Float64, margins: Float64) -> float:
+    """Find the distance where an end of the band falls to zero; NaN if that is not known.
+
+    Between these, a pair may be on either side of the threshold: intervals by this rule hold the
+    truth more often than those of the threshold itself, a quotient whose spread is no measure of
+    where it lies. Source: Fieller (1954), Some problems in interval estimation, JRSS B 16(2).
+    """
+    if not np.isfinite(margins).all():
+        return float("nan")
+    falling = np.minimum.accumulate(margins)
+    far = np.interp(0.0, falling[::-1], farness(knots)[::-1])
+    return float(4 * (1 - np.exp(-far)))

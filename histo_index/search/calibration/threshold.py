@@ -1,0 +1,173 @@
+"""From a distance to an answer: same, different or unsure, and on whose authority."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from histo_index.errors import InputError
+from histo_index.search.calibration.calibration import Calibration
+from histo_index.search.calibration.curve import Likelihoods, farness
+
+
+class Verdict(StrEnum):
+    """The answer to: are these two of the same tissue category."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    UNSURE = "unsure"
+
+
+_VERDICTS: Final = (Verdict.SAME, Verdict.DIFFERENT, Verdict.UNSURE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """Where same ends and different begins.
+
+    Attributes:
+        value: squared distance, 0…4; at or below it two images are the same. None if nobody has
+            chosen one, and then every verdict is unsure.
+        origin: who chose it, on what.
+        is_calibrated: whether it was fitted on the user's own pairs.
+        calibration: of the index, which gives probabilities, whoever chose the value.
+        answers_unsure: whether a pair that the calibration cannot tell gets the verdict unsure.
+    """
+
+    value: float | None
+    origin: str
+    is_calibrated: bool = False
+    calibration: Calibration | None = None
+    answers_unsure: bool = False
+
+    @property
+    def far_distance(self) -> float | None:
+        """Distance to the nearest tile beyond which an image is novel; None if none may be."""
+        if self.calibration is None or not self.answers_unsure:
+            return None
+        return self.calibration.far_distance
+
+    def __post_init__(self) -> None:
+        is_number = isinstance(self.value, int | float)
+        if self.value is not None and not (is_number and 0 <= self.value <= 4):
+            raise InputError(f"threshold {self.value} is not a distance; pass a value from 0 to 4")
+
+    @classmethod
+    def choose(
+        cls,
+        given: float | None,
+        published: Mapping[str, Any] | None,
+        calibration: Calibration | None = None,
+        *,
+        unsure: bool | None = None,
+    ) -> Self:
+        """Take the user's threshold, else the calibrated, else the encoder's published one.
+
+        Args:
+            given: the user's, if any.
+            published: the encoder's, if any.
+            calibration: the index's, if any.
+            unsure: whether verdicts may be unsure; None is as calibrated.
+
+        Raises:
+            InputError: the threshold is no distance, or nothing tells what is unsure.
+        """
+        if unsure and calibration is None:
+            raise InputError(
+                "nothing tells which pairs are unsure: run `histo-index calibrate` first, or "
+                "leave out --unsure"
+            )
+        value, origin = (
+            None,
+            "none: the encoder publishes none for such distances; calibrate, or pass --threshold",
+        )
+        if given is not None:
+            value, origin = given, "given by the user"
+        elif calibration is not None:
+            value, origin = calibration.threshold.value, calibration.origin
+        elif published is not None:
+            value, origin = published["value"], f"published with the encoder: {published['origin']}"
+        return cls(
+            value=value,
+            origin=origin,
+            is_calibrated=given is None and calibration is not None,
+            calibration=calibration,
+            answers_unsure=calibration is not None
+            and (calibration.answers_unsure if unsure is None else unsure),
+        )
+
+    def likelihoods(self, distances: npt.NDArray[np.floating]) -> Likelihoods | None:
+        """Give the probability that each pair [P] is the same; None where no labels told it."""
+        curve = self.calibration.curve if self.calibration else None
+        return None if curve is None else curve.at(distances)
+
+    def judge(
+        self,
+        distances: npt.NDArray[np.floating],
+        is_far: npt.NDArray[np.bool_] | None = None,
+    ) -> pa.Array:
+        """Turn distances [P] into verdicts, string [P].
+
+        Args:
+            distances: squared distances [P].
+            is_far: bool [P], pairs with an image that is unlike all of the index.
+        """
+        codes = self._judge(distances, is_far)
+        return pa.DictionaryArray.from_arrays(codes, [*_VERDICTS]).cast(pa.string())
+
+    def judge_pair(self, distance: np.floating, *, is_far: bool) -> Verdict:
+        """Turn one distance into a verdict, as `judge` does; pyarrow is not needed for it.
+
+        Args:
+            distance: squared distance of the pair.
+            is_far: whether an image of the pair is unlike all of the index.
+        """
+        return _VERDICTS[int(self._judge(np.array([distance]), np.array([is_far]))[0])]
+
+    def _judge(
+        self, distances: npt.NDArray[np.floating], is_far: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.int8]:
+        """Compute the position of each verdict in _VERDICTS, int8 [P]."""
+        codes = np.full(len(distances), 2, np.int8)
+        if self.value is not None:
+            # In float64, the threshold's own type, so that a distance printed in full is decisive.
+            codes = (~(distances.astype(np.float64) <= self.value)).astype(np.int8)
+            codes[self.is_open(distances, is_far)] = 2
+        return codes
+
+    def is_open(
+        self,
+        distances: npt.NDArray[np.floating],
+        is_far: npt.NDArray[np.bool_] | None = None,
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which pairs the calibration cannot tell, bool [P]; none unless unsure is wanted.
+
+        Those are pairs whose probability may lie on either side of the cut, pairs no further from
+        the cut than such a one may be, and pairs with an image that is far from everything in the
+        index.
+        """
+        is_open = np.zeros(len(distances), bool)
+        if not self.answers_unsure or self.value is None:
+            return is_open
+        curve = self.calibration.curve if self.calibration else None
+        if curve is not None:
+            # With few groups the band is often wide on one side alone. Answers from the other side
+            # only would be wrong more often than as many of the surest.
+            reach = self.gaps(curve.holding(float(curve.at(np.array(self.value)).probability)))
+            is_open = self.gaps(distances) <= reach.max()
+        return is_open if is_far is None else is_open | is_far
+
+    def gaps(self, distances: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Tell how sure verdicts are: how far the log-odds of pairs [P] are from the threshold's.
+
+        In units of the sigmoid's slope; larger is surer.
+        """
+        assert self.value is not None
+        gaps: npt.NDArray[np.float64] = np.abs(
+            farness(distances.astype(np.float64)) - farness(self.value)
+        )
+        return gaps

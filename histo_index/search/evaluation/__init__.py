@@ -1,0 +1,1 @@
+"""What an index reaches on labelled tiles, next to the baselines."""

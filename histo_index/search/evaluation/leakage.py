@@ -1,0 +1,138 @@
+"""Find tiles that are in two places at once: what was learnt on one is then found on the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from histo_index.arrays import Int64
+from histo_index.search.distance import pair_distances
+from histo_index.search.retrieval_metrics import Ranking, rank_others
+
+# How many are listed by name.
+MOST_LISTED: Final = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """Two tiles that are, or look like, one.
+
+    Attributes:
+        tile_a: place among the T tiles evaluated.
+        tile_b: place of the other.
+        kind: `identical` (the same file content) or `nearly identical` (by distance).
+        distance: squared distance, 0…4.
+    """
+
+    tile_a: int
+    tile_b: int
+    kind: str
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leakage:
+    """What was found where it should not be.
+
+    Attributes:
+        identical: pairs of tiles of different groups with the same content.
+        near: further such pairs whose distance is at most `limit`.
+        limit: squared distance up to which two tiles are taken for one.
+        listed: up to MOST_LISTED of them, nearest first.
+        shared_tiles: tiles evaluated on that the calibration was fitted on; None if there is no
+            calibration or it does not say.
+        calibration_twins: further tiles evaluated on that are, or nearly are, one of those.
+    """
+
+    identical: int
+    near: int
+    limit: float
+    listed: tuple[Twin, ...]
+    shared_tiles: int | None = None
+    calibration_twins: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.identical or self.near or self.shared_tiles or self.calibration_twins)
+
+    def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        """Give plain values, for JSON."""
+        twins = [
+            {
+                "tile_a": names[twin.tile_a],
+                "tile_b": names[twin.tile_b],
+                "kind": twin.kind,
+                "distance": twin.distance,
+            }
+            for twin in self.listed
+        ]
+        return {**self.__dict__, "listed": twins, "is_clean": self.is_clean}
+
+
+def find_leakage(
+    vectors: npt.NDArray[np.float16],
+    digests: Sequence[str],
+    groups: Int64,
+    *,
+    ranking: Ranking,
+    limit: float,
+    fitted_on: Int64 | None = None,
+) -> Leakage:
+    """Look for tiles that are one across groups, and across calibration and evaluation.
+
+    Args:
+        vectors: float16 [T, D] of the tiles evaluated, rows of length 1.
+        digests: SHA-256 of each tile's file, [T].
+        groups: int64 [T].
+        ranking: the nearest tiles of other groups.
+        limit: squared distance up to which two tiles are nearly identical; see `near_limit`.
+        fitted_on: places of the tiles that the calibration was fitted on, if it says.
+    """
+    left = np.repeat(ranking.queries, ranking.neighbours.shape[1])
+    right = ranking.neighbours.ravel()
+    is_there = right >= 0
+    pairs = np.unique(np.sort(np.stack([left[is_there], right[is_there]]), axis=0), axis=1)
+    distances = pair_distances(vectors[pairs[0]], vectors[pairs[1]])
+    hashes = np.unique(np.asarray(digests), return_inverse=True)[1]
+    is_one = hashes[pairs[0]] == hashes[pairs[1]]
+    is_near = (distances <= limit) & ~is_one
+    order = np.argsort(distances, kind="stable")
+    listed = [place for place in order.tolist() if is_one[place] or is_near[place]]
+    shared, twins = _across_calibration(vectors, hashes, fitted_on, limit)
+    return Leakage(
+        identical=int(is_one.sum()),
+        near=int(is_near.sum()),
+        limit=limit,
+        listed=tuple(
+            Twin(
+                tile_a=int(pairs[0, place]),
+                tile_b=int(pairs[1, place]),
+                kind="identical" if is_one[place] else "nearly identical",
+                distance=float(distances[place]),
+            )
+            for place in listed[:MOST_LISTED]
+        ),
+        shared_tiles=shared,
+        calibration_twins=twins,
+    )
+
+
+def _across_calibration(
+    vectors: npt.NDArray[np.float16], hashes: Int64, fitted_on: Int64 | None, limit: float
+) -> tuple[int | None, int]:
+    """Count the tiles that were fitted on, and the others that look like one of them."""
+    if fitted_on is None:
+        return None, 0
+    is_fitted = np.zeros(len(vectors), bool)
+    is_fitted[fitted_on] = True
+    others = np.flatnonzero(~is_fitted)
+    if not len(others) or not len(fitted_on):
+        return len(fitted_on), 0
+    # With two groups, fitted and not, the nearest of the other group is the nearest fitted one.
+    nearest = rank_others(vectors, is_fitted.astype(np.int64), others, k=1).neighbours[:, 0]
+    distances = pair_distances(vectors[others], vectors[nearest])
+    is_twin = (distances <= limit) | np.isin(hashes[others], hashes[fitted_on])
+    return len(fitted_on), int(is_twin.sum())

@@ -1,0 +1,1 @@
+"""What a question names: tiles, pair lists, labels."""

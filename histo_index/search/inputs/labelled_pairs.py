@@ -1,0 +1,276 @@
+"""What an evaluation is made on: tiles with classes and groups, and labelled pairs of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histo_index.arrays import Bools, Int64
+from histo_index.errors import InputError
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.inputs.labels import Labels, first_unusable, has_own_groups, own_groups
+from histo_index.search.inputs.pair_list import PairList
+from histo_index.search.inputs.sample import Sample
+from histo_index.wording import printable
+
+# Pairs drawn from labels: as many as a few hundred tiles can support.
+_MOST_DRAWN: Final = 10_000
+_UNKNOWN: Final = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Tiles and pairs to be judged.
+
+    Attributes:
+        rows: int64 [T], row of each tile in the index, each once.
+        names: image id of each, [T].
+        classes: names of the classes, [C].
+        labels: int64 [T], class of each tile, or -1 where it is not known.
+        group_names: names of the groups, [G].
+        groups: int64 [T].
+        left: int64 [P], place of the first tile of each pair among the T.
+        right: int64 [P], of the second.
+        is_same: bool [P].
+        pairs_from: where the pairs come from.
+        labels_from: where classes and groups come from; None without classes.
+        has_groups: whether somebody told the groups.
+        problems: what could not be used, one line each.
+    """
+
+    rows: Int64
+    names: list[str]
+    classes: list[str]
+    labels: Int64
+    group_names: list[str]
+    groups: Int64
+    left: Int64
+    right: Int64
+    is_same: Bools
+    pairs_from: str
+    labels_from: str | None
+    has_groups: bool
+    problems: list[str]
+
+    def sample(self, distances: npt.NDArray[np.floating], prior: float | None = None) -> Sample:
+        """Take its pairs with their distances; units are groups, which may be single tiles.
+
+        Args:
+            distances: squared distances [P].
+            prior: share of same pairs in use; None is their share here.
+        """
+        return Sample(
+            distances=distances.astype(np.float64),
+            is_same=self.is_same,
+            units_a=self.groups[self.left],
+            units_b=self.groups[self.right],
+            prior=float(self.is_same.mean()) if prior is None else prior,
+        )
+
+    def thinned(self, most: int) -> Int64:
+        """Choose tiles by lot, at most so many: half of them for their pairs, int64 [n] rising."""
+        count = len(self.rows)
+        if count <= most:
+            return np.arange(count)
+        generator = np.random.default_rng(0)
+        order = generator.permutation(len(self.left))
+        ends = np.stack([self.left[order], self.right[order]], axis=1).ravel()
+        paired = ends[np.sort(np.unique(ends, return_index=True)[1])]
+        # Whole pairs first, as long as they last, then others.
+        chosen = np.concatenate([paired[: most // 2], generator.permutation(count)])
+        return np.sort(chosen[np.sort(np.unique(chosen, return_index=True)[1])][:most])
+
+    def part(self, chosen: Int64) -> "Subject":
+        """Keep some tiles, places int64 [n] rising, and the pairs that lie among them."""
+        is_kept = np.isin(self.left, chosen) & np.isin(self.right, chosen)
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            names=[self.names[place] for place in chosen.tolist()],
+            labels=self.labels[chosen],
+            groups=self.groups[chosen],
+            left=np.searchsorted(chosen, self.left[is_kept]),
+            right=np.searchsorted(chosen, self.right[is_kept]),
+            is_same=self.is_same[is_kept],
+        )
+
+    @property
+    def labelled(self) -> Int64:
+        """Places of the tiles whose class is known."""
+        return np.flatnonzero(self.labels >= 0)
+
+
+def make_subject(
+    index: OpenIndex,
+    labels: Labels | None,
+    pairs: PairList | None,
+    *,
+    pairs_name: str = "",
+    group: str | None = None,
+    seed: int = 0,
+) -> Subject:
+    """Bring labels and pairs together.
+
+    Args:
+        index: holds the tiles.
+        labels: classes; None if nobody knows them.
+        pairs: labelled pairs; None draws them from the classes, across groups.
+        pairs_name: what to call the pair list in messages.
+        group: column of the index that groups the tiles of pairs without a class.
+        seed: of drawing pairs.
+
+    Raises:
+        InputError: not one pair can be used, or all of them are of one kind.
+    """
+    problems = list(labels.problems) if labels else []
+    left = right = np.empty(0, np.int64)
+    is_same = np.empty(0, bool)
+    if pairs is not None:
+        left, right, is_same = _usable_pairs(index, pairs, pairs_name, problems)
+    known = labels.rows if labels else np.empty(0, np.int64)
+    rows = np.unique(np.concatenate([known, left, right]))
+    classes, codes = _classes_of(labels, rows)
+    group_names, groups = _groups_of(index, labels, rows, group)
+    left, right = np.searchsorted(rows, left), np.searchsorted(rows, right)
+    origin = pairs_name
+    if pairs is None:
+        assert labels is not None
+        left, right, is_same = draw_pairs(codes, groups, seed=seed)
+        if not len(left):
+            raise InputError(
+                f"{labels.source}: no class has tiles in two groups ({labels.group_from}), so no "
+                "same pair can be drawn; label more groups, or pass another --group"
+            )
+        origin = f"drawn from {labels.source}, across groups, half of them same"
+    return Subject(
+        rows=rows,
+        names=index.rows["image_id"].take(pa.array(rows)).to_pylist(),
+        classes=classes,
+        labels=codes,
+        group_names=group_names,
+        groups=groups,
+        left=left,
+        right=right,
+        is_same=is_same,
+        pairs_from=origin,
+        labels_from=f"{labels.source}; groups: {labels.group_from}" if labels else None,
+        has_groups=labels.has_groups if labels else has_own_groups(index, group),
+        problems=problems,
+    )
+
+
+def draw_pairs(labels: Int64, groups: Int64, *, seed: int) -> tuple[Int64, Int64, Bools]:
+    """Draw as many same as different pairs across groups, the same ones for the same seed.
+
+    Args:
+        labels: int64 [T], class of each tile, -1 unknown.
+        groups: int64 [T]; a pair is always of two groups.
+        seed: of the drawing.
+
+    Returns:
+        Places int64 [P] of both tiles, and whether they are of one class; empty if there is no same
+        or no different pair across groups.
+    """
+    generator = np.random.default_rng(seed)
+    known = np.flatnonzero(labels >= 0)
+    if len(known) ** 2 > 4_000_000:
+        known = np.sort(generator.choice(known, 2_000, replace=False))
+    first, second = np.triu_indices(len(known), 1)
+    is_across = groups[known[first]] != groups[known[second]]
+    first, second = known[first[is_across]], known[second[is_across]]
+    is_same = labels[first] == labels[second]
+    count = min(int(is_same.sum()), int((~is_same).sum()), _MOST_DRAWN // 2)
+    chosen = np.sort(
+        np.concatenate(
+            [
+                generator.choice(np.flatnonzero(kind), count, replace=False)
+                for kind in (is_same, ~is_same)
+            ]
+        ).astype(np.int64)
+    )
+    return first[chosen], second[chosen], is_same[chosen]
+
+
+def _usable_pairs(
+    index: OpenIndex, pairs: PairList, name: str, problems: list[str]
+) -> tuple[Int64, Int64, Bools]:
+    """Find both tiles of each pair, rows of the index; what cannot be used is told by its row."""
+    before = len(problems)
+    if pairs.labels is None:
+        raise InputError(f"{name}: no labels in it; expected rows `a.png,b.png,1` or `…,0`")
+    left, right = index.find_names(pairs.image_a), index.find_names(pairs.image_b)
+    labels = pc.fill_null(pairs.labels, _UNKNOWN).to_numpy(zero_copy_only=False)
+    is_usable = (left >= 0) & (right >= 0) & (left != right) & (labels >= 0)
+    is_usable[list(pairs.problems)] = False
+    for place in np.flatnonzero(~is_usable).tolist():
+        names = (pairs.image_a[place].as_py(), pairs.image_b[place].as_py())
+        why = pairs.problems.get(place) or _pair_problem(names, left[place], right[place])
+        problems.append(f"{name} pair {place + 1}: {why}")
+    _drop_repeated(name, np.stack([left, right]), labels, is_usable, problems)
+    is_same = labels[is_usable] == 1
+    if not len(is_same):
+        raise InputError(f"{name}: not one pair can be used; the first: {problems[before]}")
+    if is_same.all() or not is_same.any():
+        kind = "same" if is_same[0] else "different"
+        raise InputError(
+            f"{name}: {kind} pairs only, {len(is_same):,} of them; expected both kinds"
+            f"{first_unusable(problems[before:])}"
+        )
+    return left[is_usable], right[is_usable], is_same
+
+
+def _drop_repeated(
+    name: str, pairs: Int64, labels: npt.NDArray[np.int8], is_usable: Bools, problems: list[str]
+) -> None:
+    """Keep the first of each pair, in either order; of one with both labels, none at all."""
+    places = np.flatnonzero(is_usable)
+    keys = np.unique(np.sort(pairs[:, places], axis=0), axis=1, return_inverse=True)[1].ravel()
+    first: dict[int, int] = {}
+    for place, key in zip(places.tolist(), keys.tolist(), strict=True):
+        earlier = first.setdefault(key, place)
+        if earlier == place:
+            continue
+        is_usable[place] = False
+        if labels[place] != labels[earlier]:
+            is_usable[earlier] = False
+            problems.append(
+                f"{name} pair {place + 1}: labelled {labels[place]}, but {labels[earlier]} as pair "
+                f"{earlier + 1}; both are left out"
+            )
+
+
+def _pair_problem(names: tuple[str, str], left: int, right: int) -> str:
+    for name, row in zip(names, (left, right), strict=True):
+        if row < 0:
+            return f"{printable(name)[:120]} is not in the index, or names several tiles"
+    return "a tile with itself" if left == right else "no label"
+
+
+def _classes_of(labels: Labels | None, rows: Int64) -> tuple[list[str], Int64]:
+    codes = np.full(len(rows), _UNKNOWN, np.int64)
+    if labels is None:
+        return [], codes
+    names, found = np.unique(np.asarray(labels.labels, object).astype(str), return_inverse=True)
+    codes[np.searchsorted(rows, labels.rows)] = found
+    return names.tolist(), codes
+
+
+def _groups_of(
+    index: OpenIndex, labels: Labels | None, rows: Int64, group: str | None
+) -> tuple[list[str], Int64]:
+    known: dict[int, str] = {}
+    if labels is not None:
+        known = dict(zip(labels.rows.tolist(), labels.groups, strict=True))
+    others = np.array([row for row in rows.tolist() if row not in known], np.int64)
+    if len(others):
+        # A label file may have the column, and then what it leaves open is nobody's fault.
+        is_asked = labels is None or group in (*index.rows.column_names, *index.hidden)
+        asked = group if is_asked else None
+        known |= dict(zip(others.tolist(), own_groups(index, others, asked), strict=True))
+    texts: Sequence[str] = [known[row] for row in rows.tolist()]
+    names, codes = np.unique(np.asarray(texts, object).astype(str), return_inverse=True)
+    return names.tolist(), codes.astype(np.int64)

@@ -1,0 +1,239 @@
+"""Read which class each tile is of: from a label file, or from the index's own columns.
+
+A label file is CSV, TSV or Parquet with a header: a column that names the tile (`path`, `image_id`
+or `image`), a column of class names, and maybe one of groups. A row that cannot be used is named by
+its line and left out; the file as a whole fails only if nothing of it can be used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from histo_index.arrays import Int64
+from histo_index.errors import InputError
+from histo_index.indexer.format.lookup import AMBIGUOUS
+from histo_index.indexer.private import private_among, refusal
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.inputs.label_table import (
+    SUFFIXES,
+    Sheet,
+    quoted,
+    read_sheet,
+    require_column,
+    texts_of,
+)
+from histo_index.wording import counted
+
+LABEL_COLUMN: Final = "label"
+GROUP_COLUMN: Final = "group"
+_NAME_COLUMNS: Final = ("path", "image_id", "image")
+# How spreadsheets and table libraries write a cell without a value.
+_NO_VALUE: Final = frozenset(("", "nan", "na", "n/a", "null", "<na>"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The tiles of an index whose class is known.
+
+    Attributes:
+        rows: int64 [T], row of each tile in the index, each once.
+        labels: class of each, [T].
+        groups: what each must not be matched with, [T]; its own image id where nobody says.
+        source: where the classes come from, without the folder.
+        group_from: where the groups come from.
+        has_groups: whether any tile has a group of which somebody told.
+        problems: what could not be used, one line each, with the line of the file.
+    """
+
+    rows: Int64
+    labels: list[str]
+    groups: list[str]
+    source: str
+    group_from: str
+    has_groups: bool
+    problems: list[str]
+
+
+def read_labels(
+    index: OpenIndex,
+    source: str | Path | None = None,
+    *,
+    label: str | None = None,
+    group: str | None = None,
+) -> Labels:
+    """Find the class and the group of tiles of an index.
+
+    Args:
+        index: whose tiles are labelled.
+        source: a label file, or a column of the index; None is the column `label` of the index.
+        label: which column of a label file holds the class; left out, `label`.
+        group: which column, of the file or else of the index, holds the groups; left out, `group`
+            where there is one.
+
+    Raises:
+        InputError: there is no such file or column, the file is no table in UTF-8, not one of its
+            rows can be used, or all tiles are of one class.
+    """
+    if _is_file_name(source):
+        sheet = read_sheet(Path(str(source)))
+        chosen = require_column(sheet, label or LABEL_COLUMN)
+        rows, kept, problems = _place(index, sheet, chosen)
+        labels = [chosen[place].strip() for place in kept]
+    else:
+        column = str(source or LABEL_COLUMN)
+        sheet = _own_sheet(index, column, asked=source is not None)
+        values = sheet.columns[column]
+        kept = [row for row in index.live_rows().tolist() if not _is_missing(values[row])]
+        rows, problems = np.array(kept, np.int64), []
+        labels = [values[row] for row in kept]
+    _require_classes(sheet.name, labels, problems)
+    groups, group_from = _groups(index, sheet, kept, rows, group)
+    return Labels(
+        rows=rows,
+        labels=labels,
+        groups=groups,
+        source=sheet.name,
+        group_from=group_from,
+        has_groups=group_from != _BY_ITSELF,
+        problems=problems,
+    )
+
+
+_BY_ITSELF: Final = "none: every tile is a group of its own"
+
+
+def has_own_groups(index: OpenIndex, group: str | None = None) -> bool:
+    """Tell whether the index has a column of groups: the one asked for, else `group`.
+
+    Raises:
+        InputError: it is private, and the index was opened without private columns.
+    """
+    _require_shown(index, group or GROUP_COLUMN)
+    return (group or GROUP_COLUMN) in index.rows.column_names
+
+
+def own_groups(index: OpenIndex, rows: Int64, group: str | None = None) -> list[str]:
+    """Give the group of some tiles from the index's own columns, [n]; else their image ids.
+
+    Raises:
+        InputError: the column asked for is not there.
+    """
+    sheet = Sheet(name="the index", columns={}, places=[], problems=[])
+    return _groups(index, sheet, [], rows, group)[0]
+
+
+def _is_file_name(source: str | Path | None) -> bool:
+    return source is not None and (
+        isinstance(source, Path) or Path(source).suffix.lower() in SUFFIXES
+    )
+
+
+def _require_shown(index: OpenIndex, column: str) -> None:
+    if private_among([column], index.hidden):
+        raise refusal(column)
+
+
+def _own_sheet(index: OpenIndex, column: str, *, asked: bool) -> Sheet:
+    _require_shown(index, column)
+    if column not in index.rows.column_names:
+        found = ", ".join(name for name in index.rows.column_names if name != "stem")
+        hint = "pass --labels FILE, or the name of a column" if not asked else "pass another"
+        raise InputError(
+            f"{index.folder}: no column {quoted(column)} in the index; "
+            f"found {quoted(found)}; {hint}"
+        )
+    name = f"column {column} of the index"
+    columns = {column: texts_of(index.rows[column])}
+    return Sheet(name=name, columns=columns, places=[], problems=[])
+
+
+def _place(
+    index: OpenIndex, sheet: Sheet, labels: Sequence[str]
+) -> tuple[Int64, list[int], list[str]]:
+    """Find each row's tile: rows of the index, places in the sheet, and what went wrong."""
+    by = next((name for name in _NAME_COLUMNS if name in sheet.columns), None)
+    if by is None:
+        raise InputError(
+            f"{sheet.name}: no column {', '.join(_NAME_COLUMNS[:-1])} or {_NAME_COLUMNS[-1]}; "
+            f"found {quoted(', '.join(sheet.columns))}"
+        )
+    names = [name.strip() for name in sheet.columns[by]]
+    found = index.find_names(pa.array(names, pa.string())).tolist()
+    problems = list(sheet.problems)
+    first: dict[int, int] = {}
+    for place, (name, row) in enumerate(zip(names, found, strict=True)):
+        why = _objection(name, row, labels[place])
+        if why is None and row in first:
+            other = labels[first[row]].strip()
+            if other == labels[place].strip():
+                continue
+            why = (
+                f"{quoted(name)} is {quoted(labels[place].strip())} here and {quoted(other)} at "
+                f"{sheet.places[first[row]]}"
+            )
+        if why is None:
+            first[row] = place
+        else:
+            problems.append(f"{sheet.places[place]}: {why}")
+    return np.array(list(first), np.int64), list(first.values()), problems
+
+
+def _objection(name: str, row: int, label: str) -> str | None:
+    if not name:
+        return "no tile named"
+    if row == AMBIGUOUS:
+        return f"{quoted(name)} fits several tiles; name it by its path or image id"
+    if row < 0:
+        return f"{quoted(name)} is not in the index"
+    return f"no class, but {quoted(label)}" if _is_missing(label) else None
+
+
+def _require_classes(name: str, labels: Sequence[str], problems: Sequence[str]) -> None:
+    if not labels:
+        first = f"; the first: {problems[0]}" if problems else ""
+        raise InputError(f"{name}: not one tile with a class{first}")
+    if len(set(labels)) < 2:
+        raise InputError(
+            f"{name}: class {quoted(labels[0])} only, of {counted(len(labels), 'usable tile')}; "
+            f"expected two classes or more{first_unusable(problems)}"
+        )
+
+
+def first_unusable(problems: Sequence[str]) -> str:
+    """Name the first row that was left out, to end a message with; nothing if none was."""
+    return f"; the first that is not usable: {problems[0]}" if problems else ""
+
+
+def _groups(
+    index: OpenIndex, sheet: Sheet, kept: Sequence[int], rows: Int64, group: str | None
+) -> tuple[list[str], str]:
+    column = group or GROUP_COLUMN
+    ids = index.rows["image_id"].take(pa.array(rows)).to_pylist()
+    if column in sheet.columns and sheet.places:
+        values = [sheet.columns[column][place].strip() for place in kept]
+        return _each_by_itself(values, ids), f"column {column} of {sheet.name}"
+    _require_shown(index, column)
+    if column in index.rows.column_names:
+        values = texts_of(index.rows[column].take(pa.array(rows)))
+        origin = f"column {column} of the index"
+    elif group is not None:
+        raise InputError(
+            f"no column {quoted(group)} in {f'{sheet.name} or ' if sheet.places else ''}the index; "
+            "pass another --group"
+        )
+    else:
+        return ids, _BY_ITSELF
+    return _each_by_itself(values, ids), origin
+
+
+def _each_by_itself(values: Sequence[str], ids: Sequence[str]) -> list[str]:
+    # A tile without a group is one by itself; two of them have nothing known in common.
+    return [i if _is_missing(v) else v for v, i in zip(values, ids, strict=True)]
+
+
+def _is_missing(value: str) -> bool:
+    return value.strip().lower() in _NO_VALUE

@@ -1,0 +1,275 @@
+"""Find the vector of every image that somebody names: in the index, or by encoding it once."""
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histo_index.arrays import Float16, Int64
+from histo_index.errors import HistoIndexError, ImageError, InputError
+from histo_index.indexer.encoder_protocol import Encoded
+from histo_index.indexer.format.lookup import AMBIGUOUS, MISSING
+from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.inputs.tiles import SUFFIXES
+from histo_index.indexer.reader import OpenIndex
+from histo_index.wording import printable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """An image and its vector.
+
+    Attributes:
+        name: as the user called it.
+        vector: float16 [D], length 1 within rounding.
+        image_id: its id in the index, or None if it is not there.
+        row: its row in the index, or None.
+    """
+
+    name: str
+    vector: npt.NDArray[np.float16]
+    image_id: str | None = None
+    row: int | None = None
+
+
+EncodeFiles = Callable[[Iterable[Path]], Iterator[Encoded | ImageError]]
+
+_UNRESOLVED: Final = -1
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """Where the vectors of some names are.
+
+    Attributes:
+        places: int64 [n]: a row of the index, or N plus a row of `extra`, or -1 with a problem.
+        problems: why a name has no vector, [n]; None where it has one.
+        files: the file that each name was found as, [n]; None where the index alone knows it.
+        extra: float16 [m, D], vectors of images outside the index.
+        encoded: how many image files were encoded for this.
+    """
+
+    places: Int64
+    problems: list[HistoIndexError | None]
+    files: list[Path | None]
+    extra: Float16
+    encoded: int
+
+
+class Resolver:
+    """Finds vectors by name.
+
+    A name is, in this order: an image id; a path as the index has it; a bare file name, with or
+    without suffix; the SHA-256 of a file; a file on disk, known by its content or else encoded.
+    With `prefer_files` a file on disk comes first, because then the user points at that very file.
+    """
+
+    def __init__(
+        self,
+        index: OpenIndex,
+        encode_files: EncodeFiles,
+        *,
+        root: Path,
+        given: Mapping[str, Float16] | None = None,
+    ) -> None:
+        """Look up in an index.
+
+        Args:
+            index: where to look.
+            encode_files: encodes what the index does not hold; called only if there is such.
+            root: the folder that file names are relative to.
+            given: names whose vectors, float16 [D], are known beforehand.
+        """
+        self._index = index
+        self._encode_files = encode_files
+        self._root = root
+        self._given = given or {}
+
+    def resolve(self, names: Sequence[str], *, prefer_files: bool = False) -> Resolved:
+        """Find the vector of every name; each unseen image is encoded once.
+
+        Args:
+            names: distinct.
+            prefer_files: an existing file wins over an equal name in the index.
+        """
+        files: list[Path | None] = [None] * len(names)
+        if prefer_files:
+            files = [self.file_of(name) for name in names]
+            places = np.full(len(names), MISSING, np.int64)
+            without = [place for place, file in enumerate(files) if file is None]
+            places[without] = self._find([names[place] for place in without])
+        else:
+            places = self._find(names)
+            for place in np.flatnonzero(places < 0).tolist():
+                files[place] = self.file_of(names[place])
+        search = _Search(names=names, files=files, places=places)
+        extra = [self._given[name] for name in names if name in self._given]
+        outside = itertools.count(len(self._index))
+        for place, name in enumerate(names):
+            if name in self._given:
+                places[place] = next(outside)
+        encoded = self._add_files(search, extra)
+        problems = [self._problem(search, place) for place in range(len(names))]
+        places[[problem is not None for problem in problems]] = _UNRESOLVED
+        size = self._index.manifest.vector_size
+        vectors = np.array(extra, np.float16).reshape(-1, size)
+        return Resolved(
+            places=places, problems=problems, files=files, extra=vectors, encoded=encoded
+        )
+
+    def are_indexed(self, names: Sequence[str]) -> list[bool]:
+        """Tell of each name whether the index knows it."""
+        return [place >= 0 for place in self._find(names).tolist()]
+
+    def are_files(self, names: Sequence[str]) -> list[bool]:
+        """Tell of each name whether there is such a file."""
+        return [self.file_of(name) is not None for name in names]
+
+    def _find(self, names: Sequence[str]) -> Int64:
+        # A name that is not UTF-8 cannot be in the index; a zero byte is in no name.
+        texts = [name if _is_text(name) else "\0" for name in names]
+        places = self._index.find_names(pa.array(texts, pa.string()))
+        hashes = [p for p, text in enumerate(texts) if _DIGEST.fullmatch(text) and places[p] < 0]
+        if hashes:
+            digests = pa.array([texts[place] for place in hashes], pa.string())
+            places[hashes] = self._index.find_contents(digests)
+        return places
+
+    def _problem(self, search: "_Search", place: int) -> HistoIndexError | None:
+        if place in search.problems:
+            return search.problems[place]
+        name, found = printable(search.names[place]), search.places[place]
+        if found == AMBIGUOUS:
+            return InputError(
+                f"{name}: several tiles have this file name; name one by its path or image id"
+            )
+        if found == MISSING:
+            where = "" if Path(name).is_absolute() else f" in {self._root.resolve()}"
+            return InputError(
+                f"{name}: not in the index, and no such file{where}; check the name, or build it in"
+            )
+        return None
+
+    def file_of(self, name: str) -> Path | None:
+        """Find a name on disk, also without its suffix."""
+        if not Path(name).name or "\x00" in name or name in self._given:
+            return None
+        suffixes = [""] if Path(name).suffix.lower() in SUFFIXES else ["", *sorted(SUFFIXES)]
+        candidates = (self._root / f"{name}{suffix}" for suffix in suffixes)
+        return next((candidate for candidate in candidates if _is_file(candidate)), None)
+
+    def _add_files(self, search: "_Search", extra: list[Float16]) -> int:
+        """Find files by content and encode the others; gives how many were encoded."""
+        contents: dict[str, list[int]] = {}
+        for place, path in enumerate(search.files):
+            if path is None:
+                continue
+            try:
+                contents.setdefault(hash_file(path), []).append(place)
+            except OSError as error:
+                reason = error.strerror or error
+                search.problems[place] = ImageError(
+                    f"{printable(path)}: cannot be read ({reason}); check its permissions"
+                )
+        known = self._rows_of(list(contents))
+        for digest, rows in known.items():
+            for place in contents[digest]:
+                path = search.files[place]
+                assert path is not None
+                search.places[place] = self._nearest_name(rows, path)
+        unseen = [places for digest, places in contents.items() if digest not in known]
+        self._encode(unseen, search, extra)
+        return len(unseen)
+
+    def _rows_of(self, digests: list[str]) -> dict[str, list[int]]:
+        """Find all rows of each content that the index holds."""
+        if not digests:
+            return {}
+        column = self._index.rows["sha256"]
+        rows = pc.indices_nonzero(pc.is_in(column, value_set=pa.array(digests, pa.string())))
+        if (is_live := self._index.is_live) is not None:
+            rows = rows.filter(pa.array(is_live[rows.to_numpy()]))
+        found: dict[str, list[int]] = {}
+        for digest, row in zip(column.take(rows).to_pylist(), rows.to_pylist(), strict=True):
+            found.setdefault(digest, []).append(row)
+        return found
+
+    def _nearest_name(self, rows: list[int], path: Path) -> int:
+        """Of rows with one content take the one whose path agrees longest with the file's end."""
+        if len(rows) == 1:
+            return rows[0]
+        parts = path.resolve().parts[::-1]
+
+        def agreement(row: int) -> int:
+            other = Path(self._index.rows["path"][row].as_py()).parts[::-1]
+            pairs = zip(parts, other, strict=False)
+            return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+        return max(rows, key=agreement)
+
+    def _encode(self, unseen: list[list[int]], search: "_Search", extra: list[Float16]) -> None:
+        paths = [path for places in unseen if (path := search.files[places[0]]) is not None]
+        # Asking for an encoder loads it, which most lists never need.
+        results = self._encode_files(paths) if paths else ()
+        for places, result in zip(unseen, results, strict=True):
+            for place in places:
+                if isinstance(result, ImageError):
+                    search.problems[place] = result
+                else:
+                    search.places[place] = len(self._index) + len(extra)
+            if not isinstance(result, ImageError):
+                extra.append(vectors_of(self._index, result.embedding[None])[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """Names on their way to a vector; places and problems fill up."""
+
+    names: Sequence[str]
+    files: list[Path | None]
+    places: Int64
+    problems: dict[int, HistoIndexError] = field(default_factory=dict)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
+
+
+def vectors_of(index: OpenIndex, embeddings: npt.NDArray[np.floating]) -> Float16:
+    """Turn embeddings of images outside the index into vectors as it would hold them.
+
+    Args:
+        index: whose distances are asked for.
+        embeddings: floats [n, D], rows of length 1.
+
+    Returns:
+        float16 [n, V], rows of length 1 within rounding.
+
+    Raises:
+        IndexFormatError: what the index turns embeddings by is damaged.
+    """
+    # Rounded as the index rounds, so that a tile answers alike before and after.
+    rounded: Float16 = embeddings.astype(np.float16)
+    if index.transform is None:
+        return rounded
+    turned: Float16 = index.transform.apply(rounded).astype(np.float16)
+    return turned

@@ -1,0 +1,173 @@
+"""Which tiles may come back at all, decided before the search.
+
+`where` is an SQL expression over the index's columns, evaluated by DuckDB, which here can reach
+neither files nor the network.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histo_index.arrays import Bools, Int64
+from histo_index.errors import InputError
+from histo_index.indexer.private import private_among, refusal, require_public
+from histo_index.wording import printable
+
+_HIDDEN: Final = ("stem",)
+_SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "enable_external_access": "false",
+    "autoload_known_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "python_enable_replacements": "false",
+    # Several threads give the chunks of a table in any order.
+    "threads": 1,
+    "lock_configuration": "true",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """What may come back.
+
+    Attributes:
+        where: an SQL expression over the columns, such as `site = 'A' and mpp < 0.6`; None is all.
+        exclude_same: columns; tiles whose value in one of them is the query's own stay out, and so
+            do those without a value, because they might be.
+        near_duplicates: `keep`, or `drop` all but the nearest of each set of near-copies and the
+            near-copies of the query.
+        hidden: private columns that are left out of the table; naming one is an error of its own.
+    """
+
+    where: str | None = None
+    exclude_same: Sequence[str] = ()
+    near_duplicates: str = "keep"
+    hidden: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.near_duplicates not in ("keep", "drop"):
+            raise InputError(
+                f"--near-duplicates {printable(self.near_duplicates)}: expected keep or drop"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Queries that the same tiles may answer.
+
+    Attributes:
+        queries: int64 [q], their positions.
+        allowed: bool [N]; None is every tile.
+    """
+
+    queries: Int64
+    allowed: Bools | None
+
+
+def passing(rows: pa.Table, where: str, *, hidden: Sequence[str] = ()) -> Bools:
+    """Tell which tiles an expression is true of: bool [N].
+
+    Args:
+        rows: a row per tile; its columns are the names that the expression may use.
+        where: an SQL expression; text stands in single quotes.
+        hidden: private columns that are left out of the table.
+
+    Raises:
+        InputError: it is not such an expression, or true of no tile.
+    """
+    import duckdb
+
+    try:
+        with duckdb.connect(":memory:", config=_SETTINGS) as engine:
+            tiles = engine.from_arrow(rows.drop_columns(list(_HIDDEN)))
+            chosen = tiles.select(duckdb.SQLExpression(where).alias("is_wanted"))
+            answers = chosen.to_arrow_table()
+    except duckdb.Error as error:
+        require_public(where, hidden)
+        raise _unusable(where, str(error).split("\n\n", maxsplit=1)[0]) from error
+    if answers.num_columns != 1 or not pa.types.is_boolean(answers.schema.types[0]):
+        raise _unusable(where, "it is not true or false")
+    if len(answers) != len(rows):
+        raise _unusable(where, "it has no single value for each tile")
+    allowed: Bools = pc.fill_null(answers.column(0), False).to_numpy()
+    if not allowed.any():
+        raise InputError(f"--where {printable(where)}: true of no tile; check the values it names")
+    return allowed
+
+
+def _unusable(where: str, reason: str) -> InputError:
+    # DuckDB tells kind, reason and the nearest column names on lines of their own.
+    reason = "; ".join(printable(line.strip()) for line in reason.splitlines())
+    return InputError(
+        f"--where {printable(where)}: {reason}; expected an SQL expression over the index's "
+        "columns, text in single quotes, a column named like an SQL word in double ones"
+    )
+
+
+def group_queries(
+    rows: pa.Table, filters: Filters, query_rows: Sequence[int | None]
+) -> Iterator[Group]:
+    """Gather queries by the tiles that may answer them.
+
+    Args:
+        rows: a row per tile.
+        filters: what may come back.
+        query_rows: [Q], the row that each query is, or None if it is not in the index.
+
+    Raises:
+        InputError: a column or value that the filters need is not there.
+    """
+    allowed = None if filters.where is None else passing(rows, filters.where, hidden=filters.hidden)
+    columns = [_column(rows, name, filters.hidden) for name in filters.exclude_same]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for position, row in enumerate(query_rows):
+        if problem := exclusion_problem(rows, filters, row, f"query {position + 1}"):
+            raise problem
+        own = tuple(column[row] for column in columns)
+        groups.setdefault(own, []).append(position)
+    for own, positions in groups.items():
+        mask = allowed
+        for column, value in zip(columns, own, strict=True):
+            others = pc.fill_null(pc.not_equal(column, value), False).to_numpy()
+            mask = others if mask is None else mask & others
+        yield Group(queries=np.array(positions, np.int64), allowed=mask)
+
+
+def _column(rows: pa.Table, name: str, hidden: Sequence[str]) -> pa.ChunkedArray:
+    if private_among([name], hidden):
+        raise refusal(name)
+    names = [column for column in rows.column_names if column not in _HIDDEN]
+    if name not in names:
+        raise InputError(
+            f"--exclude-same {printable(name)}: no such column; "
+            f"the index has {', '.join(map(printable, names))}"
+        )
+    return rows[name]
+
+
+def exclusion_problem(
+    rows: pa.Table, filters: Filters, row: int | None, query: str
+) -> InputError | None:
+    """Tell why `exclude_same` cannot be applied to a query, if so.
+
+    Args:
+        rows: a row per tile.
+        filters: what may come back.
+        row: the one that the query is, or None if it is not in the index.
+        query: how the message calls it.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    for name in filters.exclude_same:
+        column = _column(rows, name, filters.hidden)
+        if row is None or not column[row].is_valid:
+            reason = "is not in the index" if row is None else "has no value there"
+            return InputError(
+                f"--exclude-same {printable(name)}: {printable(query)} {reason}; "
+                "ask for tiles whose value is known"
+            )
+    return None

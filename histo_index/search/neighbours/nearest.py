@@ -1,0 +1,130 @@
+"""Rank tiles by their exact distance to many queries at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from histo_index.arrays import Bools, Float16, Float32, Int64
+from histo_index.errors import InputError
+from histo_index.indexer.nearest.kernel import candidate_distances, to_float32
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.neighbours.filters import Filters, group_queries
+from histo_index.search.neighbours.near_duplicates import drop_copies, near_limit
+
+NOBODY: Final = -1
+# FAISS orders near-copies by rounding noise; a few candidates more let the exact distance decide.
+_SPARE: Final = 8
+# Where copies were dropped and too few tiles are left, this many times as many are looked at.
+_GROWTH: Final = 4
+# Queries at a time: with 512 candidates each 6 MB of rows and distances.
+_BLOCK: Final = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The nearest tiles of some queries, nearest first.
+
+    Attributes:
+        rows: int64 [Q, K]; NOBODY where fewer may come back.
+        distances: float32 [Q, K], squared distances; infinite there.
+    """
+
+    rows: Int64
+    distances: Float32
+
+
+def nearest_rows(
+    index: OpenIndex,
+    queries: Float16,
+    *,
+    k: int,
+    own_rows: Sequence[int | None],
+    exclude_self: bool = True,
+    filters: Filters | None = None,
+) -> Found:
+    """Find the nearest tiles of each query.
+
+    Args:
+        index: where to search.
+        queries: float16 [Q, D], rows of length 1.
+        k: how many; fewer come back only if fewer may.
+        own_rows: [Q], the row that the query itself is, or None.
+        exclude_self: leave that row out.
+        filters: which tiles may come back; left out, all.
+
+    Raises:
+        InputError: k is not positive, or the filters do not fit the index.
+        IndexFormatError: a file that is needed is damaged.
+    """
+    if k < 1:
+        raise InputError(f"k is {k}; expected at least 1")
+    filters, width = filters or Filters(), min(k, len(index))
+    own = [NOBODY if row is None or not exclude_self else row for row in own_rows]
+    found = Found(
+        rows=np.full((len(own), width), NOBODY, np.int64),
+        distances=np.full((len(own), width), np.inf, np.float32),
+    )
+    limit = near_limit(index) if filters.near_duplicates == "drop" else None
+    for group in group_queries(index.rows, filters, own_rows):
+        search = _Search(index=index, k=k, limit=limit, allowed=index.allowed(group.allowed))
+        for start in range(0, len(group.queries), _BLOCK):
+            places = group.queries[start : start + _BLOCK]
+            search.run(queries[places], np.array(own, np.int64)[places], found, places)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """A search for k tiles.
+
+    Attributes:
+        index: where.
+        k: how many.
+        limit: up to which distance near copies are dropped; None keeps them.
+        allowed: bool [N], what may come back; None is all.
+    """
+
+    index: OpenIndex
+    k: int
+    limit: float | None
+    allowed: Bools | None
+
+    def run(self, queries: Float16, own: Int64, found: Found, places: Int64) -> None:
+        """Answer queries into the given places."""
+        total = len(self.index) if self.allowed is None else int(np.count_nonzero(self.allowed))
+        count, pending = min(self.k + 1 + _SPARE, total), np.arange(len(queries))
+        while len(pending) and count:
+            rows, distances = self._rank(queries[pending], own[pending], count)
+            is_done = (distances[:, -1] < np.inf) | (count == total)
+            done = places[pending[is_done]]
+            found.rows[done, : rows.shape[1]] = rows[is_done]
+            found.distances[done, : rows.shape[1]] = distances[is_done]
+            count, pending = min(_GROWTH * count, total), pending[~is_done]
+
+    def _rank(self, queries: Float16, own: Int64, count: int) -> tuple[Int64, Float32]:
+        """Order candidates by their exact distance, ties by row; see `Found`."""
+        candidates = self.index.structure.search(to_float32(queries), count, self.allowed)
+        distances = self._compute_distances(queries, candidates)
+        distances[(candidates < 0) | (candidates == own[:, None])] = np.inf
+        order, each = np.lexsort((candidates, distances)), np.arange(len(queries))[:, None]
+        rows, distances = candidates[each, order], distances[each, order]
+        rows[distances == np.inf] = NOBODY
+        if self.limit is not None:
+            self._drop_copies(rows, distances, self.limit)
+        return rows[:, : self.k], distances[:, : self.k]
+
+    def _drop_copies(self, rows: Int64, distances: Float32, limit: float) -> None:
+        """Close the gaps that copies leave, in place."""
+        for query, length in enumerate((rows >= 0).sum(axis=1).tolist()):
+            found, gaps = rows[query, :length], distances[query, :length]
+            kept, kept_gaps = drop_copies(self.index, found, gaps, limit=limit)
+            rows[query], distances[query] = NOBODY, np.inf
+            rows[query, : len(kept)], distances[query, : len(kept)] = kept, kept_gaps
+
+    def _compute_distances(self, queries: Float16, candidates: Int64) -> Float32:
+        """Compute exact distances: float32 [Q, C]; undefined where there is no candidate."""
+        rows = np.maximum(candidates, 0)
+        self.index.verify(rows.ravel())
+        return candidate_distances(queries, self.index.matrix, rows)

@@ -1,0 +1,96 @@
+"""Floors are compared as the index is: by its own distances or by others of the same kind."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import histo_index
+from histo_index.arrays import Float32
+from histo_index.commands.evaluate import describe_evaluation
+from histo_index.indexer.build import build
+from histo_index.indexer.build_config import BuildConfig
+from histo_index.indexer.transform.diffusion import fit_diffusion
+from histo_index.search.distance import pair_distances
+from tests.vectors import NumberEncoder, build_numbered, unit_vectors
+
+N, D = 120, 16
+RANDOMS = unit_vectors(N, 8, seed=9)
+# One picture twice: it counts once.
+RANDOMS[7] = RANDOMS[3]
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tiles that floors were made of, in that order; the module itself would bring torch."""
+    asked: list[int] = []
+
+    def floor_vectors(
+        folder: Path, paths: Sequence[Path], *, device: str
+    ) -> tuple[Float32, Float32]:
+        tiles = [int(path.read_text()) for path in paths]
+        asked.extend(tiles)
+        return unit_vectors(N, 8, seed=4)[tiles], RANDOMS[tiles]
+
+    stand_in = SimpleNamespace(floor_vectors=floor_vectors)
+    monkeypatch.setitem(sys.modules, "histo_index.encoder.baselines", stand_in)
+    return asked
+
+
+def build_index(folder: Path, distance: str) -> Path:
+    names = [f"{n:03}.png" for n in range(N)]
+    rows = [f",{'abc'[n % 3]}" for n in range(N)]
+    path, _ = build_numbered(folder, unit_vectors(N, D), names, columns=",label", rows=rows)
+    config = BuildConfig(
+        sources=[], output=path, manifest=folder / "tiles" / "manifest.csv", distance=distance
+    )
+    build(config, NumberEncoder(unit_vectors(N, D), folder / "encoder"))
+    return path
+
+
+@pytest.mark.parametrize("labelled", [N, 30])
+def test_random_weights_are_fitted_as_the_index_is(
+    tmp_path: Path, encoded: list[int], labelled: int
+) -> None:
+    index = histo_index.open(build_index(tmp_path, "diffused"))
+    labels = tmp_path / "labels.csv"
+    lines = [f"{n:03}.png,{'abc'[n % 3]}" for n in range(labelled)]
+    labels.write_text("path,label\n" + "\n".join(lines) + "\n")
+    found = index.evaluate(labels=labels)
+    assert encoded[:labelled] == list(range(labelled))
+    assert len(set(encoded)) == len(encoded) == max(labelled, 100)
+    randoms = RANDOMS[[n for n in encoded if n != 7]]
+    vectors = fit_diffusion(randoms).apply(RANDOMS[:labelled])
+    expected = pair_distances(vectors[found.subject.left], vectors[found.subject.right])
+    (floor,) = [floor for floor in found.floors if floor.name == "random weights"]
+    assert floor.curve is not None
+    assert floor.curve.thresholds[1:].tolist() == np.unique(expected).tolist()
+    assert "  distances  diffused, of random weights likewise\n" in describe_evaluation(found)
+
+
+def test_tiles_that_nobody_asked_for_may_be_gone(tmp_path: Path, encoded: list[int]) -> None:
+    index = histo_index.open(build_index(tmp_path, "diffused"))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\n" + "".join(f"{n:03}.png,{'abc'[n % 3]}\n" for n in range(30)))
+    for number in range(40, N):
+        (tmp_path / "tiles" / f"{number:03}.png").unlink()
+    found = index.evaluate(labels=labels)
+    assert sorted(encoded) == list(range(40))
+    assert [floor.name for floor in found.floors] == [
+        "colour histogram",
+        "random weights",
+        "majority",
+    ]
+
+
+def test_random_weights_are_plain_as_the_index_is(tmp_path: Path, encoded: list[int]) -> None:
+    found = histo_index.open(build_index(tmp_path, "plain")).evaluate()
+    assert encoded == list(range(N))
+    (floor,) = [floor for floor in found.floors if floor.name == "random weights"]
+    expected = pair_distances(RANDOMS[found.subject.left], RANDOMS[found.subject.right])
+    assert floor.curve is not None
+    assert floor.curve.thresholds[1:].tolist() == np.unique(expected).tolist()
+    assert found.as_dict()["distance"] == "plain"

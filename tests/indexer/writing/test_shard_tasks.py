@@ -1,0 +1,116 @@
+"""Shard tasks: one lazy stream through the encoder, copies where a content is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from histo_index.indexer.inputs.hashing import hash_tiles
+from histo_index.indexer.inputs.tiles import list_tiles
+from histo_index.indexer.writing.commit import finished_shards
+from histo_index.indexer.writing.plan import ShardTask, make_plan
+from histo_index.indexer.writing.shard_tasks import EmbeddingStore, Step, run_tasks
+from tests.indexer.fakes import FakeEncoder, embedding_of, numbered, run_build, write_tiles
+
+
+@pytest.fixture
+def index(tiles: Path, tmp_path: Path, encoder: FakeEncoder) -> Path:
+    run_build(tmp_path / "tiles.hx", encoder, tiles)
+    encoder.encoded.clear()
+    return tmp_path / "tiles.hx"
+
+
+def cut(wanted: pa.Table, *, shard_rows: int = 8) -> tuple[ShardTask, ...]:
+    """Plan as if nothing were finished."""
+    return make_plan(
+        wanted, [], known_rejected=[], fingerprint="f", max_pixels=1, shard_rows=shard_rows
+    ).tasks
+
+
+def hashed(tiles: Path) -> pa.Table:
+    return hash_tiles(list_tiles([tiles]), lambda done: None).table
+
+
+def test_known_contents_are_found_and_taken_from_whichever_shard_holds_them(
+    tiles: Path, index: Path, encoder: FakeEncoder
+) -> None:
+    store = EmbeddingStore(index, finished_shards(index, encoder.fingerprint))
+    write_tiles(tiles, ["b.png", "t0005b.png"])
+    wanted = hashed(tiles)
+    tasks = cut(wanted, shard_rows=5)
+    places = np.concatenate(store.locate(tasks)).tolist()
+    names = wanted["path"].to_pylist()
+    assert [name for name, place in zip(names, places, strict=True) if place < 0] == [
+        "b.png",
+        "t0005b.png",
+    ]
+    for name, place in zip(names, places, strict=True):
+        if place >= 0:
+            facts = store.take(place)
+            data = (tiles / name).read_bytes()
+            np.testing.assert_array_equal(
+                facts.embedding, embedding_of(data).astype(np.float16), strict=True
+            )
+            assert (facts.width, facts.height, facts.note) == (len(data), data[0], None)
+            assert store.runtime(place)["name"] == "fake"
+
+
+def test_no_task_has_no_places(index: Path, encoder: FakeEncoder) -> None:
+    store = EmbeddingStore(index, finished_shards(index, encoder.fingerprint))
+    assert store.locate([]) == []
+    written = run_tasks(
+        [], encoder, store=store, folder=index, root=index, progress=lambda step: None
+    )
+    assert list(written) == []
+
+
+def test_an_empty_store_knows_nothing(tiles: Path, tmp_path: Path) -> None:
+    tasks = cut(hashed(tiles))
+    found = EmbeddingStore(tmp_path, []).locate(tasks)
+    assert [places.tolist() for places in found] == [[-1] * 8, [-1] * 8, [-1] * 4]
+
+
+def test_shards_are_finished_one_by_one_and_the_encoder_is_asked_no_further(
+    tiles: Path, tmp_path: Path, encoder: FakeEncoder
+) -> None:
+    tasks = cut(hashed(tiles))
+    steps: list[Step] = []
+    receipts = run_tasks(
+        tasks,
+        encoder,
+        store=EmbeddingStore(tmp_path, []),
+        folder=tmp_path / "out",
+        root=tiles,
+        progress=steps.append,
+    )
+    for number, task in enumerate(tasks, 1):
+        receipt = next(receipts)
+        assert (receipt.shard_id, receipt.rows) == (task.shard_id, len(task.tiles))
+        done = min(8 * number, 20)
+        assert encoder.encoded == numbered(done)
+        assert steps == [Step(outcome="encoded")] * done
+        found = sorted(path.name for path in (tmp_path / "out" / "embeddings").glob("*.json"))
+        ids = sorted(task.shard_id for task in tasks[:number])
+        assert found == [f"part-{shard_id}.json" for shard_id in ids]
+    assert next(receipts, None) is None
+
+
+def test_a_build_without_new_tiles_does_not_touch_the_encoder(
+    tiles: Path, index: Path, encoder: FakeEncoder
+) -> None:
+    store = EmbeddingStore(index, finished_shards(index, encoder.fingerprint))
+    wanted = hashed(tiles)
+    wanted = wanted.append_column("label", pa.array(["x"] * 20))
+    tasks = cut(wanted)
+
+    def refuse(paths: object) -> None:
+        raise AssertionError("asked to encode")
+
+    encoder.encode_files = refuse  # type: ignore[method-assign,assignment]
+    encoder.describe = refuse  # type: ignore[method-assign,assignment]
+    steps: list[Step] = []
+    options = {"store": store, "folder": index, "root": tiles, "progress": steps.append}
+    receipts = list(run_tasks(tasks, encoder, **options))  # type: ignore[arg-type]
+    assert [receipt.rows for receipt in receipts] == [8, 8, 4]
+    assert steps == [Step(outcome="copied")] * 20

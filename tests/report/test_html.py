@@ -1,0 +1,53 @@
+"""Numbers and facts as a page writes them."""
+
+from histo_index.report.html import ends, facts, fill, number, percent
+from histo_index.search.bootstrap import Estimate
+
+
+def test_numbers_and_intervals() -> None:
+    assert number(0.12345) == "0.123"
+    assert number(-0.0001) == "0.000"
+    assert number(0.5, sign=True) == "+0.500"
+    assert number(None) == "–"
+    assert ends(Estimate(value=0.5, low=None, high=None)) == ""
+    assert ends(Estimate(value=0.5, low=0.25, high=0.75)) == "0.250…0.750"
+
+
+def test_a_share_looks_like_all_or_none_only_if_it_is() -> None:
+    assert [percent(share) for share in (0, 0.0001, 0.0049, 0.006, 0.5, 0.994)] == [
+        "0 %", "0.1 %", "0.5 %", "1 %", "50 %", "99 %",
+    ]  # fmt: skip
+    assert [percent(share) for share in (0.9951, 0.9962, 0.99999, 1.0, None)] == [
+        "99.5 %", "99.6 %", "99.9 %", "100 %", "–",
+    ]  # fmt: skip
+
+
+def test_facts_are_flat_and_tell_no_folder() -> None:
+    told = facts(
+        {
+            "is_trained": True,
+            "mpp": None,
+            "training": {"data": "/data/Erika/tiles", "epochs": 1200, "rate": 0.00025},
+            "root": "C:\\patients\\tiles",
+            "curve": {"distance": [0.0]},
+            "kinds": ["a", "b"],
+        }
+    )
+    assert told == [
+        ("is trained", "yes"),
+        ("mpp", "–"),
+        ("training: data", "tiles"),
+        ("training: epochs", "1,200"),
+        ("training: rate", "0.00025"),
+        ("root", "tiles"),
+        ("kinds", "a, b"),
+    ]
+
+
+def test_bytes_that_were_no_text_do_not_stop_a_page() -> None:
+    html = fill(
+        "search.html", title="\udcff", asked=[], charts=[], origin="a\nb", names=False,
+        pictures=type("None_", (), {"missing": 0}), shown_names=[], kind=str, provenance=[],
+    )  # fmt: skip
+    assert "\\udcff" in html
+    html.encode()

@@ -1,0 +1,225 @@
+"""A threshold lies where its objective is best, and pairs are judged by others than themselves."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+
+from histo_index.arrays import Float64
+from histo_index.errors import InputError
+from histo_index.search.calibration.cross_validation import cross_fit, share_of
+from histo_index.search.calibration.fit import fit, fit_threshold
+from histo_index.search.calibration.objectives import Objective, cut_probability, limited_cut
+from histo_index.search.calibration.platt import Bins, Sigmoid, expit
+from histo_index.search.inputs.sample import Sample
+
+TRUTH = Sigmoid(intercept=6.0, slope=24.0)
+
+
+def drawn(count: int, *, units: int = 200, prior: float | None = None, seed: int = 0) -> Sample:
+    """Draw pairs whose probability of being the same is known at every distance."""
+    generator = np.random.default_rng(seed)
+    distances = generator.random(count) * 2
+    is_same = generator.random(count) < expit(TRUTH.log_odds(distances))
+    left, right = generator.integers(0, units, (2, count))
+    return Sample(
+        distances=distances,
+        is_same=is_same,
+        units_a=left,
+        units_b=right,
+        prior=float(is_same.mean()) if prior is None else prior,
+    )
+
+
+def rate(sample: Sample, cut: float, wanted: bool) -> float:
+    """Tell the share of the pairs of a kind that a cut calls the same."""
+    return float((sample.distances <= cut)[sample.is_same == wanted].mean())
+
+
+def test_the_curve_comes_back_from_many_pairs() -> None:
+    sample = drawn(20_000)
+    fitted = fit(sample, Objective(), rounds=20)
+    distances = np.linspace(0.1, 1.9, 10)
+    truth = expit(TRUTH.log_odds(distances))
+    found = fitted.curve.at(distances)
+    assert found.probability == pytest.approx(truth, abs=0.02)
+    assert (found.low < found.probability).all()
+    assert (found.probability < found.high).all()
+    # Accuracy is best where the same and the different are equally probable.
+    assert fitted.threshold == pytest.approx(float(TRUTH.distance_at(np.zeros(1))[0]), abs=0.02)
+    assert fitted.threshold_interval.low < fitted.threshold < fitted.threshold_interval.high
+
+
+def test_the_curve_is_that_of_scikit_learn() -> None:
+    sample = drawn(300, prior=0.3)
+    weights = np.random.default_rng(1).poisson(1.0, 300).astype(np.float64)
+    same, other = weights[sample.is_same].sum(), weights[~sample.is_same].sum()
+    # Platt's labels: each counts partly as the other class.
+    shares = np.where(sample.is_same, (same + 1) / (same + 2), 1 / (other + 2))
+    importance = weights * np.where(sample.is_same, 0.3 / same, 0.7 / other)
+    reference = LogisticRegression(C=np.inf, tol=1e-8).fit(
+        np.tile(-np.log(1 - sample.distances / 4), 2)[:, None],
+        np.repeat([1, 0], 300),
+        300 * np.concatenate([importance * shares, importance * (1 - shares)]),
+    )
+    found = Bins(sample, Objective()).sigmoid(weights)
+    assert found is not None
+    assert found.slope == pytest.approx(-reference.coef_[0, 0], rel=1e-4)
+    assert found.intercept == pytest.approx(reference.intercept_[0], rel=1e-4)
+
+
+def test_classes_that_do_not_overlap_have_a_curve() -> None:
+    distances = np.concatenate([np.linspace(0.1, 0.2, 50), np.linspace(0.7, 1.5, 50)])
+    is_same = distances <= 0.2
+    units = np.arange(100)
+    sample = Sample(distances=distances, is_same=is_same, units_a=units, units_b=units, prior=0.5)
+    assert 0.2 < fit_threshold(sample, Objective()) < 0.7
+
+
+def test_a_curve_that_hardly_falls_has_its_knots_within_the_distances() -> None:
+    flat = Sigmoid(intercept=0.1, slope=0.005)
+    assert flat.distance_at(np.array([8.0, 0.0, -8.0])) == pytest.approx([0, 4, 4], abs=1e-6)
+
+
+def test_a_prior_moves_threshold_and_probabilities() -> None:
+    sample = drawn(20_000)
+    rare = fit_threshold(drawn(20_000, prior=0.1), Objective())
+    assert (
+        rare
+        < fit_threshold(sample, Objective())
+        < fit_threshold(drawn(20_000, prior=0.9), Objective())
+    )
+    # Bayes: the odds change by as much as the prior's odds do.
+    share = sample.is_same.mean()
+    shift = np.log(0.1 / 0.9) - np.log(share / (1 - share))
+    assert rare == pytest.approx(float(TRUTH.distance_at(np.array([-shift]))[0]), abs=0.02)
+
+
+def test_balanced_accuracy_does_not_depend_on_the_prior() -> None:
+    cuts = [
+        fit_threshold(drawn(5_000, prior=prior), Objective(name="balanced-accuracy"))
+        for prior in (0.2, 0.8)
+    ]
+    assert cuts[0] == pytest.approx(cuts[1], abs=0.02)
+    sample = drawn(5_000)
+    best = max(rate(sample, cut, True) - rate(sample, cut, False) for cut in np.linspace(0, 2, 400))
+    assert rate(sample, cuts[0], True) - rate(sample, cuts[0], False) > best - 0.02
+
+
+def test_f1_is_as_good_as_any_cut_gives() -> None:
+    sample = drawn(5_000)
+    cut = fit_threshold(sample, Objective(name="f1"))
+    every = [f1_score(sample.is_same, sample.distances <= c) for c in np.linspace(0.01, 2, 200)]
+    assert f1_score(sample.is_same, sample.distances <= cut) > max(every) - 0.01
+
+
+def test_a_false_positive_rate_is_kept_and_no_further_than_needed() -> None:
+    sample = drawn(5_000)
+    cut = fit_threshold(sample, Objective(max_false_positive_rate=0.05))
+    assert 0.045 < rate(sample, cut, False) <= 0.05
+
+
+def test_costs_give_the_probability_at_which_both_errors_cost_the_same() -> None:
+    dear = Objective(costs=(9, 1))
+    assert cut_probability(dear, 0.5, np.empty(0), np.empty(0)) == pytest.approx(0.9)
+    sample = drawn(20_000)
+    expected = float(TRUTH.distance_at(np.array([np.log(9)]))[0])
+    assert fit_threshold(sample, dear) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("distances", "most", "expected"),
+    [
+        ([0.1, 0.2, 0.3, 0.4], 0.5, 0.25),
+        ([0.1, 0.2, 0.2, 0.4], 0.5, 0.15),  # equal distances stand or fall together
+        ([0.1, 0.2], 0.4, 0.05),
+        ([0.1, 0.2], 0.99, 0.15),
+    ],
+)
+def test_a_limited_cut_is_worked_out_by_hand(
+    distances: list[float], most: float, expected: float
+) -> None:
+    found = limited_cut(np.array(distances), np.ones(len(distances)), most)
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "auc"}, "unknown objective auc; expected one of accuracy, balanced-accuracy, f1"),
+        ({"prior": 1.0}, "prior is 1.0; expected a share between 0 and 1"),
+        ({"prior": float("nan")}, "prior is nan"),
+        ({"max_false_positive_rate": 0.0}, "max false positive rate is 0.0"),
+        ({"costs": (0, 1)}, r"costs are \(0, 1\); expected two numbers above 0"),
+        ({"name": "f1", "costs": (1, 1)}, "several objectives; pass one of them"),
+    ],
+)
+def test_objectives_that_make_no_sense_are_refused(
+    options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Objective(**options)  # type: ignore[arg-type]
+
+
+def test_same_pairs_that_are_not_nearer_are_refused() -> None:
+    sample = drawn(500)
+    upside_down = Sample(**{**sample.__dict__, "is_same": ~sample.is_same})
+    with pytest.raises(InputError, match="same pairs are not nearer than different ones"):
+        fit(upside_down, Objective(), rounds=2)
+
+
+def test_bins_change_the_curve_by_next_to_nothing() -> None:
+    sample = drawn(4_000)
+    ones = np.ones(4_000)
+    binned = Bins(sample, Objective()).sigmoid(ones)
+    few = np.round(sample.distances, 3)
+    exact = Bins(Sample(**{**sample.__dict__, "distances": few}), Objective()).sigmoid(ones)
+    assert binned is not None
+    assert exact is not None
+    at = np.linspace(0, 2, 9)
+    assert expit(binned.log_odds(at)) == pytest.approx(expit(exact.log_odds(at)), abs=2e-3)
+
+
+def test_no_pair_is_judged_by_a_threshold_that_saw_its_units() -> None:
+    # Every pair is between two of 12 groups, which decide alone how far its tiles are apart and
+    # what they are called: whoever fits on all pairs is right more often than one who may not see.
+    generator = np.random.default_rng(3)
+    left, right = np.triu_indices(12, 1)
+    distances = generator.random(len(left)) * 2
+    is_same = generator.random(len(left)) < 0.5
+    sample = Sample(distances=distances, is_same=is_same, units_a=left, units_b=right, prior=0.5)
+    seen: list[set[int]] = []
+    original = Bins.cut
+
+    def watched(self: Bins, sigmoid: Sigmoid, weights: Float64) -> float:
+        seen.append(set(np.round(4 - 4 * np.exp(-self._farness), 9).tolist()))
+        return original(self, sigmoid, weights)
+
+    Bins.cut = watched  # type: ignore[method-assign]
+    try:
+        cross_fit(sample, Objective())
+    finally:
+        Bins.cut = original  # type: ignore[method-assign]
+    assert seen
+    for used in seen:
+        units = {int(u) for d, a, b in zip(distances, left, right, strict=True)
+                 if round(float(d), 9) in used for u in (a, b)}  # fmt: skip
+        # Twelve units are dealt to ten folds: two folds are always left out.
+        assert len(units) <= 10
+
+
+def test_cross_fitted_accuracy_is_that_of_new_pairs() -> None:
+    sample = drawn(2_000)
+    called, is_judged = cross_fit(sample, Objective())
+    assert is_judged.all()
+    share, ends = share_of(sample, called == sample.is_same, is_judged, rounds=100)
+    new = drawn(20_000, seed=9)
+    truth = ((new.distances <= fit_threshold(sample, Objective())) == new.is_same).mean()
+    assert share == pytest.approx(truth, abs=0.02)
+    assert ends.low < truth < ends.high
+
+
+def test_the_share_counts_pairs_as_the_prior_says() -> None:
+    sample = drawn(1_000, prior=0.2)
+    share, _ = share_of(sample, sample.is_same, np.ones(1_000, bool), rounds=10)
+    assert share == pytest.approx(0.2)
