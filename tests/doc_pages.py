@@ -12,7 +12,13 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
 # The pages of which `console` and `python` blocks are run. Other pages show commands as `text`.
-PAGES: Final = ("README.md", "docs/index.md", "docs/concepts.md", "docs/python.md", "docs/encoder.md")
+PAGES: Final = (
+    "README.md",
+    "docs/index.md",
+    "docs/concepts.md",
+    "docs/python.md",
+    "docs/encoder.md",
+)
 # Every page starts with the folder that this command makes; it is run once for all of them.
 DEMO: Final = ["demo", "-o", "demo", "--tiles-per-category", "16"]
 

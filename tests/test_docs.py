@@ -10,7 +10,6 @@ from tests.doc_pages import (
     ROOT,
     Example,
     copy_demo,
-    make_demo,
     mask,
     read_examples,
     run_example,
@@ -20,11 +19,9 @@ EXAMPLES: Final = [example for page in PAGES for example in read_examples(page)]
 
 
 @pytest.fixture(scope="module")
-def page_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Make the demo once, and copy it for each page, so that no page depends on another."""
-    made = tmp_path_factory.mktemp("made")
-    make_demo(made)
-    return {page: copy_demo(made, tmp_path_factory.mktemp("page")) for page in PAGES}
+def page_folders(made_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Copy the demo for each page, so that no page depends on another."""
+    return {page: copy_demo(made_demo, tmp_path_factory.mktemp("page")) for page in PAGES}
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests import tour
-from tests.doc_pages import mask
+from tests.doc_pages import copy_demo, mask
 
 
 def printed(notebook: Any) -> list[str]:
@@ -22,7 +20,7 @@ def printed(notebook: Any) -> list[str]:
 
 
 def test_notebook_runs_and_prints_what_is_committed(made_demo: Path, tmp_path: Path) -> None:
-    executed = tour.execute(tour.copy_demo(made_demo, tmp_path))
+    executed = tour.execute(copy_demo(made_demo, tmp_path))
     committed = json.loads(tour.NOTEBOOK.read_text(encoding="utf-8"))
     assert printed(executed) == printed(committed), "run `make refresh-docs`"
 

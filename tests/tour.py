@@ -29,7 +29,7 @@ def execute(folder: Path) -> Any:
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *_QUIET]
     spec = {"argv": command, "display_name": "Python 3", "language": "python"}
     (kernels / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     with _jupyter_in(folder):
         client = NotebookClient(
             notebook,
@@ -71,5 +71,5 @@ def write(notebook: Any) -> None:
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    nbformat.write(notebook, NOTEBOOK)
+    nbformat.write(notebook, NOTEBOOK)  # type: ignore[no-untyped-call]
     print(f"{NOTEBOOK.name}: outputs written again")
