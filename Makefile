@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long lint check clean
+.PHONY: demo test test-long lint check docs refresh-docs clean
 
 demo: $(VENV)/ready
 	rm -rf demo
@@ -11,11 +11,12 @@ demo: $(VENV)/ready
 
 # In processes of their own, two at a time, the longest first: OpenVINO, torch's data loading and the
 # report's libraries in one were seen to crash it.
-TESTS := promises encoder readme search cli training report
+TESTS := promises encoder docs search cli training report
 FILES_promises := tests/promises
 FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training
-FILES_readme := tests/test_readme.py
-FILES_search := tests/indexer tests/search tests/test_package.py tests/api/test_evaluate.py tests/test_in_memory.py
+FILES_docs := tests/test_docs.py tests/test_docs_cli.py tests/test_tour.py
+FILES_search := tests/indexer tests/search tests/api tests/commands \
+	$(filter-out $(FILES_docs),$(wildcard tests/test_*.py))
 FILES_cli := tests/cli tests/demo
 FILES_training := tests/encoder/training
 FILES_report := tests/report
@@ -49,6 +50,15 @@ lint: $(VENV)/ready
 
 check: lint test
 
+# The pages of docs/ as a site in site/, which opens from files: site/index.html.
+docs: $(VENV)/docs-ready
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+# Write what the commands of README and docs print now, the options of docs/cli.md, and the notebook.
+refresh-docs: $(VENV)/ready
+	$(BIN)/python tests/refresh_docs.py
+
 # uv installs in seconds what takes pip minutes; constraints.txt names the versions tested.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -56,5 +66,9 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/docs-ready: $(VENV)/ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,9 +1,12 @@
 """The two lengths in which tests run: with each push, and with `--long`."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+
+from tests.doc_pages import make_demo
 
 Tries: TypeAlias = Callable[[int, int], int]
 
@@ -22,3 +25,11 @@ def is_long(config: pytest.Config) -> bool:
 def tries(request: pytest.FixtureRequest) -> Tries:
     """Choose how often to try: `tries(with each push, in the long form)`."""
     return lambda per_push, long: long if is_long(request.config) else per_push
+
+
+@pytest.fixture(scope="session")
+def made_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the demo that the examples of README and docs start with, once for all pages."""
+    folder = tmp_path_factory.mktemp("made")
+    make_demo(folder)
+    return folder

@@ -179,7 +179,7 @@ def command_names() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", sorted(command_names()))
 def test_every_command_is_documented_with_an_example(name: str) -> None:
-    assert f"histo-index {name}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"histo-index {name}" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     command = get_command(app)
     for part in name.split():
         command = command.commands[part]  # type: ignore[attr-defined]
@@ -198,11 +198,12 @@ def test_command_bodies_are_wiring() -> None:
 
 def test_no_machine_path_or_host_is_committed() -> None:
     pattern = re.compile(r"/(?:work|root|home)/|https?://(?!www\.apache\.org)")
-    texts = [*PACKAGE.rglob("*.py"), *ROOT.glob("*.*"), *(ROOT / "docs").glob("*.md")]
+    texts = [*PACKAGE.rglob("*.py"), *ROOT.glob("*.*"), *(ROOT / "docs").rglob("*.*")]
     found = [
         f"{path.name}: {match.group()}"
         for path in texts
-        if path.is_file() and path.suffix in {".py", ".md", ".toml", ".txt"}
+        if path.is_file()
+        and path.suffix in {".css", ".ipynb", ".js", ".md", ".py", ".toml", ".txt", ".yml"}
         if (match := pattern.search(path.read_text(encoding="utf-8")))
     ]
     assert found == []

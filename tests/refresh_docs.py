@@ -1,0 +1,48 @@
+"""Write what the commands of README and docs print now; `make refresh-docs` runs this.
+
+An output is replaced only where the page shows one and where more than figures of this machine
+differ. The option tables of docs/cli.md and the outputs of docs/tour.ipynb are written again too.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests import cli_page, tour
+from tests.doc_pages import PAGES, ROOT, copy_demo, make_demo, mask, read_examples, run_example
+
+
+def refresh_page(page: str, folder: Path) -> None:
+    """Run the examples of a page and replace outputs that are out of date."""
+    path = ROOT / page
+    lines = path.read_text(encoding="utf-8").splitlines()
+    shift = 0
+    for example in read_examples(page):
+        printed = [] if example.is_demo else run_example(example, folder)
+        if example.shown and mask("\n".join(printed)) != mask("\n".join(example.shown)):
+            start = example.line + shift
+            lines[start : start + len(example.shown)] = printed
+            shift += len(printed) - len(example.shown)
+            print(f"{page}:{example.line}: output written again")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Refresh every page."""
+    text = cli_page.PAGE.read_text(encoding="utf-8")
+    cli_page.PAGE.write_text(cli_page.refresh(text), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name) / "made"
+        made.mkdir()
+        make_demo(made)
+        for number, page in enumerate(PAGES):
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            refresh_page(page, copy_demo(made, folder))
+        tour.write(tour.execute(Path(name)))
+
+
+if __name__ == "__main__":
+    main()

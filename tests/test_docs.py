@@ -1,0 +1,56 @@
+"""The commands of README.md and docs/ run as they stand there and print what the pages show."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.doc_pages import (
+    PAGES,
+    ROOT,
+    Example,
+    copy_demo,
+    mask,
+    read_examples,
+    run_example,
+)
+
+EXAMPLES: Final = [example for page in PAGES for example in read_examples(page)]
+
+
+@pytest.fixture(scope="module")
+def page_folders(made_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Copy the demo for each page, so that no page depends on another."""
+    return {page: copy_demo(made_demo, tmp_path_factory.mktemp("page")) for page in PAGES}
+
+
+@pytest.mark.parametrize(
+    "example",
+    [example for example in EXAMPLES if not example.is_demo],
+    ids=lambda example: f"{example.page}:{example.line}",
+)
+def test_example_prints_what_the_page_shows(
+    page_folders: dict[str, Path], example: Example
+) -> None:
+    printed = run_example(example, page_folders[example.page])
+    if example.shown:
+        assert mask("\n".join(printed)) == mask("\n".join(example.shown)), (
+            "run `make refresh-docs` if the new output is right"
+        )
+
+
+def test_readme_is_short() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert 120 <= len(lines) <= 160
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("nav:\n")[1]
+    assert {line.split(": ")[1] for line in nav.splitlines() if line} == pages
+
+
+def test_site_loads_nothing_from_other_hosts() -> None:
+    config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "font: false" in config
+    assert "://" not in config
