@@ -1,4 +1,4 @@
-"""Calibrate and evaluate an index: read the labels, make the floors, hand over to `search/`.
+"""Calibrate and evaluate an index: read the labels, make the baselines, hand over to `search/`.
 
 `Index.calibrate` and `Index.evaluate` call these.
 """
@@ -23,10 +23,10 @@ from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.otsu import guess
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.evaluation.baselines import COLOUR, RANDOM
-from histo_index.search.evaluation.evaluate import FloorVectors
+from histo_index.search.evaluation.evaluate import BaselineVectors
 from histo_index.search.evaluation.evaluate import evaluate as judge_index
 from histo_index.search.evaluation.result import Evaluation
-from histo_index.search.inputs.labelled_pairs import Subject, make_subject
+from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.inputs.pair_list import PairList, list_pairs, read_pair_list
 from histo_index.wording import counted
@@ -78,11 +78,11 @@ def calibrate(
         found = replace(guess(index, group=group), answers_unsure=unsure)
         store_calibration(index.folder, found)
         return found
-    subject = read_subject(index, pairs=pairs, labels=labels, label=label, group=group)
+    dataset = read_labelled_pairs(index, pairs=pairs, labels=labels, label=label, group=group)
     found = fit_calibration(
-        index, subject, objective or Objective(), answers_unsure=unsure, group=group
+        index, dataset, objective or Objective(), answers_unsure=unsure, group=group
     )
-    _tell([*subject.problems[:_MOST_TOLD], *_untold(subject)])
+    _tell([*dataset.problems[:_MOST_TOLD], *_untold(dataset)])
     store_calibration(index.folder, found)
     return found
 
@@ -108,35 +108,37 @@ def evaluate(
         label: column of the label file that holds the class; left out, `label`.
         group: column that holds what must not be matched with itself; left out, `group`.
         tiles: where the tiles lie now; left out, where they lay relative to the index.
-        device: where the floors are made.
+        device: where the baselines are made.
 
     Raises:
         InputError: the labels cannot be used, or tell nothing.
         IndexFormatError: a part of the index that is needed is damaged.
     """
-    subject = read_subject(index, pairs=pairs, labels=labels, label=label, group=group)
-    _tell([*subject.problems[:_MOST_TOLD], *_untold(subject)])
+    dataset = read_labelled_pairs(index, pairs=pairs, labels=labels, label=label, group=group)
+    _tell([*dataset.problems[:_MOST_TOLD], *_untold(dataset)])
     root = tiles or (index.folder / index.manifest.settings["root"]).resolve()
-    floors = _floor_vectors(index, root, device)
-    return judge_index(index, subject, threshold, floor_vectors=floors)
+    baselines = _baseline_vectors(index, root, device)
+    return judge_index(index, dataset, threshold, baseline_vectors=baselines)
 
 
-def read_subject(
+def read_labelled_pairs(
     index: OpenIndex,
     *,
     pairs: Pairs | None,
     labels: str | Path | None,
     label: str | None,
     group: str | None,
-) -> Subject:
+) -> LabelledPairs:
     """Read labels and pairs; without either, the index's own column of labels."""
     wanted = labels is not None or pairs is None
     known = read_labels(index, labels, label=label, group=group) if wanted else None
     if pairs is None:
-        return make_subject(index, known, None, group=group)
+        return make_labelled_pairs(index, known, None, group=group)
     name = "the pairs" if not isinstance(pairs, str | Path) else Path(pairs).name
     name = "standard input" if name == "-" else name
-    return make_subject(index, known, _read_pairs(index, pairs), pairs_name=name, group=group)
+    return make_labelled_pairs(
+        index, known, _read_pairs(index, pairs), pairs_name=name, group=group
+    )
 
 
 def _read_pairs(index: OpenIndex, pairs: Pairs) -> PairList:
@@ -149,15 +151,15 @@ def _read_pairs(index: OpenIndex, pairs: Pairs) -> PairList:
     return read_pair_list(None if str(pairs) == "-" else Path(pairs), [are_indexed])
 
 
-def _floor_vectors(index: OpenIndex, root: Path, device: str) -> FloorVectors:
+def _baseline_vectors(index: OpenIndex, root: Path, device: str) -> BaselineVectors:
     def vectors(rows: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[np.floating]]:
         # Imported here: it brings torch, and comes last.
-        from histo_index.encoder.baselines import floor_vectors
+        from histo_index.encoder.baselines import baseline_vectors
 
         is_fitted = index.transform is not None
         wanted = _enough_to_fit(index, rows, root) if is_fitted else rows
         paths = index.rows["path"].take(pa.array(wanted)).to_pylist()
-        colours, randoms = floor_vectors(
+        colours, randoms = baseline_vectors(
             index.folder / "encoder", [root / path for path in paths], device=device
         )
         if is_fitted:
@@ -181,8 +183,8 @@ def _enough_to_fit(
     return np.append(rows, np.array(drawn, np.int64))
 
 
-def _untold(subject: Subject) -> list[str]:
-    more = len(subject.problems) - _MOST_TOLD
+def _untold(dataset: LabelledPairs) -> list[str]:
+    more = len(dataset.problems) - _MOST_TOLD
     return [f"{counted(more, 'more row')} that cannot be used"] if more > 0 else []
 
 

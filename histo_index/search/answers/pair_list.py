@@ -92,7 +92,7 @@ def score_pairs(
         distances,
         is_answered,
         messages,
-        verdicts=threshold.judge(distances, is_far),
+        verdicts=threshold.verdicts(distances, is_far),
         threshold=threshold,
         encoded=resolved.encoded,
     )

@@ -26,7 +26,7 @@ _PRIOR: Final = 0.5
 _MOST_PAIRS: Final = 20_000
 
 
-class TileJudge:
+class TileMetrics:
     """Judges by classes: all pairs across groups, and each tile's nearest neighbour across groups.
 
     Raises:
@@ -42,7 +42,7 @@ class TileJudge:
         if len(across) > _MOST_PAIRS:
             across = np.random.default_rng(0).choice(across, _MOST_PAIRS, replace=False)
         left, right = left[across], right[across]
-        self._pairs = PairJudge(left, right, self._labels[left] == self._labels[right])
+        self._pairs = PairMetrics(left, right, self._labels[left] == self._labels[right])
 
     def __call__(self, embeddings: Float32) -> dict[str, float]:
         """Judge float32 [N, D], rows of length 1."""
@@ -52,7 +52,7 @@ class TileJudge:
         return {**self._pairs(embeddings), NEIGHBOUR_ACCURACY: float(right.mean())}
 
 
-class PairJudge:
+class PairMetrics:
     """Judges by pairs that are known to be same or different.
 
     Raises:

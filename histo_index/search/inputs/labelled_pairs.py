@@ -23,7 +23,7 @@ _UNKNOWN: Final = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class LabelledPairs:
     """Tiles and pairs to be judged.
 
     Attributes:
@@ -71,7 +71,7 @@ class Subject:
             prior=float(self.is_same.mean()) if prior is None else prior,
         )
 
-    def thinned(self, most: int) -> Int64:
+    def subsample(self, most: int) -> Int64:
         """Choose tiles by lot, at most so many: half of them for their pairs, int64 [n] rising."""
         count = len(self.rows)
         if count <= most:
@@ -84,7 +84,7 @@ class Subject:
         chosen = np.concatenate([paired[: most // 2], generator.permutation(count)])
         return np.sort(chosen[np.sort(np.unique(chosen, return_index=True)[1])][:most])
 
-    def part(self, chosen: Int64) -> "Subject":
+    def subset(self, chosen: Int64) -> "LabelledPairs":
         """Keep some tiles, places int64 [n] rising, and the pairs that lie among them."""
         is_kept = np.isin(self.left, chosen) & np.isin(self.right, chosen)
         return replace(
@@ -104,7 +104,7 @@ class Subject:
         return np.flatnonzero(self.labels >= 0)
 
 
-def make_subject(
+def make_labelled_pairs(
     index: OpenIndex,
     labels: Labels | None,
     pairs: PairList | None,
@@ -112,7 +112,7 @@ def make_subject(
     pairs_name: str = "",
     group: str | None = None,
     seed: int = 0,
-) -> Subject:
+) -> LabelledPairs:
     """Bring labels and pairs together.
 
     Args:
@@ -146,7 +146,7 @@ def make_subject(
                 "same pair can be drawn; label more groups, or pass another --group"
             )
         origin = f"drawn from {labels.source}, across groups, half of them same"
-    return Subject(
+    return LabelledPairs(
         rows=rows,
         names=index.rows["image_id"].take(pa.array(rows)).to_pylist(),
         classes=classes,
