@@ -57,9 +57,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
         index,
         dataset,
         Threshold.choose(None, None, calibration),
-        baseline_vectors=lambda rows: {
-            "colour histogram": class_vectors(2.0, seed=5)[0][rows],
-            "random weights": unit_vectors(TILES, 16, seed=7)[rows],
+        baselines={
+            "colour histogram": class_vectors(2.0, seed=5)[0][dataset.rows],
+            "random weights": unit_vectors(TILES, 16, seed=7)[dataset.rows],
         },
     )
     assert len(found.dataset.group_names) == GROUPS

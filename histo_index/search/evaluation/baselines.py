@@ -1,12 +1,11 @@
 """What an encoder has to beat: colour alone, its own architecture untrained, always one answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from histo_index.arrays import Float64, Int64
+from histo_index.arrays import Float64, Floats, Int64
 from histo_index.search import pair_metrics
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.evaluation.compare import (
@@ -32,28 +31,24 @@ _SPOKEN: Final = {
     _NEAREST: "nearest-neighbour accuracy",
     CROSS_VALIDATED: "pair accuracy",
 }
-# Tiles that baselines are made of: decoding and a ResNeXt-50 do 50 to 100 a second on two cores.
-_MOST_TILES: Final = 2_000
 
 
 def compare_with_baselines(
-    vectors: npt.NDArray[np.floating],
-    dataset: LabelledPairs,
-    baseline_vectors: Callable[[Int64], Mapping[str, npt.NDArray[np.floating]]],
+    vectors: Floats, subset: LabelledPairs, baselines: Mapping[str, Floats]
 ) -> list[Contender]:
-    """Judge each baseline, and by how much the index is ahead of it, on the same tiles.
+    """Compute the metrics of each baseline and the lead of the index over it, on the same tiles.
 
     Args:
         vectors: floats [T, D] of the index.
-        dataset: what all are judged on; of many tiles, some drawn by lot.
-        baseline_vectors: rows of the index to vectors of each baseline by name.
+        subset: the T tiles and their pairs.
+        baselines: name of each baseline to its vectors, floats [T, D'].
     """
-    chosen = dataset.subsample(_MOST_TILES)
-    part = dataset.subset(chosen)
-    own = compute_metrics(vectors[chosen], part)
+    if not baselines:
+        return []
+    own = compute_metrics(vectors, subset)
     return [
-        _contender(name, compute_metrics(other, part), own, part)
-        for name, other in baseline_vectors(part.rows).items()
+        _contender(name, compute_metrics(theirs, subset), own, subset)
+        for name, theirs in baselines.items()
     ]
 
 

@@ -11,6 +11,7 @@ from histo_index.arrays import Float64, Int64
 from histo_index.search import pair_metrics
 from histo_index.search.bootstrap import Estimate, bands
 from histo_index.search.calibration.cross_validation import cross_validate
+from histo_index.search.calibration.curve import Curve
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.distance import pair_distances
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
@@ -23,9 +24,6 @@ from histo_index.search.retrieval_metrics import (
     rank_others,
     retrieval_values,
 )
-
-# Distances [P] to the probability of being the same [P].
-Probability = Callable[[npt.NDArray[np.floating]], Float64]
 
 # Accuracy at thresholds fitted on these very labels, but never on a pair's own groups or tiles: by
 # it anything can be compared that has no threshold of its own.
@@ -64,7 +62,7 @@ def compute_metrics(
     dataset: LabelledPairs,
     *,
     threshold: float | None = None,
-    probability: Probability | None = None,
+    curve: Curve | None = None,
 ) -> Metrics:
     """Judge vectors by the pairs and the classes of a dataset.
 
@@ -72,10 +70,10 @@ def compute_metrics(
         vectors: floats [T, D] of its tiles, rows of length 1.
         dataset: what they are judged on.
         threshold: squared distance up to which a pair is called same; None leaves out accuracies.
-        probability: turns distances into probabilities; None leaves out what needs them.
+        curve: probability of "same" by distance; None leaves out Brier and calibration error.
     """
     distances = pair_distances(vectors[dataset.left], vectors[dataset.right])
-    pairs = _pair_metrics(distances, dataset, threshold, probability) if len(distances) else {}
+    pairs = _pair_metrics(distances, dataset, threshold, curve) if len(distances) else {}
     queries = queries_of(dataset)
     if not len(queries):
         return Metrics(distances=distances, ranking=None, values=None, pairs=pairs)
@@ -131,7 +129,7 @@ def _pair_metrics(
     distances: npt.NDArray[np.float32],
     dataset: LabelledPairs,
     threshold: float | None,
-    probability: Probability | None,
+    curve: Curve | None,
 ) -> dict[str, Estimate]:
     is_same = dataset.is_same
     exact = distances.astype(np.float64)
@@ -147,8 +145,8 @@ def _pair_metrics(
         said = exact <= threshold
         statistics["accuracy"] = lambda w: pair_metrics.accuracy(said, is_same, w)
         statistics["balanced_accuracy"] = lambda w: pair_metrics.balanced_accuracy(said, is_same, w)
-    if probability is not None:
-        chances = np.asarray(probability(exact), np.float64)
+    if curve is not None:
+        chances = curve.at(exact).probability
         statistics["brier"] = lambda w: pair_metrics.brier(chances, is_same, w)
         statistics["expected_calibration_error"] = lambda w: pair_metrics.calibration_error(
             chances, is_same, w

@@ -1,23 +1,19 @@
 """Evaluate an index on labels: its figures, those of the baselines, and what is behind them."""
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.arrays import Int64
-from histo_index.errors import HistoIndexError
+from histo_index.arrays import Floats
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.calibration.calibration import CONTENT_DIGITS
 from histo_index.search.calibration.fit import fit_threshold
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.evaluation.baselines import (
-    COLOUR,
-    RANDOM,
     compare_with_baselines,
     headline,
     majority,
@@ -37,13 +33,8 @@ from histo_index.search.neighbours.near_duplicates import near_limit
 from histo_index.search.retrieval_metrics import rank_others
 from histo_index.wording import counted
 
-# Rows of the index to vectors [n, D] of each baseline by name; raises where a tile is out of reach.
-BaselineVectors = Callable[[Int64], Mapping[str, npt.NDArray[np.floating]]]
-
 # More tiles than this are drawn from when looking for twins, so that it takes seconds.
 _MOST_SEARCHED: Final = 5_000
-
-_log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -51,32 +42,37 @@ def evaluate(
     dataset: LabelledPairs,
     threshold: Threshold,
     *,
-    baseline_vectors: BaselineVectors | None = None,
+    subset: LabelledPairs | None = None,
+    baselines: Mapping[str, Floats] | None = None,
 ) -> Evaluation:
-    """Judge an index by labelled pairs and classes, beside what it has to beat.
+    """Evaluate an index on labelled pairs and classes, and compare it with the baselines.
 
     Args:
         index: the index to evaluate.
-        dataset: what it is judged on.
-        threshold: what its verdicts rest on.
-        baseline_vectors: makes the vectors of the baselines; None leaves them out.
+        dataset: the labelled tiles and pairs.
+        threshold: decides the verdicts.
+        subset: tiles of the dataset that the baselines are compared on; default: all.
+        baselines: name to floats [T, D], the vectors of the subset; default: majority alone.
 
     Raises:
-        InputError: the distances tell nothing, and no threshold is there.
+        InputError: there is no threshold, and same pairs are not nearer than different ones.
         IndexFormatError: a vector that is needed is damaged.
     """
     vectors = index.vectors(dataset.rows)
-    curve = threshold.calibration.curve if threshold.calibration else None
     metrics = compute_metrics(
         vectors,
         dataset,
         threshold=threshold.value,
-        probability=None if curve is None else lambda d: curve.at(d).probability,
+        curve=threshold.calibration.curve if threshold.calibration else None,
     )
     shown = threshold if threshold.value is not None else _fitted_threshold(dataset, metrics)
     found = threshold.likelihoods(metrics.distances)
     probabilities = None if found is None else found.probability
-    baselines, missing = _compare_baselines(vectors, dataset, metrics, baseline_vectors)
+    part = subset or dataset
+    contenders = compare_with_baselines(
+        vectors[np.searchsorted(dataset.rows, part.rows)], part, baselines or {}
+    )
+    contenders.append(majority(dataset, metrics))
     leakage = _leakage(index, vectors, dataset, threshold)
     own = Contender(
         name="index",
@@ -87,12 +83,12 @@ def evaluate(
     )
     is_trained = bool(index.manifest.encoder["is_trained"])
     return Evaluation(
-        headline=headline(own, baselines, is_trained=is_trained),
-        warnings=[*missing, *_warnings(dataset, threshold, leakage)],
+        headline=headline(own, contenders, is_trained=is_trained),
+        warnings=_warnings(dataset, threshold, leakage),
         dataset=dataset,
         threshold=shown,
         index=own,
-        baselines=baselines,
+        baselines=contenders,
         distances=metrics.distances,
         probabilities=probabilities,
         reliability=reliability_of(probabilities, dataset.is_same),
@@ -110,23 +106,6 @@ def evaluate(
 def _fitted_threshold(dataset: LabelledPairs, metrics: Metrics) -> Threshold:
     value = fit_threshold(dataset.sample(metrics.distances), Objective())
     return Threshold(value=value, origin="fitted on these very pairs, to draw pictures by")
-
-
-def _compare_baselines(
-    vectors: npt.NDArray[np.floating],
-    dataset: LabelledPairs,
-    metrics: Metrics,
-    baseline_vectors: BaselineVectors | None,
-) -> tuple[list[Contender], list[str]]:
-    """Judge the baselines; where their tiles are out of reach, say so."""
-    baselines, warnings = [], []
-    if baseline_vectors is not None:
-        try:
-            baselines = compare_with_baselines(vectors, dataset, baseline_vectors)
-        except HistoIndexError as error:
-            _log.warning("%s", error)
-            warnings = [f"{COLOUR} and {RANDOM} are left out: a tile is missing; pass --tiles DIR"]
-    return [*baselines, majority(dataset, metrics)], warnings
 
 
 def _leakage(

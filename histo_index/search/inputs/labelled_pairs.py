@@ -71,21 +71,25 @@ class LabelledPairs:
             prior=float(self.is_same.mean()) if prior is None else prior,
         )
 
-    def subsample(self, most: int) -> Int64:
-        """Choose tiles by lot, at most so many: half of them for their pairs, int64 [n] rising."""
+    def subsample(self, max_tiles: int) -> "LabelledPairs":
+        """Draw a random subsample of at most n tiles, half of them as whole pairs."""
+        return self.subset(self._draw_tiles(max_tiles))
+
+    def _draw_tiles(self, max_tiles: int) -> Int64:
+        """Draw tiles: int64 [n], rising."""
         count = len(self.rows)
-        if count <= most:
+        if count <= max_tiles:
             return np.arange(count)
         generator = np.random.default_rng(0)
         order = generator.permutation(len(self.left))
         ends = np.stack([self.left[order], self.right[order]], axis=1).ravel()
         paired = ends[np.sort(np.unique(ends, return_index=True)[1])]
-        # Whole pairs first, as long as they last, then others.
-        chosen = np.concatenate([paired[: most // 2], generator.permutation(count)])
-        return np.sort(chosen[np.sort(np.unique(chosen, return_index=True)[1])][:most])
+        # Whole pairs first, then other tiles.
+        chosen = np.concatenate([paired[: max_tiles // 2], generator.permutation(count)])
+        return np.sort(chosen[np.sort(np.unique(chosen, return_index=True)[1])][:max_tiles])
 
     def subset(self, chosen: Int64) -> "LabelledPairs":
-        """Keep some tiles, places int64 [n] rising, and the pairs that lie among them."""
+        """Keep the tiles at positions int64 [n], rising, and the pairs among them."""
         is_kept = np.isin(self.left, chosen) & np.isin(self.right, chosen)
         return replace(
             self,

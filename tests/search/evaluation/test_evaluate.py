@@ -13,7 +13,6 @@ from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 
 from histo_index.arrays import Int64
 from histo_index.commands.output import to_json
-from histo_index.errors import ImageError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.calibration import Calibration
@@ -36,7 +35,7 @@ def dataset_of(classes: Classes) -> LabelledPairs:
     return make_labelled_pairs(classes.index, read_labels(classes.index, group="patient"), None)
 
 
-def weak_floors(rows: Int64) -> Mapping[str, npt.NDArray[np.float32]]:
+def weak_baselines(rows: Int64) -> Mapping[str, npt.NDArray[np.float32]]:
     """A baseline that knows the classes a little, and one that knows nothing."""
     return {
         "colour histogram": class_vectors(2.0, seed=5)[0][rows],
@@ -49,7 +48,7 @@ def found(finished_classes: Path, calibration: Calibration) -> Evaluation:
     index = OpenIndex(finished_classes / "tiles.hx")
     dataset = make_labelled_pairs(index, read_labels(index, group="patient"), None)
     threshold = Threshold.choose(None, None, calibration)
-    return evaluate(index, dataset, threshold, baseline_vectors=weak_floors)
+    return evaluate(index, dataset, threshold, baselines=weak_baselines(dataset.rows))
 
 
 def test_figures_are_those_of_scikit_learn(classes: Classes, found: Evaluation) -> None:
@@ -90,7 +89,9 @@ def test_floors_are_judged_on_the_same_pairs(found: Evaluation) -> None:
         "colour histogram", "random weights", "majority"
     ]  # fmt: skip
     dataset = found.dataset
-    for baseline, vectors in zip((colour, random), weak_floors(dataset.rows).values(), strict=True):
+    for baseline, vectors in zip(
+        (colour, random), weak_baselines(dataset.rows).values(), strict=True
+    ):
         distances = pair_distances(vectors[dataset.left], vectors[dataset.right])
         expected = roc_auc_score(dataset.is_same, -distances)
         assert baseline.pairs["roc_auc"].value == pytest.approx(expected)
@@ -125,17 +126,18 @@ def test_without_floors_nothing_is_praised(classes: Classes) -> None:
     assert "was not compared with colour or random weights" in found.headline
 
 
-def test_floors_out_of_reach_are_told(classes: Classes, caplog: pytest.LogCaptureFixture) -> None:
-    def gone(rows: Int64) -> Mapping[str, npt.NDArray[np.float32]]:
-        raise ImageError("tiles/t00.png: cannot be read (No such file or directory)")
-
-    threshold = Threshold.choose(0.4, None)
-    found = evaluate(classes.index, dataset_of(classes), threshold, baseline_vectors=gone)
-    assert found.warnings[0] == (
-        "colour histogram and random weights are left out: a tile is missing; pass --tiles DIR"
-    )
-    assert "tiles/t00.png: cannot be read (No such file or directory)" in caplog.text
-    assert [baseline.name for baseline in found.baselines] == ["majority"]
+def test_baselines_are_compared_on_a_subset(classes: Classes) -> None:
+    dataset, threshold = dataset_of(classes), Threshold.choose(0.4, None)
+    subset = dataset.subsample(40)
+    vectors = unit_vectors(TILES, 16, seed=7)[subset.rows]
+    found = evaluate(classes.index, dataset, threshold, subset=subset, baselines={"own": vectors})
+    baseline, _ = found.baselines
+    distances = pair_distances(vectors[subset.left], vectors[subset.right])
+    area = roc_auc_score(subset.is_same, -distances)
+    assert baseline.pairs["roc_auc"].value == pytest.approx(area)
+    stored = classes.index.vectors(subset.rows)
+    own = roc_auc_score(subset.is_same, -pair_distances(stored[subset.left], stored[subset.right]))
+    assert baseline.lead["roc_auc"].value == pytest.approx(own - area)
 
 
 def test_abstaining_leaves_fewer_errors(found: Evaluation) -> None:

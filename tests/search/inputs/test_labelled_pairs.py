@@ -111,32 +111,28 @@ def test_groups_of_pairs_come_from_the_index_and_must_be_there(classes: Classes)
         of_pairs(classes, rows, group="ward")
 
 
-def test_a_part_keeps_the_pairs_among_its_tiles(classes: Classes) -> None:
+def test_a_subsample_keeps_the_pairs_among_its_tiles(classes: Classes) -> None:
     whole = make_labelled_pairs(classes.index, read_labels(classes.index, group="patient"), None)
-    chosen = whole.subsample(20)
-    assert len(chosen) == len(np.unique(chosen)) == 20
-    part = whole.subset(chosen)
-    assert part.names == [whole.names[place] for place in chosen]
-    inside = {
-        (whole.names[a], whole.names[b]) for a, b in zip(whole.left, whole.right, strict=True)
-    }
-    pairs = {(part.names[a], part.names[b]) for a, b in zip(part.left, part.right, strict=True)}
-    assert pairs == {(a, b) for a, b in inside if {a, b} <= set(part.names)}
-    assert len(pairs) > 20
-    assert whole.subsample(1000).tolist() == list(range(96))
+    part = whole.subsample(20)
+    assert len(part.rows) == len(np.unique(part.rows)) == 20
+    assert part.names == [whole.names[row] for row in np.searchsorted(whole.rows, part.rows)]
+    pairs = {(whole.names[a], whole.names[b]) for a, b in zip(whole.left, whole.right, strict=True)}
+    kept = {(part.names[a], part.names[b]) for a, b in zip(part.left, part.right, strict=True)}
+    assert kept == {(a, b) for a, b in pairs if {a, b} <= set(part.names)}
+    assert len(kept) > 20
+    assert whole.subsample(1000).names == whole.names
 
 
-def test_half_of_a_thinned_subject_is_drawn_from_all_tiles(classes: Classes) -> None:
+def test_half_of_a_subsample_is_drawn_from_all_tiles(classes: Classes) -> None:
     pairs = list_pairs([(f"t{a:02d}.png", f"t{a + 48:02d}.png", a % 2) for a in range(24)])
     labels = read_labels(classes.index, group="patient")
     whole = make_labelled_pairs(classes.index, labels, pairs, pairs_name="p.csv")
-    chosen = whole.subsample(24)
-    paired = np.concatenate([whole.left, whole.right])
-    assert len(whole.subset(chosen).left) >= 6
-    assert len(np.setdiff1d(chosen, paired)) >= 3
+    part = whole.subsample(24)
+    paired = whole.rows[np.concatenate([whole.left, whole.right])]
+    assert len(part.left) >= 6
+    assert len(np.setdiff1d(part.rows, paired)) >= 3
 
 
-def test_of_sparse_pairs_a_part_keeps_whole_ones(classes: Classes) -> None:
+def test_a_subsample_of_sparse_pairs_keeps_whole_pairs(classes: Classes) -> None:
     rows = [(f"t{a:02d}.png", f"t{a + 48:02d}.png", a % 2) for a in range(48)]
-    part = of_pairs(classes, rows)
-    assert len(part.subset(part.subsample(24)).left) >= 6
+    assert len(of_pairs(classes, rows).subsample(24).left) >= 6
