@@ -21,7 +21,7 @@ _MOST_TWINS: Final = 12
 _MOST_KINDS: Final = 24
 # How figures are called, and which direction is better.
 _SPOKEN: Final = {
-    "accuracy": ("Accuracy (c-index)", "↑"),
+    "accuracy": ("Accuracy", "↑"),
     "balanced_accuracy": ("Balanced accuracy", "↑"),
     "cross_validated_accuracy": ("Accuracy, cross-validated", "↑"),
     "roc_auc": ("ROC-AUC", "↑"),

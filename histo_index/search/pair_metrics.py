@@ -94,7 +94,7 @@ class SortedPairs:
 
 
 def accuracy(said_same: Bools, is_same: Bools, weights: Float64) -> float:
-    """Tell the share of verdicts that are right, 0…1; the reference method's c-index."""
+    """Compute the share of correct verdicts, 0…1 (the reference method prints it as "c-index")."""
     return share(said_same == is_same, weights)
 
 

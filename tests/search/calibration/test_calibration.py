@@ -10,8 +10,7 @@ from histo_index.errors import IndexFormatError, InputError, LockedError, Mismat
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import CALIBRATION_NAME
 from histo_index.indexer.format.signed_json import seal
-from histo_index.search.calibration import calibrate as calibrating
-from histo_index.search.calibration.calibrate import calibrate
+from histo_index.search.calibration.calibrate import calibrate, tile_contents
 from histo_index.search.calibration.calibration import (
     Calibration,
     read_calibration,
@@ -193,12 +192,11 @@ def test_hardly_any_tile_is_far_from_other_groups(
     assert calibration.far_distance == pytest.approx(expected, abs=1e-3)
 
 
-def test_more_tiles_than_a_look_up_can_bear_are_not_listed(
-    classes: Classes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(calibrating, "_MOST_CONTENTS", 95)
-    assert calibrating._contents(classes.index, np.arange(95)) is not None
-    assert calibrating._contents(classes.index, np.arange(96)) is None
+def test_contents_of_too_many_tiles_are_not_stored(classes: Classes) -> None:
+    digests = classes.index.rows["sha256"].to_pylist()
+    found = tile_contents(classes.index, np.arange(95), max_tiles=95)
+    assert found == [digest[:16] for digest in digests[:95]]
+    assert tile_contents(classes.index, np.arange(96), max_tiles=95) is None
 
 
 def test_labels_that_say_the_opposite_store_nothing(classes: Classes) -> None:
