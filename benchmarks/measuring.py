@@ -76,9 +76,11 @@ class SyntheticEncoder:
             "is_trained": True,
             "mpp": None,
             "threshold": threshold,
+            "whitened_threshold": None,
+            "diffused_threshold": None,
         }
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, str]:
         return {"name": "synthetic", "device": "none", "precision": "none"}
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[SyntheticTile]:

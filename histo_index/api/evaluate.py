@@ -116,7 +116,7 @@ def evaluate(
     """
     subject = read_subject(index, pairs=pairs, labels=labels, label=label, group=group)
     _tell([*subject.problems[:_MOST_TOLD], *_untold(subject)])
-    root = tiles or (index.folder / index.manifest.settings["root"]).resolve()
+    root = tiles or index.manifest.tiles_root(index.folder)
     floors = _floor_vectors(index, root, device)
     return judge_index(index, subject, threshold, floor_vectors=floors)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from histo_index.errors import InputError
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.inputs.choose_sources import NamedSources
-from histo_index.indexer.nearest.choose import SearchConfig
 from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.transform.transform import require_distance
 

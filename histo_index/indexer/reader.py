@@ -22,10 +22,10 @@ from histo_index.indexer.format.manifest import (
     REMOVED,
     REMOVED_REMEDY,
     TRANSFORM,
-    FileRecord,
     Manifest,
     read_manifest,
 )
+from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.vector_file import (
     BLOCK_ROWS,
     FILE_NAMES,
@@ -213,16 +213,15 @@ class OpenIndex:
         from histo_index.indexer.nearest.candidates import CandidateSearch
         from histo_index.indexer.nearest.faiss_index import read_candidates
 
-        if "candidates" not in self._files:
+        if self.manifest.structure is None:
             return self.exact
         file, record = self._files["candidates"], self.manifest.files["candidates"]
         _require_record(file, record)
         rows, size = self._vectors.shape
         index = read_candidates(file.path, file.data, rows=rows, size=size)
         facts = self.manifest.structure
-        return CandidateSearch(
-            index, self.exact, effort=facts["effort"], candidates=facts["candidates"]
-        )
+        assert facts is not None
+        return CandidateSearch(index, self.exact, effort=facts.effort, candidates=facts.candidates)
 
     def _find_paths(self, names: pa.Array) -> Int64:
         return look_up(names, self.rows["path"])

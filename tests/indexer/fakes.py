@@ -83,7 +83,7 @@ class FakeEncoder:
             "diffused_threshold": None,
         }
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, str]:
         return {"name": self.runtime, "device": "cpu", "precision": "float32"}
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[FakeTile | ImageError]:

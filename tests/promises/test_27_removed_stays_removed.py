@@ -16,9 +16,9 @@ import pytest
 from histo_index.api.info import index_facts
 from histo_index.errors import InputError
 from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.format.removed import BY_CONTENT, read_removed
 from histo_index.indexer.format.shards import embeddings_of
-from histo_index.indexer.nearest.choose import SearchConfig
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.compact import compact
 from histo_index.indexer.transform.transform import FITS, distinct

@@ -19,16 +19,17 @@ from histo_index.errors import IndexFormatError, InputError
 from histo_index.files import publish_bytes
 from histo_index.indexer.encoder_protocol import Encode
 from histo_index.indexer.format.checksums import require_whole
-from histo_index.indexer.format.manifest import (
-    CALIBRATION_NAME,
+from histo_index.indexer.format.manifest import CALIBRATION_NAME, TRANSFORM, Manifest
+from histo_index.indexer.format.records import (
     DIFFUSED,
     PLAIN,
     THRESHOLDS,
-    TRANSFORM,
     WHITENED,
+    EncoderCard,
     FileRecord,
-    Manifest,
+    FittedDistance,
     ShardRecord,
+    read_record,
 )
 from histo_index.indexer.format.shards import embeddings_of, iterate_shards, record_file
 from histo_index.indexer.transform.diffusion import Diffusion, fit_diffusion
@@ -88,11 +89,11 @@ def distance_of(
     if asked is not None:
         return asked
     if current is not None:
-        return str(current.settings.get("distance", PLAIN))
+        return current.settings.distance
     if (calibrated := _calibrated_distance(folder)) is not None:
         return calibrated
-    card = encode.card()
-    published = (kind for kind, field in THRESHOLDS.items() if card.get(field) is not None)
+    card = read_record(EncoderCard, encode.card())
+    published = (kind for kind in THRESHOLDS if card.threshold_for(kind) is not None)
     best = next(published, DIFFUSED)
     if best != DIFFUSED:
         _log.info(
@@ -104,7 +105,7 @@ def distance_of(
 
 def settle_distance(
     folder: Path, draft: Manifest, current: Manifest | None, *, generation: int, anew: bool = False
-) -> tuple[dict[str, FileRecord], Mapping[str, Any]]:
+) -> tuple[dict[str, FileRecord], FittedDistance | None]:
     """Keep the transform that an index has, or fit one where it is time for that.
 
     Args:
@@ -115,42 +116,39 @@ def settle_distance(
         anew: fit one even if there is one.
 
     Returns:
-        Role to file, empty where distances are plain; and what the manifest says of the distance.
+        Role to file, and the record of the fit; empty and None where distances are plain.
 
     Raises:
         IndexFormatError: a shard is missing or damaged.
     """
-    wanted = draft.settings.get("distance", PLAIN)
-    before, kept = _before(current)
+    wanted = draft.settings.distance
+    before = current.distance if current else None
+    kept = {TRANSFORM: current.files[TRANSFORM]} if current and before else {}
+    name = before.name if before else PLAIN
     if wanted == PLAIN:
-        return {}, {"name": PLAIN}
-    if before["name"] == wanted and not anew:
-        _tell_grown(draft.rows, int(before["tiles"]), wanted)
+        return {}, None
+    if before and name == wanted and not anew:
+        _tell_grown(draft.rows, before.tiles, wanted)
         return kept, before
     if not anew and _calibrated_distance(folder) not in (None, wanted):
-        _log.info(
-            "distances stay %s: the index is calibrated; see `reindex --distance`", before["name"]
-        )
+        _log.info("distances stay %s: the index is calibrated; see `reindex --distance`", name)
         return kept, before
     if draft.rows < FEWEST_TILES:
         _log.info(
             "distances are plain: %s, too few to fit %s ones, which takes %d",
             counted(draft.rows, "tile"), wanted, FEWEST_TILES,
         )  # fmt: skip
-        return {}, {"name": PLAIN}
+        return {}, None
     sample = _sample(folder, draft.shards)
-    if current is not None and before["name"] != wanted:
+    if current is not None and name != wanted:
         _log.info("distances are %s from here on, fitted on %s tiles", wanted, f"{len(sample):,}")
     transform = FITS[wanted](sample)
     path = folder / f"{TRANSFORM}-{generation:06d}.npz"
     _write_transform(path, transform)
-    facts = {
-        "name": wanted,
-        "tiles": draft.rows,
-        "fitted_on": len(sample),
-        "size": transform.size,
-    }
-    return {TRANSFORM: record_file(folder, path)}, facts
+    fitted = FittedDistance(
+        name=wanted, tiles=draft.rows, fitted_on=len(sample), size=transform.size
+    )
+    return {TRANSFORM: record_file(folder, path)}, fitted
 
 
 def _write_transform(path: Path, transform: Transform) -> None:
@@ -175,8 +173,6 @@ def read_transform(path: Path, data: Any, record: FileRecord, *, kind: str) -> T
         path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy_of(kind)
     )
     stored = np.load(io.BytesIO(data))
-    if isinstance(stored, np.ndarray):  # version 3
-        return Whitening(mean=stored[0], damping=stored[1:])
     return (Diffusion if kind == DIFFUSED else Whitening).from_arrays(stored)
 
 
@@ -196,13 +192,6 @@ def open_transform(folder: Path, files: Mapping[str, FileRecord], *, kind: str) 
             f"{path}: cannot be read ({error.strerror}); {remedy_of(kind)}"
         ) from error
     return read_transform(path, data, files[TRANSFORM], kind=kind)
-
-
-def _before(current: Manifest | None) -> tuple[Mapping[str, Any], dict[str, FileRecord]]:
-    """Tell what distances were, and the file they came from."""
-    if current is None or TRANSFORM not in current.files:
-        return {"name": PLAIN}, {}
-    return current.distance, {TRANSFORM: current.files[TRANSFORM]}
 
 
 def _calibrated_distance(folder: Path) -> str | None:

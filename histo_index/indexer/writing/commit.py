@@ -3,12 +3,12 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -20,13 +20,13 @@ from histo_index.indexer.format.checksums import DamagedError
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import (
     CALIBRATION_NAME,
-    PLAIN,
     REMOVED,
     TRANSFORM,
     Manifest,
     read_manifest,
     write_manifest,
 )
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.format.shards import (
     EMBEDDING,
     Rejection,
@@ -35,7 +35,7 @@ from histo_index.indexer.format.shards import (
     read_shard,
     write_parquet,
 )
-from histo_index.indexer.nearest.choose import SearchConfig, announce_structure
+from histo_index.indexer.nearest.choose import announce_structure
 from histo_index.indexer.transform.transform import (
     TRANSFORM_FILES,
     open_transform,
@@ -84,7 +84,7 @@ def commit(
         generation=generation,
         size=draft.vector_size,
         source=source_of(folder, draft, None if is_anew else current, transform),
-        config=configured(draft.settings),
+        config=draft.settings.search,
     )
     files |= records
     if rejected is not None:
@@ -107,11 +107,6 @@ def _warn_of_calibration(folder: Path) -> None:
             "`histo-index calibrate --clear`",
             path,
         )
-
-
-def configured(settings: Mapping[str, Any]) -> SearchConfig:
-    """Read from a manifest's settings how the index is to be searched."""
-    return SearchConfig(**settings.get("search", {}))
 
 
 @contextmanager
@@ -146,13 +141,12 @@ def reindex(
     """
     require_distance(distance)
     with changing(folder) as current:
-        search = asdict(config or configured(current.settings))
-        announce_structure(current.rows, current.vector_size, SearchConfig(**search))
-        settings = {
-            **current.settings,
-            "search": search,
-            "distance": distance or current.settings.get("distance", PLAIN),
-        }
+        settings = replace(
+            current.settings,
+            search=config or current.settings.search,
+            distance=distance or current.settings.distance,
+        )
+        announce_structure(current.rows, current.vector_size, settings.search)
         draft = replace(current, settings=settings, libraries=library_versions())
         fits_anew = distance is not None
         manifest = commit(folder, draft, current=current, is_anew=True, fits_anew=fits_anew)

@@ -15,10 +15,10 @@ from histo_index.indexer.format.lock import LOCK_NAME
 from histo_index.indexer.format.manifest import (
     CALIBRATION_NAME,
     MANIFEST_NAME,
-    FileRecord,
     Manifest,
     read_manifest,
 )
+from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.shards import record_file
 from histo_index.indexer.writing.commit import PLAN_NAME
 from histo_index.indexer.writing.hash_cache import STATES_NAME

@@ -16,14 +16,9 @@ import pyarrow as pa
 from histo_index.arrays import Float16
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.format.checksums import require_whole
-from histo_index.indexer.format.manifest import (
-    FORMAT_VERSION,
-    MANIFEST_NAME,
-    TRANSFORM,
-    Manifest,
-    ShardRecord,
-)
-from histo_index.indexer.nearest.choose import Learnt, SearchConfig, can_grow
+from histo_index.indexer.format.manifest import FORMAT_VERSION, MANIFEST_NAME, TRANSFORM, Manifest
+from histo_index.indexer.format.records import SearchConfig, ShardRecord
+from histo_index.indexer.nearest.choose import Learnt, can_grow
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.transform.transform import Transform
 from histo_index.indexer.writing.search_files import FromShards
@@ -94,6 +89,7 @@ class _Carrying(FromShards):
         if not can_grow(before, factory, config, kept=kept, rows=total):
             return None
         try:
+            assert before.structure is not None
             return Learnt(index=_read_structure(self._before, kept), facts=before.structure)
         except IndexFormatError as error:
             _tell(error)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from histo_index.errors import IndexFormatError, MismatchError
-from histo_index.indexer.format.manifest import CALIBRATION_NAME, PLAIN, read_manifest
+from histo_index.indexer.format.manifest import CALIBRATION_NAME, read_manifest
+from histo_index.indexer.format.records import PLAIN
 from histo_index.indexer.format.signed_json import seal, unseal
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.curve import Curve

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from histo_index.arrays import Float32
 from histo_index.errors import InputError
-from histo_index.indexer.format.manifest import PLAIN, THRESHOLDS
+from histo_index.indexer.format.records import PLAIN, THRESHOLDS
 from histo_index.indexer.transform.transform import FEWEST_TILES, FITS
 from histo_index.search.calibration.fit import fit_threshold
 from histo_index.search.calibration.objectives import Objective

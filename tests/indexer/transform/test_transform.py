@@ -12,6 +12,7 @@ import pytest
 from histo_index.api.info import index_facts
 from histo_index.errors import IndexFormatError, InputError
 from histo_index.indexer.format.manifest import Manifest, read_manifest
+from histo_index.indexer.format.records import FittedDistance
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.compact import compact
 from histo_index.indexer.removal.remove import remove_tiles
@@ -50,6 +51,11 @@ def fitted(tmp_path: Path, encoder: FakeEncoder, kind: str) -> Path:
     return tmp_path / "tiles.hx"
 
 
+def fit_of(manifest: Manifest) -> FittedDistance:
+    assert manifest.distance is not None
+    return manifest.distance
+
+
 def stored_vectors(folder: Path) -> dict[str, bytes]:
     index = OpenIndex(folder)
     vectors = index.vectors(np.arange(len(index)))
@@ -68,9 +74,7 @@ def test_vectors_are_made_of_the_embeddings_and_shards_hold_these(fitted: Path, 
     }
     manifest = read_manifest(fitted)
     size = {"diffused": plain.shape[1] + 24, "whitened": plain.shape[1]}[kind]
-    assert manifest.distance == {
-        "name": kind, "tiles": TILES, "fitted_on": TILES, "size": size,
-    }  # fmt: skip
+    assert manifest.distance == FittedDistance(name=kind, tiles=TILES, fitted_on=TILES, size=size)
     assert manifest.vector_size == size
     assert index_facts(fitted, verify=True)["distance"] == f"{kind}, fitted on 120 tiles"
     assert leftovers(fitted) == []
@@ -82,7 +86,7 @@ def test_of_equal_tiles_one_is_fitted_on(fitted: Path, kind: str, encoder: FakeE
     for number in range(200):
         (fitted.parent / "tiles" / f"v{number:04d}.png").write_bytes(blank)
     run_build(fitted, encoder, fitted.parent / "tiles")
-    assert reindex(fitted, distance=kind).distance["fitted_on"] == TILES
+    assert fit_of(reindex(fitted, distance=kind)).fitted_on == TILES
     after = stored_vectors(fitted)
     assert len(after) == TILES + 200
     assert before.items() <= after.items()
@@ -143,7 +147,7 @@ def test_reindex_changes_the_distance_and_back_and_leaves_nothing_behind(
     assert plain != before
     assert not list(fitted.glob("transform-*"))
     assert reindex(fitted).distance_name == "plain"
-    assert reindex(fitted, distance=kind).distance["tiles"] == TILES
+    assert fit_of(reindex(fitted, distance=kind)).tiles == TILES
     assert stored_vectors(fitted) == before
     assert leftovers(fitted) == []
 
@@ -159,13 +163,13 @@ def test_a_small_index_is_plain_until_it_has_tiles_enough(
     caplog.set_level(logging.INFO)
     tiles, output = write_tiles(tmp_path / "tiles", numbered(99)), tmp_path / "tiles.hx"
     run_build(output, encoder, tiles, distance="whitened")
-    assert read_manifest(output).distance == {"name": "plain"}
+    assert read_manifest(output).distance is None
     assert "distances are plain: 99 tiles, too few to fit whitened ones, which takes 100" in (
         caplog.messages
     )
     run_build(output, encoder, write_tiles(tiles, ["more.png"]))
     assert read_manifest(output).distance_name.startswith("whitened ")
-    assert read_manifest(output).distance["fitted_on"] == 100
+    assert fit_of(read_manifest(output)).fitted_on == 100
 
 
 def test_a_calibrated_index_stays_as_it_is(tmp_path: Path, encoder: FakeEncoder) -> None:
