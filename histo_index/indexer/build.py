@@ -237,12 +237,12 @@ class _Build:
         rejected: Sequence[Rejection],
     ) -> Manifest:
         removed = keep_removed(self.folder, self.current, self.left_out)
+        card = self.encode.card()
+        encoder = self.current.encoder if self.current else read_record(EncoderCard, card)
         draft = draft_manifest(
             self.folder,
             receipts,
-            encoder=self.current.encoder
-            if self.current
-            else read_record(EncoderCard, self.encode.card()),
+            encoder=encoder,
             encoder_files=self.encoder_files | removed,
             rejected=len(rejected),
             sources=sources,
@@ -253,9 +253,8 @@ class _Build:
             listed = [Source.from_record(source, self.folder) for source in sources]
             raise InputError(nothing_usable(inputs_of(listed), rejected, self.left_out.counts))
         self.progress(BuildProgress(stage="committing", total=draft.tiles))
-        is_same_list = self.state.rejected is not None and Counter(self.state.rejected) == Counter(
-            rejected
-        )
+        before = self.state.rejected
+        is_same_list = before is not None and Counter(before) == Counter(rejected)
         manifest = self.current
         if manifest is None or not is_same_list or not is_unchanged(self.folder, manifest, draft):
             manifest = commit(self.folder, draft, current=self.current, rejected=rejected)
