@@ -76,7 +76,6 @@ class SyntheticEncoder:
             "is_trained": True,
             "mpp": None,
             "threshold": threshold,
-            "whitened_threshold": None,
             "diffused_threshold": None,
         }
 

@@ -48,7 +48,6 @@ class NumberEncoder:
             "is_trained": True,
             "mpp": None,
             "threshold": {"value": 0.5, "origin": "chosen for tests"},
-            "whitened_threshold": None,
             "diffused_threshold": None,
         }
 

@@ -114,9 +114,8 @@ class _Build:
         self.state = read_state(self.folder, encode.fingerprint)
         self.current, self.finished = self.state.current, self.state.finished
         self.shard_rows = config.shard_rows or self.state.shard_rows
-        self.search = config.search or (
-            self.current.settings.search if self.current else SearchConfig()
-        )
+        before = self.current.settings.search if self.current else SearchConfig()
+        self.search = config.search or before
         self.encoder_files = keep_encoder(encode.folder, self.folder, self.current)
         self.left_out: LeftOut
 

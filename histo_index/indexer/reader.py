@@ -34,7 +34,8 @@ from histo_index.indexer.format.vector_file import (
     npy_header,
 )
 from histo_index.indexer.private import private_among
-from histo_index.indexer.transform.transform import Transform, read_transform, remedy_of
+from histo_index.indexer.transform.diffusion import Diffusion
+from histo_index.indexer.transform.transform import read_transform, remedy_of
 
 _REMEDY: Final = "run `histo-index reindex` to make the search files anew"
 # How often a reader may meet a writer that commits between two of its steps.
@@ -114,7 +115,7 @@ class OpenIndex:
             self._is_verified[block] = True
 
     @cached_property
-    def transform(self) -> Transform | None:
+    def transform(self) -> Diffusion | None:
         """What turns embeddings into vectors; None where distances are plain."""
         if TRANSFORM not in self._files:
             return None

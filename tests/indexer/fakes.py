@@ -79,7 +79,6 @@ class FakeEncoder:
             "is_trained": True,
             "mpp": None,
             "threshold": {"value": self.threshold, "origin": "chosen for tests"},
-            "whitened_threshold": None,
             "diffused_threshold": None,
         }
 

@@ -99,7 +99,7 @@ class Manifest:
 
     @property
     def distance_kind(self) -> str:
-        """`plain`, `whitened` or `diffused`."""
+        """`plain` or `diffused`."""
         return self.distance.name if self.distance else PLAIN
 
     @property

@@ -10,17 +10,12 @@ from typing import Any, Final, TypeVar
 
 from histo_index.errors import InputError
 
-# How vectors are compared: squared Euclidean distance of embeddings as stored, of whitened ones, or
-# of whitened ones joined with diffusion coordinates.
+# How vectors are compared: squared Euclidean distance of embeddings as stored, or of whitened ones
+# joined with diffusion coordinates.
 PLAIN: Final = "plain"
-WHITENED: Final = "whitened"
 DIFFUSED: Final = "diffused"
 # Which field of an encoder's card publishes the threshold of each distance.
-THRESHOLDS: Final = {
-    DIFFUSED: "diffused_threshold",
-    WHITENED: "whitened_threshold",
-    PLAIN: "threshold",
-}
+THRESHOLDS: Final = {DIFFUSED: "diffused_threshold", PLAIN: "threshold"}
 
 _Record = TypeVar("_Record")
 
@@ -105,7 +100,6 @@ class EncoderCard:
         is_trained: false for random weights.
         mpp: microns per pixel of the training images, if known.
         threshold: published for plain distances, if any.
-        whitened_threshold: published for whitened distances, if any.
         diffused_threshold: published for diffused distances, if any.
     """
 
@@ -115,7 +109,6 @@ class EncoderCard:
     is_trained: bool
     mpp: float | None
     threshold: ThresholdRecord | None
-    whitened_threshold: ThresholdRecord | None
     diffused_threshold: ThresholdRecord | None
 
     def threshold_for(self, distance: str) -> ThresholdRecord | None:
@@ -203,7 +196,7 @@ class FittedDistance:
     """A distance that was fitted to the index.
 
     Attributes:
-        name: `diffused` or `whitened`.
+        name: `diffused`.
         tiles: N when it was fitted.
         fitted_on: how many of these tiles it was fitted on.
         size: V, the length of a vector.

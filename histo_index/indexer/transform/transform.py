@@ -8,7 +8,7 @@ again.
 import io
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,6 @@ from histo_index.indexer.format.records import (
     DIFFUSED,
     PLAIN,
     THRESHOLDS,
-    WHITENED,
     EncoderCard,
     FileRecord,
     FittedDistance,
@@ -33,20 +32,11 @@ from histo_index.indexer.format.records import (
 )
 from histo_index.indexer.format.shards import embeddings_of, iterate_shards, record_file
 from histo_index.indexer.transform.diffusion import Diffusion, fit_diffusion
-from histo_index.indexer.transform.whitening import Whitening, fit_whitening
 from histo_index.wording import counted
 
-# Turns embeddings into vectors.
-Transform = Whitening | Diffusion
-# How each is fitted to embeddings.
-FITS: Final[Mapping[str, Callable[[npt.NDArray[np.floating]], Transform]]] = {
-    DIFFUSED: fit_diffusion,
-    WHITENED: fit_whitening,
-}
 # With fewer, the directions that tiles vary most in are those that tell these few apart.
 FEWEST_TILES: Final = 100
-# What transforms are called, with that of version 3.
-TRANSFORM_FILES: Final = (f"{TRANSFORM}-*.npz", "whitening-*.npy")
+TRANSFORM_FILES: Final = f"{TRANSFORM}-*.npz"
 # 41 MB in float32 at 2048 dimensions, two of which a fit takes: no more than encoding took before.
 _MOST_FITTED: Final = 5_000
 # Grown to this many times what it was fitted on, an index may have another middle.
@@ -70,9 +60,7 @@ def require_distance(asked: str | None) -> None:
         InputError: it is neither.
     """
     if asked is not None and asked not in THRESHOLDS:
-        raise InputError(
-            f"distance {asked!r} is unknown; expected {DIFFUSED}, {WHITENED} or {PLAIN}"
-        )
+        raise InputError(f"distance {asked!r} is unknown; expected {DIFFUSED} or {PLAIN}")
 
 
 def distance_of(
@@ -142,7 +130,7 @@ def settle_distance(
     sample = _sample(folder, draft.shards)
     if current is not None and name != wanted:
         _log.info("distances are %s from here on, fitted on %s tiles", wanted, f"{len(sample):,}")
-    transform = FITS[wanted](sample)
+    transform = fit_diffusion(sample)
     path = folder / f"{TRANSFORM}-{generation:06d}.npz"
     _write_transform(path, transform)
     fitted = FittedDistance(
@@ -151,13 +139,13 @@ def settle_distance(
     return {TRANSFORM: record_file(folder, path)}, fitted
 
 
-def _write_transform(path: Path, transform: Transform) -> None:
+def _write_transform(path: Path, transform: Diffusion) -> None:
     stored, arrays = io.BytesIO(), dict[str, Any](transform.arrays())
     np.savez(stored, **arrays)
     publish_bytes(path, stored.getvalue())
 
 
-def read_transform(path: Path, data: Any, record: FileRecord, *, kind: str) -> Transform:
+def read_transform(path: Path, data: Any, record: FileRecord, *, kind: str) -> Diffusion:
     """Read a transform, checked byte for byte.
 
     Args:
@@ -173,10 +161,10 @@ def read_transform(path: Path, data: Any, record: FileRecord, *, kind: str) -> T
         path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy_of(kind)
     )
     stored = np.load(io.BytesIO(data))
-    return (Diffusion if kind == DIFFUSED else Whitening).from_arrays(stored)
+    return Diffusion.from_arrays(stored)
 
 
-def open_transform(folder: Path, files: Mapping[str, FileRecord], *, kind: str) -> Transform | None:
+def open_transform(folder: Path, files: Mapping[str, FileRecord], *, kind: str) -> Diffusion | None:
     """Read the transform among the files of an index; None where distances are plain.
 
     Raises:

@@ -48,8 +48,8 @@ from histo_index.indexer.writing.reuse import source_of
 from histo_index.indexer.writing.search_files import derive
 
 PLAN_NAME: Final = "plan.parquet"
-# Roles of files that each commit makes anew, with that of earlier versions of the format.
-_DERIVED: Final = {*vector_file.FILE_NAMES, TRANSFORM, "faiss"}
+# Roles of the files that each commit writes again.
+_DERIVED: Final = {*vector_file.FILE_NAMES, TRANSFORM}
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def reindex(
     Args:
         folder: the index.
         config: how it is to be searched from now on; None is as before.
-        distance: `plain`, or `diffused` or `whitened` to have it fitted anew; None is as before.
+        distance: `plain`, or `diffused` to fit it again; None is as before.
 
     Raises:
         IndexFormatError: the manifest or a shard is missing or damaged.
@@ -152,8 +152,7 @@ def reindex(
         manifest = commit(folder, draft, current=current, is_anew=True, fits_anew=fits_anew)
         # Not the shards: those of an interrupted build are still of use to the next one.
         _remove_old_search_files(folder, manifest)
-        for pattern in TRANSFORM_FILES:
-            _remove(set(folder.glob(pattern)) - _needed(folder, manifest))
+        _remove(set(folder.glob(TRANSFORM_FILES)) - _needed(folder, manifest))
         return manifest
 
 
@@ -216,7 +215,7 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
     # Receipts first: a shard without one is no shard, a receipt without a shard would be damage.
     for pattern in ("part-*.json", "part-*.parquet"):
         _remove(set(embeddings.glob(pattern)) - needed)
-    for pattern in ("rejected-*.parquet", f"{REMOVED}-*.parquet", *TRANSFORM_FILES):
+    for pattern in ("rejected-*.parquet", f"{REMOVED}-*.parquet", TRANSFORM_FILES):
         _remove(set(folder.glob(pattern)) - needed)
     _remove([folder / PLAN_NAME])
 
@@ -224,9 +223,7 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
 def _remove_old_search_files(folder: Path, manifest: Manifest) -> None:
     needed = _needed(folder, manifest)
     for place in (folder / vector_file.FOLDER).glob("[0-9]" * 6 + "*"):
-        names = (*vector_file.FILE_NAMES.values(), *vector_file.OLD_NAMES)
-        files = {place / name for name in names}
-        _remove(files - needed)
+        _remove({place / name for name in vector_file.FILE_NAMES.values()} - needed)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
 

@@ -99,7 +99,7 @@ def _is_ours(name: str) -> bool:
     """Tell whether a name may be of an index: of a first build cut short, or its manifest lost."""
     folders = (ENCODER_FOLDER, shard_files.FOLDER, vector_file.FOLDER)
     files = (LOCK_NAME, PLAN_NAME, STATES_NAME, CALIBRATION_NAME)
-    beginnings = (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-", "whitening-")
+    beginnings = (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-")
     return name in (*files, *folders) or name.startswith(beginnings)
 
 

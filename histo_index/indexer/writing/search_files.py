@@ -33,13 +33,13 @@ from histo_index.indexer.nearest.choose import (
     extend_structure,
     make_structure,
 )
-from histo_index.indexer.transform.transform import Transform
+from histo_index.indexer.transform.diffusion import Diffusion
 
 
 class FromShards:
     """Makes from the shards what search files hold."""
 
-    def __init__(self, folder: Path, transform: Transform | None = None) -> None:
+    def __init__(self, folder: Path, transform: Diffusion | None = None) -> None:
         """Read shards of an index; a transform turns embeddings into vectors, None leaves them."""
         self._folder = folder
         self._transform = transform

@@ -46,7 +46,7 @@ class Calibration:
 
     Attributes:
         fingerprint: of the encoder whose distances it is about.
-        distance: how vectors are compared: `plain`, or `whitened` or `diffused` and by which fit.
+        distance: how vectors are compared: `plain`, or `diffused` and by which fit.
         threshold: squared distance, 0…4, up to which a pair is the same.
         curve: probability of the same by distance, with its band; None without labels.
         objective: what the threshold is best at, in words.

@@ -44,7 +44,6 @@ MANIFEST = Manifest(
         is_trained=True,
         mpp=0.5,
         threshold=ThresholdRecord(value=0.705, origin="tests"),
-        whitened_threshold=None,
         diffused_threshold=None,
     ),
     tiles=5,
