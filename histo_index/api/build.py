@@ -67,7 +67,7 @@ def build(
             minute, at most 1,024.
         retry_rejected: try again what an earlier build could not use.
         rehash: read every tile again, also one whose size and times are as they were.
-        distance: `diffused`, `whitened` or `plain`; left out, as before, else diffused from 100
+        distance: `diffused` or `plain`; left out, as before, else diffused from 100
             tiles on.
         private: columns that are shown, exported and filtered by only on request; remembered.
         public: columns that are private no longer.
@@ -94,7 +94,7 @@ def build(
     given = None if encoder is None else Path(encoder)
     limits = None if max_pixels is None else DecodeLimits(max_pixels=max_pixels)
     runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
-    warn_if_untrained(runner.folder, runner.card())
+    warn_if_untrained(runner.folder, is_trained=runner.card()["is_trained"])
     return build_index(
         BuildConfig(
             sources=_as_paths(sources),
@@ -135,7 +135,7 @@ def reindex(
             before.
         recall: share of the true ten nearest to find, tuned on the index.
         memory: bytes that the structure may take, or text such as `4GB`.
-        distance: `plain`, or `diffused` or `whitened` to have it fitted anew; left out, as before.
+        distance: `plain`, or `diffused` to fit it again; left out, as before.
 
     Returns:
         What is committed now; an index that is open answers from its old state.

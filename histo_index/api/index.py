@@ -16,6 +16,7 @@ from histo_index.api.encoders import own_encoder, published_threshold, warn_if_u
 from histo_index.api.own_calibration import OwnCalibration
 from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.format.manifest import Manifest
+from histo_index.indexer.format.records import EncoderCard, read_record
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.pair import PairAnswer, answer_pair
 from histo_index.search.calibration.threshold import Threshold
@@ -74,8 +75,9 @@ def compare(
     from histo_index.encoder.folder import bundled_encoder
 
     runner = open_encoder(Path(encoder) if encoder else bundled_encoder(), device=device)
-    warn_if_untrained(runner.folder, runner.card())
-    chosen = Threshold.choose(threshold, runner.card()["threshold"])
+    card = read_record(EncoderCard, runner.card())
+    warn_if_untrained(runner.folder, is_trained=card.is_trained)
+    chosen = Threshold.choose(threshold, card.threshold)
     return answer_pair(_encode_one(runner, a), _encode_one(runner, b), chosen)
 
 
@@ -92,7 +94,7 @@ class Index:
         self._device = device
         self._private = private
         self._calibration = OwnCalibration(path, self.manifest)
-        warn_if_untrained(path / "encoder", self.manifest.encoder)
+        warn_if_untrained(path / "encoder", is_trained=self.manifest.encoder.is_trained)
 
     def __reduce__(self) -> tuple[Any, ...]:
         reopen = partial(type(self), device=self._device, private=self._private)
@@ -394,8 +396,7 @@ class Index:
 
     def _tiles_folder(self, given: str | Path | None) -> Path:
         """Locate the folder that tile paths start from: the one given, else as it was built."""
-        root = self.opened.folder / self.manifest.settings["root"]
-        return Path(given) if given else root.resolve()
+        return Path(given) if given else self.manifest.tiles_root(self.opened.folder)
 
     def file_of(self, image: ImageLike, folder: Path) -> Path | None:
         """Find the file of an image: the user's own, else the index's, below a folder."""

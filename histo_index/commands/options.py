@@ -61,7 +61,7 @@ DistanceOption = Annotated[
     str | None,
     typer.Option(
         "--distance",
-        help="diffused, whitened or plain; else as before, or diffused from 100 tiles on.",
+        help="diffused or plain; else as before, or diffused from 100 tiles on.",
     ),
 ]
 MaxPixelsOption = Annotated[
