@@ -25,7 +25,7 @@ from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.runtime.openvino import has_bfloat16
 from histo_index.encoder.runtime.reference import CovarianceSketch, Trunk, deviations, load_trunk
 from histo_index.indexer.format.records import DIFFUSED
-from histo_index.search.evaluation.training_monitor import NEIGHBOUR_ACCURACY, PAIR_AUC, TileJudge
+from histo_index.search.evaluation.training_monitor import NEIGHBOUR_ACCURACY, PAIR_AUC, TileMetrics
 
 DIFFUSED_AUC: Final = f"{DIFFUSED}_{PAIR_AUC}"
 
@@ -62,7 +62,7 @@ def main() -> None:
 def judge(folder: Path, rows: Sequence[training_split.Row]) -> dict[str, tuple[str, str]]:
     """Give the embedding's size and the figures, by how it is pooled."""
     measuring.tell(f"{folder}: {len(rows)} tiles")
-    judge_tiles = TileJudge([row["label"] for row in rows], [row["group"] for row in rows])
+    judge_tiles = TileMetrics([row["label"] for row in rows], [row["group"] for row in rows])
     result = {}
     for name, embeddings in _poolings(_features(folder, rows)).items():
         figures = judge_tiles(_unit(embeddings))

@@ -181,18 +181,15 @@ class Index:
         from histo_index.search.inputs.pair_list import PairList, list_pairs, read_pair_list
 
         given: dict[str, npt.NDArray[np.float16]] = {}
-        if isinstance(pairs, str | Path):
-            source = None if str(pairs) == "-" else Path(pairs)
-            resolver = self._resolver(Path(root))
-            listed = read_pair_list(source, [resolver.are_indexed, resolver.are_files])
-        elif isinstance(pairs, PairList):
-            listed = pairs
-        else:
+        if not isinstance(pairs, str | Path | PairList):
             rows = [[self._name(image, given) for image in row[:2]] + [*row[2:]] for row in pairs]
-            listed = list_pairs(rows)
+            pairs = list_pairs(rows)
         resolver = self._resolver(Path(root), given)
+        if not isinstance(pairs, PairList):
+            source = None if str(pairs) == "-" else Path(pairs)
+            pairs = read_pair_list(source, [resolver.are_indexed, resolver.are_files])
         chosen = self.threshold(threshold, unsure=unsure)
-        return score_pairs(self.opened, listed, resolver, chosen)
+        return score_pairs(self.opened, pairs, resolver, chosen)
 
     def search(
         self,

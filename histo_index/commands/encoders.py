@@ -56,7 +56,7 @@ def encoder_init(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random weights.")] = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Make an untrained encoder: for tests and as a floor to compare with."""
+    """Make an untrained encoder: for tests and as a baseline to compare with."""
     from histo_index.encoder.create import init_encoder
 
     fingerprint = init_encoder(output, arch=arch, seed=seed, overwrite=overwrite)

@@ -115,7 +115,7 @@ def evaluate(
     threshold: ThresholdOption = None,
     tiles: Annotated[
         Path | None,
-        typer.Option("--tiles", help="Where the tiles lie now, for floors and report."),
+        typer.Option("--tiles", help="Where the tiles lie now, for baselines and report."),
     ] = None,
     report: ReportOption = None,
     report_names: ReportNamesOption = False,
@@ -136,7 +136,7 @@ def evaluate(
     if report is not None:
         opened.report(found, report, tiles=tiles, names=report_names)
     print_result(found.as_dict() if as_json else describe_evaluation(found))
-    exit_if(found.subject.problems, REJECTED_EXIT)
+    exit_if(found.dataset.problems, REJECTED_EXIT)
 
 
 _UNKNOWN: Final = "-"
@@ -162,36 +162,41 @@ def describe_evaluation(found: "Evaluation") -> str:
     """Say what an index is worth, beside what it has to beat, and what makes that doubtful."""
     from histo_index.search.evaluation.baselines import RANDOM
 
-    subject = found.subject
+    dataset = found.dataset
     limit = "none" if found.threshold.value is None else f"{found.threshold.value:.4g}"
-    same = int(subject.is_same.sum())
-    is_beside = any(floor.name == RANDOM for floor in found.floors)
+    same = int(dataset.is_same.sum())
+    is_beside = any(baseline.name == RANDOM for baseline in found.baselines)
     parts = [
         found.headline,
         *(f"  doubtful   {printable(line)}" for line in found.warnings),
-        f"  tiles      {len(subject.rows):,} of {counted(len(subject.group_names), 'group')}, "
-        f"{len(subject.classes)} classes",
-        f"  pairs      {len(subject.is_same):,}, {same:,} of them same; "
-        f"{printable(subject.pairs_from)}",
+        f"  tiles      {len(dataset.rows):,} of {counted(len(dataset.group_names), 'group')}, "
+        f"{len(dataset.classes)} classes",
+        f"  pairs      {len(dataset.is_same):,}, {same:,} of them same; "
+        f"{printable(dataset.pairs_from)}",
         f"  threshold  {limit}, {printable(found.threshold.origin)}",
         f"  distances  {found.distance}{', of random weights likewise' if is_beside else ''}",
         "",
-        *_table("pairs", [found.index, *found.floors], "pairs"),
+        *_table("pairs", [found.index, *found.baselines], "pairs"),
     ]
     for kind in found.index.retrieval:
-        parts += ["", *_table(f"neighbours, {kind}", [found.index, *found.floors], kind)]
+        parts += ["", *_table(f"neighbours, {kind}", [found.index, *found.baselines], kind)]
     return "\n".join([*parts, *_abstaining(found)])
 
 
 def _table(title: str, contenders: Sequence["Contender"], kind: str) -> list[str]:
-    """Lay out figures in lines and contenders in columns; of floors only the values."""
-    own, *floors = [c.pairs if kind == "pairs" else c.retrieval.get(kind, {}) for c in contenders]
-    header = [title, "index", *(floor.name for floor in contenders[1:])]
+    """Lay out figures in lines and contenders in columns; of baselines only the values."""
+    own, *baselines = [
+        c.pairs if kind == "pairs" else c.retrieval.get(kind, {}) for c in contenders
+    ]
+    header = [title, "index", *(baseline.name for baseline in contenders[1:])]
     body = [
         [
             name.replace("_", " "),
             _ends(figure, ".3f"),
-            *(_value(floor[name], ".3f") if name in floor else _UNKNOWN for floor in floors),
+            *(
+                _value(baseline[name], ".3f") if name in baseline else _UNKNOWN
+                for baseline in baselines
+            ),
         ]
         for name, figure in own.items()
     ]

@@ -225,10 +225,10 @@ def describe_pairs(scores: "PairScores") -> str:
         f"  threshold  {_limit(scores.threshold)}",
     ]
     if scores.has_labels and scores.accuracy is None:
-        lines.append("  c-index    none: no labelled pair has a verdict of same or different")
+        lines.append("  accuracy   none: no labelled pair has a verdict of same or different")
     if scores.accuracy is not None:
         lines.append(
-            f"  c-index    {scores.accuracy:.4f} ({scores.correct:,} of {scores.labelled:,} "
+            f"  accuracy   {scores.accuracy:.4f} ({scores.correct:,} of {scores.labelled:,} "
             "labelled pairs right)"
         )
     return "\n".join(lines)
