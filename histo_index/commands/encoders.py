@@ -23,7 +23,7 @@ def encoder_import(
         str,
         typer.Option(
             "--pooling",
-            help="mean of the last stage, as published, deviation, or covariance as bundled.",
+            help="mean of the last stage (torchvision), or covariance (bundled encoder).",
         ),
     ] = "mean",
     threshold: Annotated[
