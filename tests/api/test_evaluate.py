@@ -68,7 +68,7 @@ def test_random_weights_are_fitted_as_the_index_is(
     (floor,) = [floor for floor in found.floors if floor.name == "random weights"]
     assert floor.curve is not None
     assert floor.curve.thresholds[1:].tolist() == np.unique(expected).tolist()
-    assert "  distances  diffused, of random weights likewise\n" in describe_evaluation(found)
+    assert "  distances  diffused, of random weights too\n" in describe_evaluation(found)
 
 
 def test_tiles_that_nobody_asked_for_may_be_gone(tmp_path: Path, encoded: list[int]) -> None:
