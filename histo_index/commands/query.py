@@ -32,7 +32,8 @@ from histo_index.commands.output import (
 from histo_index.wording import counted, printable
 
 if TYPE_CHECKING:
-    from histo_index.api.index import ImageLike, Index
+    from histo_index.api.images import ImageLike
+    from histo_index.api.index import Index
     from histo_index.search.answers.neighbours import Neighbour
     from histo_index.search.answers.pair import PairAnswer
     from histo_index.search.answers.pair_list import PairScores
