@@ -17,7 +17,7 @@ from tests.cli.test_train import SMALL
 
 BUILD = "the next build continues from the last finished shard"
 WHOLE = "the index changed completely or not at all; repeat the command"
-NOTHING = "no index was changed, no output file is incomplete"
+NOTHING = "no index was changed and no output file is incomplete"
 
 
 def interrupt(*arguments: object, **options: object) -> NoReturn:

@@ -243,5 +243,5 @@ def test_ctrl_c_is_one_line_and_exit_status_130(workshop: Workshop) -> None:
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
     assert err == (
-        "histo-index: error: interrupted; no index was changed, no output file is incomplete\n"
+        "histo-index: error: interrupted; no index was changed and no output file is incomplete\n"
     )
