@@ -76,9 +76,10 @@ class SyntheticEncoder:
             "is_trained": True,
             "mpp": None,
             "threshold": threshold,
+            "diffused_threshold": None,
         }
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, str]:
         return {"name": "synthetic", "device": "none", "precision": "none"}
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[SyntheticTile]:

@@ -24,7 +24,7 @@ from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.runtime.openvino import has_bfloat16
 from histo_index.encoder.runtime.reference import CovarianceSketch, Trunk, deviations, load_trunk
-from histo_index.indexer.format.manifest import DIFFUSED
+from histo_index.indexer.format.records import DIFFUSED
 from histo_index.search.evaluation.training_monitor import NEIGHBOUR_ACCURACY, PAIR_AUC, TileJudge
 
 DIFFUSED_AUC: Final = f"{DIFFUSED}_{PAIR_AUC}"

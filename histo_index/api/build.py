@@ -91,7 +91,7 @@ def build(
     given = None if encoder is None else Path(encoder)
     limits = None if max_pixels is None else DecodeLimits(max_pixels=max_pixels)
     runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
-    warn_if_untrained(runner.folder, runner.card())
+    warn_if_untrained(runner.folder, is_trained=runner.card()["is_trained"])
     return build_index(
         BuildConfig(
             sources=_as_paths(sources),

@@ -1,18 +1,12 @@
 """Choose the encoder: the given one, that of the index, or the bundled one."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histo_index.errors import IndexFormatError, MismatchError
-from histo_index.indexer.format.manifest import (
-    MANIFEST_NAME,
-    PLAIN,
-    THRESHOLDS,
-    Manifest,
-    read_manifest,
-)
+from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
+from histo_index.indexer.format.records import PLAIN, THRESHOLDS, ThresholdRecord, read_record
 
 if TYPE_CHECKING:
     from histo_index.encoder.encoder import Encoder
@@ -41,31 +35,31 @@ def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
     if (folder / MANIFEST_NAME).exists():
         manifest = read_manifest(folder)
         if options.get("limits") is None:
-            options["limits"] = DecodeLimits(max_pixels=manifest.settings["max_pixels"])
+            options["limits"] = DecodeLimits(max_pixels=manifest.settings.max_pixels)
         if given is None:
             return own_encoder(folder, manifest, **options)
     return open_encoder(given or bundled_encoder(), **options)
 
 
-def published_threshold(manifest: Manifest) -> Mapping[str, Any] | None:
+def published_threshold(manifest: Manifest) -> ThresholdRecord | None:
     """Give the threshold that an index's encoder publishes for its distance, if there is one.
 
     Raises:
         IndexFormatError: the bundled encoder is damaged.
     """
-    field = THRESHOLDS[manifest.distance_kind]
-    known: Mapping[str, Any] | None = manifest.encoder.get(field)
+    known = manifest.encoder.threshold_for(manifest.distance_kind)
     if known is not None or manifest.distance_kind == PLAIN:  # of which every index knows
         return known
     # Imported here: it brings the weights' library.
     from histo_index.encoder.folder import bundled_thresholds
 
-    return bundled_thresholds(manifest.fingerprint).get(field)
+    found = bundled_thresholds(manifest.fingerprint).get(THRESHOLDS[manifest.distance_kind])
+    return read_record(ThresholdRecord, found) if found else None
 
 
-def warn_if_untrained(folder: Path, card: Mapping[str, Any]) -> None:
+def warn_if_untrained(folder: Path, *, is_trained: bool) -> None:
     """Log a warning if the encoder is untrained."""
-    if not card["is_trained"]:
+    if not is_trained:
         _log.warning("%s is untrained: its distances mean little; train or import one", folder)
 
 

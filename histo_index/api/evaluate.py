@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
-from histo_index.indexer.transform.transform import FEWEST_TILES, FITS, distinct
+from histo_index.indexer.transform.diffusion import fit_diffusion
+from histo_index.indexer.transform.transform import FEWEST_TILES, distinct
 from histo_index.search.calibration.calibrate import calibrate as fit_calibration
 from histo_index.search.calibration.calibration import Calibration, store_calibration
 from histo_index.search.calibration.objectives import Objective
@@ -116,7 +117,7 @@ def evaluate(
     """
     subject = read_subject(index, pairs=pairs, labels=labels, label=label, group=group)
     _tell([*subject.problems[:_MOST_TOLD], *_untold(subject)])
-    root = tiles or (index.folder / index.manifest.settings["root"]).resolve()
+    root = tiles or index.manifest.tiles_root(index.folder)
     floors = _floor_vectors(index, root, device)
     return judge_index(index, subject, threshold, floor_vectors=floors)
 
@@ -162,7 +163,7 @@ def _floor_vectors(index: OpenIndex, root: Path, device: str) -> FloorVectors:
         )
         if is_fitted:
             # As the index's own: else it would be ahead by the distance, and not by its encoder.
-            randoms = FITS[index.manifest.distance_kind](distinct(randoms)).apply(randoms)
+            randoms = fit_diffusion(distinct(randoms)).apply(randoms)
         return {COLOUR: colours[: len(rows)], RANDOM: randoms[: len(rows)]}
 
     return vectors

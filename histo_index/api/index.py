@@ -15,6 +15,7 @@ from histo_index.api.images import ImageLike, Images, display_name, encode_image
 from histo_index.api.own_calibration import OwnCalibration
 from histo_index.arrays import Float16
 from histo_index.indexer.format.manifest import Manifest
+from histo_index.indexer.format.records import EncoderCard, read_record
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.pair import PairAnswer, answer_pair
 from histo_index.search.calibration.threshold import Threshold
@@ -66,8 +67,9 @@ def compare(
     from histo_index.encoder.folder import bundled_encoder
 
     runner = open_encoder(Path(encoder) if encoder else bundled_encoder(), device=device)
-    warn_if_untrained(runner.folder, runner.card())
-    chosen = Threshold.choose(threshold, runner.card()["threshold"])
+    card = read_record(EncoderCard, runner.card())
+    warn_if_untrained(runner.folder, is_trained=card.is_trained)
+    chosen = Threshold.choose(threshold, card.threshold)
     return answer_pair(encode_image(runner, a), encode_image(runner, b), chosen)
 
 
@@ -85,7 +87,7 @@ class Index:
         self._private = private
         self._images = Images(self.opened, device=device)
         self._calibration = OwnCalibration(path, self.manifest)
-        warn_if_untrained(path / "encoder", self.manifest.encoder)
+        warn_if_untrained(path / "encoder", is_trained=self.manifest.encoder.is_trained)
 
     def __reduce__(self) -> tuple[Any, ...]:
         reopen = partial(type(self), device=self._device, private=self._private)
@@ -386,5 +388,4 @@ class Index:
 
     def _tiles_folder(self, given: str | Path | None) -> Path:
         """Return the folder of the tile files: the given one, else where they were indexed."""
-        root = self.opened.folder / self.manifest.settings["root"]
-        return Path(given) if given else root.resolve()
+        return Path(given) if given else self.manifest.tiles_root(self.opened.folder)

@@ -12,15 +12,13 @@ from histo_index.errors import IndexFormatError
 from histo_index.indexer.format.checksums import file_checksum, require_size
 from histo_index.indexer.format.manifest import (
     MANIFEST_NAME,
-    PLAIN,
     REMOVED,
     REMOVED_REMEDY,
     TRANSFORM,
-    FileRecord,
     Manifest,
-    SourceRecord,
     read_manifest,
 )
+from histo_index.indexer.format.records import PLAIN, FileRecord, SourceRecord
 from histo_index.indexer.format.removed import describe_rule, private_columns, read_removed
 from histo_index.indexer.format.shards import receipt_path
 from histo_index.indexer.inputs.source import Source
@@ -51,6 +49,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         several = f"{len(damage)} files are damaged; the first: " if len(damage) > 1 else ""
         raise IndexFormatError(several + damage[0])
     runtimes = sorted({" ".join(map(str, shard.runtime.values())) for shard in manifest.shards})
+    document = manifest.to_json()
     facts = {
         "index": str(folder),
         "format": _format_of(folder),
@@ -61,14 +60,14 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "rejected": manifest.rejected,
         "shards": len(manifest.shards),
         "bytes": sum(record.bytes for record in manifest.records()),
-        "encoder": dict(manifest.encoder),
+        "encoder": document["encoder"],
         "computed_by": "; ".join(runtimes),
-        "searched_by": dict(manifest.structure) or {"factory": "exact"},
+        "searched_by": document["structure"],
         "distance": _distance(manifest),
         "sources": [_describe_source(folder, record) for record in manifest.sources],
         "calibration": describe_stored(folder, manifest),
-        "settings": dict(manifest.settings),
-        "libraries": dict(manifest.libraries),
+        "settings": document["settings"],
+        "libraries": document["libraries"],
         "files": f"{len(manifest.records())}, all intact"
         + (" (every checksum verified)" if verify else " by size (--verify reads them)"),
     }
@@ -100,9 +99,9 @@ def _describe_source(folder: Path, record: SourceRecord) -> str:
 
 
 def _distance(manifest: Manifest) -> str:
-    if TRANSFORM not in manifest.files:
+    if manifest.distance is None:
         return PLAIN
-    return f"{manifest.distance_kind}, fitted on {counted(manifest.distance['fitted_on'], 'tile')}"
+    return f"{manifest.distance.name}, fitted on {counted(manifest.distance.fitted_on, 'tile')}"
 
 
 def unfinished_build(folder: Path) -> str | None:

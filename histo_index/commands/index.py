@@ -155,7 +155,7 @@ def reindex(
     )
     facts = {
         "index": folder, "generation": manifest.generation, "tiles": manifest.tiles,
-        "structure": manifest.structure,
+        "structure": manifest.to_json()["structure"],
     }  # fmt: skip
     print_result(
         facts if as_json else f"{folder}: {counted(manifest.tiles, 'tile')}, search files rebuilt"

@@ -14,6 +14,7 @@ import torchvision
 from PIL import Image
 
 import histo_index
+from histo_index.indexer.format.records import SearchConfig
 from tests.cli.conftest import Run, Workshop
 
 A, B = "slide-01/0001.png", "slide-02/0003.png"
@@ -134,13 +135,13 @@ def test_python_reindexes_what_does_not_open(workshop: Workshop, run: Run) -> No
     with pytest.raises(histo_index.IndexFormatError, match="run `histo-index reindex`"):
         histo_index.open(workshop.index)
     manifest = histo_index.reindex(
-        workshop.index, structure="SQ8", recall=0.5, memory="1MB", distance="whitened"
+        workshop.index, structure="SQ8", recall=0.5, memory="1MB", distance="diffused"
     )
     assert histo_index.open(workshop.index).manifest == manifest
-    assert manifest.settings["search"] == {
-        "structure": "SQ8", "recall": 0.5, "memory_bytes": 1_000_000,
-    }  # fmt: skip
-    assert manifest.settings["distance"] == "whitened"
+    assert manifest.settings.search == SearchConfig(
+        structure="SQ8", recall=0.5, memory_bytes=1_000_000
+    )
+    assert manifest.settings.distance == "diffused"
     assert run("search", A, "--json").out == before
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -85,7 +86,7 @@ def evaluate(
         lead={},
         curve=curve_of(judged, subject),
     )
-    is_trained = bool(index.manifest.encoder["is_trained"])
+    is_trained = index.manifest.encoder.is_trained
     return Evaluation(
         headline=headline(own, floors, is_trained=is_trained),
         warnings=[*missing, *_warnings(subject, threshold, leakage)],
@@ -185,7 +186,7 @@ def _provenance(index: OpenIndex, subject: Subject, threshold: Threshold) -> dic
     calibration = threshold.calibration
     left_out = ("curve", "histogram", "contents")
     return {
-        "encoder": dict(manifest.encoder),
+        "encoder": asdict(manifest.encoder),
         "index": {
             "name": index.folder.name,
             "generation": manifest.generation,
