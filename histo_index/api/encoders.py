@@ -1,4 +1,4 @@
-"""Which encoder answers: the one given, the index's own, or the one that ships with the package."""
+"""Choose the encoder: the given one, that of the index, or the bundled one."""
 
 import logging
 from pathlib import Path
@@ -15,13 +15,13 @@ _log = logging.getLogger(__name__)
 
 
 def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
-    """Choose the encoder of a build: the one given, else the index's own, else the bundled one.
+    """Open the encoder of a build: the given one, else that of the index, else the bundled one.
 
     Args:
-        folder: the index, which need not be there yet.
+        folder: the index, which need not exist.
         given: an encoder folder.
-        options: `device`, `precision`, `limits` as `open_encoder` takes them; without `limits` an
-            index keeps the ones that it has.
+        options: `device`, `precision`, `limits` as for `open_encoder`; the default of `limits` is
+            that of the index.
 
     Raises:
         InputError: an option cannot be used, or no encoder is bundled.
@@ -58,24 +58,24 @@ def published_threshold(manifest: Manifest) -> ThresholdRecord | None:
 
 
 def warn_if_untrained(folder: Path, *, is_trained: bool) -> None:
-    """Say once that distances of an untrained encoder say little."""
+    """Log a warning if the encoder is untrained."""
     if not is_trained:
-        _log.warning("%s is untrained: its distances say little; train or import one", folder)
+        _log.warning("%s is untrained: its distances mean little; train or import one", folder)
 
 
 def own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
-    """Open the encoder inside an index, as the index was built with it.
+    """Open the encoder inside an index.
 
     Raises:
-        MismatchError: it is not what the index was built with.
-        IndexFormatError: the index is gone since it was opened.
+        MismatchError: the index was built by another encoder.
+        IndexFormatError: the index was removed after it was opened.
     """
     from histo_index.encoder.encoder import open_encoder
 
     if not folder.is_dir():
         raise IndexFormatError(
-            f"{folder}: removed since it was opened, so no new image can be encoded; "
-            "ask for indexed tiles, or open another index"
+            f"{folder}: removed after it was opened, so no new image can be encoded; "
+            "query indexed tiles, or open another index"
         )
     encoder = open_encoder(folder / "encoder", **options)
     if encoder.fingerprint != manifest.fingerprint:

@@ -1,4 +1,4 @@
-"""What an index is, and what this machine has: the facts behind `info` and `doctor`."""
+"""Describe an index and check its files. The facts behind `info`."""
 
 import json
 from pathlib import Path
@@ -28,14 +28,14 @@ from histo_index.wording import counted
 
 
 def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
-    """Say what an index is.
+    """Describe an index and check its files.
 
     Args:
         folder: the index.
-        verify: read every file and compare its checksum; else sizes only.
+        verify: compare the checksum of every file; otherwise compare sizes.
 
     Raises:
-        IndexFormatError: there is no index, or a file of it is not as it was written.
+        IndexFormatError: there is no index, or a file is damaged.
     """
     if not (folder / MANIFEST_NAME).exists() and (progress := unfinished_build(folder)):
         raise IndexFormatError(f"{folder} holds no finished index: {progress}")
@@ -43,7 +43,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     found = (_problem(folder, manifest, record, verify) for record in manifest.records())
     damage = [problem for problem in found if problem]
     if damage and read_manifest(folder).generation != manifest.generation:
-        # Rebuilt meanwhile: what is missing belonged to the generation before.
+        # Rebuilt meanwhile: the missing files belonged to the earlier generation.
         return index_facts(folder, verify=verify)
     if damage:
         several = f"{len(damage)} files are damaged; the first: " if len(damage) > 1 else ""
@@ -68,7 +68,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "calibration": describe_stored(folder, manifest),
         "settings": document["settings"],
         "libraries": document["libraries"],
-        "files": f"{len(manifest.records())}, all whole"
+        "files": f"{len(manifest.records())}, all intact"
         + (" (every checksum verified)" if verify else " by size (--verify reads them)"),
     }
     if progress := unfinished_build(folder):
@@ -77,7 +77,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
 
 
 def _removed_facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    """Say how many contents are kept out of later builds, and what is still known of them."""
+    """Count removed and purged tiles and list the standing rules."""
     removed, private = read_removed(folder, manifest), private_columns(manifest)
     return {
         "removed": len(removed.contents),
@@ -88,7 +88,7 @@ def _removed_facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _format_of(folder: Path) -> int:
-    """Tell the format version of a manifest that was read and found whole."""
+    """Return the format version of a manifest that was checked."""
     return int(json.loads((folder / MANIFEST_NAME).read_bytes())["format_version"])
 
 
@@ -105,7 +105,7 @@ def _distance(manifest: Manifest) -> str:
 
 
 def unfinished_build(folder: Path) -> str | None:
-    """Tell how far an interrupted or running build has come; None if there is none."""
+    """Describe the progress of an unfinished build; None if there is none."""
     plan = folder / PLAN_NAME
     if not plan.is_file():
         return None
@@ -114,11 +114,11 @@ def unfinished_build(folder: Path) -> str | None:
             table = pq.ParquetFile(file).read(columns=["shard_id"], use_threads=False)
             tasks = table["shard_id"].unique().to_pylist()
     except (OSError, pa.ArrowException):
-        return "a build is running or was interrupted; `histo-index build` goes on from there"
+        return "a build is running or was interrupted; `histo-index build` continues it"
     done = sum(receipt_path(folder, shard_id).exists() for shard_id in tasks)
     return (
         f"a build is running or was interrupted, {done} of {counted(len(tasks), 'shard')} "
-        "finished; `histo-index build` goes on from there"
+        "finished; `histo-index build` continues it"
     )
 
 
@@ -132,7 +132,7 @@ def _problem(folder: Path, manifest: Manifest, record: FileRecord, verify: bool)
     elif record == manifest.files.get(REMOVED):
         remedy = REMOVED_REMEDY
     elif record.path.startswith("encoder/"):
-        # Without it a build would open this very copy.
+        # Without --encoder, a build opens this copy.
         remedy += " with --encoder DIR"
     try:
         require_size(path, found=path.stat().st_size, expected=record.bytes, remedy=remedy)

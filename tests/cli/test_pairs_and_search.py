@@ -27,8 +27,8 @@ def test_a_list_is_answered_in_order_with_accuracy(workshop: Workshop, run: Run)
     lines = Path("out.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in lines[1:3]] == [[A, B], [A, A]]
     assert [line.split(",")[4] for line in lines[1:3]] == ["different", "same"]
-    assert "3 pairs: 2 answered, 1 not; 1 same; 0 images encoded for it" in ran.out
-    assert "accuracy   1.0000 (2 of 2 labelled pairs right)" in ran.out
+    assert "3 pairs: 2 answered, 1 not; 1 same; 0 images newly encoded" in ran.out
+    assert "accuracy   1.0000 (2 of 2 labelled pairs correct)" in ran.out
 
 
 def test_a_list_on_standard_output_has_its_summary_on_stderr(workshop: Workshop, run: Run) -> None:
@@ -244,5 +244,5 @@ def test_ctrl_c_is_one_line_and_exit_status_130(workshop: Workshop) -> None:
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
     assert err == (
-        "histo-index: error: interrupted; no index was changed, no output file is incomplete\n"
+        "histo-index: error: interrupted; no index was changed and no output file is incomplete\n"
     )
