@@ -16,7 +16,7 @@ import measuring
 
 import histo_index
 from histo_index.encoder.folder import bundled_encoder
-from histo_index.indexer.format.manifest import THRESHOLDS
+from histo_index.indexer.format.records import THRESHOLDS
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.evaluation.baselines import RANDOM
 from histo_index.search.evaluation.compare import CROSS_VALIDATED

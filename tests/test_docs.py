@@ -69,6 +69,19 @@ def test_every_page_is_in_the_navigation() -> None:
     assert {line.split(": ")[1] for line in nav.splitlines() if line} == pages
 
 
+def test_promises_page_lists_what_is_tested_and_what_is_planned() -> None:
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    kept, planned = text.split("## What is promised")[1].split("## What is planned")
+    tested = {int(path.name[5:7]) for path in (ROOT / "tests" / "promises").glob("test_*.py")}
+    assert numbers(kept) == tested
+    assert numbers(planned) == set(range(1, 33)) - tested
+
+
+def numbers(text: str) -> set[int]:
+    """Read the numbers in the first column of a table."""
+    return {int(number) for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+
+
 def test_site_loads_nothing_from_other_hosts() -> None:
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert "font: false" in config

@@ -16,7 +16,8 @@ import pyarrow as pa
 from histo_index.arrays import Float32, Int64
 from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
-from histo_index.indexer.transform.transform import FEWEST_TILES, FITS, distinct
+from histo_index.indexer.transform.diffusion import fit_diffusion
+from histo_index.indexer.transform.transform import FEWEST_TILES, distinct
 from histo_index.search.calibration.calibrate import calibrate as fit_calibration
 from histo_index.search.calibration.calibration import Calibration, store_calibration
 from histo_index.search.calibration.objectives import Objective
@@ -119,7 +120,7 @@ def evaluate(
     dataset = read_labelled_pairs(index, pairs=pairs, labels=labels, label=label, group=group)
     _log_problems(dataset)
     subset = dataset.subsample(MAX_BASELINE_TILES)
-    root = tiles or (index.folder / index.manifest.settings["root"]).resolve()
+    root = tiles or index.manifest.tiles_root(index.folder)
     try:
         baselines = compute_baselines(index, subset, root, device=device)
     except HistoIndexError as error:
@@ -190,7 +191,7 @@ def compute_baselines(
         index.folder / "encoder", [root / path for path in paths], device=device
     )
     if is_fitted:
-        randoms = FITS[index.manifest.distance_kind](distinct(randoms)).apply(randoms)
+        randoms = fit_diffusion(distinct(randoms)).apply(randoms)
     return {COLOUR: colours[:count], RANDOM: randoms[:count]}
 
 

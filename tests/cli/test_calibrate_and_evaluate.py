@@ -125,7 +125,7 @@ def test_few_pairs_are_told(
     done = run("calibrate", "--pairs", "few.csv", "-i", calibrated.index)
     assert done.code == 3, done.err
     doubt = "the accuracy is uncertain"
-    assert f"  doubtful   {doubt}" in done.out
+    assert f"  warning    {doubt}" in done.out
     assert doubt not in caplog.text
     assert "few.csv pair 25: none.png is not in the index" in caplog.text
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from histo_index.arrays import Float64, Int64
 from histo_index.errors import InputError
-from histo_index.indexer.format.manifest import PLAIN
+from histo_index.indexer.format.records import PLAIN
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.bootstrap import Estimate, bands
 from histo_index.search.calibration.calibrate import (

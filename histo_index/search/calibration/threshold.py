@@ -1,15 +1,15 @@
 """The threshold: from distances to verdicts (same, different, unsure)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.errors import InputError
+from histo_index.indexer.format.records import ThresholdRecord
 from histo_index.search.calibration.calibration import Calibration
 from histo_index.search.calibration.curve import Likelihoods, farness
 
@@ -60,7 +60,7 @@ class Threshold:
     def choose(
         cls,
         given: float | None,
-        published: Mapping[str, Any] | None,
+        published: ThresholdRecord | None,
         calibration: Calibration | None = None,
         *,
         unsure: bool | None = None,
@@ -91,7 +91,7 @@ class Threshold:
         elif calibration is not None:
             value, origin = calibration.threshold.value, calibration.origin
         elif published is not None:
-            value, origin = published["value"], f"published with the encoder: {published['origin']}"
+            value, origin = published.value, f"published with the encoder: {published.origin}"
         return cls(
             value=value,
             origin=origin,

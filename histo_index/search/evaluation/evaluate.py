@@ -1,6 +1,7 @@
 """Evaluate an index on labelled pairs: metrics, baselines, examples and leakage."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -81,7 +82,7 @@ def evaluate(
         lead={},
         curve=curve_of(metrics, dataset),
     )
-    is_trained = bool(index.manifest.encoder["is_trained"])
+    is_trained = index.manifest.encoder.is_trained
     return Evaluation(
         headline=headline(own, contenders, is_trained=is_trained),
         warnings=_warnings(dataset, threshold, leakage),
@@ -164,7 +165,7 @@ def _provenance(index: OpenIndex, dataset: LabelledPairs, threshold: Threshold) 
     calibration = threshold.calibration
     left_out = ("curve", "histogram", "contents")
     return {
-        "encoder": dict(manifest.encoder),
+        "encoder": asdict(manifest.encoder),
         "index": {
             "name": index.folder.name,
             "generation": manifest.generation,

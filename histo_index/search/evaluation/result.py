@@ -143,7 +143,7 @@ class Evaluation:
         wrong_pairs: the most confidently wrong, worst first, no tile in more than two of them.
         strips: of each class.
         leakage: duplicates across groups and with the calibration.
-        distance: what index and random weights are compared by: `diffused`, `whitened`, `plain`.
+        distance: what index and random weights are compared by: `diffused` or `plain`.
         provenance: of encoder, data and calibration.
     """
 

@@ -10,8 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from histo_index.arrays import Float32
 from histo_index.errors import InputError
-from histo_index.indexer.format.manifest import PLAIN, THRESHOLDS
-from histo_index.indexer.transform.transform import FEWEST_TILES, FITS
+from histo_index.indexer.format.records import DIFFUSED, PLAIN, THRESHOLDS
+from histo_index.indexer.transform.diffusion import fit_diffusion
+from histo_index.indexer.transform.transform import FEWEST_TILES
 from histo_index.search.calibration.fit import fit_threshold
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.distance import pair_distances
@@ -79,9 +80,8 @@ class PairMetrics:
         metrics = self._compute(embeddings, PAIR_AUC, THRESHOLDS[PLAIN])
         if len(embeddings) >= FEWEST_TILES:
             # As an index of them would; one of fewer tiles is plain.
-            for kind, fit in FITS.items():
-                vectors = fit(embeddings).apply(embeddings)
-                metrics |= self._compute(vectors, f"{kind}_{PAIR_AUC}", THRESHOLDS[kind])
+            vectors = fit_diffusion(embeddings).apply(embeddings)
+            metrics |= self._compute(vectors, f"{DIFFUSED}_{PAIR_AUC}", THRESHOLDS[DIFFUSED])
         return metrics
 
     def _compute(self, vectors: Float32, area: str, threshold: str) -> dict[str, float]:

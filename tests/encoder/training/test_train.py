@@ -118,7 +118,6 @@ def test_the_best_epoch_by_the_monitor_is_kept(
     assert last.training["epochs"] == 2
     assert last.threshold is not None
     assert (last.threshold.value, "labels.csv" in last.threshold.origin) == (0.25, True)
-    assert last.whitened_threshold is None
     assert last.diffused_threshold is not None
     assert last.diffused_threshold.value == 1.5
     # Only looked at: the same weights as without it.

@@ -91,13 +91,13 @@ def test_one_of_another_distance_is_refused(classes: Classes, calibration: Calib
     folder = classes.index.folder
     store_calibration(folder, calibration)
     with pytest.raises(MismatchError) as caught:
-        read_calibration(folder, calibration.fingerprint, "whitened 0123")
+        read_calibration(folder, calibration.fingerprint, "diffused 0123")
     assert str(caught.value) == (
         f"{folder / 'calibration.json'}: stale: fitted to distances plain but this index compares "
-        "by whitened 0123; run `histo-index calibrate` again, or `histo-index calibrate --clear`"
+        "by diffused 0123; run `histo-index calibrate` again, or `histo-index calibrate --clear`"
     )
     with pytest.raises(MismatchError, match="was rebuilt by distance plain while"):
-        store_calibration(folder, replace(calibration, distance="whitened 0123"))
+        store_calibration(folder, replace(calibration, distance="diffused 0123"))
 
 
 def test_one_that_could_answer_nothing_surely_says_so(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from histo_index.errors import InputError
+from histo_index.indexer.format.records import ThresholdRecord
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.calibration import Calibration, Histogram
 from histo_index.search.calibration.curve import Curve
@@ -24,7 +25,7 @@ def test_without_a_threshold_every_verdict_is_unsure() -> None:
 
 
 def test_the_user_wins_over_the_encoder() -> None:
-    published = {"value": 0.7, "origin": "leaderboard"}
+    published = ThresholdRecord(value=0.7, origin="leaderboard")
     assert Threshold.choose(0.1, published).value == 0.1
     assert Threshold.choose(None, published).value == 0.7
     assert "leaderboard" in Threshold.choose(None, published).origin
@@ -75,7 +76,7 @@ DISTANCES = np.array([0.5, 0.85, 1.0, 1.15, 1.5], np.float32)
 
 
 def test_a_calibration_comes_before_the_encoder_s_threshold_and_after_the_user_s() -> None:
-    published = {"value": 0.7, "origin": "somewhere"}
+    published = ThresholdRecord(value=0.7, origin="somewhere")
     chosen = Threshold.choose(None, published, calibrated())
     assert (chosen.value, chosen.is_calibrated) == (1.0, True)
     assert chosen.origin == "calibrated for accuracy on 100 pairs of 80 tiles: p.csv"
