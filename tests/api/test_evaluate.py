@@ -72,7 +72,7 @@ def test_random_weights_are_fitted_as_the_index_is(
     (baseline,) = [baseline for baseline in found.baselines if baseline.name == "random weights"]
     assert baseline.curve is not None
     assert baseline.curve.thresholds[1:].tolist() == np.unique(expected).tolist()
-    assert "  distances  diffused, of random weights too\n" in describe_evaluation(found)
+    assert "  distances  diffused, random weights too\n" in describe_evaluation(found)
 
 
 def test_tiles_that_only_fit_the_transform_may_be_missing(
