@@ -52,7 +52,7 @@ check: lint test
 
 # The pages of docs/ as a site in site/, which opens from files: site/index.html.
 docs: $(VENV)/docs-ready
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
 # Write what the commands of README and docs print now, the options of docs/cli.md, and the notebook.

@@ -21,8 +21,8 @@ from clustered import Clusters
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig, BuildProgress
 from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.inputs.hashing import hash_file
-from histo_index.indexer.nearest.choose import SearchConfig
 from histo_index.indexer.writing.commit import reindex
 
 _CLUSTERS: Final = 1000
@@ -147,7 +147,8 @@ def measure(
         anew += watch.spans()
         measuring.tell(f"{distance}, {structure}: found {before}, added {commit}, anew {anew[-1]}")
     shares = measuring.ratios([cpu for _, cpu in adding], [cpu for _, cpu in anew])
-    factory = read_manifest(index).structure["factory"]
+    structure_made = read_manifest(index).structure
+    factory = structure_made.factory if structure_made else "exact"
     cells = (_cell(spans) for spans in (finding, reading, adding, anew))
     return f"{distance}, {factory}", *cells, measuring.spread(shares, digits=3)
 

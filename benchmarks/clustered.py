@@ -11,6 +11,13 @@ import pyarrow as pa
 
 from histo_index.arrays import Float16, Float32
 from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.format.records import (
+    PLAIN,
+    EncoderCard,
+    SearchConfig,
+    Settings,
+    read_record,
+)
 from histo_index.indexer.format.shards import (
     Receipt,
     record_file,
@@ -90,11 +97,18 @@ def make_clustered_index(folder: Path, clusters: Clusters, *, rows: int, size: i
     draft = draft_manifest(
         index,
         receipts,
-        encoder=encoder.card(),
+        encoder=read_record(EncoderCard, encoder.card()),
         encoder_files={},
         rejected=0,
         sources=(),
-        settings={"shard_rows": _SHARD_ROWS, "max_pixels": encoder.max_pixels, "root": ".."},
+        settings=Settings(
+            shard_rows=_SHARD_ROWS,
+            max_pixels=encoder.max_pixels,
+            root="..",
+            search=SearchConfig(),
+            distance=PLAIN,
+            private=(),
+        ),
     )
     commit(index, draft, current=None, rejected=[])
     return index

@@ -30,15 +30,15 @@ REFERENCE: Final = "reference method's loop: both images of every pair"
 EAGER: Final = "torch, eager float32, every image once"
 BUILD: Final = "whole build: hashing, shards, FAISS, commit"
 STAGES: Final = {
-    "list the tiles": "sources.py:list_tiles",
-    "hash them": "hashing.py:hash_tiles",
-    "plan": "plan.py:make_plan",
-    "read and check the encoder": "folder.py:load_encoder",
-    "start the runtime": "runtime.py:start_runtime",
-    "decode and encode": "encoder.py:Encoder.encode_files",
-    "write shards": "tasks.py:_publish",
-    "copy the encoder": "encoder_copy.py:copy_files",
-    "commit: search files, FAISS": "commit.py:commit",
+    "list the tiles": "indexer/inputs/tiles.py:list_tiles",
+    "hash them": "indexer/inputs/hashing.py:hash_tiles",
+    "plan": "indexer/writing/plan.py:make_plan",
+    "read and check the encoder": "encoder/folder.py:load_encoder",
+    "start the runtime": "encoder/runtime/choose.py:start_runtime",
+    "decode and encode": "encoder/encoder.py:Encoder.encode_files",
+    "write shards": "indexer/writing/shard_tasks.py:_publish",
+    "copy the encoder": "indexer/writing/folder.py:copy_encoder",
+    "commit: search files, FAISS": "indexer/writing/commit.py:commit",
 }
 _BATCH: Final = 32
 

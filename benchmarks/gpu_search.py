@@ -16,9 +16,10 @@ from clustered import Clusters, blocks_of
 from search_peers import recall
 
 from histo_index.arrays import Float16, Int64
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.nearest import gpu as gpu_search
 from histo_index.indexer.nearest.candidates import CandidateSearch
-from histo_index.indexer.nearest.choose import SearchConfig, choose_structure
+from histo_index.indexer.nearest.choose import choose_structure
 from histo_index.indexer.nearest.exact import ExactSearch
 from histo_index.indexer.nearest.faiss_index import make_candidates
 from histo_index.indexer.nearest.torch_exact import TorchSearch

@@ -14,8 +14,9 @@ import numpy as np
 from clustered import Clusters
 
 from histo_index.arrays import Float16
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.nearest.candidates import CandidateSearch
-from histo_index.indexer.nearest.choose import SearchConfig, choose_structure, make_structure
+from histo_index.indexer.nearest.choose import choose_structure, make_structure
 from histo_index.indexer.nearest.exact import ExactSearch, compare_all
 from histo_index.indexer.nearest.faiss_index import add_rows, read_growing
 

@@ -76,9 +76,10 @@ class SyntheticEncoder:
             "is_trained": True,
             "mpp": None,
             "threshold": threshold,
+            "diffused_threshold": None,
         }
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, str]:
         return {"name": "synthetic", "device": "none", "precision": "none"}
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[SyntheticTile]:
@@ -142,27 +143,29 @@ def interleave(
 
 
 def profile_stages(job: Job, stages: Mapping[str, str]) -> tuple[float, dict[str, float]]:
-    """Run a job once under the profiler and read off how long some functions took.
+    """Run a job once under the profiler and return the time that some functions took.
 
     Args:
         job: what to run.
-        stages: name to function, such as `pairlist.py:read_pair_list`; time in the functions it
-            calls counts, time in other threads does not.
+        stages: name to function, such as `search/distance.py:pair_distances`; time in the
+            functions it calls counts, time in other threads does not.
 
     Returns:
-        Seconds in all, and seconds by name.
+        Seconds in total, and seconds by name.
     """
     profile = cProfile.Profile()
     started = time.perf_counter()
     profile.runcall(job)
     wall = time.perf_counter() - started
     found = {
-        f"{Path(entry.code.co_filename).name}:{entry.code.co_qualname}": entry.totaltime
+        f"{entry.code.co_filename.split('/histo_index/')[-1]}:{entry.code.co_qualname}": (
+            entry.totaltime
+        )
         for entry in profile.getstats()
         if not isinstance(entry.code, str)
     }
     for function in sorted(set(stages.values()) - set(found)):
-        tell(f"the profile has no {function}: it was not called, or has another name now")
+        tell(f"the profile has no {function}: it was not called, or was renamed")
     return wall, {name: found.get(function, 0.0) for name, function in stages.items()}
 
 

@@ -21,7 +21,7 @@ from histo_index.arrays import Float16, Int64
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.encoder import open_encoder
 from histo_index.encoder.folder import bundled_encoder
-from histo_index.indexer.transform.transform import FITS
+from histo_index.indexer.transform.diffusion import fit_diffusion
 from histo_index.search.distance import pair_distances
 from histo_index.search.neighbours.near_duplicates import NEAR
 
@@ -65,10 +65,9 @@ def main() -> None:
         plain = encoder.encode_pixels(tiles).astype(np.float16)
         copies = [encode(encoder.encode_pixels, tiles, make) for make in COPIES.values()]
         lines.append((f"{name}, plain", str(len(tiles)), *told(groups, plain, copies)))
-        for kind, fit in FITS.items():
-            transform = fit(plain)
-            turned = [transform.apply(each).astype(np.float16) for each in (plain, *copies)]
-            lines.append((f"{name}, {kind}", str(len(tiles)), *told(groups, turned[0], turned[1:])))
+        transform = fit_diffusion(plain)
+        turned = [transform.apply(each).astype(np.float16) for each in (plain, *copies)]
+        lines.append((f"{name}, diffused", str(len(tiles)), *told(groups, turned[0], turned[1:])))
     header = ("set", "tiles", "limit", "different tiles mistaken", *COPIES)
     measuring.print_table(header, lines)
 

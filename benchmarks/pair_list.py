@@ -28,12 +28,12 @@ from histo_index.search.distance import indexed_pair_distances
 Score = Callable[[Int64, Int64], Float32]
 
 STAGES: Final = {
-    "open the index": "api.py:open",
-    "read the list": "pairlist.py:read_pair_list",
-    "resolve names": "resolving.py:Resolver.resolve",
-    "score": "scoring.py:indexed_pair_distances",
-    "verdicts and table": "scoring.py:_scores",
-    "write the answers": "writing.py:write_scores",
+    "open the index": "api/index.py:open",
+    "read the list": "search/inputs/pair_list.py:read_pair_list",
+    "resolve names": "search/inputs/resolve.py:Resolver.resolve",
+    "score": "search/distance.py:indexed_pair_distances",
+    "verdicts and table": "search/answers/pair_list.py:_scores",
+    "write the answers": "commands/result_files.py:write_scores",
 }
 # Rows gathered at a time: 1 MB of 2048-d float16 stays in a core's own cache.
 _GATHER_ROWS: Final = 256

@@ -73,7 +73,7 @@ def main() -> None:
         index, queries = prepare(folder, given)
         measuring.print_machine()
         facts = index.manifest.structure
-        print(f"{given.rows:,} vectors of {given.size}; structure: {dict(facts)}\n", flush=True)
+        print(f"{given.rows:,} vectors of {given.size}; structure: {facts}\n", flush=True)
         report_ours(folder, index, queries, given)
         report_filters(index, queries[:_FILTERED])
         report_peers(folder, given)
@@ -103,7 +103,7 @@ def report_ours(folder: Path, index: OpenIndex, queries: Float16, given: Namespa
     truth = true_rows(folder, queries, index.matrix)
     reached = f"{recall(ours(index, queries), truth):.4f}"
     facts = index.manifest.structure
-    cells: tuple[str, ...] = (f"{facts.get('seconds_to_make', 0):.0f}", "-", "-", "-")
+    cells: tuple[str, ...] = (f"{facts.seconds_to_make if facts else 0:.0f}", "-", "-", "-")
     if "histo-index" not in given.without:
         cells = _build_cells(run_peer("histo-index", folder, rows=given.rows, repeats=0))
     print()

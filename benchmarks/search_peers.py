@@ -22,7 +22,8 @@ from clustered import blocks_of
 
 from histo_index.arrays import Float16, Int64
 from histo_index.hardware import usable_cores
-from histo_index.indexer.nearest.choose import SearchConfig, make_structure
+from histo_index.indexer.format.records import SearchConfig
+from histo_index.indexer.nearest.choose import make_structure
 from histo_index.indexer.nearest.exact import compare_all, one_thread
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.neighbours.filters import Filters
@@ -112,9 +113,10 @@ def recall(found: Int64, truth: Int64) -> float:
 
 def build_ours(matrix: Float16, folder: Path) -> Built:
     path, facts = folder / "again.faiss", OpenIndex(folder / "tiles.hx").manifest.structure
-    made = make_structure(path, matrix, blocks_of(matrix), facts["factory"], SearchConfig())
+    assert facts is not None
+    made = make_structure(path, matrix, blocks_of(matrix), facts.factory, SearchConfig())
     path.unlink()
-    return lambda queries, effort: np.empty((0, K), np.int64), made["bytes"]
+    return lambda queries, effort: np.empty((0, K), np.int64), made.bytes
 
 
 def build_flat(matrix: Float16, folder: Path) -> Built:

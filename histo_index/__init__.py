@@ -1,7 +1,6 @@
-"""Tell whether two histology tiles are of one tissue category, and what else looks like one.
+"""Histology tile similarity: are two tiles of one tissue category, and what else looks like one?
 
-Everything a program needs is named here; the modules behind it are loaded when first used, so that
-importing the package costs nothing.
+This module names the public API. Modules are loaded at the first use of a name.
 """
 
 from importlib import import_module
@@ -103,7 +102,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker must not think that every name is there
+if not TYPE_CHECKING:  # type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:

@@ -10,14 +10,9 @@ from typing import Annotated, Final
 
 import typer
 
-from histo_index.commands.encoders import encoders, training
-from histo_index.commands.evaluate import assessing
-from histo_index.commands.index import indexes
-from histo_index.commands.inspect import surveys
+from histo_index.commands import encoders, evaluate, index, inspect, query, remove
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
-from histo_index.commands.query import questions
-from histo_index.commands.remove import removing
 
 app = typer.Typer(
     name="histo-index",
@@ -30,24 +25,36 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(indexes)
-app.add_typer(removing)
-app.add_typer(questions)
-app.add_typer(surveys)
-app.add_typer(assessing)
-app.add_typer(training)
-app.add_typer(encoders, name="encoder")
+for module in (index, remove, query, inspect, evaluate, encoders):
+    app.add_typer(module.app)
+
+_WHOLE_INDEX: Final = "the index changed completely or not at all; repeat the command"
+
+_AFTER_INTERRUPTION: Final = {
+    "build": "the next build continues from the last finished shard",
+    "train": "the same command with --resume continues from the last saved step, or starts over",
+    "calibrate": _WHOLE_INDEX,
+    "compact": _WHOLE_INDEX,
+    "reindex": _WHOLE_INDEX,
+    "remove": _WHOLE_INDEX,
+    "restore": _WHOLE_INDEX,
+    "encoder": "the encoder folder may be incomplete; repeat the command with --overwrite",
+    "demo": "the output folder is incomplete; delete it and repeat the command",
+}
+
+# Commands that only read an index write their output files whole or not at all.
+_NOTHING_CHANGED: Final = "no index was changed and no output file is incomplete"
 
 
 def main() -> None:
-    """Run the command line; what goes wrong is one line on stderr and an exit code."""
+    """Run the command line; an error is one line on stderr and an exit code."""
     signal.signal(signal.SIGINT, _interrupt)
     logging.basicConfig(format="histo-index: %(message)s", level=logging.WARNING)
     logging.getLogger("histo_index").setLevel(logging.INFO)
     try:
         app()
     except BrokenPipeError:
-        # The reader of our output is gone; there is nobody left to tell.
+        # The reader of our output has closed it: nothing more can be printed.
         os._exit(1)
     except _InterruptedError:
         fail(describe_interruption(sys.argv[1:]), 130)
@@ -82,7 +89,7 @@ def _options(
 
 @app.command(epilog="Example: histo-index doctor")
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what this machine has, what will be used, and what is wrong."""
+    """Check this machine: hardware, libraries, encoder, and problems."""
     from histo_index.api.doctor import diagnose
 
     found = diagnose()
@@ -96,49 +103,29 @@ def doctor(as_json: JsonOption = False) -> None:
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")] = Path("demo"),
     tiles_per_category: Annotated[
-        int, typer.Option("--tiles-per-category", min=8, help="Of eight categories.")
+        int, typer.Option("--tiles-per-category", min=8, help="Tiles of each of eight categories.")
     ] = 40,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the renderer.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the renderer.")] = 0,
 ) -> None:
-    """Show the main job on tiles that are rendered here and now."""
+    """Demonstrate the program on rendered tiles: build, calibrate, compare, search."""
     from histo_index.demo.show import show
 
     show(output, tiles_per_category=tiles_per_category, seed=seed, tell=typer.echo)
 
 
+def describe_interruption(arguments: Sequence[str]) -> str:
+    """Describe the state that an interrupted command leaves.
+
+    Args:
+        arguments: command line without the name of the program.
+    """
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    return f"interrupted; {_AFTER_INTERRUPTION.get(command, _NOTHING_CHANGED)}"
+
+
 class _InterruptedError(BaseException):
-    """Ctrl-C; typer would swallow a KeyboardInterrupt."""
+    """Ctrl-C. A KeyboardInterrupt would be caught by typer."""
 
 
 def _interrupt(number: int, frame: object) -> None:
     raise _InterruptedError
-
-
-_WHOLE_INDEX: Final = "the index changed completely or not at all; repeat the command"
-
-
-_STANDING: Final = {
-    "build": "the next build goes on from the last finished shard",
-    "train": "the same command with --resume goes on from the last saved step, or starts",
-    "calibrate": _WHOLE_INDEX,
-    "compact": _WHOLE_INDEX,
-    "reindex": _WHOLE_INDEX,
-    "remove": _WHOLE_INDEX,
-    "restore": _WHOLE_INDEX,
-    "encoder": "the encoder folder may be incomplete; repeat the command with --overwrite",
-    "demo": "the output folder is incomplete; delete it and repeat the command",
-}
-
-
-# Commands that only read an index write their output files whole or not at all.
-_NOTHING_CHANGED: Final = "no index was changed, no output file is incomplete"
-
-
-def describe_interruption(arguments: Sequence[str]) -> str:
-    """Describe what an interrupted command leaves.
-
-    Args:
-        arguments: of the command line, the program's name left out.
-    """
-    command = next((word for word in arguments if not word.startswith("-")), "")
-    return f"interrupted; {_STANDING.get(command, _NOTHING_CHANGED)}"

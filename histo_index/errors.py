@@ -1,4 +1,4 @@
-"""Every exception that histo-index raises on purpose.
+"""The exceptions that histo-index raises.
 
 A message is one line: what is wrong, with the path and the value; what was expected; what to do.
 """
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 
 class HistoIndexError(Exception):
-    """Base of everything raised on purpose; `exit_code` is what the command line ends with."""
+    """Base class; `exit_code` is the exit code of the command line."""
 
     exit_code: ClassVar[int] = 1
 
@@ -27,7 +27,7 @@ class IndexFormatError(HistoIndexError):
 
 
 class MismatchError(HistoIndexError):
-    """Parts that do not belong together, such as an index and another encoder."""
+    """Parts do not belong together, such as an index and another encoder."""
 
     exit_code: ClassVar[int] = 4
 
@@ -37,7 +37,7 @@ class LockedError(HistoIndexError):
 
 
 class TrainingError(HistoIndexError):
-    """A training run cannot go on: it collapsed, diverged or ran out of memory."""
+    """A training run stopped: it collapsed, diverged or ran out of memory."""
 
 
 class ShapeError(HistoIndexError, ValueError):

@@ -26,11 +26,11 @@ def list_commands(command: Any = None, name: str = "") -> Iterator[tuple[str, An
 def describe_command(command: Any) -> str:
     """Write what a command does and its arguments and options, as Markdown."""
     rows = [
-        f"| {_spell(parameter)} | {_cell(parameter.help)} | {_default(parameter)} |"
+        f"| {_spell(parameter)} | {_cell(parameter.help)}{_default(parameter)} |"
         for parameter in command.params
         if getattr(parameter, "help", None)
     ]
-    table = ["| argument or option | meaning | default |", "| --- | --- | --- |", *rows]
+    table = ["| argument or option | meaning |", "| --- | --- |", *rows]
     example = command.epilog.removeprefix("Example: ")
     return "\n".join([f"*{_cell(command.help)}*", "", *table, "", "```text", f"$ {example}", "```"])
 
@@ -47,9 +47,9 @@ def _cell(text: str) -> str:
 
 def _default(parameter: Any) -> str:
     if parameter.required:
-        return "required"
+        return " Required."
     value = parameter.default
-    return "" if value is None or isinstance(value, bool) else f"`{value}`"
+    return "" if value is None or isinstance(value, bool) else f" Default: `{value}`."
 
 
 def refresh(text: str) -> str:

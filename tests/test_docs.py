@@ -1,5 +1,6 @@
 """The commands of README.md and docs/ run as they stand there and print what the pages show."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -44,10 +45,41 @@ def test_readme_is_short() -> None:
     assert 120 <= len(lines) <= 160
 
 
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_links_lead_to_a_file_and_a_heading(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    """List the anchors of a page's headings, as the site spells them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    kept = (re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings)
+    return {re.sub(r"[-\s]+", "-", heading) for heading in kept}
+
+
 def test_every_page_is_in_the_navigation() -> None:
     pages = {path.name for path in (ROOT / "docs").glob("*.md")}
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("nav:\n")[1]
     assert {line.split(": ")[1] for line in nav.splitlines() if line} == pages
+
+
+def test_promises_page_lists_what_is_tested_and_what_is_planned() -> None:
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    kept, planned = text.split("## What is promised")[1].split("## What is planned")
+    tested = {int(path.name[5:7]) for path in (ROOT / "tests" / "promises").glob("test_*.py")}
+    assert numbers(kept) == tested
+    assert numbers(planned) == set(range(1, 33)) - tested
+
+
+def numbers(text: str) -> set[int]:
+    """Read the numbers in the first column of a table."""
+    return {int(number) for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
 
 
 def test_site_loads_nothing_from_other_hosts() -> None:

@@ -22,7 +22,8 @@ def test_options_are_those_of_the_command_line() -> None:
 def test_table_names_each_option_with_its_help_and_default() -> None:
     pairs = dict(list_commands())["pairs"]
     rows = describe_command(pairs).splitlines()
-    assert "| `LIST` | CSV, TSV, Parquet, or -. | required |" in rows
+    assert "| `LIST` | CSV, TSV, Parquet, or -. Required. |" in rows
+    assert "| `--device` | auto, cpu or cuda. Default: `auto`. |" in rows
     assert sum(row.startswith("| `--unsure`, `--decide` |") for row in rows) == 1
     options = [name for parameter in pairs.params for name in parameter.opts]
     assert [name for name in options if name.startswith("-") and f"`{name}`" not in str(rows)] == []

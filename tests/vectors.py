@@ -48,9 +48,10 @@ class NumberEncoder:
             "is_trained": True,
             "mpp": None,
             "threshold": {"value": 0.5, "origin": "chosen for tests"},
+            "diffused_threshold": None,
         }
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, str]:
         return {"name": "numbers", "device": "cpu", "precision": "float32"}
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[Numbered | ImageError]:

@@ -1,4 +1,4 @@
-"""Build an index from tiles and look after it, from Python; the command line calls these too."""
+"""Build an index and rebuild parts of it, from Python. The command line calls this too."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,49 +39,46 @@ def build(
     public: str | Sequence[str] = (),
     progress: "Callable[[BuildProgress], None]" = lambda state: None,
 ) -> "BuildReport":
-    """Build an index from tiles, or bring it up to date: only new and changed tiles are encoded.
+    """Build or update an index; only new and changed tiles are encoded.
 
     Args:
-        sources: folders (searched through), image files, or one manifest; left out, everything that
-            the index was built from before.
+        sources: folders (searched recursively), image files, or one manifest; default: the sources
+            of the index.
         output: the index folder.
-        encoder: an encoder folder; left out, the index's own, else the bundled one.
-        manifest: CSV, TSV or Parquet with a `path` column; the others are kept as metadata. It is
-            remembered with its folder; left out, it is read again.
+        encoder: an encoder folder; default: that of the index, or the bundled one.
+        manifest: CSV, TSV or Parquet with a `path` column; its other columns become metadata. It
+            is remembered, and read again when left out.
         add: add `sources` to those of the index.
-        replace: make `sources` the only ones of the index; tiles of others are dropped.
-        no_manifest: list the folder without the manifest that is remembered; its columns are
-            dropped.
-        drop_missing_source: drop the tiles of a source that is missing, unreadable or empty;
-            otherwise that is an error.
-        allow_drop: go on even if more than half of the tiles are dropped.
+        replace: keep only `sources`; tiles of other sources are dropped.
+        no_manifest: forget the manifest and drop its columns.
+        drop_missing_source: drop the tiles of a source that is missing, unreadable or empty,
+            instead of raising an error.
+        allow_drop: allow dropping more than half of the tiles.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `float32` or `bfloat16`.
-        max_pixels: images with more are rejected from their header; left out, as the index was
-            built before, else 64 million.
-        structure: a FAISS factory string to search by, or `exact`; left out with the next two, as
-            the index was built before, else by its size.
-        recall: share of the true ten nearest to find, tuned on the index; else 0.99.
-        memory: bytes that the structure may take, or text such as `4GB`, which is the default.
-        shard_rows: tiles per Parquet file; left out, as before, else what is encoded in about a
-            minute, at most 1,024.
-        retry_rejected: try again what an earlier build could not use.
-        rehash: read every tile again, also one whose size and times are as they were.
-        distance: `diffused`, `whitened` or `plain`; left out, as before, else diffused from 100
-            tiles on.
-        private: columns that are shown, exported and filtered by only on request; remembered.
-        public: columns that are private no longer.
-        progress: called often with how far it is.
+        max_pixels: reject larger images; default: unchanged, or 64 million for a new index.
+        structure: ANN index, a FAISS factory string or `exact`; default, with the next two:
+            unchanged, or by the number of tiles.
+        recall: share of the true ten nearest that a search finds, tuned on the index; default 0.99.
+        memory: limit of the ANN index in bytes, or text such as `4GB` (default).
+        shard_rows: tiles per Parquet file; default: unchanged, or those encoded in about a minute,
+            at most 1,024.
+        retry_rejected: try rejected images again.
+        rehash: read all tiles again, also those with unchanged size and times.
+        distance: `diffused` or `plain`; default: unchanged, or diffused from 100 tiles on.
+        private: columns that are shown, exported and used in filters only on request; remembered.
+        public: columns that are no longer private.
+        progress: called with the state, several times a second.
 
     Returns:
-        What was encoded, reused and rejected.
+        The counts of encoded, reused and rejected tiles.
 
     Raises:
-        InputError: something passed cannot be used, or not one tile can.
+        InputError: an argument or every tile is unusable.
         MismatchError: the index was built by another encoder.
         LockedError: another process is writing the index.
         IndexFormatError: index or encoder are damaged or too new.
-        OSError: the disk is full or not writable; the old state stands.
+        OSError: the disk is full or not writable; the index is unchanged.
     """
     from histo_index.encoder.decode.image_file import DecodeLimits
     from histo_index.indexer.build import build as build_index
@@ -94,7 +91,7 @@ def build(
     given = None if encoder is None else Path(encoder)
     limits = None if max_pixels is None else DecodeLimits(max_pixels=max_pixels)
     runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
-    warn_if_untrained(runner.folder, runner.card())
+    warn_if_untrained(runner.folder, is_trained=runner.card()["is_trained"])
     return build_index(
         BuildConfig(
             sources=_as_paths(sources),
@@ -125,43 +122,42 @@ def reindex(
     memory: str | int | None = None,
     distance: str | None = None,
 ) -> "Manifest":
-    """Make the search files of an index anew from its shards, as before unless told.
+    """Rebuild the search files of an index from its shards; settings stay unless given.
 
-    It need not open: damaged or missing search files are what this mends.
+    Repairs an index whose search files are damaged or missing.
 
     Args:
         index: the index folder.
-        structure: a FAISS factory string to search by, or `exact`; left out with the next two, as
-            before.
-        recall: share of the true ten nearest to find, tuned on the index.
-        memory: bytes that the structure may take, or text such as `4GB`.
-        distance: `plain`, or `diffused` or `whitened` to have it fitted anew; left out, as before.
+        structure: ANN index, a FAISS factory string or `exact`.
+        recall: share of the true ten nearest that a search finds, tuned on the index.
+        memory: limit of the ANN index in bytes, or text such as `4GB`.
+        distance: `plain`, or `diffused` to fit it again.
 
     Returns:
-        What is committed now; an index that is open answers from its old state.
+        The new manifest; an open index keeps answering from its old state.
 
     Raises:
-        InputError: the index cannot be searched as asked.
+        InputError: an argument does not fit the index.
         LockedError: another process is writing the index.
         IndexFormatError: the manifest or a shard is missing or damaged.
     """
     from histo_index.indexer.nearest.choose import search_config
-    from histo_index.indexer.writing.commit import reindex as make_anew
+    from histo_index.indexer.writing.commit import reindex as rebuild_search_files
 
     config = search_config(structure, recall, memory)
-    return make_anew(Path(index), config, distance=distance)
+    return rebuild_search_files(Path(index), config, distance=distance)
 
 
 def compact(index: str | Path) -> "CompactReport":
-    """Write shards and search files again without removed tiles; nothing is encoded.
+    """Rewrite shards and search files without removed tiles; nothing is encoded.
 
     Raises:
         LockedError: another process is writing the index.
         IndexFormatError: the index is damaged.
     """
-    from histo_index.indexer.removal.compact import compact as write_again
+    from histo_index.indexer.removal.compact import compact as compact_index
 
-    return write_again(Path(index))
+    return compact_index(Path(index))
 
 
 def _as_names(names: str | Sequence[str]) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Check this machine: hardware, libraries, encoder. The facts behind `doctor`."""
 
 import os
 import platform
@@ -20,11 +20,11 @@ _LIBRARIES: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """What this machine has.
+    """The state of this machine.
 
     Attributes:
         facts: name to value.
-        problems: what keeps histo-index from working, one line each; empty if nothing does.
+        problems: what prevents histo-index from working, one line each.
     """
 
     facts: dict[str, Any]
@@ -32,7 +32,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at this machine, and try each part once."""
+    """Describe this machine and try each library once."""
     facts: dict[str, Any] = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

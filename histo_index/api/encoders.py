@@ -1,18 +1,12 @@
-"""Which encoder answers: the one given, the index's own, or the one that ships with the package."""
+"""Choose the encoder: the given one, that of the index, or the bundled one."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histo_index.errors import IndexFormatError, MismatchError
-from histo_index.indexer.format.manifest import (
-    MANIFEST_NAME,
-    PLAIN,
-    THRESHOLDS,
-    Manifest,
-    read_manifest,
-)
+from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
+from histo_index.indexer.format.records import PLAIN, THRESHOLDS, ThresholdRecord, read_record
 
 if TYPE_CHECKING:
     from histo_index.encoder.encoder import Encoder
@@ -21,13 +15,13 @@ _log = logging.getLogger(__name__)
 
 
 def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
-    """Choose the encoder of a build: the one given, else the index's own, else the bundled one.
+    """Open the encoder of a build: the given one, else that of the index, else the bundled one.
 
     Args:
-        folder: the index, which need not be there yet.
+        folder: the index, which need not exist.
         given: an encoder folder.
-        options: `device`, `precision`, `limits` as `open_encoder` takes them; without `limits` an
-            index keeps the ones that it has.
+        options: `device`, `precision`, `limits` as for `open_encoder`; the default of `limits` is
+            that of the index.
 
     Raises:
         InputError: an option cannot be used, or no encoder is bundled.
@@ -41,47 +35,47 @@ def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
     if (folder / MANIFEST_NAME).exists():
         manifest = read_manifest(folder)
         if options.get("limits") is None:
-            options["limits"] = DecodeLimits(max_pixels=manifest.settings["max_pixels"])
+            options["limits"] = DecodeLimits(max_pixels=manifest.settings.max_pixels)
         if given is None:
             return own_encoder(folder, manifest, **options)
     return open_encoder(given or bundled_encoder(), **options)
 
 
-def published_threshold(manifest: Manifest) -> Mapping[str, Any] | None:
+def published_threshold(manifest: Manifest) -> ThresholdRecord | None:
     """Give the threshold that an index's encoder publishes for its distance, if there is one.
 
     Raises:
         IndexFormatError: the bundled encoder is damaged.
     """
-    field = THRESHOLDS[manifest.distance_kind]
-    known: Mapping[str, Any] | None = manifest.encoder.get(field)
+    known = manifest.encoder.threshold_for(manifest.distance_kind)
     if known is not None or manifest.distance_kind == PLAIN:  # of which every index knows
         return known
     # Imported here: it brings the weights' library.
     from histo_index.encoder.folder import bundled_thresholds
 
-    return bundled_thresholds(manifest.fingerprint).get(field)
+    found = bundled_thresholds(manifest.fingerprint).get(THRESHOLDS[manifest.distance_kind])
+    return read_record(ThresholdRecord, found) if found else None
 
 
-def warn_if_untrained(folder: Path, card: Mapping[str, Any]) -> None:
-    """Say once that distances of an untrained encoder say little."""
-    if not card["is_trained"]:
-        _log.warning("%s is untrained: its distances say little; train or import one", folder)
+def warn_if_untrained(folder: Path, *, is_trained: bool) -> None:
+    """Log a warning if the encoder is untrained."""
+    if not is_trained:
+        _log.warning("%s is untrained: its distances mean little; train or import one", folder)
 
 
 def own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
-    """Open the encoder inside an index, as the index was built with it.
+    """Open the encoder inside an index.
 
     Raises:
-        MismatchError: it is not what the index was built with.
-        IndexFormatError: the index is gone since it was opened.
+        MismatchError: the index was built by another encoder.
+        IndexFormatError: the index was removed after it was opened.
     """
     from histo_index.encoder.encoder import open_encoder
 
     if not folder.is_dir():
         raise IndexFormatError(
-            f"{folder}: removed since it was opened, so no new image can be encoded; "
-            "ask for indexed tiles, or open another index"
+            f"{folder}: removed after it was opened, so no new image can be encoded; "
+            "query indexed tiles, or open another index"
         )
     encoder = open_encoder(folder / "encoder", **options)
     if encoder.fingerprint != manifest.fingerprint:

@@ -1,33 +1,30 @@
-"""The package from Python: open an index, ask it. The command line calls these too.
+"""Open an index and query it, from Python. The command line calls this too.
 
-What only some questions need is imported inside them: a pair look-up must start fast.
+Modules that only some methods need are imported inside them: a pair look-up must start fast.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.api.encoders import own_encoder, published_threshold, warn_if_untrained
+from histo_index.api.encoders import published_threshold, warn_if_untrained
+from histo_index.api.images import ImageLike, Images, display_name, encode_image, raise_errors
 from histo_index.api.own_calibration import OwnCalibration
-from histo_index.errors import HistoIndexError, ImageError, InputError
+from histo_index.arrays import Float16
 from histo_index.indexer.format.manifest import Manifest
+from histo_index.indexer.format.records import EncoderCard, read_record
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.pair import PairAnswer, answer_pair
 from histo_index.search.calibration.threshold import Threshold
-from histo_index.search.distance import take_vectors
-from histo_index.search.inputs.resolve import Located, Resolver, vectors_of
+from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.novelty import far_among
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from histo_index.api.evaluate import Pairs
-    from histo_index.encoder.encoder import EncodedTile, Encoder
+    from histo_index.encoder.encoder import Encoder
     from histo_index.report.write import Answer
     from histo_index.search.answers.neighbours import Answered, Neighbour, SearchOptions
     from histo_index.search.answers.pair_list import PairScores
@@ -37,18 +34,14 @@ if TYPE_CHECKING:
     from histo_index.search.evaluation.result import Evaluation
     from histo_index.search.inputs.pair_list import PairList
 
-# A path, image id or file name; a Pillow image; or uint8 RGB [H, W, 3].
-ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[np.uint8]"
-_Result = TypeVar("_Result")
-
 
 def open(path: str | Path, *, device: str = "auto", private: bool = False) -> "Index":
-    """Open an index for reading. It keeps answering from this state if it is rebuilt meanwhile.
+    """Open an index for reading. It answers from this state even if it is rebuilt meanwhile.
 
     Args:
         path: the index folder.
         device: where unseen images are encoded: `auto`, `cpu` or `cuda`.
-        private: show private columns, and allow them in filters; else they seem not to be there.
+        private: show private columns and allow them in filters; they are hidden otherwise.
 
     Raises:
         IndexFormatError: it is missing, damaged, or too new.
@@ -74,9 +67,10 @@ def compare(
     from histo_index.encoder.folder import bundled_encoder
 
     runner = open_encoder(Path(encoder) if encoder else bundled_encoder(), device=device)
-    warn_if_untrained(runner.folder, runner.card())
-    chosen = Threshold.choose(threshold, runner.card()["threshold"])
-    return answer_pair(_encode_one(runner, a), _encode_one(runner, b), chosen)
+    card = read_record(EncoderCard, runner.card())
+    warn_if_untrained(runner.folder, is_trained=card.is_trained)
+    chosen = Threshold.choose(threshold, card.threshold)
+    return answer_pair(encode_image(runner, a), encode_image(runner, b), chosen)
 
 
 class Index:
@@ -91,34 +85,35 @@ class Index:
         self.opened = OpenIndex(path, private=private)
         self._device = device
         self._private = private
+        self._images = Images(self.opened, device=device)
         self._calibration = OwnCalibration(path, self.manifest)
-        warn_if_untrained(path / "encoder", self.manifest.encoder)
+        warn_if_untrained(path / "encoder", is_trained=self.manifest.encoder.is_trained)
 
     def __reduce__(self) -> tuple[Any, ...]:
         reopen = partial(type(self), device=self._device, private=self._private)
         return reopen, (self.opened.folder.absolute(),)
 
     def __len__(self) -> int:
-        """Count the tiles, those that were removed left out."""
+        """Return the number of tiles; removed ones do not count."""
         return self.manifest.tiles
 
     @property
     def manifest(self) -> Manifest:
-        """What the index is and what made it."""
+        """The record of the contents of the index and how it was built."""
         return self.opened.manifest
 
-    @cached_property
+    @property
     def encoder(self) -> "Encoder":
-        """The encoder inside the index, loaded when the first unseen image comes.
+        """The encoder inside the index, loaded for the first image that is not indexed.
 
         Raises:
             MismatchError: the encoder in the folder is not the one the index was built with.
         """
-        return own_encoder(self.opened.folder, self.manifest, device=self._device)
+        return self._images.encoder
 
     @property
     def calibration(self) -> "Calibration | None":
-        """Threshold and probabilities fitted on the user's own pairs; None without a fitting one.
+        """Threshold and probabilities fitted on the user's own pairs, or None.
 
         Raises:
             IndexFormatError: it is damaged or too new.
@@ -133,13 +128,13 @@ class Index:
         threshold: float | None = None,
         unsure: bool | None = None,
     ) -> PairAnswer:
-        """Tell whether two images are of the same tissue category.
+        """Decide whether two images are of the same tissue category.
 
         Args:
             a: a file, image id or path in the index, a Pillow image, or uint8 RGB [H, W, 3].
-            b: likewise.
+            b: the other image.
             threshold: overrides the index's own.
-            unsure: whether the verdict may be unsure; None is as calibrated.
+            unsure: whether the verdict may be `unsure`; None means as calibrated.
 
         Raises:
             InputError: a name is neither in the index nor a file.
@@ -163,13 +158,13 @@ class Index:
 
         Args:
             pairs: a pair-list file, `-` for standard input, or rows of two images, each as for
-                `pair`, and maybe a label: 1 same, 0 different.
+                `pair`, and an optional label: 1 same, 0 different.
             threshold: overrides the index's own.
-            unsure: whether verdicts may be unsure; None is as calibrated.
-            root: the folder that names of unseen images are relative to.
+            unsure: whether verdicts may be `unsure`; None means as calibrated.
+            root: folder of images that are not in the index.
 
         Returns:
-            A row per pair, in the order given; rows without an answer say why.
+            One row per pair, in input order; a row without an answer has a reason.
 
         Raises:
             InputError: the list cannot be used as a whole.
@@ -178,19 +173,18 @@ class Index:
         from histo_index.search.answers.pair_list import score_pairs
         from histo_index.search.inputs.pair_list import PairList, list_pairs, read_pair_list
 
-        given: dict[str, npt.NDArray[np.float16]] = {}
-        if isinstance(pairs, str | Path):
+        in_memory: dict[str, Float16] = {}  # filled below, read by the resolver
+        if not isinstance(pairs, str | Path | PairList):
+            name = self._images.name
+            pairs = list_pairs(
+                [[*(name(i, in_memory) for i in row[:2]), *row[2:]] for row in pairs]
+            )
+        resolver = self._images.resolver(Path(root), in_memory)
+        if not isinstance(pairs, PairList):
             source = None if str(pairs) == "-" else Path(pairs)
-            resolver = self._resolver(Path(root))
-            listed = read_pair_list(source, [resolver.are_indexed, resolver.are_files])
-        elif isinstance(pairs, PairList):
-            listed = pairs
-        else:
-            rows = [[self._name(image, given) for image in row[:2]] + [*row[2:]] for row in pairs]
-            listed = list_pairs(rows)
-        resolver = self._resolver(Path(root), given)
+            pairs = read_pair_list(source, [resolver.are_indexed, resolver.are_files])
         chosen = self.threshold(threshold, unsure=unsure)
-        return score_pairs(self.opened, listed, resolver, chosen)
+        return score_pairs(self.opened, pairs, resolver, chosen)
 
     def search(
         self,
@@ -206,11 +200,11 @@ class Index:
 
         Args:
             images: one, or several; each as for `pair`.
-            k: how many; fewer come back only if fewer may.
-            exclude_self: leave out the image itself where it is in the index.
-            where: an SQL expression over the index's columns; only tiles it is true of come back.
-            exclude_same: columns; tiles that have the query's own value there, or none, stay out.
-            near_duplicates: `keep`, or `drop` copies of the query and all but one of other copies.
+            k: number of neighbours; fewer only if fewer tiles match.
+            exclude_self: leave out the query image itself.
+            where: SQL filter over the columns of the index.
+            exclude_same: columns; tiles with the query's value, or without one, are left out.
+            near_duplicates: `keep`, or `drop` copies of the query and all but one of others.
 
         Raises:
             InputError: k is not positive, a filter does not fit the index, or a name is neither in
@@ -230,11 +224,11 @@ class Index:
     def search_each(
         self, images: Sequence[ImageLike], options: "SearchOptions"
     ) -> "list[Answered]":
-        """Search; an image without an answer has its error in its place, and costs no other."""
+        """Find neighbours as `search` does; an image that cannot be used yields its error."""
         from histo_index.search.answers.neighbours import search
 
         threshold = self.threshold(is_decisive=False)
-        return search(self.opened, self.locate_each(images), threshold, options)
+        return search(self.opened, self._images.locate(images), threshold, options)
 
     def calibrate(
         self,
@@ -247,10 +241,10 @@ class Index:
         unsure: bool = False,
         unlabelled: bool = False,
     ) -> "Calibration":
-        """Fit threshold and probabilities, kept in the index; see `assessing.calibrate`."""
-        from histo_index.api import evaluate as assessing
+        """Fit threshold and probabilities and store them; see `api.evaluate.calibrate`."""
+        from histo_index.api.evaluate import calibrate
 
-        found = assessing.calibrate(
+        found = calibrate(
             self.opened, pairs=pairs, labels=labels, label=label, group=group,
             objective=objective, unsure=unsure, unlabelled=unlabelled,
         )  # fmt: skip
@@ -267,28 +261,28 @@ class Index:
         threshold: float | None = None,
         tiles: str | Path | None = None,
     ) -> "Evaluation":
-        """Say what the index is worth on labelled tiles; see `assessing.evaluate`."""
-        from histo_index.api import evaluate as assessing
+        """Evaluate the index on labelled tiles; see `api.evaluate.evaluate`."""
+        from histo_index.api.evaluate import evaluate
 
-        return assessing.evaluate(
+        return evaluate(
             self.opened, self.threshold(threshold), labels=labels, pairs=pairs, label=label,
             group=group, tiles=None if tiles is None else Path(tiles), device=self._device,
         )  # fmt: skip
 
     def duplicates(self, *, threshold: float | None = None) -> pa.Table:
-        """Find groups of tiles that show the same; see `search.surveys.find_duplicates`."""
+        """Find near-duplicates; see `search.answers.duplicates.find_duplicates`."""
         from histo_index.search.answers.duplicates import find_duplicates
 
         return find_duplicates(self.opened, threshold=threshold)
 
     def outliers(self, *, count: int = 20) -> pa.Table:
-        """Find the tiles least like anything; see `search.surveys.find_outliers`."""
+        """List the most isolated tiles; see `search.answers.duplicates.find_outliers`."""
         from histo_index.search.answers.duplicates import find_outliers
 
         return find_outliers(self.opened, count=count)
 
     def close_pairs(self, threshold: float, output: str | Path) -> int:
-        """Write every pair closer than a threshold to Parquet, and tell how many there are."""
+        """Write all pairs within a distance to Parquet and return their number."""
         from histo_index.search.neighbours.close_pairs import write_close_pairs
 
         return write_close_pairs(self.opened, threshold, Path(output))
@@ -301,35 +295,19 @@ class Index:
         rule: bool | None = None,
         purge: bool = False,
     ) -> "RemoveReport":
-        """Take tiles out for good; this object keeps them. See `search.removing.RemoveConfig`."""
+        """Remove tiles permanently; this open index keeps them. See `search.answers.removal`."""
         from histo_index.search.answers.removal import RemoveConfig, remove
 
         return remove(self.opened, RemoveConfig(where=where, names=names, rule=rule, purge=purge))
 
     def locate(self, images: Sequence[ImageLike]) -> list[Located]:
-        """Find or compute the vector of each image; a file on disk wins over an equal name.
+        """Return the vector of each image; a file takes precedence over an image id.
 
         Raises:
             InputError: a name is neither in the index nor a file.
             ImageError: an image cannot be used.
         """
-        return list(_whole(self.locate_each(images)))
-
-    def locate_each(self, images: Sequence[ImageLike]) -> list[Located | HistoIndexError]:
-        """Find or compute vectors as `locate` does; the reason in place of one that has none."""
-        given: dict[str, npt.NDArray[np.float16]] = {}
-        names = [self._name(image, given) for image in images]
-        distinct = list(dict.fromkeys(names))
-        resolved = self._resolver(Path(), given).resolve(distinct, prefer_files=True)
-        is_found = resolved.places >= 0
-        vectors = iter(take_vectors(self.opened, resolved.extra, resolved.places[is_found]))
-        by_name = {
-            name: problem or self._located(name, next(vectors), int(place))
-            for name, problem, place in zip(
-                distinct, resolved.problems, resolved.places, strict=True
-            )
-        }
-        return [by_name[name] for name in names]
+        return raise_errors(self._images.locate(images))
 
     def draw(
         self,
@@ -342,19 +320,16 @@ class Index:
         """Draw queries and their neighbours as a PNG.
 
         Args:
-            images: the queries, as `search` was asked.
-            found: what it answered.
+            images: the queries of `search`.
+            found: its result.
             output: the PNG file.
-            tiles: where the tiles lie now; left out, where they lay relative to the index.
+            tiles: folder of the tile files; default: where they were indexed.
         """
         from histo_index.files import publishing
         from histo_index.report.montage import draw_montage
 
         folder = self._tiles_folder(tiles)
-        queries = [
-            (str(image) if isinstance(image, str | Path) else "image", self.file_of(image, folder))
-            for image in images
-        ]
+        queries = [(display_name(image), self._images.find_file(image, folder)) for image in images]
         picture = draw_montage(queries, found, folder)
         with publishing(Path(output)) as temporary:
             picture.save(temporary, format="PNG")
@@ -368,22 +343,19 @@ class Index:
         tiles: str | Path | None = None,
         names: bool = False,
     ) -> None:
-        """Write an answer as one HTML page with pictures; see `report.write.write_report`."""
+        """Write an answer as one HTML page with images; see `report.write.write_report`."""
         from histo_index.report.question_page import Asked
-        from histo_index.report.write import NEAR, write_report
+        from histo_index.report.write import NEIGHBOURS_OF_PAIR, write_report
 
         folder = self._tiles_folder(tiles)
         is_pair = isinstance(answer, PairAnswer)
-        found = self.search(images, k=NEAR) if is_pair else answer
+        found = self.search(images, k=NEIGHBOURS_OF_PAIR) if is_pair else answer
+        files = [self._images.find_file(image, folder) for image in images]
         asked = [
-            Asked(
-                name=str(image) if isinstance(image, str | Path) else "image",
-                # The images' files lie relative to here, the neighbours' relative to the folder.
-                file=file.absolute() if (file := self.file_of(image, folder)) else None,
-                neighbours=neighbours,
-            )
-            for image, neighbours in zip(
-                images, found if isinstance(found, list) else (), strict=True
+            # The queries' files are relative to here, those of neighbours to the folder.
+            Asked(name=display_name(image), file=file and file.absolute(), neighbours=neighbours)
+            for image, file, neighbours in zip(
+                images, files, found if isinstance(found, list) else (), strict=True
             )
         ]
         threshold = self.threshold(is_decisive=False)
@@ -392,28 +364,6 @@ class Index:
             names=names,
         )  # fmt: skip
 
-    def _tiles_folder(self, given: str | Path | None) -> Path:
-        """Locate the folder that tile paths start from: the one given, else as it was built."""
-        root = self.opened.folder / self.manifest.settings["root"]
-        return Path(given) if given else root.resolve()
-
-    def file_of(self, image: ImageLike, folder: Path) -> Path | None:
-        """Find the file of an image: the user's own, else the index's, below a folder."""
-        if not isinstance(image, str | Path):
-            return None
-        file = self._resolver(Path()).file_of(str(image))
-        row = -1 if file else int(self.opened.find_names(pa.array([str(image)]))[0])
-        return file or (folder / self.opened.row(row)["path"] if row >= 0 else None)
-
-    def _name(self, image: Any, given: dict[str, npt.NDArray[np.float16]]) -> str:
-        """Name an image; one that is in memory is encoded and entered under its name."""
-        if image is None or isinstance(image, str | Path):
-            return str(image or "")
-        located = _encode_one(self.encoder, image)
-        name = f"image in memory {len(given) + 1}"
-        given[name] = vectors_of(self.opened, located.vector[None])[0]
-        return name
-
     def threshold(
         self,
         given: float | None = None,
@@ -421,41 +371,19 @@ class Index:
         unsure: bool | None = None,
         is_decisive: bool = True,
     ) -> Threshold:
-        """Choose the threshold; unless it `is_decisive`, a broken calibration only warns."""
+        """Return the threshold in use.
+
+        Args:
+            given: the caller's own.
+            unsure: whether verdicts may be `unsure`; None means as calibrated.
+            is_decisive: whether a damaged calibration is an error rather than a warning.
+        """
         is_needed = bool(unsure) or (is_decisive and given is None)
         calibration = self._calibration.get(is_needed=is_needed)
         return Threshold.choose(
             given, published_threshold(self.manifest), calibration, unsure=unsure
         )
 
-    def _located(self, name: str, vector: npt.NDArray[np.float16], place: int) -> Located:
-        row = place if place < len(self.opened) else None
-        image_id = None if row is None else self.opened.row(row)["image_id"]
-        return Located(name=name, vector=vector, image_id=image_id, row=row)
-
-    def _resolver(
-        self, root: Path, given: "Mapping[str, npt.NDArray[np.float16]] | None" = None
-    ) -> Resolver:
-        return Resolver(self.opened, self._encode_files, root=root, given=given)
-
-    def _encode_files(self, paths: Iterable[Path]) -> "Iterator[EncodedTile | ImageError]":
-        return self.encoder.encode_files(paths)
-
-
-def _encode_one(encoder: "Encoder", image: Any) -> Located:
-    if isinstance(image, str | Path):
-        if not Path(image).is_file():
-            raise InputError(f"{image}: no such file")
-        (tile,) = _whole(encoder.encode_files([Path(image)]))
-        return Located(name=str(image), vector=tile.embedding.astype(np.float16))
-    from histo_index.encoder.decode.image_file import to_pixels
-
-    vector = encoder.encode_pixels([to_pixels(image)])[0].astype(np.float16)
-    return Located(name="image", vector=vector)
-
-
-def _whole(results: Iterable[_Result | HistoIndexError]) -> Iterator[_Result]:
-    for result in results:
-        if isinstance(result, HistoIndexError):
-            raise result
-        yield result
+    def _tiles_folder(self, given: str | Path | None) -> Path:
+        """Return the folder of the tile files: the given one, else where they were indexed."""
+        return Path(given) if given else self.manifest.tiles_root(self.opened.folder)

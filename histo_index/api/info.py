@@ -1,4 +1,4 @@
-"""What an index is, and what this machine has: the facts behind `info` and `doctor`."""
+"""Describe an index and check its files. The facts behind `info`."""
 
 import json
 from pathlib import Path
@@ -12,15 +12,13 @@ from histo_index.errors import IndexFormatError
 from histo_index.indexer.format.checksums import file_checksum, require_size
 from histo_index.indexer.format.manifest import (
     MANIFEST_NAME,
-    PLAIN,
     REMOVED,
     REMOVED_REMEDY,
     TRANSFORM,
-    FileRecord,
     Manifest,
-    SourceRecord,
     read_manifest,
 )
+from histo_index.indexer.format.records import PLAIN, FileRecord, SourceRecord
 from histo_index.indexer.format.removed import describe_rule, private_columns, read_removed
 from histo_index.indexer.format.shards import receipt_path
 from histo_index.indexer.inputs.source import Source
@@ -30,14 +28,14 @@ from histo_index.wording import counted
 
 
 def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
-    """Say what an index is.
+    """Describe an index and check its files.
 
     Args:
         folder: the index.
-        verify: read every file and compare its checksum; else sizes only.
+        verify: compare the checksum of every file; otherwise compare sizes.
 
     Raises:
-        IndexFormatError: there is no index, or a file of it is not as it was written.
+        IndexFormatError: there is no index, or a file is damaged.
     """
     if not (folder / MANIFEST_NAME).exists() and (progress := unfinished_build(folder)):
         raise IndexFormatError(f"{folder} holds no finished index: {progress}")
@@ -45,12 +43,13 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     found = (_problem(folder, manifest, record, verify) for record in manifest.records())
     damage = [problem for problem in found if problem]
     if damage and read_manifest(folder).generation != manifest.generation:
-        # Rebuilt meanwhile: what is missing belonged to the generation before.
+        # Rebuilt meanwhile: the missing files belonged to the earlier generation.
         return index_facts(folder, verify=verify)
     if damage:
         several = f"{len(damage)} files are damaged; the first: " if len(damage) > 1 else ""
         raise IndexFormatError(several + damage[0])
     runtimes = sorted({" ".join(map(str, shard.runtime.values())) for shard in manifest.shards})
+    document = manifest.to_json()
     facts = {
         "index": str(folder),
         "format": _format_of(folder),
@@ -61,15 +60,15 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "rejected": manifest.rejected,
         "shards": len(manifest.shards),
         "bytes": sum(record.bytes for record in manifest.records()),
-        "encoder": dict(manifest.encoder),
+        "encoder": document["encoder"],
         "computed_by": "; ".join(runtimes),
-        "searched_by": dict(manifest.structure) or {"factory": "exact"},
+        "searched_by": document["structure"],
         "distance": _distance(manifest),
         "sources": [_describe_source(folder, record) for record in manifest.sources],
         "calibration": describe_stored(folder, manifest),
-        "settings": dict(manifest.settings),
-        "libraries": dict(manifest.libraries),
-        "files": f"{len(manifest.records())}, all whole"
+        "settings": document["settings"],
+        "libraries": document["libraries"],
+        "files": f"{len(manifest.records())}, all intact"
         + (" (every checksum verified)" if verify else " by size (--verify reads them)"),
     }
     if progress := unfinished_build(folder):
@@ -78,7 +77,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
 
 
 def _removed_facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    """Say how many contents are kept out of later builds, and what is still known of them."""
+    """Count removed and purged tiles and list the standing rules."""
     removed, private = read_removed(folder, manifest), private_columns(manifest)
     return {
         "removed": len(removed.contents),
@@ -89,7 +88,7 @@ def _removed_facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _format_of(folder: Path) -> int:
-    """Tell the format version of a manifest that was read and found whole."""
+    """Return the format version of a manifest that was checked."""
     return int(json.loads((folder / MANIFEST_NAME).read_bytes())["format_version"])
 
 
@@ -100,13 +99,13 @@ def _describe_source(folder: Path, record: SourceRecord) -> str:
 
 
 def _distance(manifest: Manifest) -> str:
-    if TRANSFORM not in manifest.files:
+    if manifest.distance is None:
         return PLAIN
-    return f"{manifest.distance_kind}, fitted on {counted(manifest.distance['fitted_on'], 'tile')}"
+    return f"{manifest.distance.name}, fitted on {counted(manifest.distance.fitted_on, 'tile')}"
 
 
 def unfinished_build(folder: Path) -> str | None:
-    """Tell how far an interrupted or running build has come; None if there is none."""
+    """Describe the progress of an unfinished build; None if there is none."""
     plan = folder / PLAN_NAME
     if not plan.is_file():
         return None
@@ -115,11 +114,11 @@ def unfinished_build(folder: Path) -> str | None:
             table = pq.ParquetFile(file).read(columns=["shard_id"], use_threads=False)
             tasks = table["shard_id"].unique().to_pylist()
     except (OSError, pa.ArrowException):
-        return "a build is running or was interrupted; `histo-index build` goes on from there"
+        return "a build is running or was interrupted; `histo-index build` continues it"
     done = sum(receipt_path(folder, shard_id).exists() for shard_id in tasks)
     return (
         f"a build is running or was interrupted, {done} of {counted(len(tasks), 'shard')} "
-        "finished; `histo-index build` goes on from there"
+        "finished; `histo-index build` continues it"
     )
 
 
@@ -133,7 +132,7 @@ def _problem(folder: Path, manifest: Manifest, record: FileRecord, verify: bool)
     elif record == manifest.files.get(REMOVED):
         remedy = REMOVED_REMEDY
     elif record.path.startswith("encoder/"):
-        # Without it a build would open this very copy.
+        # Without --encoder, a build opens this copy.
         remedy += " with --encoder DIR"
     try:
         require_size(path, found=path.stat().st_size, expected=record.bytes, remedy=remedy)

@@ -1,4 +1,4 @@
-"""The calibration that lies in an index: use it while it fits, describe it, remove it."""
+"""The calibration of an index: use it if it fits, describe it, remove it."""
 
 import logging
 from pathlib import Path
@@ -13,23 +13,23 @@ _log = logging.getLogger(__name__)
 class OwnCalibration:
     """The calibration of an open index, read when first needed.
 
-    A stale one counts as none. One that is damaged or too new stops what would rest on it. In both
-    cases a warning is logged, once.
+    A calibration of another encoder or distance is ignored. A damaged or too new one is an error
+    where it is needed. Both are logged once as a warning.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        """Stand for the calibration in a folder; nothing is read yet."""
+        """Prepare to read the calibration of an index; nothing is read yet."""
         self._folder = folder
         self._manifest = manifest
         self._found: Calibration | HistoIndexError | None = None
         self._is_read = False
-        self._is_told = False
+        self._is_logged = False
 
     def get(self, *, is_needed: bool) -> Calibration | None:
-        """Return the calibration; None if there is none that can be used.
+        """Return the calibration, or None without a usable one.
 
         Args:
-            is_needed: whether the answer would be another one without it.
+            is_needed: whether the answer depends on it.
 
         Raises:
             IndexFormatError: it is needed, but damaged or too new.
@@ -40,14 +40,14 @@ class OwnCalibration:
             return self._found
         if is_needed and not isinstance(self._found, MismatchError):
             raise self._found
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_logged:
+            self._is_logged = True
             _log.warning("%s; it is not used", self._found)
         return None
 
     def replace(self, found: Calibration | HistoIndexError | None) -> None:
-        """Use another calibration from now on."""
-        self._found, self._is_read, self._is_told = found, True, False
+        """Replace the calibration."""
+        self._found, self._is_read, self._is_logged = found, True, False
 
     def _read(self) -> Calibration | HistoIndexError | None:
         manifest = self._manifest
@@ -58,7 +58,7 @@ class OwnCalibration:
 
 
 def describe_stored(folder: Path, manifest: Manifest) -> str:
-    """Describe the calibration of an index in one line, also one that cannot be used."""
+    """Describe the calibration of an index in one line, usable or not."""
     try:
         found = read_calibration(folder, manifest.fingerprint, manifest.distance_name)
     except (MismatchError, IndexFormatError) as error:
@@ -67,7 +67,7 @@ def describe_stored(folder: Path, manifest: Manifest) -> str:
 
 
 def clear_calibration(folder: Path) -> bool:
-    """Remove the calibration of an index, whatever state it is in.
+    """Remove the calibration of an index, even a damaged one.
 
     Returns:
         Whether there was one.
@@ -81,7 +81,7 @@ def clear_calibration(folder: Path) -> bool:
     from histo_index.files import flush_folder
     from histo_index.indexer.format.lock import writer_lock
 
-    # Asked before as well: no lock is left in a folder that is no index.
+    # Checked before the lock, so that no lock file is left in a folder without an index.
     read_manifest(folder)
     with writer_lock(folder):
         path = folder / CALIBRATION_NAME

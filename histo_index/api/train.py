@@ -1,4 +1,4 @@
-"""Train an encoder on unlabelled tiles, from Python; the command line calls this too."""
+"""Train an encoder on unlabelled tiles, from Python. The command line calls this too."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,34 +25,33 @@ if TYPE_CHECKING:
     from histo_index.encoder.training.config import TrainProgress
 
 _Paths = str | Path | Sequence[str | Path]
-# Processes beside a GPU; each makes about 200 pairs of views of 64 px a second.
-_MOST_WORKERS: Final = 16
+# Processes with a GPU; each computes about 200 pairs of 64 px views a second.
+_MAX_WORKERS: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What may differ from a recipe, and how the run is done.
+    """Settings of a training run.
 
     Attributes:
         recipe: `histology` or `reference`.
         architecture: `resnext50_32x4d`, `resnext101_32x8d` or `resnet18`.
-        epochs: passes over the tiles; as the other figures here, None is what the recipe says.
-        batch: tiles a step.
+        epochs: passes over the tiles; None here and below means the value of the recipe.
+        batch: tiles per step.
         crop_px: side of a view.
         tile_px: shorter side of a tile at inference.
-        learning_rate: at its highest.
-        momentum: of the moving average, at the start.
-        accumulate: parts that a batch is cut into to save memory.
-        seed: of weights, order and views.
+        learning_rate: peak value.
+        momentum: start of the moving average.
+        accumulate: parts of a batch, to save memory.
+        seed: seed of weights, order and views.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that make views; None is none on a CPU, where they would only share its
-            cores, and up to sixteen beside a GPU. With some, a script needs the usual
-            `if __name__ == "__main__"`.
-        compile: let torch compile the network first.
-        precision: `auto`, `bfloat16` or `float32`; auto is bfloat16 where the hardware has it.
+        workers: processes that compute views; None means none on a CPU, whose cores are busy, and
+            up to sixteen with a GPU. A script with workers needs `if __name__ == "__main__"`.
+        compile: compile the network with torch first.
+        precision: `auto`, `bfloat16` or `float32`; auto means bfloat16 if the hardware has it.
         init: encoder folder to start from.
-        monitor: labelled tiles (`path`, `label`, maybe `group`) or pairs to watch the run by.
-        licence: of the tiles, for the model card.
+        monitor: labelled tiles (`path`, `label`, optional `group`) or pairs that measure the run.
+        licence: licence of the tiles, for the model card.
         mpp: microns per pixel of the tiles, for the model card.
     """
 
@@ -88,20 +87,20 @@ def train(
     """Train an encoder on unlabelled tiles, by BYOL.
 
     Args:
-        tiles: folders (searched through), image files, or one manifest.
-        output: the encoder folder to be; `train.jsonl`, `train.png` and, while it runs, the
-            checkpoint lie in it too.
+        tiles: folders (searched recursively), image files, or one manifest.
+        output: the new encoder folder, with `train.jsonl`, `train.png` and, during the run, the
+            checkpoint.
         manifest: CSV, TSV or Parquet with a `path` column.
-        options: everything else.
-        resume: go on with the interrupted run in `output`; start one if none is there.
+        options: all other settings.
+        resume: continue the interrupted run in `output`; start one if there is none.
         progress: called after every step.
 
     Raises:
-        InputError: something passed cannot be used, or there are fewer tiles than a batch.
+        InputError: an argument is unusable, or there are fewer tiles than a batch.
         TrainingError: the network collapsed, diverged or ran out of memory.
-        IndexFormatError: the checkpoint, or an encoder to start from, is damaged.
-        MismatchError: the interrupted run was another one.
-        OSError: the disk is full or not writable; the last checkpoint stands.
+        IndexFormatError: the checkpoint or the initial encoder is damaged.
+        MismatchError: the interrupted run had other settings.
+        OSError: the disk is full or not writable; the last checkpoint is intact.
 
     Source: Grill et al. (2020), Bootstrap your own latent.
     """
@@ -144,7 +143,7 @@ def _config(output: Path, options: TrainOptions) -> TrainConfig:
     if options.device == "cuda" and not has_cuda():
         raise InputError("no CUDA GPU here; pass --device cpu")
     is_on_gpu = options.device != "cpu" and has_cuda()
-    spare = min(max(usable_cores() - 1, 1), _MOST_WORKERS) if is_on_gpu else 0
+    spare = min(max(usable_cores() - 1, 1), _MAX_WORKERS) if is_on_gpu else 0
     return TrainConfig(
         output=output,
         recipe=_recipe(options),
@@ -170,7 +169,7 @@ def _precision(asked: str, *, is_on_gpu: bool) -> str:
 
 
 def _recipe(options: TrainOptions) -> Recipe:
-    """Take the recipe by its name, with what the user changes."""
+    """Return the named recipe with the changes of the user."""
     if options.recipe not in RECIPES:
         raise InputError(f"unknown recipe {options.recipe}; one of {', '.join(RECIPES)}")
     names = ("epochs", "batch", "crop_px", "tile_px", "learning_rate", "momentum")
@@ -185,9 +184,9 @@ def _recipe(options: TrainOptions) -> Recipe:
 
 
 def read_monitor(path: Path, spec: Preprocessing, *, root: Path) -> Monitor:
-    """Read a labelled set: pairs if it has the columns of a pair list, else labelled tiles.
+    """Read labelled pairs, or labelled tiles if the file has no columns of a pair list.
 
-    Its paths start from its own folder, or where nothing lies there, from that of the tiles.
+    Paths are relative to the folder of the file, or else to that of the tiles.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -200,7 +199,7 @@ def read_monitor(path: Path, spec: Preprocessing, *, root: Path) -> Monitor:
 def _read_pairs(path: Path) -> tuple[list[str], PairMetrics]:
     pairs = read_pair_list(path)
     if pairs.labels is None or pairs.labels.null_count or pairs.problems:
-        raise InputError(f"{path}: a monitor's pairs all need a label, 1 same or 0 different")
+        raise InputError(f"{path}: every pair of a monitor needs a label, 1 same or 0 different")
     sides = pairs.image_a.to_pylist(), pairs.image_b.to_pylist()
     names = sorted({*sides[0], *sides[1]})
     rows = {name: row for row, name in enumerate(names)}
@@ -215,7 +214,9 @@ def _read_labelled(path: Path) -> tuple[list[str], TileMetrics]:
         first = listed.rejected[0]
         raise InputError(f"{path}: {first.path}: {first.reason}")
     if "label" not in listed.table.column_names:
-        raise InputError(f"{path}: no column label, nor image_a and image_b of a pair list")
+        raise InputError(
+            f"{path}: neither a column label nor the columns image_a and image_b of a pair list"
+        )
     labels = [str(value) for value in listed.table["label"].to_pylist()]
     column = "group" if "group" in listed.table.column_names else "image_id"
     metrics = TileMetrics(labels, [str(value) for value in listed.table[column].to_pylist()])

@@ -1,4 +1,4 @@
-"""Make an index, look at it, make its search files anew."""
+"""Build an index, describe it, rebuild its search files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,31 +16,31 @@ from histo_index.commands.options import (
     PrecisionOption,
     RecallOption,
     StructureOption,
+    require_index,
 )
 from histo_index.commands.output import (
     REJECTED_EXIT,
-    _size,
     exit_if,
     facts_text,
     print_result,
-    require_index,
+    size_text,
 )
-from histo_index.commands.progress import ProgressLine
-from histo_index.commands.remove import with_removed_lines
+from histo_index.commands.progress import BuildLine
+from histo_index.commands.remove import describe_removed
 from histo_index.wording import counted
 
 if TYPE_CHECKING:
     from histo_index.indexer.build_config import BuildReport
 
-indexes = typer.Typer()
+app = typer.Typer()
 
 
-@indexes.command(epilog="Example: histo-index build tiles -o tiles.hx --manifest labels.csv")
+@app.command(epilog="Example: histo-index build tiles -o tiles.hx --manifest labels.csv")
 def build(
     tiles: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Folders, image files, or one manifest; else all that the index was built from."
+            help="Folders, image files, or one manifest (default: the sources of the index)."
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The index folder.")] = Path(
@@ -49,11 +49,11 @@ def build(
     encoder: EncoderOption = None,
     manifest: Annotated[
         Path | None,
-        typer.Option("--manifest", help="CSV, TSV or Parquet with a path column; is remembered."),
+        typer.Option("--manifest", help="CSV, TSV or Parquet with a path column; remembered."),
     ] = None,
     no_manifest: Annotated[
         bool,
-        typer.Option("--no-manifest", help="Forget the manifest and drop the columns it gave."),
+        typer.Option("--no-manifest", help="Forget the manifest and drop its columns."),
     ] = False,
     add: Annotated[
         bool, typer.Option("--add", help="Add these tiles to the sources of the index.")
@@ -90,22 +90,25 @@ def build(
         typer.Option("--public", help="Column that is private no longer; repeatable."),
     ] = None,
     retry_rejected: Annotated[
-        bool, typer.Option("--retry-rejected", help="Try again what could not be used before.")
+        bool, typer.Option("--retry-rejected", help="Try rejected images again.")
     ] = False,
     rehash: Annotated[
-        bool, typer.Option("--rehash", help="Read unchanged files too, whatever their times say.")
+        bool,
+        typer.Option(
+            "--rehash", help="Read all files again, also those with unchanged size and times."
+        ),
     ] = False,
     allow_rejected: Annotated[
         bool, typer.Option("--allow-rejected", help="Exit 0 even if images were rejected.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build an index from tiles, or bring it up to date; only new and changed ones are encoded."""
-    from histo_index.api import build as index_builds
+    """Build or update an index; only new and changed tiles are encoded."""
+    from histo_index.api.build import build as build_index
 
-    progress = ProgressLine()
+    progress = BuildLine()
     try:
-        report = index_builds.build(
+        report = build_index(
             tiles or [], output, encoder=encoder, manifest=manifest, add=add, replace=replace,
             no_manifest=no_manifest, drop_missing_source=drop_missing_source,
             allow_drop=allow_drop, device=device,
@@ -119,7 +122,7 @@ def build(
     exit_if(report.rejected and not allow_rejected, REJECTED_EXIT)
 
 
-@indexes.command(epilog="Example: histo-index info -i tiles.hx --verify")
+@app.command(epilog="Example: histo-index info -i tiles.hx --verify")
 def info(
     index: IndexOption = None,
     verify: Annotated[
@@ -127,14 +130,14 @@ def info(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what an index is, what made it, and whether every file is whole."""
+    """Describe an index: contents, encoder, settings, and whether its files are intact."""
     from histo_index.api.info import index_facts
 
     facts = index_facts(require_index(index), verify=verify)
-    print_result(facts if as_json else facts_text(with_removed_lines(facts)))
+    print_result(facts if as_json else facts_text(describe_removed(facts)))
 
 
-@indexes.command(epilog="Example: histo-index reindex -i tiles.hx")
+@app.command(epilog="Example: histo-index reindex -i tiles.hx")
 def reindex(
     index: IndexOption = None,
     structure: StructureOption = None,
@@ -143,24 +146,24 @@ def reindex(
     distance: DistanceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the search files of an index anew from its shards, as before unless told."""
-    from histo_index.api import build as index_builds
+    """Rebuild the search files of an index from its shards; settings stay unless given."""
+    from histo_index.api.build import reindex as rebuild_search_files
 
     folder = require_index(index)
-    manifest = index_builds.reindex(
+    manifest = rebuild_search_files(
         folder, structure=structure, recall=recall, memory=memory, distance=distance
     )
     facts = {
         "index": folder, "generation": manifest.generation, "tiles": manifest.tiles,
-        "structure": manifest.structure,
+        "structure": manifest.to_json()["structure"],
     }  # fmt: skip
     print_result(
-        facts if as_json else f"{folder}: {counted(manifest.tiles, 'tile')}, search files made anew"
+        facts if as_json else f"{folder}: {counted(manifest.tiles, 'tile')}, search files rebuilt"
     )
 
 
 def describe_build(report: "BuildReport") -> str:
-    """Sum up a build."""
+    """Format the result of a build."""
     rejected, left_out = sum(report.rejected.values()), sum(report.left_out.values())
     rate = f" ({report.images_per_second:.1f} images/s, all included)" if report.encoded else ""
     lines = [
@@ -170,10 +173,10 @@ def describe_build(report: "BuildReport") -> str:
         f"  dropped   {report.dropped:,}",
         f"  rejected  {rejected:,}",
         *(f"            {count:,} × {reason}" for reason, count in report.rejected.items()),
-        *([f"  left out  {left_out:,}, removed before"] if left_out else []),
+        *([f"  left out  {left_out:,}, removed earlier"] if left_out else []),
         *(f"            {count:,} × {reason}" for reason, count in report.left_out.items()),
         f"  ignored   {counted(report.ignored, 'file')} without the suffix of an image",
-        f"  took      {report.seconds:.1f} s, {_size(report.bytes)} on disk",
+        f"  took      {report.seconds:.1f} s, {size_text(report.bytes)} on disk",
     ]
     if rejected:
         lines.append(f"  reasons in {report.index / report.rejected_file}")

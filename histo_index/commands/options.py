@@ -1,44 +1,70 @@
-"""Options that several commands take, each declared once."""
+"""Options that several commands share, and the index that a command works on."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from histo_index.commands.output import fail
+
 IndexOption = Annotated[
     Path | None,
     typer.Option(
-        "--index", "-i", help="The index; else $HISTO_INDEX, else the only *.hx folder here."
+        "--index",
+        "-i",
+        help="The index (default: $HISTO_INDEX, or the only *.hx folder here).",
     ),
 ]
-EncoderOption = Annotated[Path | None, typer.Option("--encoder", help="Encoder folder.")]
+EncoderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--encoder", help="Encoder folder (default: that of the index, or the bundled one)."
+    ),
+]
 ThresholdOption = Annotated[
-    float | None, typer.Option("--threshold", help="Distance up to which a pair is the same.")
+    float | None,
+    typer.Option(
+        "--threshold",
+        help="Largest distance of a pair called same (default: calibrated or published).",
+    ),
 ]
 UnsureOption = Annotated[
     bool | None,
-    typer.Option("--unsure/--decide", help="Allow the verdict unsure; else as calibrated."),
+    typer.Option(
+        "--unsure/--decide",
+        help="Allow or forbid the verdict unsure (default: as calibrated).",
+    ),
 ]
 GroupOption = Annotated[
     str | None,
-    typer.Option("--group", help="Column of what must not be matched with itself; else group."),
+    typer.Option("--group", help="Column of patient or slide ids (default: group)."),
 ]
 LabelOption = Annotated[
-    str | None, typer.Option("--label", help="Column of the label file with the class; else label.")
+    str | None,
+    typer.Option("--label", help="Column with the class of a tile (default: label)."),
 ]
-PrivateOption = Annotated[
-    bool, typer.Option("--private", help="Use and show private columns, too.")
-]
+PrivateOption = Annotated[bool, typer.Option("--private", help="Use and show private columns.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write a CSV, TSV, Parquet or JSON lines file."),
+]
+MontageOption = Annotated[Path | None, typer.Option("--montage", help="Draw the tiles as a PNG.")]
 ReportOption = Annotated[
-    Path | None, typer.Option("--report", help="Also write one HTML page with pictures.")
+    Path | None, typer.Option("--report", help="Write one HTML page with images.")
 ]
 ReportNamesOption = Annotated[
-    bool, typer.Option("--report-names", help="Name tiles and groups in the report.")
+    bool,
+    typer.Option(
+        "--report-names", help="Name tiles and groups in the report, which is otherwise anonymous."
+    ),
 ]
 TilesOption = Annotated[
-    Path | None, typer.Option("--tiles", help="Where the tiles lie now, for pictures.")
+    Path | None,
+    typer.Option("--tiles", help="Folder of the tile images (default: where they were indexed)."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")]
@@ -47,26 +73,63 @@ ArchOption = Annotated[
 ]
 StructureOption = Annotated[
     str | None,
-    typer.Option("--structure", help="FAISS factory string, or exact; else by the tiles' number."),
+    typer.Option(
+        "--structure",
+        help="ANN index: a FAISS factory string, or exact (default: by the number of tiles).",
+    ),
 ]
 RecallOption = Annotated[
     float | None,
-    typer.Option("--recall", help="Share of the ten nearest to find; 0.99 unless given."),
+    typer.Option(
+        "--recall", help="Share of the true ten nearest that a search finds (default: 0.99)."
+    ),
 ]
 MemoryOption = Annotated[
     str | None,
-    typer.Option("--memory", help="What the structure may take, such as 500MB; else 4GB."),
+    typer.Option("--memory", help="Memory limit of the ANN index, such as 500MB (default: 4GB)."),
 ]
 DistanceOption = Annotated[
     str | None,
     typer.Option(
         "--distance",
-        help="diffused, whitened or plain; else as before, or diffused from 100 tiles on.",
+        help="diffused or plain (default: unchanged; for a new index diffused from 100 tiles on).",
     ),
 ]
 MaxPixelsOption = Annotated[
     int | None,
     typer.Option(
-        "--max-pixels", min=1, help="Refuse larger images; else as before, or 64 million."
+        "--max-pixels",
+        min=1,
+        help="Reject larger images (default: unchanged; for a new index 64 million).",
     ),
 ]
+
+
+def find_index(given: Path | None) -> Path | None:
+    """Return the given index, else $HISTO_INDEX, else the only *.hx folder here, else None."""
+    if given is not None:
+        return given
+    if named := os.environ.get("HISTO_INDEX"):
+        return Path(named)
+    found = sorted(path for path in Path().glob("*.hx") if path.is_dir())
+    if len(found) > 1:
+        names = ", ".join(str(path) for path in found[:4])
+        fail(f"several indexes here ({names}); pass one with --index", 2)
+    return found[0] if found else None
+
+
+def require_index(given: Path | None) -> Path:
+    """Return the index that `find_index` returns; exit with a usage error if there is none."""
+    found = find_index(given)
+    if found is None:
+        fail("no index: pass --index DIR, set HISTO_INDEX, or run where one *.hx folder is", 2)
+    return found
+
+
+def require_alone(context: typer.Context, option: str, *, beside: Sequence[str]) -> None:
+    """Exit with a usage error if an option is combined with others than those in `beside`."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        is_given = source is not None and source.name != "DEFAULT"
+        if is_given and parameter.name not in (option, *beside):
+            fail(f"--{option} excludes {parameter.opts[0]}: leave out one of them", 2)

@@ -1,8 +1,8 @@
-"""Ask an index: one pair, a list of pairs, what else looks like this."""
+"""Query an index: one pair, a list of pairs, nearest neighbours."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -10,6 +10,8 @@ from histo_index.commands.options import (
     DeviceOption,
     IndexOption,
     JsonOption,
+    MontageOption,
+    OutputOption,
     OverwriteOption,
     PrivateOption,
     ReportNamesOption,
@@ -17,38 +19,38 @@ from histo_index.commands.options import (
     ThresholdOption,
     TilesOption,
     UnsureOption,
+    find_index,
+    require_index,
 )
 from histo_index.commands.output import (
     REJECTED_EXIT,
     exit_if,
     fail,
-    find_index,
     print_result,
-    require_index,
     table_text,
 )
 from histo_index.wording import counted, printable
 
 if TYPE_CHECKING:
-    from histo_index.api.index import ImageLike, Index
+    from histo_index.api.images import ImageLike
+    from histo_index.api.index import Index
     from histo_index.search.answers.neighbours import Neighbour
     from histo_index.search.answers.pair import PairAnswer
     from histo_index.search.answers.pair_list import PairScores
     from histo_index.search.calibration.threshold import Threshold
 
-questions = typer.Typer()
+app = typer.Typer()
 
-DIFFERENT_EXIT = 10
-UNSURE_EXIT = 11
+EXIT_CODES: Final = {"same": 0, "different": 10, "unsure": 11}
 
 
-@questions.command(epilog="Example: histo-index pair a.png b.png -i tiles.hx")
+@app.command(epilog="Example: histo-index pair a.png b.png -i tiles.hx")
 def pair(
     image_a: Annotated[str, typer.Argument(help="A file, or an image id or path in the index.")],
-    image_b: Annotated[str, typer.Argument(help="Likewise.")],
+    image_b: Annotated[str, typer.Argument(help="The other image.")],
     index: IndexOption = None,
     encoder: Annotated[
-        Path | None, typer.Option("--encoder", help="Compare without an index, by this encoder.")
+        Path | None, typer.Option("--encoder", help="Compare by this encoder, without an index.")
     ] = None,
     threshold: ThresholdOption = None,
     unsure: UnsureOption = None,
@@ -62,8 +64,9 @@ def pair(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell whether two images are of the same tissue category. A file comes before its name."""
-    from histo_index.api import index as api
+    """Are two images of the same tissue category? Files take precedence over image ids."""
+    from histo_index.api.index import compare
+    from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
 
     if encoder and (index or report):
@@ -71,20 +74,19 @@ def pair(
     result_files.check_output(report, overwrite=overwrite, suffixes=(".html",))
     folder = require_index(index) if report else None if encoder else find_index(index)
     if folder is None:
-        answer = api.compare(image_a, image_b, encoder=encoder, threshold=threshold, device=device)
+        answer = compare(image_a, image_b, encoder=encoder, threshold=threshold, device=device)
     else:
-        opened = api.open(folder, device=device)
+        opened = open_index(folder, device=device)
         answer = opened.pair(image_a, image_b, threshold=threshold, unsure=unsure)
         if report is not None:
             opened.report(
                 answer, report, images=[image_a, image_b], tiles=tiles, names=report_names
             )
     print_result(answer.as_dict() if as_json else describe_pair(answer))
-    codes = {"same": 0, "different": DIFFERENT_EXIT, "unsure": UNSURE_EXIT}
-    exit_if(exit_status, codes[answer.verdict.value])
+    exit_if(exit_status, EXIT_CODES[answer.verdict.value])
 
 
-@questions.command(epilog="Example: histo-index pairs pairs.csv -o answers.csv -i tiles.hx")
+@app.command(epilog="Example: histo-index pairs pairs.csv -o answers.csv -i tiles.hx")
 def pairs(
     pair_list: Annotated[str, typer.Argument(metavar="LIST", help="CSV, TSV, Parquet, or -.")],
     output: Annotated[
@@ -94,23 +96,23 @@ def pairs(
     threshold: ThresholdOption = None,
     unsure: UnsureOption = None,
     root: Annotated[
-        Path, typer.Option("--root", help="Folder that names of unseen images start from.")
+        Path, typer.Option("--root", help="Folder of images that are not in the index.")
     ] = Path(),
     form: Annotated[
-        str, typer.Option("--format", help="table, or query-prediction as the reference writes.")
+        str, typer.Option("--format", help="table, or query-prediction (as the reference method).")
     ] = "table",
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a list of pairs; one row out per row in. Names in the index come before files."""
-    from histo_index.api import index as api
+    """Score a list of pairs, one row per pair. Image ids take precedence over files."""
+    from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
 
     target = None if output == "-" else Path(output)
     result_files.check_output(target, overwrite=overwrite)
     result_files.check_form(form)
-    scores = api.open(require_index(index), device=device).pairs(
+    scores = open_index(require_index(index), device=device).pairs(
         pair_list, threshold=threshold, unsure=unsure, root=root
     )
     is_document = as_json and target is None
@@ -124,34 +126,35 @@ def pairs(
     exit_if(scores.answered < scores.pairs, REJECTED_EXIT)
 
 
-@questions.command(epilog="Example: histo-index search a.png -k 5 --montage out.png -i tiles.hx")
+@app.command(epilog="Example: histo-index search a.png -k 5 --montage out.png -i tiles.hx")
 def search(
     images: Annotated[
         list[str] | None, typer.Argument(help="Files, or image ids or paths in the index.")
     ] = None,
     batch: Annotated[
-        Path | None, typer.Option("--batch", help="A list of more: .txt, CSV, TSV or Parquet.")
+        Path | None,
+        typer.Option("--batch", help="A list of more images: .txt, CSV, TSV or Parquet."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many neighbours.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of neighbours.")] = 10,
     index: IndexOption = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write CSV, TSV, Parquet or JSON lines.")
-    ] = None,
-    montage: Annotated[
-        Path | None, typer.Option("--montage", help="Draw queries and neighbours as a PNG.")
-    ] = None,
+    output: OutputOption = None,
+    montage: MontageOption = None,
     report: ReportOption = None,
     report_names: ReportNamesOption = False,
     tiles: TilesOption = None,
     exclude_self: Annotated[
-        bool, typer.Option("--exclude-self/--include-self", help="Leave out the query itself.")
+        bool,
+        typer.Option("--exclude-self/--include-self", help="Leave out the query image itself."),
     ] = True,
     where: Annotated[
-        str | None, typer.Option("--where", help="SQL over columns: \"site = 'A' and mpp < 0.6\".")
+        str | None,
+        typer.Option("--where", help="SQL filter over columns: \"site = 'A' and mpp < 0.6\"."),
     ] = None,
     exclude_same: Annotated[
         list[str] | None,
-        typer.Option("--exclude-same", help="Column whose value must differ; repeatable."),
+        typer.Option(
+            "--exclude-same", help="Column whose value must differ from the query's; repeatable."
+        ),
     ] = None,
     near_duplicates: Annotated[
         str, typer.Option("--near-duplicates", help="keep, or drop.")
@@ -161,15 +164,15 @@ def search(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the tiles that look most like each image."""
-    from histo_index.api import index as api
+    """Find the nearest tiles of each image."""
+    from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
     from histo_index.search.answers.neighbours import SearchOptions
     from histo_index.search.inputs.name_list import gather_names
 
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
-    opened = api.open(require_index(index), device=device, private=private)
+    opened = open_index(require_index(index), device=device, private=private)
     found = opened.search_each(
         names,
         SearchOptions(
@@ -179,7 +182,9 @@ def search(
     )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
     rows = result_files.neighbour_rows(names, found, with_status=batch is not None)
-    show(opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names)
+    write_pictures(
+        opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
+    )
     if output is not None:
         result_files.write_rows(rows, output, columns=result_files.NEIGHBOUR_COLUMNS)
     print_result(rows if as_json else table_text(rows))
@@ -187,7 +192,7 @@ def search(
 
 
 def describe_pair(answer: "PairAnswer") -> str:
-    """Say the verdict and what it rests on."""
+    """Format the verdict of a pair and its evidence."""
     limit = "none" if answer.threshold is None else f"{answer.threshold:.4g}"
     sources = [
         _origin(answer.image_a, answer.image_id_a),
@@ -202,7 +207,7 @@ def describe_pair(answer: "PairAnswer") -> str:
     ]
     if answer.probability is not None:
         ends = f"{answer.probability_low:.3f}…{answer.probability_high:.3f}"
-        lines.insert(1, f"  same       {answer.probability:.3f} probable (95 % interval {ends})")
+        lines.insert(1, f"  P(same)    {answer.probability:.3f} (95 % interval {ends})")
     if answer.unsure_because is not None and answer.threshold is not None:
         lines.append(f"  unsure     {printable(answer.unsure_because)}")
     return "\n".join(lines)
@@ -210,26 +215,26 @@ def describe_pair(answer: "PairAnswer") -> str:
 
 def _origin(name: str, image_id: str | None) -> str:
     if image_id is None:
-        return f"{printable(name)} (encoded now)"
+        return f"{printable(name)} (newly encoded)"
     known = "indexed" if name == image_id else f"indexed as {printable(image_id)}"
     return f"{printable(name)} ({known})"
 
 
 def describe_pairs(scores: "PairScores") -> str:
-    """Sum up a scored list."""
+    """Format the summary of a scored list."""
     unsure = f", {scores.unsure:,} unsure" if scores.threshold.answers_unsure else ""
     lines = [
         f"{counted(scores.pairs, 'pair')}: {scores.answered:,} answered, "
         f"{scores.pairs - scores.answered:,} not; {scores.same:,} same{unsure}; "
-        f"{counted(scores.encoded, 'image')} encoded for it",
+        f"{counted(scores.encoded, 'image')} newly encoded",
         f"  threshold  {_limit(scores.threshold)}",
     ]
     if scores.has_labels and scores.accuracy is None:
-        lines.append("  c-index    none: no labelled pair has a verdict of same or different")
+        lines.append("  accuracy   none: no labelled pair has a verdict of same or different")
     if scores.accuracy is not None:
         lines.append(
-            f"  c-index    {scores.accuracy:.4f} ({scores.correct:,} of {scores.labelled:,} "
-            "labelled pairs right)"
+            f"  accuracy   {scores.accuracy:.4f} ({scores.correct:,} of {scores.labelled:,} "
+            "labelled pairs correct)"
         )
     return "\n".join(lines)
 
@@ -241,7 +246,7 @@ def _limit(threshold: "Threshold") -> str:
 
 
 def pairs_document(scores: "PairScores", *, with_rows: bool) -> dict[str, Any]:
-    """Sum up a scored list for JSON, with its rows if they go nowhere else."""
+    """Convert a scored list to a JSON document, optionally with its rows."""
     rows = {"rows": scores.table.to_pylist()} if with_rows else {}
     return {
         "pairs": scores.pairs,
@@ -258,7 +263,7 @@ def pairs_document(scores: "PairScores", *, with_rows: bool) -> dict[str, Any]:
     }
 
 
-def show(
+def write_pictures(
     index: "Index",
     images: "Sequence[ImageLike]",
     found: "Sequence[Sequence[Neighbour]]",
@@ -268,7 +273,7 @@ def show(
     tiles: Path | None,
     names: bool,
 ) -> None:
-    """Write the pictures that are wanted; see `Index.draw` and `Index.report`."""
+    """Write the montage and the report that were requested."""
     if found and montage is not None:
         index.draw(images, found, montage, tiles=tiles)
     if found and report is not None:

@@ -20,7 +20,7 @@ STAGES: Final = 4
 POOLED_STAGES: Final = {MEAN: (STAGES,), COVARIANCE: (1, 2, 3)}
 POOLINGS: Final = tuple(POOLED_STAGES)
 # Those of EncoderConfig that are published thresholds, one for each distance an index may have.
-THRESHOLD_FIELDS: Final = ("threshold", "whitened_threshold", "diffused_threshold")
+THRESHOLD_FIELDS: Final = ("threshold", "diffused_threshold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,6 @@ class EncoderConfig:
         training: how the weights came about; `{"method": "none"}` marks untrained ones.
         mpp: microns per pixel of the images trained at, if known.
         threshold: the published threshold, if there is one.
-        whitened_threshold: the same for distances that an index whitens.
         diffused_threshold: the same for distances that an index joins with diffusion coordinates.
 
     Raises:
@@ -65,7 +64,6 @@ class EncoderConfig:
     training: Mapping[str, Any] = field(default_factory=lambda: {"method": "none"})
     mpp: float | None = None
     threshold: PublishedThreshold | None = None
-    whitened_threshold: PublishedThreshold | None = None
     diffused_threshold: PublishedThreshold | None = None
 
     def __post_init__(self) -> None:

@@ -126,7 +126,7 @@ class Encoder:
             **{name: asdict(own) if own else None for name, own in thresholds.items()},
         }
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, str]:
         """Say what computes the embeddings, for the record kept beside them."""
         runtime = self.runtime
         return {"name": runtime.name, "device": runtime.device, "precision": runtime.precision}

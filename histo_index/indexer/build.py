@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,10 +22,13 @@ from histo_index.indexer.build_sources import (
 from histo_index.indexer.build_state import read_state
 from histo_index.indexer.encoder_protocol import Encode, Encoded
 from histo_index.indexer.format.lock import writer_lock
-from histo_index.indexer.format.manifest import (
-    MANIFEST_NAME,
-    Manifest,
+from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest
+from histo_index.indexer.format.records import (
+    EncoderCard,
+    SearchConfig,
+    Settings,
     SourceRecord,
+    read_record,
 )
 from histo_index.indexer.format.removed import LeftOut, keep_removed
 from histo_index.indexer.format.shards import Receipt, Rejection
@@ -36,13 +38,7 @@ from histo_index.indexer.inputs.source import Source
 from histo_index.indexer.inputs.tiles import TileList, nothing_usable
 from histo_index.indexer.nearest.choose import announce_structure
 from histo_index.indexer.transform.transform import distance_of
-from histo_index.indexer.writing.commit import (
-    PLAN_NAME,
-    clean_up,
-    commit,
-    configured,
-    count_reasons,
-)
+from histo_index.indexer.writing.commit import PLAN_NAME, clean_up, commit, count_reasons
 from histo_index.indexer.writing.draft import count_dropped, draft_manifest, is_unchanged, root_of
 from histo_index.indexer.writing.folder import keep_encoder, prepare_folder, undoing_first_build
 from histo_index.indexer.writing.hash_cache import forget_states, hash_changed
@@ -118,7 +114,8 @@ class _Build:
         self.state = read_state(self.folder, encode.fingerprint)
         self.current, self.finished = self.state.current, self.state.finished
         self.shard_rows = config.shard_rows or self.state.shard_rows
-        self.search = config.search or configured(self.current.settings if self.current else {})
+        before = self.current.settings.search if self.current else SearchConfig()
+        self.search = config.search or before
         self.encoder_files = keep_encoder(encode.folder, self.folder, self.current)
         self.left_out: LeftOut
 
@@ -239,37 +236,42 @@ class _Build:
         rejected: Sequence[Rejection],
     ) -> Manifest:
         removed = keep_removed(self.folder, self.current, self.left_out)
+        card = self.encode.card()
+        encoder = self.current.encoder if self.current else read_record(EncoderCard, card)
         draft = draft_manifest(
             self.folder,
             receipts,
-            encoder=self.current.encoder if self.current else self.encode.card(),
+            encoder=encoder,
             encoder_files=self.encoder_files | removed,
             rejected=len(rejected),
             sources=sources,
-            settings={
-                "shard_rows": self.shard_rows,
-                "max_pixels": self.encode.max_pixels,
-                "root": root_of(tiles.root, self.folder),
-                "search": asdict(self.search),
-                "distance": distance_of(
-                    self.config.distance, self.current, self.encode, folder=self.folder
-                ),
-                "private": self.private,
-            },
+            settings=self._settings(tiles.root),
         )
         if not draft.shards:
             (self.folder / PLAN_NAME).unlink(missing_ok=True)
             listed = [Source.from_record(source, self.folder) for source in sources]
             raise InputError(nothing_usable(inputs_of(listed), rejected, self.left_out.counts))
         self.progress(BuildProgress(stage="committing", total=draft.tiles))
-        is_same_list = self.state.rejected is not None and Counter(self.state.rejected) == Counter(
-            rejected
-        )
+        before = self.state.rejected
+        is_same_list = before is not None and Counter(before) == Counter(rejected)
         manifest = self.current
         if manifest is None or not is_same_list or not is_unchanged(self.folder, manifest, draft):
             manifest = commit(self.folder, draft, current=self.current, rejected=rejected)
         clean_up(self.folder, manifest)
         return manifest
+
+    def _settings(self, root: Path) -> Settings:
+        assert self.shard_rows is not None
+        return Settings(
+            shard_rows=self.shard_rows,
+            max_pixels=self.encode.max_pixels,
+            root=root_of(root, self.folder),
+            search=self.search,
+            distance=distance_of(
+                self.config.distance, self.current, self.encode, folder=self.folder
+            ),
+            private=tuple(self.private),
+        )
 
     def _report(
         self,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from histo_index.errors import InputError
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.inputs.choose_sources import NamedSources
-from histo_index.indexer.nearest.choose import SearchConfig
 from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.transform.transform import require_distance
 
@@ -30,7 +30,7 @@ class BuildConfig:
         retry_rejected: try again what an earlier build could not use.
         rehash: read every tile again, also one whose size and times are as they were.
         search: how the index is to be searched; None is as it was, by its size in a first build.
-        distance: `diffused`, `whitened` or `plain`; None is as it was, at first by the encoder.
+        distance: `diffused` or `plain`; None is as it was, at first by the encoder.
         private: which columns become private or public; the others stay as they were.
     """
 

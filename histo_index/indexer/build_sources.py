@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.errors import InputError
-from histo_index.indexer.format.manifest import Manifest, SourceRecord
+from histo_index.indexer.format.manifest import Manifest
+from histo_index.indexer.format.records import SourceRecord
 from histo_index.indexer.format.shards import Rejection, user_columns
 from histo_index.indexer.inputs.choose_sources import NamedSources, choose_sources
 from histo_index.indexer.inputs.list_sources import list_sources
@@ -101,8 +102,8 @@ def _warn_of_unlisted(sources: Sequence[Source], named: set[Path], tiles: TileLi
 
 def warn_if_moved(folder: Path, current: Manifest | None, root: Path) -> None:
     """Warn if the paths of tiles now start from another folder."""
-    if current is not None and current.settings["root"] != root_of(root, folder):
-        before = (folder / current.settings["root"]).resolve()
+    if current is not None and current.settings.root != root_of(root, folder):
+        before = current.tiles_root(folder)
         _log.warning("paths now start from %s, before from %s", root, before)
 
 
@@ -112,7 +113,7 @@ def read_stored(folder: Path, current: Manifest, finished: Sequence[FinishedShar
     tables = [rows[shard.shard_id] for shard in current.shards if shard.shard_id in rows]
     names = ("image_id", "path", "sha256")
     empty = pa.table({name: pa.array([], pa.string()) for name in names})
-    root = (folder / current.settings["root"]).resolve()
+    root = current.tiles_root(folder)
     return StoredTiles(root=root, table=pa.concat_tables(tables) if tables else empty)
 
 

@@ -45,14 +45,14 @@ class BuildState:
     def shard_rows(self) -> int | None:
         """Tiles per shard as before; None if that was never chosen."""
         if self.current is not None:
-            return int(self.current.settings["shard_rows"])
+            return self.current.settings.shard_rows
         return None if self.planned is None else self.planned.shard_rows
 
     def known_rejected(self, max_pixels: int) -> list[Rejection]:
         """Collect what earlier builds with the same decoding limit could not use."""
         receipts = [shard.receipt for shard in self.finished]
         known = [entry for r in receipts if r.max_pixels == max_pixels for entry in r.rejected]
-        if self.current is not None and self.current.settings["max_pixels"] == max_pixels:
+        if self.current is not None and self.current.settings.max_pixels == max_pixels:
             known += self.rejected or []
         return known
 

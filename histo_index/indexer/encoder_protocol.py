@@ -45,7 +45,7 @@ class Encode(Protocol):
     def card(self) -> Mapping[str, Any]:
         """Say what the encoder is, for the manifest; loads nothing."""
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, str]:
         """Say what computes the embeddings: runtime, device, precision."""
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[Encoded | ImageError]:

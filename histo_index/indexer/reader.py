@@ -22,10 +22,10 @@ from histo_index.indexer.format.manifest import (
     REMOVED,
     REMOVED_REMEDY,
     TRANSFORM,
-    FileRecord,
     Manifest,
     read_manifest,
 )
+from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.vector_file import (
     BLOCK_ROWS,
     FILE_NAMES,
@@ -34,7 +34,8 @@ from histo_index.indexer.format.vector_file import (
     npy_header,
 )
 from histo_index.indexer.private import private_among
-from histo_index.indexer.transform.transform import Transform, read_transform, remedy_of
+from histo_index.indexer.transform.diffusion import Diffusion
+from histo_index.indexer.transform.transform import read_transform, remedy_of
 
 _REMEDY: Final = "run `histo-index reindex` to make the search files anew"
 # How often a reader may meet a writer that commits between two of its steps.
@@ -114,7 +115,7 @@ class OpenIndex:
             self._is_verified[block] = True
 
     @cached_property
-    def transform(self) -> Transform | None:
+    def transform(self) -> Diffusion | None:
         """What turns embeddings into vectors; None where distances are plain."""
         if TRANSFORM not in self._files:
             return None
@@ -213,16 +214,15 @@ class OpenIndex:
         from histo_index.indexer.nearest.candidates import CandidateSearch
         from histo_index.indexer.nearest.faiss_index import read_candidates
 
-        if "candidates" not in self._files:
+        if self.manifest.structure is None:
             return self.exact
         file, record = self._files["candidates"], self.manifest.files["candidates"]
         _require_record(file, record)
         rows, size = self._vectors.shape
         index = read_candidates(file.path, file.data, rows=rows, size=size)
         facts = self.manifest.structure
-        return CandidateSearch(
-            index, self.exact, effort=facts["effort"], candidates=facts["candidates"]
-        )
+        assert facts is not None
+        return CandidateSearch(index, self.exact, effort=facts.effort, candidates=facts.candidates)
 
     def _find_paths(self, names: pa.Array) -> Int64:
         return look_up(names, self.rows["path"])

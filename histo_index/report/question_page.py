@@ -1,7 +1,7 @@
 """The report of one question: two tiles compared, or what else looks like some tiles."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def _shared(
         "shown_names": short_names([image.name for image in asked]),
         "kind": lambda neighbour: neighbour.metadata.get("label"),
         "provenance": [
-            ("encoder", facts(manifest.encoder)),
+            ("encoder", facts(asdict(manifest.encoder))),
             ("index", facts({"name": index.folder.name, "generation": manifest.generation,
                              "created": manifest.created, "tiles": manifest.tiles})),
             ("calibration", facts(calibration.as_dict()) if calibration else [("", "none")]),

@@ -15,8 +15,8 @@ from histo_index.search.answers.pair import PairAnswer
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.evaluation.result import Evaluation
 
-# Neighbours of each tile of a pair: a line of the page.
-NEAR: Final = 9
+# Neighbours of each tile of a pair: one row of the page.
+NEIGHBOURS_OF_PAIR: Final = 9
 
 Answer = Evaluation | PairAnswer | Sequence[Sequence[Neighbour]]
 
@@ -31,16 +31,16 @@ def write_report(
     folder: Path,
     names: bool,
 ) -> None:
-    """Write an answer as one HTML page with pictures, which opens anywhere without a network.
+    """Write an answer as one self-contained HTML page.
 
     Args:
-        index: what answered.
-        answer: what `evaluate`, `pair` or `search` gave.
+        index: the index that answered.
+        answer: result of `evaluate`, `pair` or `search`.
         output: the HTML file.
         asked: the images of `pair` or `search`, each with its neighbours; empty for an evaluation.
-        threshold: what verdicts of neighbours rest on.
-        folder: where the tiles lie.
-        names: whether the page names tiles and groups; else it only shows them.
+        threshold: decides the verdicts of neighbours.
+        folder: folder of the tile files.
+        names: whether the page names tiles and groups.
 
     Raises:
         IndexFormatError: a part of the index that is needed is damaged.

@@ -125,7 +125,7 @@ def test_few_pairs_are_told(
     done = run("calibrate", "--pairs", "few.csv", "-i", calibrated.index)
     assert done.code == 3, done.err
     doubt = "the accuracy is known no better than"
-    assert f"  doubtful   {doubt}" in done.out
+    assert f"  warning    {doubt}" in done.out
     assert doubt not in caplog.text
     assert "few.csv pair 25: none.png is not in the index" in caplog.text
 
@@ -203,7 +203,7 @@ def test_evaluate_says_first_whether_the_encoder_beats_the_floors(
     assert "tiles that the calibration was fitted on" in done.out
     document = json.loads(run("evaluate", "-i", calibrated.index, "--json").out)
     assert document["headline"] == done.out.splitlines()[0]
-    assert [floor["name"] for floor in document["floors"]] == [
+    assert [baseline["name"] for baseline in document["baselines"]] == [
         "colour histogram", "random weights", "majority"
     ]  # fmt: skip
     assert str(calibrated.folder) not in json.dumps(document)

@@ -15,9 +15,9 @@ from histo_index.encoder.training.checkpoint import load_checkpoint
 from tests.cli.conftest import Run, Workshop
 from tests.cli.test_train import SMALL
 
-BUILD = "the next build goes on from the last finished shard"
+BUILD = "the next build continues from the last finished shard"
 WHOLE = "the index changed completely or not at all; repeat the command"
-NOTHING = "no index was changed, no output file is incomplete"
+NOTHING = "no index was changed and no output file is incomplete"
 
 
 def interrupt(*arguments: object, **options: object) -> NoReturn:
@@ -87,7 +87,7 @@ def test_training_saves_at_ctrl_c_and_its_encoder_warns_until_it_is_finished(
     monkeypatch.setattr(Byol, "forward", interrupted)
     command = ("train", "tiles", "-o", "mine", *SMALL, "--epochs", "2")
     said = (
-        "histo-index: error: interrupted; the same command with --resume goes on from the last "
+        "histo-index: error: interrupted; the same command with --resume continues from the last "
         "saved step, or starts"
     )
     ran = run(*command)

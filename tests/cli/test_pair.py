@@ -43,7 +43,7 @@ def test_an_untrained_encoder_is_told_once_by_every_command(
     ):
         caplog.clear()
         run(*command)
-        assert caplog.text.count("encoder is untrained: its distances say little") == 1, command
+        assert caplog.text.count("encoder is untrained: its distances mean little") == 1, command
 
 
 def test_text_says_verdict_distance_threshold_and_origin(workshop: Workshop, run: Run) -> None:
@@ -120,8 +120,8 @@ def test_an_index_removed_while_open_answers_for_its_tiles_and_tells_of_others(
     with pytest.raises(histo_index.IndexFormatError) as caught:
         index.pair(image, B)
     assert str(caught.value) == (
-        f"{workshop.index}: removed since it was opened, so no new image can be encoded; "
-        "ask for indexed tiles, or open another index"
+        f"{workshop.index}: removed after it was opened, so no new image can be encoded; "
+        "query indexed tiles, or open another index"
     )
 
 

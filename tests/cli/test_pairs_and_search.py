@@ -14,6 +14,7 @@ import torchvision
 from PIL import Image
 
 import histo_index
+from histo_index.indexer.format.records import SearchConfig
 from tests.cli.conftest import Run, Workshop
 
 A, B = "slide-01/0001.png", "slide-02/0003.png"
@@ -26,8 +27,8 @@ def test_a_list_is_answered_in_order_with_accuracy(workshop: Workshop, run: Run)
     lines = Path("out.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in lines[1:3]] == [[A, B], [A, A]]
     assert [line.split(",")[4] for line in lines[1:3]] == ["different", "same"]
-    assert "3 pairs: 2 answered, 1 not; 1 same; 0 images encoded for it" in ran.out
-    assert "c-index    1.0000 (2 of 2 labelled pairs right)" in ran.out
+    assert "3 pairs: 2 answered, 1 not; 1 same; 0 images newly encoded" in ran.out
+    assert "accuracy   1.0000 (2 of 2 labelled pairs correct)" in ran.out
 
 
 def test_a_list_on_standard_output_has_its_summary_on_stderr(workshop: Workshop, run: Run) -> None:
@@ -134,13 +135,13 @@ def test_python_reindexes_what_does_not_open(workshop: Workshop, run: Run) -> No
     with pytest.raises(histo_index.IndexFormatError, match="run `histo-index reindex`"):
         histo_index.open(workshop.index)
     manifest = histo_index.reindex(
-        workshop.index, structure="SQ8", recall=0.5, memory="1MB", distance="whitened"
+        workshop.index, structure="SQ8", recall=0.5, memory="1MB", distance="diffused"
     )
     assert histo_index.open(workshop.index).manifest == manifest
-    assert manifest.settings["search"] == {
-        "structure": "SQ8", "recall": 0.5, "memory_bytes": 1_000_000,
-    }  # fmt: skip
-    assert manifest.settings["distance"] == "whitened"
+    assert manifest.settings.search == SearchConfig(
+        structure="SQ8", recall=0.5, memory_bytes=1_000_000
+    )
+    assert manifest.settings.distance == "diffused"
     assert run("search", A, "--json").out == before
 
 
@@ -243,5 +244,5 @@ def test_ctrl_c_is_one_line_and_exit_status_130(workshop: Workshop) -> None:
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
     assert err == (
-        "histo-index: error: interrupted; no index was changed, no output file is incomplete\n"
+        "histo-index: error: interrupted; no index was changed and no output file is incomplete\n"
     )

@@ -14,6 +14,7 @@ from histo_index.encoder.folder import EncoderFolder, bundled_encoder
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.format.records import FittedDistance, ThresholdRecord
 
 
 def build_with(encoder: Encoder, tiles: list[Path], output: Path) -> Path:
@@ -42,17 +43,17 @@ def test_a_threshold_published_since_an_index_was_made_counts_for_the_same_encod
     index: Path,
 ) -> None:
     config = json.loads((bundled_encoder() / "config.json").read_bytes())
-    old = replace(
-        read_manifest(index),
-        encoder={"fingerprint": config["fingerprint"], "threshold": {"value": 0.3, "origin": "x"}},
-        distance={"name": "diffused"},
+    known = ThresholdRecord(value=0.3, origin="x")
+    card = replace(
+        read_manifest(index).encoder,
+        fingerprint=config["fingerprint"],
+        threshold=known,
+        diffused_threshold=None,
     )
-    assert published_threshold(old) == config["diffused_threshold"]
-    assert (
-        published_threshold(replace(old, distance={"name": "whitened"}))
-        == (config["whitened_threshold"])
-    )
+    fitted = FittedDistance(name="diffused", tiles=2, fitted_on=2, size=8)
+    old = replace(read_manifest(index), encoder=card, distance=fitted)
+    assert published_threshold(old) == ThresholdRecord(**config["diffused_threshold"])
     # What the index knows stays.
-    assert published_threshold(replace(old, distance={"name": "plain"})) == old.encoder["threshold"]
-    other = replace(old, encoder={**old.encoder, "fingerprint": "f" * 32})
+    assert published_threshold(replace(old, distance=None)) == known
+    other = replace(old, encoder=replace(card, fingerprint="f" * 32))
     assert published_threshold(other) is None

@@ -273,12 +273,10 @@ def test_it_describes_what_computes(settled: EncoderFolder, device: str, library
 
 def test_the_card_says_what_it_is_and_loads_nothing(settled: EncoderFolder) -> None:
     threshold = PublishedThreshold(value=0.7, origin="a test")
-    whitened = PublishedThreshold(value=1.3, origin="another test")
     diffused = PublishedThreshold(value=1.2, origin="a third")
     config = replace(
         settled.config,
         threshold=threshold,
-        whitened_threshold=whitened,
         diffused_threshold=diffused,
         mpp=0.25,
     )
@@ -290,15 +288,12 @@ def test_the_card_says_what_it_is_and_loads_nothing(settled: EncoderFolder) -> N
         "is_trained": True,
         "mpp": 0.25,
         "threshold": {"value": 0.7, "origin": "a test"},
-        "whitened_threshold": {"value": 1.3, "origin": "another test"},
         "diffused_threshold": {"value": 1.2, "origin": "a third"},
     }
     assert (encoder.embedding_size, encoder.folder) == (512, settled.path)
     assert "runtime" not in vars(encoder)
     bare = Encoder(settled).card()
-    assert (bare["threshold"], bare["whitened_threshold"], bare["diffused_threshold"]) == (
-        None, None, None,
-    )  # fmt: skip
+    assert (bare["threshold"], bare["diffused_threshold"]) == (None, None)
 
 
 def test_encoding_on_the_cpu_loads_no_torch(settled: EncoderFolder, tile_files: list[Path]) -> None:

@@ -79,11 +79,10 @@ class FakeEncoder:
             "is_trained": True,
             "mpp": None,
             "threshold": {"value": self.threshold, "origin": "chosen for tests"},
-            "whitened_threshold": None,
             "diffused_threshold": None,
         }
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, str]:
         return {"name": self.runtime, "device": "cpu", "precision": "float32"}
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[FakeTile | ImageError]:

@@ -18,6 +18,7 @@ from histo_index.errors import ImageError, InputError, MismatchError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig, BuildProgress
 from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.format.records import ThresholdRecord
 from histo_index.indexer.inputs.tiles import list_tiles
 from histo_index.indexer.reader import OpenIndex
 from tests.indexer.fakes import (
@@ -242,7 +243,7 @@ def test_another_pixel_limit_tries_rejected_tiles_again_and_no_others(
     encoder.max_pixels = 2000
     report = run_build(output, encoder, tiles)
     assert (encoder.encoded, report.generation) == (["bad.png"], 2)
-    assert read_manifest(output).settings["max_pixels"] == 2000
+    assert read_manifest(output).settings.max_pixels == 2000
     assert run_build(output, encoder, tiles).generation == 2
     assert encoder.encoded == []
     require_sound(output, expected_rows(tiles, numbered(20)))
@@ -300,7 +301,7 @@ def test_a_folder_whose_name_is_not_utf_8_can_be_indexed(
     require_sound(place / "tiles.hx", expected_rows(tiles, numbered(3)))
     run_build(tmp_path / "other.hx", encoder, tiles)
     manifest = require_sound(tmp_path / "other.hx", expected_rows(tiles, numbered(3)))
-    root = tmp_path / "other.hx" / manifest.settings["root"]
+    root = tmp_path / "other.hx" / manifest.settings.root
     assert root.resolve() == tiles.resolve()
 
 
@@ -320,7 +321,7 @@ def test_the_root_is_kept_relative_so_that_both_can_move(
     tiles = write_tiles(tmp_path / "here" / "tiles", numbered(3))
     output = tmp_path / "here" / "out" / "tiles.hx"
     run_build(output, encoder, tiles)
-    assert read_manifest(output).settings["root"] == "../../tiles"
+    assert read_manifest(output).settings.root == "../../tiles"
     (tmp_path / "here").rename(tmp_path / "there")
     moved, output = tmp_path / "there" / "tiles", tmp_path / "there" / "out" / "tiles.hx"
     assert run_build(output, encoder, moved).generation == 1
@@ -588,7 +589,7 @@ def test_an_index_keeps_what_its_encoder_said_of_itself_when_it_was_begun(
     write_tiles(tiles, ["z.png"])
     run_build(built, encoder, tiles)
     manifest = require_sound(built, expected_rows(tiles, [*numbered(20), "z.png"]))
-    assert manifest.encoder["threshold"]["value"] == 0.5
+    assert manifest.encoder.threshold == ThresholdRecord(value=0.5, origin="chosen for tests")
     assert files_of(built / "encoder") == before
 
 
@@ -712,21 +713,21 @@ def test_an_index_keeps_its_shard_rows_and_another_number_is_no_change(
 ) -> None:
     for shard_rows in (None, 8, 16):
         assert run_build(built, encoder, tiles, shard_rows=shard_rows).generation == 1
-        assert read_manifest(built).settings["shard_rows"] == 8
+        assert read_manifest(built).settings.shard_rows == 8
     write_tiles(tiles, numbered(20, start=20))
     run_build(built, encoder, tiles, shard_rows=None)
     manifest = require_sound(built, expected_rows(tiles, numbered(40)))
     assert [shard.rows for shard in manifest.shards] == [8, 8, 4, 8, 8, 4]
     write_tiles(tiles, numbered(20, start=40))
     run_build(built, encoder, tiles, shard_rows=10)
-    assert read_manifest(built).settings["shard_rows"] == 10
+    assert read_manifest(built).settings.shard_rows == 10
 
 
 def test_a_small_first_build_measures_nothing(
     tiles: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     run_build(output, encoder, tiles, shard_rows=None)
-    assert read_manifest(output).settings["shard_rows"] == 1024
+    assert read_manifest(output).settings.shard_rows == 1024
 
 
 @pytest.mark.parametrize("retry", [False, True])

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.indexer.format.manifest import SourceRecord, read_manifest
+from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.format.records import SourceRecord
 from histo_index.indexer.reader import OpenIndex
 from tests.indexer.fakes import FakeEncoder, expected_rows, numbered, run_build, write_tiles
 
@@ -381,7 +382,7 @@ def test_an_interrupted_first_build_goes_on_without_naming_its_tiles_again(
     encoder.before = lambda path: None
     run_build(output, encoder, shard_rows=None)
     assert encoder.encoded == numbered(12, start=8)
-    assert read_manifest(output).settings["shard_rows"] == 8
+    assert read_manifest(output).settings.shard_rows == 8
     assert OpenIndex(output).rows.num_rows == len(expected_rows(tiles, numbered(20)))
 
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.format.shards import FACTS, user_columns
 from histo_index.indexer.inputs.tiles import RESERVED
-from histo_index.indexer.nearest.choose import SearchConfig
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.remove import remove_tiles
 from histo_index.search.calibration.calibration import store_calibration

@@ -10,8 +10,8 @@ import pytest
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.format.lookup import AMBIGUOUS, MISSING
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.format.vector_file import BLOCK_ROWS
-from histo_index.indexer.nearest.choose import SearchConfig
 from histo_index.indexer.reader import OpenIndex
 from tests.indexer.fakes import (
     FakeEncoder,

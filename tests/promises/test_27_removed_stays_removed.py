@@ -16,12 +16,13 @@ import pytest
 from histo_index.api.info import index_facts
 from histo_index.errors import InputError
 from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.format.removed import BY_CONTENT, read_removed
 from histo_index.indexer.format.shards import embeddings_of
-from histo_index.indexer.nearest.choose import SearchConfig
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.compact import compact
-from histo_index.indexer.transform.transform import FITS, distinct
+from histo_index.indexer.transform.diffusion import fit_diffusion
+from histo_index.indexer.transform.transform import distinct
 from histo_index.indexer.writing.commit import reindex
 from histo_index.search.answers.removal import RemoveConfig, remove, restore
 from histo_index.search.calibration.calibration import store_calibration
@@ -326,7 +327,7 @@ def test_purge_leaves_nothing_but_hashes(tmp_path: Path) -> None:
     tables = [
         pq.read_table(io.BytesIO((made.output / s.file.path).read_bytes())) for s in manifest.shards
     ]
-    fitted = FITS["diffused"](distinct(np.concatenate([embeddings_of(t) for t in tables])))
+    fitted = fit_diffusion(distinct(np.concatenate([embeddings_of(t) for t in tables])))
     stored = np.load(made.output / manifest.files["transform"].path)
     for name, values in fitted.arrays().items():
         np.testing.assert_array_equal(stored[name], values)

@@ -232,7 +232,6 @@ def _publish(encoder: EncoderConfig, thresholds: Thresholds, name: str) -> Encod
     return replace(
         encoder,
         threshold=published(thresholds.threshold),
-        whitened_threshold=published(thresholds.whitened_threshold),
         diffused_threshold=published(thresholds.diffused_threshold),
     )
 

@@ -1,12 +1,24 @@
 """`manifest.json`: the commit point of an index. What it names is the index; nothing else is."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from histo_index.errors import IndexFormatError
+from histo_index.errors import IndexFormatError, InputError
 from histo_index.files import publish_bytes
+from histo_index.indexer.format.checksums import DamagedError
+from histo_index.indexer.format.records import (
+    PLAIN,
+    AnnStructure,
+    EncoderCard,
+    FileRecord,
+    FittedDistance,
+    Settings,
+    ShardRecord,
+    SourceRecord,
+    read_record,
+)
 from histo_index.indexer.format.signed_json import seal, unseal
 
 # One more with every change of what is written, however small; see docs/format.md.
@@ -21,80 +33,15 @@ REMOVED_REMEDY: Final = (
 )
 # Role of the file that turns embeddings into the vectors that are compared.
 TRANSFORM: Final = "transform"
-_OLD_TRANSFORM: Final = "whitening"  # in version 3
-# How vectors are compared: squared Euclidean distance of embeddings as stored, of whitened ones, or
-# of whitened ones joined with diffusion coordinates.
-PLAIN: Final = "plain"
-WHITENED: Final = "whitened"
-DIFFUSED: Final = "diffused"
-# Where an encoder's card publishes the threshold of each.
-THRESHOLDS: Final = {
-    DIFFUSED: "diffused_threshold",
-    WHITENED: "whitened_threshold",
-    PLAIN: "threshold",
-}
 # What `search` keeps beside the manifest.
 CALIBRATION_NAME: Final = "calibration.json"
 _KIND: Final = "histo-index"
+# What stands in JSON where there is no ANN index, and where nothing was fitted.
+_EXACT: Final = {"factory": "exact"}
+_PLAIN: Final = {"name": PLAIN}
 _REMEDY: Final = (
     "restore it from a copy, or delete it and run `histo-index build` again, which keeps the shards"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileRecord:
-    """A file of the index as it was when it was written.
-
-    Attributes:
-        path: relative to the index folder, POSIX form.
-        bytes: its size.
-        checksum: XXH3-128 over its content.
-    """
-
-    path: str
-    bytes: int
-    checksum: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardRecord:
-    """A shard: a Parquet file of embeddings and the receipt of the task that wrote it.
-
-    Attributes:
-        shard_id: hex digest of the task; the file's name is made of it.
-        rows: embeddings in it.
-        file: the Parquet file.
-        receipt: JSON beside it: rows, checksum and the task's rejected tiles.
-        runtime: what computed the embeddings.
-    """
-
-    shard_id: str
-    rows: int
-    file: FileRecord
-    receipt: FileRecord
-    runtime: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceRecord:
-    """What one `build` or `build --add` named, kept so that a later build can list it again.
-
-    Paths are relative to the index folder, so that both can move; on Windows they are absolute
-    where the tiles lie on another drive.
-
-    Attributes:
-        paths: folders and image files; empty where the manifest was all that was named.
-        manifest: the table that lists the tiles; None if there is none.
-        base: the folder that image ids and the paths of the manifest start from.
-        prefix: what image ids of this source begin with; empty for the first source.
-        columns: metadata columns that the manifest has.
-    """
-
-    paths: tuple[str, ...]
-    manifest: str | None
-    base: str
-    prefix: str
-    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,43 +50,42 @@ class Manifest:
 
     Attributes:
         generation: 1 for the first commit, then one more each.
-        created: when it was committed, UTC, ISO 8601.
-        encoder: fingerprint, architecture, embedding size and whether it is trained.
-        tiles: how many tiles the index has, those that were removed not counted.
-        rejected: how many inputs could not be used.
+        created: time of the commit, UTC, ISO 8601.
+        encoder: what computed the embeddings.
+        tiles: tiles in the index, removed ones not counted.
+        rejected: inputs that could not be used.
         shards: in row order.
         files: every other file, by its role: `rows`, `vectors`, `blocks`, `rejected`,
             `encoder/...`, and where there are such `candidates`, `removed` and `transform`.
         settings: the options of the build that can change what is in the index.
-        sources: what the tiles come from, in the order in which they were added.
         libraries: name to version of what wrote it.
-        structure: how it is searched, and what that was measured to be worth; empty in version 1.
-        distance: what vectors are compared by, and what that was fitted on; empty before version 3,
-            which knew no other than plain.
+        sources: where the tiles come from, in the order in which they were added.
+        structure: the ANN index; None where search is exact.
+        distance: how the distance was fitted; None where it is plain.
     """
 
     generation: int
     created: str
-    encoder: Mapping[str, Any]
+    encoder: EncoderCard
     tiles: int
     rejected: int
     shards: tuple[ShardRecord, ...]
     files: Mapping[str, FileRecord]
-    settings: Mapping[str, Any]
+    settings: Settings
     libraries: Mapping[str, str]
     sources: tuple[SourceRecord, ...] = ()
-    structure: Mapping[str, Any] = field(default_factory=dict)
-    distance: Mapping[str, Any] = field(default_factory=dict)
+    structure: AnnStructure | None = None
+    distance: FittedDistance | None = None
 
     @property
     def fingerprint(self) -> str:
         """The encoder's fingerprint."""
-        return str(self.encoder["fingerprint"])
+        return self.encoder.fingerprint
 
     @property
     def embedding_size(self) -> int:
         """D, the length of an embedding."""
-        return int(self.encoder["embedding_size"])
+        return self.encoder.embedding_size
 
     @property
     def rows(self) -> int:
@@ -148,24 +94,40 @@ class Manifest:
 
     @property
     def vector_size(self) -> int:
-        """Length of a vector, which is what is compared."""
-        return int(self.distance.get("size", self.embedding_size))
+        """V, the length of a vector."""
+        return self.distance.size if self.distance else self.embedding_size
 
     @property
     def distance_kind(self) -> str:
-        """`plain`, `whitened` or `diffused`."""
-        return str(self.distance.get("name", PLAIN))
+        """`plain` or `diffused`."""
+        return self.distance.name if self.distance else PLAIN
 
     @property
     def distance_name(self) -> str:
-        """What distances must share to be compared: their kind, and by which fit."""
+        """Name of the distance and its fit: only distances of one name can be compared."""
         transform = self.files.get(TRANSFORM)
         return PLAIN if transform is None else f"{self.distance_kind} {transform.checksum}"
 
     @property
     def private_columns(self) -> tuple[str, ...]:
         """Columns of the user that are shown only on request."""
-        return tuple(self.settings.get("private", ()))
+        return self.settings.private
+
+    def tiles_root(self, folder: Path) -> Path:
+        """Locate the folder that tile paths start from.
+
+        Args:
+            folder: the index folder, wherever it lies now.
+        """
+        return (folder / self.settings.root).resolve()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as JSON values."""
+        return {
+            **asdict(self),
+            "structure": asdict(self.structure) if self.structure else _EXACT,
+            "distance": asdict(self.distance) if self.distance else _PLAIN,
+        }
 
     def records(self) -> list[FileRecord]:
         """List every file that belongs to this generation."""
@@ -175,7 +137,7 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Commit: from here on readers see this generation."""
-    publish_bytes(folder / MANIFEST_NAME, seal(_KIND, asdict(manifest), version=FORMAT_VERSION))
+    publish_bytes(folder / MANIFEST_NAME, seal(_KIND, manifest.to_json(), version=FORMAT_VERSION))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -194,36 +156,14 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: cannot be read ({error.strerror}); check its permissions"
         ) from error
     body = unseal(path, data, kind=_KIND, newest=FORMAT_VERSION, remedy=_REMEDY)
-    return _parse(body)
-
-
-def _parse(body: dict[str, Any]) -> Manifest:
-    shards = tuple(
-        ShardRecord(
-            shard_id=shard["shard_id"],
-            rows=shard["rows"],
-            file=FileRecord(**shard["file"]),
-            receipt=FileRecord(**shard["receipt"]),
-            runtime=shard["runtime"],
-        )
-        for shard in body.pop("shards")
-    )
-    files = {role: FileRecord(**record) for role, record in body.pop("files").items()}
-    if _OLD_TRANSFORM in files:
-        files[TRANSFORM] = files.pop(_OLD_TRANSFORM)
-    sources = tuple(parse_source(source) for source in body.pop("sources", ()))
-    return Manifest(shards=shards, files=files, sources=sources, **body)
-
-
-def parse_source(record: Mapping[str, Any]) -> SourceRecord:
-    """Read a source from JSON, where tuples are lists."""
-    return SourceRecord(
-        paths=tuple(record["paths"]),
-        manifest=record["manifest"],
-        base=record["base"],
-        prefix=record["prefix"],
-        columns=tuple(record["columns"]),
-    )
+    # None, as JSON has it.
+    for name, nothing in (("structure", _EXACT), ("distance", _PLAIN)):
+        if body.get(name) == nothing:
+            body[name] = None
+    try:
+        return read_record(Manifest, body)
+    except (ValueError, InputError) as error:
+        raise DamagedError(f"{path}: damaged: {error}; {_REMEDY}") from error
 
 
 def _no_index(folder: Path) -> str:

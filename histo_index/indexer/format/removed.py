@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.arrays import Bools
-from histo_index.indexer.format.manifest import REMOVED, REMOVED_REMEDY, FileRecord, Manifest
+from histo_index.indexer.format.manifest import REMOVED, REMOVED_REMEDY, Manifest
+from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.shards import read_parquet, record_file, write_parquet
 from histo_index.wording import counted, printable
 
@@ -293,4 +294,4 @@ def keep_removed(folder: Path, current: Manifest | None, left: LeftOut) -> dict[
 
 def private_columns(manifest: Manifest | None) -> frozenset[str]:
     """Name the columns whose values are not shown."""
-    return frozenset(manifest.settings.get("private", ())) if manifest else frozenset()
+    return frozenset(manifest.private_columns) if manifest else frozenset()

@@ -17,7 +17,8 @@ from histo_index.arrays import Float16
 from histo_index.errors import IndexFormatError
 from histo_index.files import publish_bytes, publishing
 from histo_index.indexer.format.checksums import DamagedError, file_checksum, require_whole
-from histo_index.indexer.format.manifest import FORMAT_VERSION, FileRecord, ShardRecord
+from histo_index.indexer.format.manifest import FORMAT_VERSION
+from histo_index.indexer.format.records import FileRecord, ShardRecord, read_record
 from histo_index.indexer.format.signed_json import seal, unseal
 
 
@@ -73,7 +74,7 @@ class Receipt:
     rows: int
     file: FileRecord
     rejected: tuple[Rejection, ...]
-    runtime: Mapping[str, Any]
+    runtime: Mapping[str, str]
 
     @property
     def planned(self) -> int:
@@ -148,8 +149,10 @@ def read_receipt(path: Path) -> Receipt:
     """
     data = _read_bytes(path, _REMEDY)
     body = unseal(path, data, kind=_RECEIPT_KIND, newest=FORMAT_VERSION, remedy=_REMEDY)
-    rejected = tuple(Rejection(**entry) for entry in body.pop("rejected"))
-    return Receipt(file=FileRecord(**body.pop("file")), rejected=rejected, **body)
+    try:
+        return read_record(Receipt, body)
+    except ValueError as error:
+        raise DamagedError(f"{path}: damaged: {error}; {_REMEDY}") from error
 
 
 def record_shard(folder: Path, receipt: Receipt) -> ShardRecord:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The files of `search/<generation>/`: their names, and the layout of `vectors.npy`."""
 
 from typing import Final
 
@@ -19,10 +19,6 @@ FILE_NAMES: Final = {
     "blocks": "blocks.npy",
     "candidates": "candidates.faiss",
 }
-
-
-# What earlier versions of the format had there.
-OLD_NAMES: Final = ("flat.faiss",)
 
 
 # 1 MB of 2048-d float16: hashed in 40 µs, so a pair look-up pays 0.1 ms and a full scan 4 %.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histo_index.indexer.format.manifest import SourceRecord
+from histo_index.indexer.format.records import SourceRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import numpy as np
 from histo_index.arrays import Float16, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.format.manifest import Manifest
+from histo_index.indexer.format.records import AnnStructure, SearchConfig
 from histo_index.indexer.nearest.tune import Tuning
 
 EXACT: Final = "exact"
@@ -39,37 +40,16 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig:
-    """How an index is to be searched.
-
-    Attributes:
-        structure: a FAISS factory string, or `exact`; None chooses by the number of tiles.
-        recall: share of the true ten nearest that must be found, measured on the index.
-        memory_bytes: how large the structure may be, the mapped vectors not counted.
-    """
-
-    structure: str | None = None
-    recall: float = 0.99
-    memory_bytes: int = 4_000_000_000
-
-    def __post_init__(self) -> None:
-        if not 0 < self.recall < 1:
-            raise InputError(f"recall is {self.recall}; expected more than 0 and less than 1")
-        if not self.memory_bytes > 0:
-            raise InputError(f"memory is {self.memory_bytes} bytes; expected more than none")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Learnt:
     """A structure that was learnt on an earlier state of the index.
 
     Attributes:
         index: of FAISS, ready to take in more.
-        facts: what the manifest says of it.
+        facts: its record in the manifest.
     """
 
     index: Any
-    facts: Mapping[str, Any]
+    facts: AnnStructure
 
     @property
     def rows(self) -> int:
@@ -184,15 +164,15 @@ def can_grow(before: Manifest, factory: str, config: SearchConfig, *, kept: int,
         kept: how many of its rows stay where they are.
         rows: N.
     """
-    facts, is_asked_alike = before.structure, before.settings.get("search") == asdict(config)
-    if not is_asked_alike or facts.get("factory") != factory or "tiles" not in facts:
+    facts = before.structure
+    if facts is None or facts.factory != factory or before.settings.search != config:
         return False
-    return bool(facts["added"] + rows - kept <= _GROWN * facts["tiles"])
+    return facts.added + rows - kept <= _GROWN * facts.tiles
 
 
 def make_structure(
     path: Path, matrix: Float16, blocks: Iterable[Float16], factory: str, config: SearchConfig
-) -> Mapping[str, Any]:
+) -> AnnStructure:
     """Write a structure and measure it.
 
     Args:
@@ -203,20 +183,18 @@ def make_structure(
         config: the recall to reach.
 
     Returns:
-        For the manifest: `factory`, `effort` and `candidates` it is searched with, `recall` of the
-        ten nearest that this reaches, `queries_per_second`, `exact_queries_per_second`, `bytes`,
-        `seconds_to_make`, the `tiles` it was learnt and measured on, and how many were `added`.
+        Its record for the manifest.
     """
     from histo_index.indexer.nearest.faiss_index import make_candidates, write_candidates
 
     started = time.monotonic()
     index = make_candidates(factory, matrix[_sample(matrix, factory)], blocks, size=matrix.shape[1])
     write_candidates(path, index)
-    facts = Tuning(index, matrix).run(config.recall)
-    if facts["recall"] < config.recall:
+    tuned = Tuning(index, matrix).run(config.recall)
+    if tuned.recall < config.recall:
         _log.warning(
             "%s finds %.3f of the ten nearest at most, asked for %g; pass another --structure",
-            factory, facts["recall"], config.recall,
+            factory, tuned.recall, config.recall,
         )  # fmt: skip
     seconds, taken = round(time.monotonic() - started, 1), path.stat().st_size
     if taken > config.memory_bytes:
@@ -224,11 +202,21 @@ def make_structure(
             "%s takes %.1f MB, more than --memory %g MB; pass another --structure or leave it out",
             factory, taken / 1e6, config.memory_bytes / 1e6,
         )  # fmt: skip
-    made = {"bytes": taken, "seconds_to_make": seconds, "tiles": len(matrix), "added": 0}
-    return {"factory": factory, **facts, **made}
+    return AnnStructure(
+        factory=factory,
+        effort=tuned.effort,
+        candidates=tuned.candidates,
+        recall=tuned.recall,
+        queries_per_second=tuned.queries_per_second,
+        exact_queries_per_second=tuned.exact_queries_per_second,
+        bytes=taken,
+        seconds_to_make=seconds,
+        tiles=len(matrix),
+        added=0,
+    )
 
 
-def extend_structure(path: Path, learnt: Learnt, blocks: Iterable[Float16]) -> Mapping[str, Any]:
+def extend_structure(path: Path, learnt: Learnt, blocks: Iterable[Float16]) -> AnnStructure:
     """Write a structure with more rows in it, neither learnt nor measured anew.
 
     Args:
@@ -237,19 +225,19 @@ def extend_structure(path: Path, learnt: Learnt, blocks: Iterable[Float16]) -> M
         blocks: float16 [m, D] each, the rows that follow these.
 
     Returns:
-        For the manifest, as `make_structure` gave it.
+        Its record for the manifest.
     """
     from histo_index.indexer.nearest.faiss_index import add_rows, write_candidates
 
     facts, before = learnt.facts, learnt.rows
     add_rows(learnt.index, blocks)
     write_candidates(path, learnt.index)
-    added = facts["added"] + learnt.rows - before
+    added = facts.added + learnt.rows - before
     _log.info(
         "%s takes in %s tiles; its recall was measured on %s",
-        facts["factory"], f"{learnt.rows - before:,}", f"{facts['tiles']:,}",
+        facts.factory, f"{learnt.rows - before:,}", f"{facts.tiles:,}",
     )  # fmt: skip
-    return {**facts, "bytes": path.stat().st_size, "added": added}
+    return replace(facts, bytes=path.stat().st_size, added=added)
 
 
 def _sample(matrix: Float16, factory: str) -> Int64:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,17 @@ _CANDIDATES: Final = (32, 64, 128, 256, 512)
 _CODE_BYTES: Final = 72
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """How to search a structure, and what was measured doing so; fields as in `AnnStructure`."""
+
+    effort: int
+    candidates: int
+    recall: float
+    queries_per_second: int
+    exact_queries_per_second: float
+
+
 class Tuning:
     """Finds the cheapest way to search a structure that still finds what exact search finds."""
 
@@ -27,21 +39,21 @@ class Tuning:
         self._matrix = matrix
         self._most: int = most_effort(index)
 
-    def run(self, target: float) -> dict[str, Any]:
-        """Choose on one sample of tiles, measure on another; gives facts for the manifest."""
+    def run(self, target: float) -> Tuned:
+        """Choose on one sample of tiles and measure on another."""
         count = min(_QUERIES, len(self._matrix) // 2)
         rows = np.random.default_rng(1).choice(len(self._matrix), 2 * count, replace=False)
         exact_s, limits = self._timed(lambda: self._limits(rows))
         effort, candidates = self._choose(rows[:count], limits[:count], target)
         queries = rows[count:]
         search_s, distances = self._timed(lambda: self._distances(queries, effort, candidates))
-        return {
-            "effort": effort,
-            "candidates": candidates,
-            "recall": round(float(_recalls(distances, limits[count:]).mean()), 4),
-            "queries_per_second": round(count / search_s),
-            "exact_queries_per_second": round(len(rows) / exact_s, 1),
-        }
+        return Tuned(
+            effort=effort,
+            candidates=candidates,
+            recall=round(float(_recalls(distances, limits[count:]).mean()), 4),
+            queries_per_second=round(count / search_s),
+            exact_queries_per_second=round(len(rows) / exact_s, 1),
+        )
 
     def _choose(self, queries: Int64, limits: Float32, target: float) -> tuple[int, int]:
         efforts = [1 << power for power in range(self._most.bit_length())]

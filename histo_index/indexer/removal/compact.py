@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from histo_index.errors import ImageError
 from histo_index.indexer.encoder_protocol import Encoded
 from histo_index.indexer.format.checksums import DamagedError
-from histo_index.indexer.format.manifest import REMOVED, FileRecord, Manifest
+from histo_index.indexer.format.manifest import REMOVED, Manifest
+from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.removed import read_removed
 from histo_index.indexer.format.shards import FACTS
 from histo_index.indexer.writing.commit import (
@@ -104,7 +105,7 @@ def rewrite(
         known_rejected=[],
         fingerprint=encode.fingerprint,
         max_pixels=encode.max_pixels,
-        shard_rows=current.settings["shard_rows"],
+        shard_rows=current.settings.shard_rows,
     )
     written = run_tasks(
         plan.tasks,
@@ -143,13 +144,13 @@ class _NoEncoder:
     def __init__(self, manifest: Manifest) -> None:
         self.fingerprint = manifest.fingerprint
         self.embedding_size = manifest.embedding_size
-        self.max_pixels: int = manifest.settings["max_pixels"]
+        self.max_pixels = manifest.settings.max_pixels
         self.folder = Path()
 
     def card(self) -> Mapping[str, Any]:
         return {}
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, str]:
         return {}
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[Encoded | ImageError]:

@@ -8,7 +8,7 @@ again.
 import io
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,33 +19,24 @@ from histo_index.errors import IndexFormatError, InputError
 from histo_index.files import publish_bytes
 from histo_index.indexer.encoder_protocol import Encode
 from histo_index.indexer.format.checksums import require_whole
-from histo_index.indexer.format.manifest import (
-    CALIBRATION_NAME,
+from histo_index.indexer.format.manifest import CALIBRATION_NAME, TRANSFORM, Manifest
+from histo_index.indexer.format.records import (
     DIFFUSED,
     PLAIN,
     THRESHOLDS,
-    TRANSFORM,
-    WHITENED,
+    EncoderCard,
     FileRecord,
-    Manifest,
+    FittedDistance,
     ShardRecord,
+    read_record,
 )
 from histo_index.indexer.format.shards import embeddings_of, iterate_shards, record_file
 from histo_index.indexer.transform.diffusion import Diffusion, fit_diffusion
-from histo_index.indexer.transform.whitening import Whitening, fit_whitening
 from histo_index.wording import counted
 
-# Turns embeddings into vectors.
-Transform = Whitening | Diffusion
-# How each is fitted to embeddings.
-FITS: Final[Mapping[str, Callable[[npt.NDArray[np.floating]], Transform]]] = {
-    DIFFUSED: fit_diffusion,
-    WHITENED: fit_whitening,
-}
 # With fewer, the directions that tiles vary most in are those that tell these few apart.
 FEWEST_TILES: Final = 100
-# What transforms are called, with that of version 3.
-TRANSFORM_FILES: Final = (f"{TRANSFORM}-*.npz", "whitening-*.npy")
+TRANSFORM_FILES: Final = f"{TRANSFORM}-*.npz"
 # 41 MB in float32 at 2048 dimensions, two of which a fit takes: no more than encoding took before.
 _MOST_FITTED: Final = 5_000
 # Grown to this many times what it was fitted on, an index may have another middle.
@@ -69,9 +60,7 @@ def require_distance(asked: str | None) -> None:
         InputError: it is neither.
     """
     if asked is not None and asked not in THRESHOLDS:
-        raise InputError(
-            f"distance {asked!r} is unknown; expected {DIFFUSED}, {WHITENED} or {PLAIN}"
-        )
+        raise InputError(f"distance {asked!r} is unknown; expected {DIFFUSED} or {PLAIN}")
 
 
 def distance_of(
@@ -88,11 +77,11 @@ def distance_of(
     if asked is not None:
         return asked
     if current is not None:
-        return str(current.settings.get("distance", PLAIN))
+        return current.settings.distance
     if (calibrated := _calibrated_distance(folder)) is not None:
         return calibrated
-    card = encode.card()
-    published = (kind for kind, field in THRESHOLDS.items() if card.get(field) is not None)
+    card = read_record(EncoderCard, encode.card())
+    published = (kind for kind in THRESHOLDS if card.threshold_for(kind) is not None)
     best = next(published, DIFFUSED)
     if best != DIFFUSED:
         _log.info(
@@ -104,7 +93,7 @@ def distance_of(
 
 def settle_distance(
     folder: Path, draft: Manifest, current: Manifest | None, *, generation: int, anew: bool = False
-) -> tuple[dict[str, FileRecord], Mapping[str, Any]]:
+) -> tuple[dict[str, FileRecord], FittedDistance | None]:
     """Keep the transform that an index has, or fit one where it is time for that.
 
     Args:
@@ -115,51 +104,48 @@ def settle_distance(
         anew: fit one even if there is one.
 
     Returns:
-        Role to file, empty where distances are plain; and what the manifest says of the distance.
+        Role to file, and the record of the fit; empty and None where distances are plain.
 
     Raises:
         IndexFormatError: a shard is missing or damaged.
     """
-    wanted = draft.settings.get("distance", PLAIN)
-    before, kept = _before(current)
+    wanted = draft.settings.distance
+    before = current.distance if current else None
+    kept = {TRANSFORM: current.files[TRANSFORM]} if current and before else {}
+    name = before.name if before else PLAIN
     if wanted == PLAIN:
-        return {}, {"name": PLAIN}
-    if before["name"] == wanted and not anew:
-        _tell_grown(draft.rows, int(before["tiles"]), wanted)
+        return {}, None
+    if before and name == wanted and not anew:
+        _tell_grown(draft.rows, before.tiles, wanted)
         return kept, before
     if not anew and _calibrated_distance(folder) not in (None, wanted):
-        _log.info(
-            "distances stay %s: the index is calibrated; see `reindex --distance`", before["name"]
-        )
+        _log.info("distances stay %s: the index is calibrated; see `reindex --distance`", name)
         return kept, before
     if draft.rows < FEWEST_TILES:
         _log.info(
             "distances are plain: %s, too few to fit %s ones, which takes %d",
             counted(draft.rows, "tile"), wanted, FEWEST_TILES,
         )  # fmt: skip
-        return {}, {"name": PLAIN}
+        return {}, None
     sample = _sample(folder, draft.shards)
-    if current is not None and before["name"] != wanted:
+    if current is not None and name != wanted:
         _log.info("distances are %s from here on, fitted on %s tiles", wanted, f"{len(sample):,}")
-    transform = FITS[wanted](sample)
+    transform = fit_diffusion(sample)
     path = folder / f"{TRANSFORM}-{generation:06d}.npz"
     _write_transform(path, transform)
-    facts = {
-        "name": wanted,
-        "tiles": draft.rows,
-        "fitted_on": len(sample),
-        "size": transform.size,
-    }
-    return {TRANSFORM: record_file(folder, path)}, facts
+    fitted = FittedDistance(
+        name=wanted, tiles=draft.rows, fitted_on=len(sample), size=transform.size
+    )
+    return {TRANSFORM: record_file(folder, path)}, fitted
 
 
-def _write_transform(path: Path, transform: Transform) -> None:
+def _write_transform(path: Path, transform: Diffusion) -> None:
     stored, arrays = io.BytesIO(), dict[str, Any](transform.arrays())
     np.savez(stored, **arrays)
     publish_bytes(path, stored.getvalue())
 
 
-def read_transform(path: Path, data: Any, record: FileRecord, *, kind: str) -> Transform:
+def read_transform(path: Path, data: Any, record: FileRecord, *, kind: str) -> Diffusion:
     """Read a transform, checked byte for byte.
 
     Args:
@@ -175,12 +161,10 @@ def read_transform(path: Path, data: Any, record: FileRecord, *, kind: str) -> T
         path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy_of(kind)
     )
     stored = np.load(io.BytesIO(data))
-    if isinstance(stored, np.ndarray):  # version 3
-        return Whitening(mean=stored[0], damping=stored[1:])
-    return (Diffusion if kind == DIFFUSED else Whitening).from_arrays(stored)
+    return Diffusion.from_arrays(stored)
 
 
-def open_transform(folder: Path, files: Mapping[str, FileRecord], *, kind: str) -> Transform | None:
+def open_transform(folder: Path, files: Mapping[str, FileRecord], *, kind: str) -> Diffusion | None:
     """Read the transform among the files of an index; None where distances are plain.
 
     Raises:
@@ -196,13 +180,6 @@ def open_transform(folder: Path, files: Mapping[str, FileRecord], *, kind: str) 
             f"{path}: cannot be read ({error.strerror}); {remedy_of(kind)}"
         ) from error
     return read_transform(path, data, files[TRANSFORM], kind=kind)
-
-
-def _before(current: Manifest | None) -> tuple[Mapping[str, Any], dict[str, FileRecord]]:
-    """Tell what distances were, and the file they came from."""
-    if current is None or TRANSFORM not in current.files:
-        return {"name": PLAIN}, {}
-    return current.distance, {TRANSFORM: current.files[TRANSFORM]}
 
 
 def _calibrated_distance(folder: Path) -> str | None:

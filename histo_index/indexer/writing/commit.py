@@ -3,12 +3,12 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -20,13 +20,13 @@ from histo_index.indexer.format.checksums import DamagedError
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import (
     CALIBRATION_NAME,
-    PLAIN,
     REMOVED,
     TRANSFORM,
     Manifest,
     read_manifest,
     write_manifest,
 )
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.format.shards import (
     EMBEDDING,
     Rejection,
@@ -35,7 +35,7 @@ from histo_index.indexer.format.shards import (
     read_shard,
     write_parquet,
 )
-from histo_index.indexer.nearest.choose import SearchConfig, announce_structure
+from histo_index.indexer.nearest.choose import announce_structure
 from histo_index.indexer.transform.transform import (
     TRANSFORM_FILES,
     open_transform,
@@ -48,8 +48,8 @@ from histo_index.indexer.writing.reuse import source_of
 from histo_index.indexer.writing.search_files import derive
 
 PLAN_NAME: Final = "plan.parquet"
-# Roles of files that each commit makes anew, with that of earlier versions of the format.
-_DERIVED: Final = {*vector_file.FILE_NAMES, TRANSFORM, "faiss"}
+# Roles of the files that each commit writes again.
+_DERIVED: Final = {*vector_file.FILE_NAMES, TRANSFORM}
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def commit(
         generation=generation,
         size=draft.vector_size,
         source=source_of(folder, draft, None if is_anew else current, transform),
-        config=configured(draft.settings),
+        config=draft.settings.search,
     )
     files |= records
     if rejected is not None:
@@ -107,11 +107,6 @@ def _warn_of_calibration(folder: Path) -> None:
             "`histo-index calibrate --clear`",
             path,
         )
-
-
-def configured(settings: Mapping[str, Any]) -> SearchConfig:
-    """Read from a manifest's settings how the index is to be searched."""
-    return SearchConfig(**settings.get("search", {}))
 
 
 @contextmanager
@@ -137,7 +132,7 @@ def reindex(
     Args:
         folder: the index.
         config: how it is to be searched from now on; None is as before.
-        distance: `plain`, or `diffused` or `whitened` to have it fitted anew; None is as before.
+        distance: `plain`, or `diffused` to fit it again; None is as before.
 
     Raises:
         IndexFormatError: the manifest or a shard is missing or damaged.
@@ -146,20 +141,18 @@ def reindex(
     """
     require_distance(distance)
     with changing(folder) as current:
-        search = asdict(config or configured(current.settings))
-        announce_structure(current.rows, current.vector_size, SearchConfig(**search))
-        settings = {
-            **current.settings,
-            "search": search,
-            "distance": distance or current.settings.get("distance", PLAIN),
-        }
+        settings = replace(
+            current.settings,
+            search=config or current.settings.search,
+            distance=distance or current.settings.distance,
+        )
+        announce_structure(current.rows, current.vector_size, settings.search)
         draft = replace(current, settings=settings, libraries=library_versions())
         fits_anew = distance is not None
         manifest = commit(folder, draft, current=current, is_anew=True, fits_anew=fits_anew)
         # Not the shards: those of an interrupted build are still of use to the next one.
         _remove_old_search_files(folder, manifest)
-        for pattern in TRANSFORM_FILES:
-            _remove(set(folder.glob(pattern)) - _needed(folder, manifest))
+        _remove(set(folder.glob(TRANSFORM_FILES)) - _needed(folder, manifest))
         return manifest
 
 
@@ -222,7 +215,7 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
     # Receipts first: a shard without one is no shard, a receipt without a shard would be damage.
     for pattern in ("part-*.json", "part-*.parquet"):
         _remove(set(embeddings.glob(pattern)) - needed)
-    for pattern in ("rejected-*.parquet", f"{REMOVED}-*.parquet", *TRANSFORM_FILES):
+    for pattern in ("rejected-*.parquet", f"{REMOVED}-*.parquet", TRANSFORM_FILES):
         _remove(set(folder.glob(pattern)) - needed)
     _remove([folder / PLAN_NAME])
 
@@ -230,9 +223,7 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
 def _remove_old_search_files(folder: Path, manifest: Manifest) -> None:
     needed = _needed(folder, manifest)
     for place in (folder / vector_file.FOLDER).glob("[0-9]" * 6 + "*"):
-        names = (*vector_file.FILE_NAMES.values(), *vector_file.OLD_NAMES)
-        files = {place / name for name in names}
-        _remove(files - needed)
+        _remove({place / name for name in vector_file.FILE_NAMES.values()} - needed)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
 

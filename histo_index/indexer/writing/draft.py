@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histo_index.indexer.format.manifest import FileRecord, Manifest, SourceRecord
+from histo_index.indexer.format.manifest import Manifest
+from histo_index.indexer.format.records import EncoderCard, FileRecord, Settings, SourceRecord
 from histo_index.indexer.format.removed import Removed
 from histo_index.indexer.format.shards import Receipt, Rejection, record_shard
 from histo_index.indexer.writing.plan import FinishedShard
@@ -19,11 +20,11 @@ def draft_manifest(
     folder: Path,
     receipts: Sequence[Receipt],
     *,
-    encoder: Mapping[str, Any],
+    encoder: EncoderCard,
     encoder_files: Mapping[str, FileRecord],
     rejected: int,
     sources: tuple[SourceRecord, ...],
-    settings: Mapping[str, Any],
+    settings: Settings,
 ) -> Manifest:
     """Draft a manifest; its generation, date and derived files are filled in when it is committed.
 
@@ -61,7 +62,7 @@ def is_unchanged(folder: Path, current: Manifest, draft: Manifest) -> bool:
 
     How many rows new shards would have is nothing new where there are no new shards.
     """
-    settings = {**draft.settings, "shard_rows": current.settings["shard_rows"]}
+    settings = replace(draft.settings, shard_rows=current.settings.shard_rows)
     return (
         current.shards == draft.shards
         and current.settings == settings

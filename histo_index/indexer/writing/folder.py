@@ -15,10 +15,10 @@ from histo_index.indexer.format.lock import LOCK_NAME
 from histo_index.indexer.format.manifest import (
     CALIBRATION_NAME,
     MANIFEST_NAME,
-    FileRecord,
     Manifest,
     read_manifest,
 )
+from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.shards import record_file
 from histo_index.indexer.writing.commit import PLAN_NAME
 from histo_index.indexer.writing.hash_cache import STATES_NAME
@@ -99,7 +99,7 @@ def _is_ours(name: str) -> bool:
     """Tell whether a name may be of an index: of a first build cut short, or its manifest lost."""
     folders = (ENCODER_FOLDER, shard_files.FOLDER, vector_file.FOLDER)
     files = (LOCK_NAME, PLAN_NAME, STATES_NAME, CALIBRATION_NAME)
-    beginnings = (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-", "whitening-")
+    beginnings = (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-")
     return name in (*files, *folders) or name.startswith(beginnings)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from histo_index.indexer.format.manifest import SourceRecord, parse_source
+from histo_index.indexer.format.records import SourceRecord, read_record
 from histo_index.indexer.format.shards import write_parquet
 from histo_index.indexer.writing.commit import PLAN_NAME
 from histo_index.indexer.writing.plan import ShardTask
@@ -56,8 +56,7 @@ def read_plan(folder: Path) -> PlanRecord | None:
         with open(path, "rb") as file:
             metadata = pq.ParquetFile(file).schema_arrow.metadata or {}
         body = json.loads(metadata[_KEY])
-        sources = tuple(parse_source(source) for source in body["sources"])
-        return PlanRecord(shard_rows=int(body["shard_rows"]), sources=sources)
+        return read_record(PlanRecord, body)
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -16,23 +16,18 @@ import pyarrow as pa
 from histo_index.arrays import Float16
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.format.checksums import require_whole
-from histo_index.indexer.format.manifest import (
-    FORMAT_VERSION,
-    MANIFEST_NAME,
-    TRANSFORM,
-    Manifest,
-    ShardRecord,
-)
-from histo_index.indexer.nearest.choose import Learnt, SearchConfig, can_grow
+from histo_index.indexer.format.manifest import FORMAT_VERSION, MANIFEST_NAME, TRANSFORM, Manifest
+from histo_index.indexer.format.records import SearchConfig, ShardRecord
+from histo_index.indexer.nearest.choose import Learnt, can_grow
 from histo_index.indexer.reader import OpenIndex
-from histo_index.indexer.transform.transform import Transform
+from histo_index.indexer.transform.diffusion import Diffusion
 from histo_index.indexer.writing.search_files import FromShards
 
 _log = logging.getLogger(__name__)
 
 
 def source_of(
-    folder: Path, draft: Manifest, current: Manifest | None, transform: Transform | None
+    folder: Path, draft: Manifest, current: Manifest | None, transform: Diffusion | None
 ) -> FromShards:
     """Choose where rows, vectors and structure come from; see `derive`.
 
@@ -64,7 +59,7 @@ def _is_made_alike(folder: Path, draft: Manifest, current: Manifest) -> bool:
 class _Carrying(FromShards):
     """Takes from the generation before what is there and whole, and makes the rest."""
 
-    def __init__(self, folder: Path, transform: Transform | None, before: OpenIndex) -> None:
+    def __init__(self, folder: Path, transform: Diffusion | None, before: OpenIndex) -> None:
         super().__init__(folder, transform)
         self._before: OpenIndex | None = before
         shards = before.manifest.shards
@@ -94,6 +89,7 @@ class _Carrying(FromShards):
         if not can_grow(before, factory, config, kept=kept, rows=total):
             return None
         try:
+            assert before.structure is not None
             return Learnt(index=_read_structure(self._before, kept), facts=before.structure)
         except IndexFormatError as error:
             _tell(error)

@@ -7,9 +7,8 @@
   proposes which to compare with.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 
 from histo_index.arrays import Float16
 from histo_index.files import publishing
-from histo_index.indexer.format.manifest import FileRecord, ShardRecord
+from histo_index.indexer.format.records import AnnStructure, FileRecord, SearchConfig, ShardRecord
 from histo_index.indexer.format.shards import EMBEDDING, embeddings_of, read_shard, record_file
 from histo_index.indexer.format.vector_file import (
     BLOCK_ROWS,
@@ -30,18 +29,17 @@ from histo_index.indexer.format.vector_file import (
 from histo_index.indexer.nearest.choose import (
     EXACT,
     Learnt,
-    SearchConfig,
     choose_structure,
     extend_structure,
     make_structure,
 )
-from histo_index.indexer.transform.transform import Transform
+from histo_index.indexer.transform.diffusion import Diffusion
 
 
 class FromShards:
     """Makes from the shards what search files hold."""
 
-    def __init__(self, folder: Path, transform: Transform | None = None) -> None:
+    def __init__(self, folder: Path, transform: Diffusion | None = None) -> None:
         """Read shards of an index; a transform turns embeddings into vectors, None leaves them."""
         self._folder = folder
         self._transform = transform
@@ -73,7 +71,7 @@ def derive(
     size: int,
     source: FromShards,
     config: SearchConfig | None = None,
-) -> tuple[dict[str, FileRecord], Mapping[str, Any]]:
+) -> tuple[dict[str, FileRecord], AnnStructure | None]:
     """Write the search files of a generation.
 
     Args:
@@ -85,8 +83,8 @@ def derive(
         config: how the index is to be searched.
 
     Returns:
-        Role to file: `rows`, `vectors`, `blocks` and maybe `candidates`; and what the manifest says
-        of the structure.
+        Role to file: `rows`, `vectors`, `blocks` and maybe `candidates`; and the record of the ANN
+        index, None where search is exact.
 
     Raises:
         IndexFormatError: a shard is missing or damaged.
@@ -103,7 +101,7 @@ def derive(
         _write_checksums(temporary, _blocks(paths["vectors"], shape))
     if factory == EXACT:
         del paths["candidates"]
-        structure: Mapping[str, Any] = {"factory": EXACT}
+        structure = None
     else:
         learnt = source.learnt(shards, factory, config)
         with publishing(paths["candidates"]) as temporary:

@@ -60,7 +60,7 @@ class _Filled:
     kept: list[int] = field(default_factory=list)
     facts: list[_Facts | Encoded] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
-    runtimes: list[Mapping[str, Any]] = field(default_factory=list)
+    runtimes: list[Mapping[str, str]] = field(default_factory=list)
 
 
 class EmbeddingStore:
@@ -97,7 +97,7 @@ class EmbeddingStore:
         facts = {name: table[name][row].as_py() for name in FACTS}
         return _Facts(embedding=embeddings[row], **facts)
 
-    def runtime(self, place: int) -> Mapping[str, Any]:
+    def runtime(self, place: int) -> Mapping[str, str]:
         """Say what computed the embedding at a place."""
         return self._shards[self._number(place)].receipt.runtime
 
@@ -235,7 +235,7 @@ def _publish(task: ShardTask, filled: _Filled, *, encode: Encode, folder: Path) 
     return receipt
 
 
-def _merge(runtimes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _merge(runtimes: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Say in one record what computed a shard, with every value where copies differ."""
     merged: dict[str, dict[str, None]] = {}
     for runtime in runtimes:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from histo_index.errors import IndexFormatError, MismatchError
-from histo_index.indexer.format.manifest import CALIBRATION_NAME, PLAIN, read_manifest
+from histo_index.indexer.format.manifest import CALIBRATION_NAME, read_manifest
+from histo_index.indexer.format.records import PLAIN
 from histo_index.indexer.format.signed_json import seal, unseal
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.curve import Curve
@@ -45,7 +46,7 @@ class Calibration:
 
     Attributes:
         fingerprint: of the encoder whose distances it is about.
-        distance: how vectors are compared: `plain`, or `whitened` or `diffused` and by which fit.
+        distance: how vectors are compared: `plain`, or `diffused` and by which fit.
         threshold: squared distance, 0…4, up to which a pair is the same.
         curve: probability of the same by distance, with its band; None without labels.
         objective: what the threshold is best at, in words.

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from histo_index.arrays import Float32
 from histo_index.errors import InputError
-from histo_index.indexer.format.manifest import DIFFUSED, WHITENED
-from histo_index.indexer.transform.transform import FEWEST_TILES, FITS
+from histo_index.indexer.transform.diffusion import fit_diffusion
+from histo_index.indexer.transform.transform import FEWEST_TILES
 from histo_index.search.calibration.fit import fit_threshold
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.distance import pair_distances
@@ -30,14 +30,12 @@ class MonitorMetrics:
 
     Attributes:
         pair_auc: ROC-AUC of the pairs, plain distances.
-        whitened_pair_auc: the same, whitened distances; None for too few tiles to fit them.
-        diffused_pair_auc: the same, diffused distances.
+        diffused_pair_auc: the same, diffused distances; None for too few tiles to fit them.
         neighbour_accuracy: share of tiles whose nearest tile of another group is of their class;
             None without classes.
     """
 
     pair_auc: float
-    whitened_pair_auc: float | None = None
     diffused_pair_auc: float | None = None
     neighbour_accuracy: float | None = None
 
@@ -52,12 +50,10 @@ class MonitorThresholds:
 
     Attributes:
         threshold: for plain distances.
-        whitened_threshold: for whitened distances.
         diffused_threshold: for diffused distances.
     """
 
     threshold: float | None = None
-    whitened_threshold: float | None = None
     diffused_threshold: float | None = None
 
     def figures(self) -> Mapping[str, float]:
@@ -124,11 +120,10 @@ class PairMetrics:
         metrics, thresholds = MonitorMetrics(pair_auc=auc), MonitorThresholds(threshold=threshold)
         if len(embeddings) < FEWEST_TILES:  # an index of so few tiles has plain distances
             return metrics, thresholds
-        whitened_auc, whitened = self._separate(FITS[WHITENED](embeddings).apply(embeddings))
-        diffused_auc, diffused = self._separate(FITS[DIFFUSED](embeddings).apply(embeddings))
+        auc, threshold = self._separate(fit_diffusion(embeddings).apply(embeddings))
         return (
-            replace(metrics, whitened_pair_auc=whitened_auc, diffused_pair_auc=diffused_auc),
-            replace(thresholds, whitened_threshold=whitened, diffused_threshold=diffused),
+            replace(metrics, diffused_pair_auc=auc),
+            replace(thresholds, diffused_threshold=threshold),
         )
 
     def _separate(self, vectors: Float32) -> tuple[float, float | None]:

@@ -91,7 +91,7 @@ class Resolver:
         self._index = index
         self._encode_files = encode_files
         self._root = root
-        self._given = given or {}
+        self._given = {} if given is None else given
 
     def resolve(self, names: Sequence[str], *, prefer_files: bool = False) -> Resolved:
         """Find the vector of every name; each unseen image is encoded once.

@@ -102,7 +102,7 @@ def test_the_best_epoch_by_the_monitor_is_kept(
     tiles: list[Path], finished: TrainReport, tmp_path: Path
 ) -> None:
     aucs = iter([0.9, 0.4])
-    thresholds = MonitorThresholds(threshold=0.25, diffused_threshold=1.5)
+    thresholds = MonitorThresholds(diffused_threshold=1.5)
     monitor = Monitor(
         name="labels.csv",
         images=[np.zeros((48, 48, 3), np.uint8)] * 2,
@@ -112,15 +112,14 @@ def test_the_best_epoch_by_the_monitor_is_kept(
     assert report.best_epoch == 1
     logged = [(epoch["pair_auc"], epoch["diffused_threshold"]) for epoch in report.epochs]
     assert logged == [(0.9, 1.5), (0.4, 1.5)]
-    assert "whitened_threshold" not in report.epochs[0]
+    assert "threshold" not in report.epochs[0]
     assert load_encoder(tmp_path / "out" / "best").config.training["epochs"] == 1
     last = load_encoder(tmp_path / "out").config
     assert last.training["epochs"] == 2
-    assert last.threshold is not None
-    assert (last.threshold.value, "labels.csv" in last.threshold.origin) == (0.25, True)
-    assert last.whitened_threshold is None
+    assert last.threshold is None
     assert last.diffused_threshold is not None
     assert last.diffused_threshold.value == 1.5
+    assert "labels.csv" in last.diffused_threshold.origin
     # The monitor changes no weight.
     assert report.fingerprint == finished.fingerprint
 

@@ -1,19 +1,30 @@
 """The manifest: what it names is the index."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from histo_index.errors import IndexFormatError
+from histo_index.indexer.format.checksums import DamagedError
 from histo_index.indexer.format.manifest import (
     FORMAT_VERSION,
-    FileRecord,
     Manifest,
-    ShardRecord,
     read_manifest,
     write_manifest,
+)
+from histo_index.indexer.format.records import (
+    AnnStructure,
+    EncoderCard,
+    FileRecord,
+    FittedDistance,
+    SearchConfig,
+    Settings,
+    ShardRecord,
+    SourceRecord,
+    ThresholdRecord,
 )
 from histo_index.indexer.format.signed_json import seal
 from tests.indexer.fakes import files_of
@@ -26,7 +37,15 @@ def record(path: str) -> FileRecord:
 MANIFEST = Manifest(
     generation=4,
     created="2026-01-31T12:00:00+00:00",
-    encoder={"fingerprint": "f1", "embedding_size": 8, "threshold": {"value": 0.705}},
+    encoder=EncoderCard(
+        fingerprint="f1",
+        architecture="fake",
+        embedding_size=8,
+        is_trained=True,
+        mpp=0.5,
+        threshold=ThresholdRecord(value=0.705, origin="tests"),
+        diffused_threshold=None,
+    ),
     tiles=5,
     rejected=1,
     shards=(
@@ -39,7 +58,14 @@ MANIFEST = Manifest(
         ),
     ),
     files={"rows": record("search/000004/rows.arrow"), "rejected": record("rejected.parquet")},
-    settings={"root": "../caf\udce9", "max_pixels": 10},
+    settings=Settings(
+        shard_rows=8,
+        max_pixels=10,
+        root="../caf\udce9",
+        search=SearchConfig(structure="SQ8"),
+        distance="diffused",
+        private=("age",),
+    ),
     libraries={"numpy": "2.0"},
 )
 
@@ -109,4 +135,79 @@ def test_a_change_by_hand_is_refused(tmp_path: Path) -> None:
         match=r"/manifest\.json: damaged: checksum \w{32}, expected \w{32}; restore it from a "
         "copy, or delete it and run `histo-index build` again, which keeps the shards$",
     ):
+        read_manifest(tmp_path)
+
+
+STRUCTURE = AnnStructure(
+    factory="SQ8",
+    effort=1,
+    candidates=32,
+    recall=0.99,
+    queries_per_second=900,
+    exact_queries_per_second=10.5,
+    bytes=80,
+    seconds_to_make=0.5,
+    tiles=5,
+    added=0,
+)
+
+
+def test_manifest_with_ann_index_sources_and_fitted_distance_reads_back(tmp_path: Path) -> None:
+    source = SourceRecord(
+        paths=("../tiles",), manifest=None, base="../tiles", prefix="", columns=("age", "label")
+    )
+    fitted = FittedDistance(name="diffused", tiles=5, fitted_on=4, size=32)
+    manifest = replace(MANIFEST, sources=(source,), structure=STRUCTURE, distance=fitted)
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
+    assert (manifest.vector_size, manifest.distance_kind) == (32, "diffused")
+    assert (MANIFEST.vector_size, MANIFEST.distance_kind) == (8, "plain")
+
+
+def test_exact_search_and_plain_distance_have_one_field_in_json() -> None:
+    document = MANIFEST.to_json()
+    assert document["structure"] == {"factory": "exact"}
+    assert document["distance"] == {"name": "plain"}
+    assert replace(MANIFEST, structure=STRUCTURE).to_json()["structure"] == asdict(STRUCTURE)
+
+
+def test_tiles_root_follows_the_index_folder(tmp_path: Path) -> None:
+    assert MANIFEST.tiles_root(tmp_path / "a.hx") == tmp_path / "caf\udce9"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"tiles": "5"}, "tiles: '5', expected int"),
+        ({"tiles": True}, "tiles: True, expected int"),
+        ({"wings": 2}, "wings: unknown field"),
+        ({"encoder": {"fingerprint": "f1"}}, "encoder.architecture: missing"),
+        ({"shards": {}}, "shards: {}, expected list"),
+        ({"shards": [3]}, "shards: 3, expected dict"),
+        ({"files": {"rows": {"path": 1, "bytes": 2, "checksum": ""}}}, "files.rows.path: 1, "),
+        ({"structure": {"factory": "SQ8"}}, "structure.added: missing"),
+        ({"distance": {"name": "diffused"}}, "distance.fitted_on: missing"),
+        ({"libraries": {"numpy": 2}}, "libraries.numpy: 2, expected str"),
+    ],
+)
+def test_wrong_field_is_damage_and_is_named(
+    tmp_path: Path, change: dict[str, Any], problem: str
+) -> None:
+    body = MANIFEST.to_json() | change
+    (tmp_path / "manifest.json").write_bytes(seal("histo-index", body, version=FORMAT_VERSION))
+    with pytest.raises(DamagedError) as caught:
+        read_manifest(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/manifest.json: damaged: {problem}")
+    assert message.endswith(
+        "; restore it from a copy, or delete it and run `histo-index build` "
+        "again, which keeps the shards"
+    )
+
+
+def test_setting_out_of_range_is_damage(tmp_path: Path) -> None:
+    body = MANIFEST.to_json()
+    body["settings"]["search"]["recall"] = 2
+    (tmp_path / "manifest.json").write_bytes(seal("histo-index", body, version=FORMAT_VERSION))
+    with pytest.raises(DamagedError, match="damaged: recall is 2; expected more than 0"):
         read_manifest(tmp_path)

@@ -9,7 +9,8 @@ import pytest
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.format.checksums import DamagedError, checksum
-from histo_index.indexer.format.manifest import FORMAT_VERSION, FileRecord
+from histo_index.indexer.format.manifest import FORMAT_VERSION
+from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.shards import (
     Receipt,
     Rejection,

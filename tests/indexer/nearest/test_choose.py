@@ -10,9 +10,9 @@ import pytest
 
 from histo_index.errors import InputError
 from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.format.records import AnnStructure, SearchConfig
 from histo_index.indexer.nearest import tune as tuning
 from histo_index.indexer.nearest.choose import (
-    SearchConfig,
     announce_structure,
     choose_structure,
     make_structure,
@@ -93,7 +93,18 @@ def test_a_structure_that_takes_in_what_is_new_tells_no_costs(
 ) -> None:
     encoder = FakeEncoder(folder=tmp_path / "fake-encoder")
     run_build(tmp_path / "tiles.hx", encoder, write_tiles(tmp_path / "tiles", numbered(1)))
-    facts = {"factory": "PCA64,IVF1024,SQ8", "tiles": 90_000, "added": 3_000}
+    facts = AnnStructure(
+        factory="PCA64,IVF1024,SQ8",
+        effort=1,
+        candidates=32,
+        recall=0.99,
+        queries_per_second=1,
+        exact_queries_per_second=1.0,
+        bytes=1,
+        seconds_to_make=1.0,
+        tiles=90_000,
+        added=3_000,
+    )
     manifest = read_manifest(tmp_path / "tiles.hx")
     shards = (replace(manifest.shards[0], rows=93_000),)
     before = replace(manifest, tiles=93_000, shards=shards, structure=facts)
@@ -111,10 +122,10 @@ def test_a_structure_is_tuned_to_the_recall_and_says_what_it_reaches(
 ) -> None:
     path = tmp_path / "candidates.faiss"
     facts = make_structure(path, HALVES, [HALVES], factory, SearchConfig(recall=0.9))
-    assert facts["factory"] == factory
-    assert 0.87 <= facts["recall"] <= 1
-    assert facts["bytes"] == path.stat().st_size
-    assert min(facts["queries_per_second"], facts["exact_queries_per_second"]) > 0
+    assert facts.factory == factory
+    assert 0.87 <= facts.recall <= 1
+    assert facts.bytes == path.stat().st_size
+    assert min(facts.queries_per_second, facts.exact_queries_per_second) > 0
 
 
 def test_reachable_recall_is_two_standard_errors_below_the_mean() -> None:
@@ -129,7 +140,7 @@ def test_a_higher_recall_takes_more_effort(tmp_path: Path) -> None:
         facts = make_structure(
             tmp_path / "c", HALVES, [HALVES], "PCA32,IVF64,SQ8", SearchConfig(recall=recall)
         )
-        costs.append(facts["effort"] * facts["candidates"])
+        costs.append(facts.effort * facts.candidates)
     assert costs[0] < costs[1]
 
 
@@ -149,7 +160,7 @@ def test_a_structure_larger_than_the_memory_given_is_told(
     config = SearchConfig(recall=0.1, memory_bytes=10_000)
     facts = make_structure(tmp_path / "c", HALVES, [HALVES], "SQ8", config)
     assert caplog.messages == [
-        f"SQ8 takes {facts['bytes'] / 1e6:.1f} MB, more than --memory 0.01 MB; "
+        f"SQ8 takes {facts.bytes / 1e6:.1f} MB, more than --memory 0.01 MB; "
         "pass another --structure or leave it out"
     ]
 

@@ -12,10 +12,12 @@ import pytest
 from histo_index.api.info import index_facts
 from histo_index.errors import IndexFormatError, InputError
 from histo_index.indexer.format.manifest import Manifest, read_manifest
+from histo_index.indexer.format.records import FittedDistance
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.compact import compact
 from histo_index.indexer.removal.remove import remove_tiles
-from histo_index.indexer.transform.transform import FEWEST_TILES, FITS
+from histo_index.indexer.transform.diffusion import fit_diffusion
+from histo_index.indexer.transform.transform import FEWEST_TILES
 from histo_index.indexer.writing import commit
 from histo_index.indexer.writing.commit import reindex
 from histo_index.search.inputs.resolve import vectors_of
@@ -37,17 +39,17 @@ def encoder(tmp_path: Path) -> FakeEncoder:
     return FakeEncoder(folder=tmp_path / "fake-encoder")
 
 
-@pytest.fixture(params=["diffused", "whitened"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
-def fitted(tmp_path: Path, encoder: FakeEncoder, kind: str) -> Path:
+def fitted(tmp_path: Path, encoder: FakeEncoder) -> Path:
     """An index of 120 tiles with fitted distances; its tiles lie in `tiles` beside it."""
     tiles = write_tiles(tmp_path / "tiles", numbered(TILES))
-    run_build(tmp_path / "tiles.hx", encoder, tiles, distance=kind, shard_rows=50)
+    run_build(tmp_path / "tiles.hx", encoder, tiles, distance="diffused", shard_rows=50)
     return tmp_path / "tiles.hx"
+
+
+def fit_of(manifest: Manifest) -> FittedDistance:
+    assert manifest.distance is not None
+    return manifest.distance
 
 
 def stored_vectors(folder: Path) -> dict[str, bytes]:
@@ -57,32 +59,32 @@ def stored_vectors(folder: Path) -> dict[str, bytes]:
     return {name: vector.tobytes() for name, vector in zip(names, vectors, strict=True)}
 
 
-def test_vectors_are_made_of_the_embeddings_and_shards_hold_these(fitted: Path, kind: str) -> None:
+def test_vectors_are_made_of_the_embeddings_and_shards_hold_these(fitted: Path) -> None:
     names = numbered(TILES)
     contents = [(fitted.parent / "tiles" / name).read_bytes() for name in names]
     plain = np.array([embedding_of(content) for content in contents]).astype(np.float16)
-    transform = FITS[kind](plain)
+    transform = fit_diffusion(plain)
     expected = transform.apply(plain).astype(np.float16)
     assert stored_vectors(fitted) == {
         name: vector.tobytes() for name, vector in zip(names, expected, strict=True)
     }
     manifest = read_manifest(fitted)
-    size = {"diffused": plain.shape[1] + 24, "whitened": plain.shape[1]}[kind]
-    assert manifest.distance == {
-        "name": kind, "tiles": TILES, "fitted_on": TILES, "size": size,
-    }  # fmt: skip
+    size = plain.shape[1] + 24
+    assert manifest.distance == FittedDistance(
+        name="diffused", tiles=TILES, fitted_on=TILES, size=size
+    )
     assert manifest.vector_size == size
-    assert index_facts(fitted, verify=True)["distance"] == f"{kind}, fitted on 120 tiles"
+    assert index_facts(fitted, verify=True)["distance"] == "diffused, fitted on 120 tiles"
     assert leftovers(fitted) == []
 
 
-def test_of_equal_tiles_one_is_fitted_on(fitted: Path, kind: str, encoder: FakeEncoder) -> None:
+def test_of_equal_tiles_one_is_fitted_on(fitted: Path, encoder: FakeEncoder) -> None:
     before = stored_vectors(fitted)
     blank = (fitted.parent / "tiles" / "t0000.png").read_bytes()
     for number in range(200):
         (fitted.parent / "tiles" / f"v{number:04d}.png").write_bytes(blank)
     run_build(fitted, encoder, fitted.parent / "tiles")
-    assert reindex(fitted, distance=kind).distance["fitted_on"] == TILES
+    assert fit_of(reindex(fitted, distance="diffused")).fitted_on == TILES
     after = stored_vectors(fitted)
     assert len(after) == TILES + 200
     assert before.items() <= after.items()
@@ -121,11 +123,11 @@ def test_search_files_that_were_deleted_are_made_again_as_they_were(fitted: Path
 
 
 def test_a_calibration_that_another_distance_voids_is_told_of(
-    fitted: Path, kind: str, caplog: pytest.LogCaptureFixture
+    fitted: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     calibration = fitted / "calibration.json"
     calibration.write_text("{}")
-    reindex(fitted, distance=kind)
+    reindex(fitted, distance="diffused")
     assert not caplog.records  # fitted to the same tiles it is the same
     reindex(fitted, distance="plain")
     assert [record.getMessage() for record in caplog.records] == [
@@ -134,16 +136,14 @@ def test_a_calibration_that_another_distance_voids_is_told_of(
     ]
 
 
-def test_reindex_changes_the_distance_and_back_and_leaves_nothing_behind(
-    fitted: Path, kind: str
-) -> None:
+def test_reindex_changes_the_distance_and_back_and_leaves_nothing_behind(fitted: Path) -> None:
     before = stored_vectors(fitted)
     assert reindex(fitted, distance="plain").distance_name == "plain"
     plain = stored_vectors(fitted)
     assert plain != before
     assert not list(fitted.glob("transform-*"))
     assert reindex(fitted).distance_name == "plain"
-    assert reindex(fitted, distance=kind).distance["tiles"] == TILES
+    assert fit_of(reindex(fitted, distance="diffused")).tiles == TILES
     assert stored_vectors(fitted) == before
     assert leftovers(fitted) == []
 
@@ -158,54 +158,53 @@ def test_a_small_index_is_plain_until_it_has_tiles_enough(
 ) -> None:
     caplog.set_level(logging.INFO)
     tiles, output = write_tiles(tmp_path / "tiles", numbered(99)), tmp_path / "tiles.hx"
-    run_build(output, encoder, tiles, distance="whitened")
-    assert read_manifest(output).distance == {"name": "plain"}
-    assert "distances are plain: 99 tiles, too few to fit whitened ones, which takes 100" in (
+    run_build(output, encoder, tiles, distance="diffused")
+    assert read_manifest(output).distance is None
+    assert "distances are plain: 99 tiles, too few to fit diffused ones, which takes 100" in (
         caplog.messages
     )
     run_build(output, encoder, write_tiles(tiles, ["more.png"]))
-    assert read_manifest(output).distance_name.startswith("whitened ")
-    assert read_manifest(output).distance["fitted_on"] == 100
+    assert read_manifest(output).distance_name.startswith("diffused ")
+    assert fit_of(read_manifest(output)).fitted_on == 100
 
 
 def test_a_calibrated_index_stays_as_it_is(tmp_path: Path, encoder: FakeEncoder) -> None:
     tiles, output = write_tiles(tmp_path / "tiles", numbered(20)), tmp_path / "tiles.hx"
-    run_build(output, encoder, tiles, distance="whitened")
+    run_build(output, encoder, tiles, distance="diffused")
     (output / "calibration.json").write_text("{}")
     run_build(output, encoder, write_tiles(tiles, numbered(TILES)))
     assert read_manifest(output).distance_name == "plain"
-    assert reindex(output, distance="whitened").distance_name != "plain"
+    assert reindex(output, distance="diffused").distance_name != "plain"
 
 
-def test_a_calibrated_index_keeps_its_distance_when_a_build_asks_for_another(
-    fitted: Path, kind: str, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
+def test_build_keeps_the_distance_of_a_calibrated_index(
+    fitted: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
+    reindex(fitted, distance="plain")
     caplog.set_level(logging.INFO)
-    before, name = stored_vectors(fitted), read_manifest(fitted).distance_name
-    (fitted / "calibration.json").write_text(json.dumps({"distance": name}))
-    other = {"diffused": "whitened", "whitened": "diffused"}[kind]
+    before = stored_vectors(fitted)
+    (fitted / "calibration.json").write_text(json.dumps({"distance": "plain"}))
     tiles = write_tiles(fitted.parent / "tiles", ["more.png"])
-    run_build(fitted, encoder, tiles, distance=other)
-    assert read_manifest(fitted).distance_name == name
+    run_build(fitted, encoder, tiles, distance="diffused")
+    assert read_manifest(fitted).distance_name == "plain"
     assert before.items() <= stored_vectors(fitted).items()
-    assert f"distances stay {kind}: the index is calibrated; see `reindex --distance`" in (
+    assert "distances stay plain: the index is calibrated; see `reindex --distance`" in (
         caplog.messages
     )
     (fitted / "calibration.json").unlink()
-    run_build(fitted, encoder, write_tiles(tiles, ["again.png"]), distance=other)
-    assert read_manifest(fitted).distance_name.startswith(f"{other} ")
+    run_build(fitted, encoder, write_tiles(tiles, ["again.png"]), distance="diffused")
+    assert read_manifest(fitted).distance_name.startswith("diffused ")
 
 
 def test_a_calibrated_index_that_became_small_keeps_its_distance(
-    fitted: Path, kind: str, encoder: FakeEncoder
+    fitted: Path, encoder: FakeEncoder
 ) -> None:
     name = read_manifest(fitted).distance_name
     remove_tiles(fitted, OpenIndex(fitted).rows.slice(0, 70))
     compact(fitted)
     (fitted / "calibration.json").write_text(json.dumps({"distance": name}))
-    other = {"diffused": "whitened", "whitened": "diffused"}[kind]
     tiles = write_tiles(fitted.parent / "tiles", ["more.png"])
-    run_build(fitted, encoder, tiles, distance=other)
+    run_build(fitted, encoder, tiles)
     manifest = read_manifest(fitted)
     assert (manifest.tiles, manifest.distance_name) == (51, name)
 
@@ -224,7 +223,7 @@ def test_an_encoder_with_a_plain_threshold_only_is_plain_unless_asked(
 
 
 def test_an_index_that_has_grown_says_so(
-    fitted: Path, kind: str, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
+    fitted: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiles = write_tiles(fitted.parent / "tiles", numbered(4 * TILES - 1))
     run_build(fitted, encoder, tiles, shard_rows=500)
@@ -232,12 +231,12 @@ def test_an_index_that_has_grown_says_so(
     run_build(fitted, encoder, write_tiles(tiles, ["last.png"]), shard_rows=500)
     assert caplog.messages == [
         "480 tiles, but distances were fitted when there were 120; `histo-index reindex "
-        f"--distance {kind}` fits them anew, and a calibration is then to be made again"
+        "--distance diffused` fits them anew, and a calibration is then to be made again"
     ]
 
 
 def test_a_damaged_transform_is_refused_and_can_be_fitted_anew(
-    fitted: Path, kind: str, encoder: FakeEncoder
+    fitted: Path, encoder: FakeEncoder
 ) -> None:
     before = stored_vectors(fitted)
     path = fitted / "transform-000001.npz"
@@ -249,22 +248,23 @@ def test_a_damaged_transform_is_refused_and_can_be_fitted_anew(
     )
     for use in uses:
         with pytest.raises(
-            IndexFormatError, match=rf"transform-000001.npz: damaged: checksum .*--distance {kind}`"
+            IndexFormatError,
+            match=r"transform-000001.npz: damaged: checksum .*--distance diffused`",
         ):
             use()
     assert stored_vectors(fitted) == before
-    reindex(fitted, distance=kind)
+    reindex(fitted, distance="diffused")
     assert stored_vectors(fitted) == before
     path = fitted / read_manifest(fitted).files["transform"].path
     path.unlink()
     for use in uses[1:]:
-        with pytest.raises(IndexFormatError, match=rf"transform-000002.npz: .*--distance {kind}`"):
+        with pytest.raises(IndexFormatError, match=r"transform-000002.npz: .*--distance diffused`"):
             use()
 
 
 @pytest.mark.parametrize("change", ["build", "reindex"])
 def test_a_transform_of_a_killed_commit_is_cleared_away(
-    fitted: Path, kind: str, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, change: str
+    fitted: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     before = stored_vectors(fitted)
 
@@ -274,7 +274,7 @@ def test_a_transform_of_a_killed_commit_is_cleared_away(
     with monkeypatch.context() as patched:
         patched.setattr(commit, "write_manifest", die)
         with pytest.raises(KeyboardInterrupt):
-            reindex(fitted, distance=kind)
+            reindex(fitted, distance="diffused")
     assert "transform-000002.npz" in leftovers(fitted)
     assert stored_vectors(fitted) == before
     if change == "build":
@@ -298,7 +298,7 @@ def test_an_index_whose_manifest_is_lost_is_fitted_again_as_its_calibration_says
 
 
 def test_an_unknown_distance_is_refused(fitted: Path, encoder: FakeEncoder) -> None:
-    expected = "distance 'white' is unknown; expected diffused, whitened or plain"
+    expected = "distance 'white' is unknown; expected diffused or plain"
     with pytest.raises(InputError, match=expected):
         reindex(fitted, distance="white")
     with pytest.raises(InputError, match="distance 'white' is unknown"):

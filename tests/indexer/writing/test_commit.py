@@ -186,7 +186,7 @@ def test_garbage_in_search_costs_nothing_but_itself(
     for path in place.iterdir():
         path.write_bytes(b"garbage")
     (built / "search" / "000009").mkdir()
-    (built / "search" / "000009" / "flat.faiss").write_bytes(b"of a killed build")
+    (built / "search" / "000009" / "vectors.npy").write_bytes(b"of a killed build")
     (built / "search" / "more").mkdir()
     with pytest.raises(IndexFormatError):
         require_sound(built, {})

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from histo_index.indexer.format.manifest import FileRecord
+from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.shards import Receipt, Rejection, user_columns
 from histo_index.indexer.writing.plan import FinishedShard, Plan, ShardTask, make_plan
 

@@ -72,4 +72,4 @@ def test_tiles_that_were_measured_are_encoded_once(
     assert encoder.encoded == numbered(150)
     names = [name for name in numbered(150) if name != "t0003.png"]
     require_sound(output, expected_rows(tiles, names))
-    assert read_manifest(output).settings["shard_rows"] == 1024
+    assert read_manifest(output).settings.shard_rows == 1024

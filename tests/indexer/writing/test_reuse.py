@@ -12,14 +12,13 @@ import pytest
 from histo_index.indexer.format.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
-    FileRecord,
     Manifest,
     read_manifest,
     write_manifest,
 )
+from histo_index.indexer.format.records import AnnStructure, FileRecord, SearchConfig
 from histo_index.indexer.format.shards import read_shard
 from histo_index.indexer.format.signed_json import seal
-from histo_index.indexer.nearest.choose import SearchConfig
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.compact import compact
 from histo_index.indexer.removal.remove import remove_tiles
@@ -90,7 +89,7 @@ def new_shards(folder: Path, before: Manifest) -> list[str]:
     return [shard.file.path for shard in shards if shard.shard_id not in old]
 
 
-@pytest.mark.parametrize("distance", ["plain", "whitened", "diffused"])
+@pytest.mark.parametrize("distance", ["plain", "diffused"])
 @pytest.mark.parametrize("name", ["t0042-b.png", "t0599-b.png"], ids=["among", "after"])
 def test_what_a_tile_is_added_to_is_taken_over(
     tmp_path: Path, encoder: FakeEncoder, read: list[str], distance: str, name: str
@@ -195,10 +194,10 @@ def test_what_is_missing_is_made_from_the_shards(
 def test_other_distances_are_made_from_the_shards(
     built: Path, encoder: FakeEncoder, read: list[str]
 ) -> None:
-    add(built, encoder, "z.png", distance="whitened")
+    add(built, encoder, "z.png", distance="diffused")
     assert len(read) == 7
     require_as_anew(built)
-    reindex(built, distance="whitened")
+    reindex(built, distance="diffused")
     read.clear()
     add(built, encoder, "zz.png")
     assert len(read) == 1
@@ -247,9 +246,13 @@ def test_tiles_keep_their_rows_when_others_come(built: Path, encoder: FakeEncode
     assert after.rows["path"].to_pylist()[600:] == ["a.png", "t0300-b.png"]
 
 
-def structured(built: Path, encoder: FakeEncoder, search: SearchConfig = CHOSEN) -> dict[str, Any]:
-    add(built, encoder, search=search)
-    return dict(read_manifest(built).structure)
+def structure_of(manifest: Manifest) -> AnnStructure:
+    assert manifest.structure is not None
+    return manifest.structure
+
+
+def structured(built: Path, encoder: FakeEncoder, search: SearchConfig = CHOSEN) -> AnnStructure:
+    return structure_of(add(built, encoder, search=search))
 
 
 def recall(folder: Path) -> float:
@@ -266,15 +269,15 @@ def test_a_structure_takes_in_what_is_new(
     built: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = structured(built, encoder)
-    assert (before["tiles"], before["added"]) == (600, 0)
+    assert (before.tiles, before.added) == (600, 0)
     caplog.set_level(logging.INFO)
-    after = dict(add(built, encoder, *numbered(20, start=600)).structure)
+    after = structure_of(add(built, encoder, *numbered(20, start=600)))
     assert caplog.messages == ["PCA8,IVF8,SQ8 takes in 20 tiles; its recall was measured on 600"]
-    assert after == {**before, "added": 20, "bytes": after["bytes"]}
-    assert after["bytes"] > before["bytes"]
+    assert after == replace(before, added=20, bytes=after.bytes)
+    assert after.bytes > before.bytes
     grown = recall(built)
     require_as_anew(built)
-    assert read_manifest(built).structure["tiles"] == 620
+    assert structure_of(read_manifest(built)).tiles == 620
     assert grown >= recall(built) - 0.02 > 0.85
 
 
@@ -284,9 +287,9 @@ def test_rows_that_moved_are_taken_out_of_a_structure_and_put_in_again(
     add(built, encoder, *numbered(15, start=600))
     structured(built, encoder)
     (built.parent / "tiles" / "t0609.png").unlink()
-    after = add(built, encoder, "a.png").structure
+    after = structure_of(add(built, encoder, "a.png"))
     # 600 rows stay where they are; the new tile and the rest of the last shard follow.
-    assert (after["tiles"], after["added"]) == (615, 15)
+    assert (after.tiles, after.added) == (615, 15)
     grown = recall(built)
     require_as_anew(built)
     assert grown >= recall(built) - 0.02 > 0.85
@@ -296,9 +299,9 @@ def test_a_structure_that_has_grown_by_its_share_is_learnt_anew(
     built: Path, encoder: FakeEncoder
 ) -> None:
     structured(built, encoder)
-    assert add(built, encoder, *numbered(30, start=600)).structure["added"] == 30
-    after = add(built, encoder, "z.png").structure
-    assert (after["tiles"], after["added"]) == (631, 0)
+    assert structure_of(add(built, encoder, *numbered(30, start=600))).added == 30
+    after = structure_of(add(built, encoder, "z.png"))
+    assert (after.tiles, after.added) == (631, 0)
 
 
 @pytest.mark.parametrize(
@@ -310,18 +313,8 @@ def test_a_structure_that_is_asked_for_otherwise_is_learnt_anew(
     built: Path, encoder: FakeEncoder, search: SearchConfig
 ) -> None:
     structured(built, encoder)
-    after = add(built, encoder, "z.png", search=search).structure
-    assert (after["factory"], after["tiles"], after["added"]) == (search.structure, 601, 0)
-
-
-def test_a_structure_that_does_not_say_what_it_was_learnt_on_is_learnt_anew(
-    built: Path, encoder: FakeEncoder
-) -> None:
-    facts = structured(built, encoder)
-    del facts["tiles"], facts["added"]
-    write_manifest(built, replace(read_manifest(built), structure=facts))
-    after = add(built, encoder, "z.png").structure
-    assert (after["tiles"], after["added"]) == (601, 0)
+    after = structure_of(add(built, encoder, "z.png", search=search))
+    assert (after.factory, after.tiles, after.added) == (search.structure, 601, 0)
 
 
 @pytest.mark.parametrize("how", ["damaged", "missing"])
@@ -334,8 +327,8 @@ def test_a_structure_that_is_not_whole_is_learnt_anew(
         flip(path, 4000)
     else:
         path.unlink()
-    after = add(built, encoder, "z.png").structure
-    assert (after["tiles"], after["added"]) == (601, 0)
+    after = structure_of(add(built, encoder, "z.png"))
+    assert (after.tiles, after.added) == (601, 0)
     (message,) = caplog.messages
     assert message.startswith(f"{path}: {how}")
     assert message.endswith("; made anew from the shards")
@@ -345,10 +338,10 @@ def test_a_graph_grows_but_is_made_anew_where_rows_move(
     built: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     structured(built, encoder, SearchConfig(structure="HNSW8", recall=0.5))
-    assert add(built, encoder, *numbered(10, start=600)).structure["added"] == 10
+    assert structure_of(add(built, encoder, *numbered(10, start=600))).added == 10
     assert recall(built) > 0.5
     (built.parent / "tiles" / "t0605.png").unlink()
-    after = add(built, encoder).structure
-    assert (after["tiles"], after["added"]) == (609, 0)
+    after = structure_of(add(built, encoder))
+    assert (after.tiles, after.added) == (609, 0)
     (message,) = caplog.messages
     assert "FAISS cannot take rows out of it (" in message

@@ -14,7 +14,7 @@ from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.format.lookup import MISSING
 from histo_index.indexer.format.manifest import read_manifest
-from histo_index.indexer.nearest.choose import SearchConfig
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.compact import compact
 from histo_index.indexer.writing.commit import reindex

@@ -45,19 +45,17 @@ def test_no_threshold_if_same_pairs_are_no_nearer() -> None:
 
 
 def test_enough_tiles_are_measured_with_fitted_distances_too() -> None:
-    # Two classes on either side of the middle: whitened they lie opposite, at a distance of 4.
+    # Two classes on either side of the middle: diffused they lie far apart.
     angles = [*np.linspace(0, 4, 50), *np.linspace(60, 64, 50)]
     measure = TileMetrics(["a"] * 50 + ["b"] * 50, ["1", "2"] * 50)
     metrics, found = measure(unit(angles))
-    assert (metrics.whitened_pair_auc, metrics.diffused_pair_auc) == (1, 1)
+    assert metrics.diffused_pair_auc == 1
     assert found.threshold is not None
     assert found.threshold < 1
-    for threshold in (found.whitened_threshold, found.diffused_threshold):
-        assert threshold is not None
-        assert 0.5 < threshold < 4
+    assert found.diffused_threshold is not None
+    assert 0.5 < found.diffused_threshold < 4
     few, thresholds = TileMetrics(list("abab"), list("1122"))(unit([0, 1, 10, 80]))
-    assert (few.whitened_pair_auc, few.diffused_pair_auc) == (None, None)
-    assert (thresholds.whitened_threshold, thresholds.diffused_threshold) == (None, None)
+    assert (few.diffused_pair_auc, thresholds.diffused_threshold) == (None, None)
 
 
 def test_pairs_of_one_kind_are_refused() -> None:

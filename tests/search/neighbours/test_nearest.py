@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from histo_index.arrays import Float32, Int64
-from histo_index.indexer.nearest.choose import SearchConfig
+from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import reindex
 from histo_index.search.distance import pair_distances

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from histo_index.commands.progress import describe_training
+from histo_index.commands.encoders import describe_training
 from histo_index.encoder.training.train import TrainReport
 
 
