@@ -331,7 +331,7 @@ def test_purge_leaves_nothing_but_hashes(tmp_path: Path) -> None:
     stored = np.load(made.output / manifest.files["transform"].path)
     for name, values in fitted.arrays().items():
         np.testing.assert_array_equal(stored[name], values)
-    # Later builds neither take the tiles in nor write down where they lie.
+    # LazyGpuSearch builds neither take the tiles in nor write down where they lie.
     for _ in range(2):
         made.build()
         # But for the reason why a row of the user's own manifest is rejected.

@@ -168,7 +168,7 @@ def _outcomes(
 
 def _look(path: str | Path, before: FileState | None = None) -> FileState:
     """Hash a file, unless it is as it was."""
-    if before is not None and _marks(os.stat(path)) == before[:-1]:
+    if before is not None and read_marks(os.stat(path)) == before[:-1]:
         return before
     with open(path, "rb", opener=_open_at_once) as file:
         # Not after reading: of a file that changes meanwhile this is the state no more.
@@ -178,10 +178,11 @@ def _look(path: str | Path, before: FileState | None = None) -> FileState:
         if status.st_size > MAX_BYTES:
             size = f"{status.st_size:,} bytes, the limit is {MAX_BYTES:,}"
             raise OSError(errno.EFBIG, f"too large: {size}; cut it into tiles")
-        return FileState(*_marks(status), hashlib.file_digest(file, "sha256").hexdigest())
+        return FileState(*read_marks(status), hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _marks(status: os.stat_result) -> tuple[int, int, int, int]:
+def read_marks(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Return size, times and inode of a file: the fields of `FileState` before the digest."""
     inode = status.st_ino & _INODE_BITS
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode
 

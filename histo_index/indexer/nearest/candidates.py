@@ -12,7 +12,7 @@ import numpy as np
 
 from histo_index.arrays import Bools, Float32, Int64
 from histo_index.indexer.nearest.exact import Structure, ask, most_effort, search_parameters
-from histo_index.indexer.nearest.gpu import candidates_on_gpu, fits_gpu
+from histo_index.indexer.nearest.gpu import LazyGpuSearch, candidates_on_gpu, fits_gpu
 
 # Codes looked at in the time that comparing with one vector of 2048 dimensions takes.
 _ROW_COST: Final = 50
@@ -31,20 +31,30 @@ class CandidateSearch:
         candidates: how many are asked for.
     """
 
-    def __init__(self, index: Any, exact: Structure, *, effort: int, candidates: int) -> None:
+    def __init__(
+        self,
+        index: Any,
+        exact: Structure,
+        *,
+        effort: int,
+        candidates: int,
+        row_cost: int = _ROW_COST,
+        gpu: LazyGpuSearch[Any] | None = None,
+    ) -> None:
         self._index = index
         self._exact = exact
         self.effort = effort
         self.candidates = candidates
         self._most = most_effort(index)
-        self._gpu = candidates_on_gpu(index)
+        self._row_cost = row_cost
+        self._gpu = gpu or candidates_on_gpu(index)
         self._unfiltered = cache(partial(search_parameters, index))
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
         """Give candidates in no particular order; see `Structure`."""
         total = self._index.ntotal
         passing = total if allowed is None else int(np.count_nonzero(allowed))
-        if passing < total and self._is_dear(passing / total):
+        if passing < total and self._brute_force_is_cheaper(passing / total):
             return self._exact.search(queries, count, allowed)
         wanted = min(total, self.candidates + _SPREAD * max(count - _TUNED, 0))
         # Neighbours that a filter has thinned out, or many of them, lie further apart.
@@ -57,12 +67,12 @@ class CandidateSearch:
             found[is_short, :count] = self._exact.search(queries[is_short], count, allowed)
         return found
 
-    def _is_dear(self, share: float) -> bool:
+    def _brute_force_is_cheaper(self, share: float) -> bool:
         """Tell whether comparing with each tile that may come back costs no more than candidates.
 
         The fewer may, the further one has to look: at `effort / most / share` of all codes.
         """
-        return share**2 * _ROW_COST <= self.effort / self._most
+        return share**2 * self._row_cost <= self.effort / self._most
 
     def _ask(self, queries: Float32, count: int, effort: int, allowed: Bools | None) -> Int64:
         if allowed is not None:

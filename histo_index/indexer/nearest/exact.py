@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 
 from histo_index.arrays import Bools, Float16, Float32, Int64
-from histo_index.indexer.nearest.gpu import exact_on_gpu
+from histo_index.indexer.nearest.gpu import LazyGpuSearch, exact_on_gpu
 from histo_index.indexer.nearest.kernel import to_float32
 
 # Queries that a core takes at a time.
@@ -49,8 +49,22 @@ class Structure(Protocol):
 class ExactSearch:
     """Compares with every vector."""
 
-    def __init__(self, matrix: Float16) -> None:
-        """Search float16 [N, D], C order, where it lies."""
+    def __init__(
+        self,
+        matrix: Float16,
+        *,
+        many: int = _MANY,
+        block: int = _BLOCK,
+        gpu: LazyGpuSearch[Any] | None = None,
+    ) -> None:
+        """Search vectors in place.
+
+        Args:
+            matrix: float16 [N, D], C order.
+            many: from so many queries on, each block of rows meets all of them.
+            block: rows in such a block.
+            gpu: the search that takes over; None is the one of this machine.
+        """
         size = matrix.shape[1]
         index: Any = faiss.IndexScalarQuantizer(
             size, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2
@@ -62,15 +76,16 @@ class ExactSearch:
         index.ntotal = len(matrix)
         self._matrix = matrix
         self._index = index
-        self._gpu = exact_on_gpu(matrix)
+        self._many, self._block = many, block
+        self._gpu = gpu or exact_on_gpu(matrix)
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
         """Give the nearest rows, nearest first within FAISS's rounding; see `Structure`."""
         found = self._gpu.ask(len(queries), lambda gpu: gpu.search(queries, count, allowed))
         if found is not None:
             return found
-        if len(queries) >= _MANY and count <= _FEW:
-            return compare_all(queries, self._matrix, count, allowed)
+        if len(queries) >= self._many and count <= _FEW:
+            return compare_all(queries, self._matrix, count, allowed, block=self._block)
         library: Any = faiss  # whose stubs do not know this form
         parameters = None if allowed is None else library.SearchParameters(sel=selector(allowed))
         return ask(self._index, queries, count, parameters)
@@ -108,7 +123,12 @@ def ask(index: Any, queries: Float32, count: int, parameters: Any = None) -> Int
 
 
 def compare_all(
-    queries: Float32, matrix: Float16, count: int, allowed: Bools | None = None
+    queries: Float32,
+    matrix: Float16,
+    count: int,
+    allowed: Bools | None = None,
+    *,
+    block: int = _BLOCK,
 ) -> Int64:
     """Compare many queries with every vector, some rows at a time on each core.
 
@@ -120,13 +140,14 @@ def compare_all(
         matrix: float16 [N, D], mapped; any N.
         count: K.
         allowed: bool [N], which rows may come back; None is all.
+        block: rows at a time.
 
     Returns:
         int64 [Q, K], nearest first; -1 where no more rows may come back.
     """
 
     def search(start: int) -> tuple[Float32, Int64]:
-        rows = matrix[start : start + _BLOCK]
+        rows = matrix[start : start + block]
         numbers = np.arange(start, start + len(rows))
         if allowed is not None:
             numbers = numbers[allowed[numbers]]
@@ -138,7 +159,7 @@ def compare_all(
         return distances, numbers[found]
 
     with _BY_PRODUCTS, ThreadPoolExecutor(faiss.omp_get_max_threads()) as threads:
-        parts = list(threads.map(search, range(0, len(matrix), _BLOCK)))
+        parts = list(threads.map(search, range(0, len(matrix), block)))
     distances, found = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :count]
     rows: Int64 = np.take_along_axis(found, nearest, axis=1)

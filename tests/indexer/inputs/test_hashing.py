@@ -205,7 +205,7 @@ def test_a_time_that_no_table_holds_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modified: int
 ) -> None:
     write_tiles(tmp_path, ["a.png"])
-    monkeypatch.setattr(hashing, "_marks", lambda status: (status.st_size, modified, 0, 1))
+    monkeypatch.setattr(hashing, "read_marks", lambda status: (status.st_size, modified, 0, 1))
     hashed = hash_tiles(list_tiles([tmp_path]), lambda done: None)
     assert hashed.table["sha256"].to_pylist() == [hash_file(tmp_path / "a.png")]
     assert len(hashed.states) == 0
