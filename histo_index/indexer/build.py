@@ -182,8 +182,10 @@ class _Build:
             self.progress(state)
 
         leave_out = partial(self.state.removed.leave_out, private=self.private)
-        rehash = self.config.rehash
-        hashed, self.left_out = hash_changed(self.folder, tiles, tell, leave_out, rehash=rehash)
+        rehash, settled_ns = self.config.rehash, self.config.settled_ns
+        hashed, self.left_out = hash_changed(
+            self.folder, tiles, tell, leave_out, rehash=rehash, settled_ns=settled_ns
+        )
         return hashed
 
     def _choose_shard_rows(
@@ -262,14 +264,13 @@ class _Build:
 
     def _settings(self, root: Path) -> Settings:
         assert self.shard_rows is not None
+        distance = distance_of(self.config.distance, self.current, self.encode, folder=self.folder)
         return Settings(
             shard_rows=self.shard_rows,
             max_pixels=self.encode.max_pixels,
             root=root_of(root, self.folder),
             search=self.search,
-            distance=distance_of(
-                self.config.distance, self.current, self.encode, folder=self.folder
-            ),
+            distance=distance,
             private=tuple(self.private),
         )
 

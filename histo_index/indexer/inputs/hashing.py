@@ -33,7 +33,7 @@ _SHARE: Final = 32
 # A file that changes twice within one tick of its clock, hashed in between, looks as if it had
 # changed once: what changed so shortly before it was looked at is read again. The coarsest clock,
 # FAT's, ticks every 2 s. Source: "racy git" in git's technical documentation.
-_SETTLED_NS: Final = 4_000_000_000
+SETTLED_NS: Final = 4_000_000_000
 # The year 1677: what the table holds no earlier than. A disk that Windows wrote may say 1601.
 _EARLIEST_NS: Final = -(2**63)
 _INODE_BITS: Final = 2**64 - 1
@@ -95,19 +95,24 @@ def hash_file(path: Path | str) -> str:
 
 
 def hash_tiles(
-    tiles: TileList, progress: Callable[[int], None], known: pa.Table | None = None
+    tiles: TileList,
+    progress: Callable[[int], None],
+    known: pa.Table | None = None,
+    *,
+    settled_ns: int = SETTLED_NS,
 ) -> HashedTiles:
-    """Hash tiles; one that is as it is known to be is not read.
+    """Hash tiles; read only files whose state is not known.
 
     Args:
-        tiles: what to hash.
-        progress: told how many tiles are done.
-        known: `states` of an earlier look.
+        tiles: the tiles to hash.
+        progress: called with the number of finished tiles.
+        known: `states` of an earlier call.
+        settled_ns: the state of a file that changed more recently is not returned.
 
     Raises:
         OSError: too many files are open.
     """
-    latest = time.time_ns() - _SETTLED_NS
+    latest = time.time_ns() - settled_ns
     digests: list[str | None] = []
     rejected: list[Rejection] = []
     states = [STATES.empty_table()]

@@ -31,6 +31,7 @@ def hash_changed(
     leave_out: Callable[[pa.Table], LeftOut],
     *,
     rehash: bool,
+    settled_ns: int,
 ) -> tuple[HashedTiles, LeftOut]:
     """Hash tiles, of which only those are read that are not as the index knows them.
 
@@ -41,6 +42,7 @@ def hash_changed(
         leave_out: finds what was removed before among the hashed tiles; the folder of the index
             must not name it, so it is read by each build.
         rehash: read all of them.
+        settled_ns: files that changed more recently are read again by the next build.
 
     Returns:
         What tiles hold, without those left out; and what was left out.
@@ -49,7 +51,7 @@ def hash_changed(
         OSError: too many files are open.
     """
     before = read_states(folder)
-    hashed = hash_tiles(tiles, progress, None if rehash else before)
+    hashed = hash_tiles(tiles, progress, None if rehash else before, settled_ns=settled_ns)
     left = leave_out(hashed.table)
     states = without_paths(hashed.states, left.paths)
     write_states(folder, states, before=before)
