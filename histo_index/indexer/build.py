@@ -136,13 +136,11 @@ class _Build:
         announce_structure(len(wanted), self.encode.embedding_size, self.search, self.current)
         encoded = self._choose_shard_rows(wanted, tiles.root)
         assert self.shard_rows is not None
-        known_rejected = (
-            [] if self.config.retry_rejected else self.state.known_rejected(self.encode.max_pixels)
-        )
+        known_rejected = self.state.known_rejected(self.encode.max_pixels)
         plan = make_plan(
             wanted,
             self.finished,
-            known_rejected=known_rejected,
+            known_rejected=[] if self.config.retry_rejected else known_rejected,
             fingerprint=self.encode.fingerprint,
             max_pixels=self.encode.max_pixels,
             shard_rows=self.shard_rows,

@@ -45,7 +45,7 @@ class FileState(NamedTuple):
     Attributes:
         bytes: its size.
         modified: when its content was last written, ns since 1970; programs may set it.
-        changed: when anything of it last changed, likewise; on Windows, when it was made.
+        changed: when anything of it last changed, ns since 1970; on Windows, when it was made.
         inode: its number in its file system.
         sha256: hex digest of its content.
     """
@@ -143,7 +143,7 @@ def hash_tiles(
 def _outcomes(
     tiles: TileList, known: pa.Table
 ) -> Iterator[tuple[list[str], list[FileState | OSError]]]:
-    """Look at every file: the paths of some at a time, and what was found of each."""
+    """Read the state of every file, a chunk at a time: paths and states."""
 
     def attempt(path: str, before: FileState | None) -> FileState | OSError:
         try:

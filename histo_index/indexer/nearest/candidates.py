@@ -1,4 +1,4 @@
-"""Search among the candidates of a compact structure.
+"""Search by an ANN index, then order its candidates by exact distance.
 
 Beside exact search there may be a structure of any FAISS factory string, some dozens of bytes a
 tile, which proposes candidates; their order is always that of the exact distances.
@@ -14,7 +14,7 @@ from histo_index.arrays import Bools, Float32, Int64
 from histo_index.indexer.nearest.exact import Structure, ask, most_effort, search_parameters
 from histo_index.indexer.nearest.gpu import LazyGpuSearch, candidates_on_gpu, fits_gpu
 
-# Codes looked at in the time that comparing with one vector of 2048 dimensions takes.
+# Codes scanned in the time of one exact comparison at 2048 dimensions.
 _ROW_COST: Final = 50
 # What a structure is tuned for: ten neighbours, the query itself and a few near-copies.
 _TUNED: Final = 19
@@ -23,7 +23,7 @@ _SPREAD: Final = 4
 
 
 class CandidateSearch:
-    """Asks a compact structure for candidates; where it finds too few, compares with every vector.
+    """Search by an ANN index; where it finds too few, compare with every vector.
 
     Attributes:
         effort: how many lists or nodes are looked at for a query; what it means depends on the
@@ -51,7 +51,7 @@ class CandidateSearch:
         self._unfiltered = cache(partial(search_parameters, index))
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
-        """Give candidates in no particular order; see `Structure`."""
+        """Return candidates in no particular order; see `Structure`."""
         total = self._index.ntotal
         passing = total if allowed is None else int(np.count_nonzero(allowed))
         if passing < total and self._brute_force_is_cheaper(passing / total):
@@ -68,7 +68,7 @@ class CandidateSearch:
         return found
 
     def _brute_force_is_cheaper(self, share: float) -> bool:
-        """Tell whether comparing with each tile that may come back costs no more than candidates.
+        """Return whether comparing all allowed rows costs no more than searching candidates.
 
         The fewer may, the further one has to look: at `effort / most / share` of all codes.
         """
@@ -77,7 +77,7 @@ class CandidateSearch:
     def _ask(self, queries: Float32, count: int, effort: int, allowed: Bools | None) -> Int64:
         if allowed is not None:
             return ask(self._index, queries, count, search_parameters(self._index, effort, allowed))
-        # Made anew they cost as much as looking at a thousand codes.
+        # Cached: to create them costs as much as scanning a thousand codes.
         parameters = self._unfiltered(effort)
         if fits_gpu(candidates=count, effort=effort):
             found = self._gpu.ask(

@@ -88,7 +88,7 @@ class TorchSearch:
         return bool(self._kept)
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
-        """Give the nearest rows, nearest first within float32's rounding; see `Structure`.
+        """Return the nearest rows, nearest first within float32's rounding; see `Structure`.
 
         Raises:
             torch.OutOfMemoryError: the device has no memory left, whoever took it.
