@@ -72,7 +72,7 @@ def _read_text(path: Path, delimiter: str) -> pa.Table:
 
 
 def _as_number(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Make a column of texts numeric if that loses nothing of what it says."""
+    """Convert a text column to numbers if no value changes."""
     filled = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     if filled.null_count == len(filled):
         return column
