@@ -103,10 +103,10 @@ def test_where_abstaining_leaves_no_answer_it_is_said_without_figures(judged: Ju
     silent = replace(judged.found.risk_coverage, answered=none, risk_answered=unknown)
     found = replace(judged.found, risk_coverage=silent)
     page = Page(evaluation_page(judged.index, found, Pictures(judged.tiles)))
-    assert "With --unsure not one of the pairs is answered." in page.text
+    assert "With --unsure none of the pairs is answered." in page.text
     assert "risk.wrong" not in page.figures
     last = describe_evaluation(found).splitlines()[-1]
-    assert last == "With --unsure not one of the pairs is answered."
+    assert last == "With --unsure none of the pairs is answered."
 
 
 def test_groups_of_one_tile_each_are_no_colours_of_a_map(judged: Judged, page: Page) -> None:
