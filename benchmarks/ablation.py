@@ -19,7 +19,7 @@ import training_split
 from torchvision.transforms import v2
 
 from histo_index.api.train import read_monitor
-from histo_index.encoder.config import DEVIATION, MEAN
+from histo_index.encoder.config import MEAN
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.runtime.openvino import has_bfloat16
 from histo_index.encoder.runtime.reference import load_trunk
@@ -71,7 +71,6 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     },
     "moving average from 0.996": {"momentum": 0.996},
     "batch 32": {"batch": 32},
-    "deviations of stages 2, 3": {"pooling": DEVIATION},
     "mean of the last stage": {"pooling": MEAN},
 }  # fmt: skip
 # Learnt from the one, pooled as the other.

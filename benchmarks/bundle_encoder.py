@@ -29,7 +29,7 @@ from histo_index.encoder.folder import (
     used_weights,
     write_encoder,
 )
-from histo_index.search.evaluation.training_monitor import TileJudge
+from histo_index.search.evaluation.training_monitor import TileMetrics
 
 # As its README says of ../shared/data; what the weights were learnt from.
 DATA: Final = {
@@ -109,7 +109,7 @@ def judge(encoder: EncoderFolder) -> dict[str, float]:
     _, rows = training_split.split()
     tiles = [read_tile(training_split.DATA / row["path"], DecodeLimits()).pixels for row in rows]
     embeddings = Encoder(encoder).encode_pixels(tiles)
-    return TileJudge([row["label"] for row in rows], [row["group"] for row in rows])(embeddings)
+    return TileMetrics([row["label"] for row in rows], [row["group"] for row in rows])(embeddings)
 
 
 if __name__ == "__main__":

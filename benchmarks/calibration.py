@@ -191,7 +191,7 @@ def _shares(fitted: Fitted, distances: Float64, is_wrong: Bools) -> Iterator[flo
     probability = float(curve.at(np.array(cut)).probability)
     gaps = np.abs(farness(distances) - farness(cut))
     errors = np.append(0, np.cumsum(is_wrong[np.argsort(-gaps, kind="stable")])) / len(gaps)
-    nearest, furthest = curve.holding(probability)
+    nearest, furthest = curve.distances_with_band_at(probability)
     reach = np.abs(farness(np.array([nearest, furthest])) - farness(cut)).max()
     for is_answered in ((distances < nearest) | (distances > furthest), gaps > reach):
         yield from (

@@ -19,7 +19,7 @@ from histo_index.encoder.folder import bundled_encoder
 from histo_index.indexer.format.records import THRESHOLDS
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.evaluation.baselines import RANDOM
-from histo_index.search.evaluation.compare import CROSS_FITTED
+from histo_index.search.evaluation.compare import CROSS_VALIDATED
 from histo_index.search.evaluation.result import Contender
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "eval"
@@ -28,7 +28,7 @@ DISTANCES: Final = tuple(THRESHOLDS)
 PAIRS: Final = {
     "roc_auc": "pair ROC-AUC",
     "balanced_accuracy": "balanced accuracy, published threshold",
-    CROSS_FITTED: "accuracy, threshold fitted on other groups",
+    CROSS_VALIDATED: "accuracy, threshold fitted on other groups",
 }
 NEIGHBOURS: Final = {"accuracy@1": "nearest right", "vote@5": "majority of 5 right"}
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def judge(labels: Path, encoders: Mapping[str, Path]) -> dict[str, Contender]:
-    """Judge every encoder on one set, and the floors once: contenders by name."""
+    """Judge every encoder on one set, and the baselines once: contenders by name."""
     found: dict[str, Contender] = {}
     with tempfile.TemporaryDirectory(prefix="histo-index-quality-") as scratch:
         for (name, encoder), distance in itertools.product(encoders.items(), DISTANCES):
@@ -66,14 +66,14 @@ def judge(labels: Path, encoders: Mapping[str, Path]) -> dict[str, Contender]:
                 labels=labels, pairs=labels.with_name("pairs.csv")
             )
             print(f"{labels.parent.name}, {name}, {distance}: {evaluation.headline}")
-            for floor in evaluation.floors:
-                leads = (f"{figure} {_shown(lead)}" for figure, lead in floor.lead.items())
-                print(f"  ahead of {floor.name} by: {', '.join(leads)}")
+            for baseline in evaluation.baselines:
+                leads = (f"{figure} {_shown(lead)}" for figure, lead in baseline.lead.items())
+                print(f"  ahead of {baseline.name} by: {', '.join(leads)}")
             found[f"{name}, {distance}"] = evaluation.index
-            for floor in evaluation.floors:
-                is_by_distance = floor.name == RANDOM
+            for baseline in evaluation.baselines:
+                is_by_distance = baseline.name == RANDOM
                 found.setdefault(
-                    f"{floor.name}, {distance}" if is_by_distance else floor.name, floor
+                    f"{baseline.name}, {distance}" if is_by_distance else baseline.name, baseline
                 )
     return found
 

@@ -1,4 +1,4 @@
-"""Which stage's features tell tissues apart: their mean, their spread, or how they vary together?
+"""Compare poolings by stage: the mean of the features, and the sketch of their covariances.
 
     python training_split.py --without lc25000
     histo-index train ../shared/data --manifest learn.csv -o without --epochs 8
@@ -18,14 +18,14 @@ import torch
 import training_split
 
 from histo_index.arrays import Float32
-from histo_index.encoder.config import COVARIANCE, DEVIATION, MEAN, POOLED_STAGES, POOLINGS
+from histo_index.encoder.config import COVARIANCE, MEAN, POOLED_STAGES, POOLINGS
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.runtime.openvino import has_bfloat16
-from histo_index.encoder.runtime.reference import CovarianceSketch, Trunk, deviations, load_trunk
+from histo_index.encoder.runtime.reference import CovarianceSketch, Trunk, load_trunk
 from histo_index.indexer.format.records import DIFFUSED
-from histo_index.search.evaluation.training_monitor import NEIGHBOUR_ACCURACY, PAIR_AUC, TileJudge
+from histo_index.search.evaluation.training_monitor import NEIGHBOUR_ACCURACY, PAIR_AUC, TileMetrics
 
 DIFFUSED_AUC: Final = f"{DIFFUSED}_{PAIR_AUC}"
 
@@ -62,7 +62,7 @@ def main() -> None:
 def judge(folder: Path, rows: Sequence[training_split.Row]) -> dict[str, tuple[str, str]]:
     """Give the embedding's size and the figures, by how it is pooled."""
     measuring.tell(f"{folder}: {len(rows)} tiles")
-    judge_tiles = TileJudge([row["label"] for row in rows], [row["group"] for row in rows])
+    judge_tiles = TileMetrics([row["label"] for row in rows], [row["group"] for row in rows])
     result = {}
     for name, embeddings in _poolings(_features(folder, rows)).items():
         figures = judge_tiles(_unit(embeddings))
@@ -109,7 +109,6 @@ def _listen(trunk: Trunk, taken: dict[tuple[str, int], list[torch.Tensor]]) -> N
             away = maps.float() - mean
             for kind, pooled in (
                 (MEAN, mean.flatten(1)),
-                (DEVIATION, deviations(away)),
                 (COVARIANCE, CovarianceSketch(maps.shape[1])(away)),
             ):
                 taken.setdefault((kind, stage), []).append(pooled)

@@ -28,7 +28,7 @@ from histo_index.indexer.inputs.tables import read_table
 from histo_index.indexer.transform.diffusion import fit_diffusion
 from histo_index.indexer.transform.whitening import fit_whitening
 from histo_index.search.evaluation.compare import difference
-from histo_index.search.pair_metrics import PairFigures
+from histo_index.search.pair_metrics import SortedPairs
 
 # Vectors of the index, rows of length 1 [N, D], and the group of each [N], to distances [N, N].
 Idea = Callable[[Float64, Int64], Float64]
@@ -118,14 +118,14 @@ def judge(runner: Encoder, gallery: Gallery) -> dict[str, tuple[str, str]]:
     started = time.process_time()
     turned = _unit(sum(_turns(runner, gallery.tiles), start=np.zeros_like(vectors)))
     seconds = {"mean of the eight flips and turns": time.process_time() - started}
-    plain = PairFigures(_plain(vectors, gallery.groups)[left, right], is_same)
+    plain = SortedPairs(_plain(vectors, gallery.groups)[left, right], is_same)
     found = {}
     for name, idea in IDEAS.items():
         given = turned if name in seconds else vectors
         started = time.process_time()
         distances = idea(given, gallery.groups)
         spent = seconds.get(name, 0.0) + time.process_time() - started
-        figures = PairFigures(distances[left, right], is_same)
+        figures = SortedPairs(distances[left, right], is_same)
         gain = difference(partial(_gain, figures, plain), *units)
         area = figures.roc_auc(np.ones(len(left)))
         found[name] = (_shown(area, gain), f"{1000 * spent / len(vectors):.2f}")
@@ -133,7 +133,7 @@ def judge(runner: Encoder, gallery: Gallery) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _gain(ours: PairFigures, plain: PairFigures, weights: Float64) -> float:
+def _gain(ours: SortedPairs, plain: SortedPairs, weights: Float64) -> float:
     return ours.roc_auc(weights) - plain.roc_auc(weights)
 
 

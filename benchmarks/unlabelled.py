@@ -15,16 +15,16 @@ import numpy as np
 from encoder_quality import DATA, SETS
 
 import histo_index
-from histo_index.api.evaluate import read_subject
+from histo_index.api.evaluate import read_labelled_pairs
 from histo_index.arrays import Bools, Float64
 from histo_index.encoder.folder import bundled_encoder
-from histo_index.search import pair_metrics as metrics
-from histo_index.search.calibration.cross_validation import cross_fit
+from histo_index.search import pair_metrics
+from histo_index.search.calibration.cross_validation import cross_validate
 from histo_index.search.calibration.fit import fit_threshold
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.distance import pair_distances
 from histo_index.search.evaluation.compare import difference, estimates
-from histo_index.search.inputs.labelled_pairs import Subject
+from histo_index.search.inputs.labelled_pairs import LabelledPairs
 
 Verdicts = Mapping[str, tuple[float | None, Bools]]
 
@@ -40,13 +40,13 @@ def main() -> None:
     measuring.print_machine()
     lines: list[tuple[str, ...]] = []
     for name in SETS:
-        subject, verdicts = judge(given.data / name / "labels.csv", given.encoder)
-        lines += [(name, *line) for line in compare(subject, verdicts)]
+        dataset, verdicts = judge(given.data / name / "labels.csv", given.encoder)
+        lines += [(name, *line) for line in compare(dataset, verdicts)]
     header = ("set", "threshold from", "threshold", "accuracy", "points gained over the first")
     measuring.print_table(header, lines)
 
 
-def judge(labels: Path, encoder: Path | None) -> tuple[Subject, Verdicts]:
+def judge(labels: Path, encoder: Path | None) -> tuple[LabelledPairs, Verdicts]:
     """Index a set and call its pairs same or not by each threshold."""
     with tempfile.TemporaryDirectory(prefix="histo-index-unlabelled-") as scratch:
         output = Path(scratch) / "tiles.hx"
@@ -54,28 +54,28 @@ def judge(labels: Path, encoder: Path | None) -> tuple[Subject, Verdicts]:
         index = histo_index.open(output)
         published = index.threshold().value
         guessed = index.calibrate(unlabelled=True).threshold.value
-        subject = read_subject(index.opened, pairs=None, labels=None, label=None, group=None)
-        vectors = index.opened.vectors(subject.rows)
-        found = pair_distances(vectors[subject.left], vectors[subject.right]).astype(np.float64)
-    sample = subject.sample(found, 0.5)
+        dataset = read_labelled_pairs(index.opened, pairs=None, labels=None, label=None, group=None)
+        vectors = index.opened.vectors(dataset.rows)
+        found = pair_distances(vectors[dataset.left], vectors[dataset.right]).astype(np.float64)
+    sample = dataset.sample(found, 0.5)
     cuts = {
         "labels of these very pairs": fit_threshold(sample, Objective()),
         "no labels": guessed,
         "the encoder, as published": published,
     }
     called = {name: (cut, found <= cut) for name, cut in cuts.items() if cut is not None}
-    return subject, {REFERENCE: (None, cross_fit(sample, Objective())[0]), **called}
+    return dataset, {REFERENCE: (None, cross_validate(sample, Objective())[0]), **called}
 
 
-def compare(subject: Subject, verdicts: Verdicts) -> Iterator[tuple[str, ...]]:
+def compare(dataset: LabelledPairs, verdicts: Verdicts) -> Iterator[tuple[str, ...]]:
     """Give each threshold's accuracy, and how far it is from the first's."""
-    units = subject.groups[subject.left], subject.groups[subject.right]
+    units = dataset.groups[dataset.left], dataset.groups[dataset.right]
     first = None
     for name, (cut, called) in verdicts.items():
-        is_right = (called == subject.is_same).astype(np.float64)
+        is_right = (called == dataset.is_same).astype(np.float64)
         first = is_right if first is None else first
         (share,) = estimates(partial(means, is_right[None]), *units)
-        gain = difference(partial(metrics.mean, is_right - first), *units)
+        gain = difference(partial(pair_metrics.mean, is_right - first), *units)
         yield (
             name,
             "several" if cut is None else f"{cut:.4g}",

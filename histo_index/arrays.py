@@ -8,3 +8,5 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+# Any float type; functions that take it convert.
+Floats = npt.NDArray[np.floating]

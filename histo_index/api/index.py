@@ -174,19 +174,17 @@ class Index:
         from histo_index.search.inputs.pair_list import PairList, list_pairs, read_pair_list
 
         in_memory: dict[str, Float16] = {}  # filled below, read by the resolver
-        resolver = self._images.resolver(Path(root), in_memory)
-        if isinstance(pairs, str | Path):
-            source = None if str(pairs) == "-" else Path(pairs)
-            listed = read_pair_list(source, [resolver.are_indexed, resolver.are_files])
-        elif isinstance(pairs, PairList):
-            listed = pairs
-        else:
+        if not isinstance(pairs, str | Path | PairList):
             name = self._images.name
-            listed = list_pairs(
+            pairs = list_pairs(
                 [[*(name(i, in_memory) for i in row[:2]), *row[2:]] for row in pairs]
             )
+        resolver = self._images.resolver(Path(root), in_memory)
+        if not isinstance(pairs, PairList):
+            source = None if str(pairs) == "-" else Path(pairs)
+            pairs = read_pair_list(source, [resolver.are_indexed, resolver.are_files])
         chosen = self.threshold(threshold, unsure=unsure)
-        return score_pairs(self.opened, listed, resolver, chosen)
+        return score_pairs(self.opened, pairs, resolver, chosen)
 
     def search(
         self,

@@ -18,7 +18,7 @@ from histo_index.encoder.training.train import train as train_encoder
 from histo_index.errors import InputError
 from histo_index.hardware import has_cuda
 from histo_index.indexer.inputs.tiles import list_tiles
-from histo_index.search.evaluation.training_monitor import PAIR_AUC, PairJudge, TileJudge
+from histo_index.search.evaluation.training_monitor import PAIR_AUC, PairMetrics, TileMetrics
 from histo_index.search.inputs.pair_list import read_pair_list
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def read_monitor(path: Path, spec: Preprocessing, *, root: Path) -> Monitor:
     return Monitor(name=path.name, images=images, judge=judge, decisive=PAIR_AUC)
 
 
-def _read_pairs(path: Path) -> tuple[list[str], PairJudge]:
+def _read_pairs(path: Path) -> tuple[list[str], PairMetrics]:
     pairs = read_pair_list(path)
     if pairs.labels is None or pairs.labels.null_count or pairs.problems:
         raise InputError(f"{path}: every pair of a monitor needs a label, 1 same or 0 different")
@@ -205,10 +205,10 @@ def _read_pairs(path: Path) -> tuple[list[str], PairJudge]:
     rows = {name: row for row, name in enumerate(names)}
     left, right = (np.array([rows[name] for name in side], np.int64) for side in sides)
     is_same = np.asarray(pairs.labels.to_numpy(zero_copy_only=False)) == 1
-    return names, PairJudge(left, right, is_same)
+    return names, PairMetrics(left, right, is_same)
 
 
-def _read_labelled(path: Path) -> tuple[list[str], TileJudge]:
+def _read_labelled(path: Path) -> tuple[list[str], TileMetrics]:
     listed = list_tiles([path])
     if listed.rejected:
         first = listed.rejected[0]
@@ -219,7 +219,7 @@ def _read_labelled(path: Path) -> tuple[list[str], TileJudge]:
         )
     labels = [str(value) for value in listed.table["label"].to_pylist()]
     column = "group" if "group" in listed.table.column_names else "image_id"
-    judge = TileJudge(labels, [str(value) for value in listed.table[column].to_pylist()])
+    judge = TileMetrics(labels, [str(value) for value in listed.table[column].to_pylist()])
     return listed.table["path"].to_pylist(), judge
 
 

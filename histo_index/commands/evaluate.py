@@ -146,7 +146,7 @@ def evaluate(
     if report is not None:
         opened.report(found, report, tiles=tiles, names=report_names)
     print_result(found.as_dict() if as_json else describe_evaluation(found))
-    exit_if(found.subject.problems, REJECTED_EXIT)
+    exit_if(found.dataset.problems, REJECTED_EXIT)
 
 
 def describe_calibration(found: "Calibration", index: Path) -> str:
@@ -167,36 +167,41 @@ def describe_evaluation(found: "Evaluation") -> str:
     """Format the metrics of an index beside those of the baselines, with warnings."""
     from histo_index.search.evaluation.baselines import RANDOM
 
-    subject = found.subject
+    dataset = found.dataset
     limit = "none" if found.threshold.value is None else f"{found.threshold.value:.4g}"
-    same = int(subject.is_same.sum())
-    has_random = any(floor.name == RANDOM for floor in found.floors)
+    same = int(dataset.is_same.sum())
+    has_random = any(baseline.name == RANDOM for baseline in found.baselines)
     parts = [
         found.headline,
         *(f"  warning    {printable(line)}" for line in found.warnings),
-        f"  tiles      {len(subject.rows):,} of {counted(len(subject.group_names), 'group')}, "
-        f"{len(subject.classes)} classes",
-        f"  pairs      {len(subject.is_same):,}, {same:,} of them same; "
-        f"{printable(subject.pairs_from)}",
+        f"  tiles      {len(dataset.rows):,} of {counted(len(dataset.group_names), 'group')}, "
+        f"{len(dataset.classes)} classes",
+        f"  pairs      {len(dataset.is_same):,}, {same:,} of them same; "
+        f"{printable(dataset.pairs_from)}",
         f"  threshold  {limit}, {printable(found.threshold.origin)}",
         f"  distances  {found.distance}{', random weights too' if has_random else ''}",
         "",
-        *_table("pairs", [found.index, *found.floors], "pairs"),
+        *_table("pairs", [found.index, *found.baselines], "pairs"),
     ]
     for kind in found.index.retrieval:
-        parts += ["", *_table(f"neighbours, {kind}", [found.index, *found.floors], kind)]
+        parts += ["", *_table(f"neighbours, {kind}", [found.index, *found.baselines], kind)]
     return "\n".join([*parts, *_abstaining(found)])
 
 
 def _table(title: str, contenders: Sequence["Contender"], kind: str) -> list[str]:
     """Format metrics as rows and embedding sets as columns; baselines without intervals."""
-    own, *floors = [c.pairs if kind == "pairs" else c.retrieval.get(kind, {}) for c in contenders]
-    header = [title, "index", *(floor.name for floor in contenders[1:])]
+    own, *baselines = [
+        c.pairs if kind == "pairs" else c.retrieval.get(kind, {}) for c in contenders
+    ]
+    header = [title, "index", *(baseline.name for baseline in contenders[1:])]
     body = [
         [
             name.replace("_", " "),
             _ends(figure, ".3f"),
-            *(_value(floor[name], ".3f") if name in floor else _UNKNOWN for floor in floors),
+            *(
+                _value(baseline[name], ".3f") if name in baseline else _UNKNOWN
+                for baseline in baselines
+            ),
         ]
         for name, figure in own.items()
     ]

@@ -25,7 +25,9 @@ _BATCH: Final = 256
 _SEED: Final = 0
 
 
-def floor_vectors(encoder: Path, paths: Sequence[Path], *, device: str) -> tuple[Float32, Float32]:
+def baseline_vectors(
+    encoder: Path, paths: Sequence[Path], *, device: str
+) -> tuple[Float32, Float32]:
     """Embed tiles by their colours, and by an encoder's architecture untrained.
 
     Args:

@@ -11,14 +11,13 @@ from histo_index.errors import InputError
 # Channels of the last stage of each trunk, from torchvision's definitions of the networks; every
 # stage before has half as many.
 ARCHITECTURES: Final = {"resnet18": 512, "resnext50_32x4d": 2048, "resnext101_32x8d": 2048}
-# How the trunk's feature maps become an embedding, see `trunk.pool`.
+# How the feature maps of the network become an embedding, see `Trunk`.
 MEAN: Final = "mean"
-DEVIATION: Final = "deviation"
 COVARIANCE: Final = "covariance"
 STAGES: Final = 4
-# Whose features each takes. The fourth stage tells most about tissues that training saw, and least
-# about others.
-POOLED_STAGES: Final = {MEAN: (STAGES,), DEVIATION: (2, 3), COVARIANCE: (1, 2, 3)}
+# The stages that each pools. Features of the fourth transfer worst to tissue that training did not
+# see.
+POOLED_STAGES: Final = {MEAN: (STAGES,), COVARIANCE: (1, 2, 3)}
 POOLINGS: Final = tuple(POOLED_STAGES)
 # Those of EncoderConfig that are published thresholds, one for each distance an index may have.
 THRESHOLD_FIELDS: Final = ("threshold", "diffused_threshold")
@@ -48,7 +47,7 @@ class EncoderConfig:
     Attributes:
         architecture: a key of ARCHITECTURES.
         pooling: how features become an embedding: the `mean` of the last stage, as torchvision has
-            it, the standard `deviation` of stages 2 and 3, or the `covariance` of stages 1 to 3.
+            it, or the `covariance` of stages 1 to 3.
         preprocessing: how a tile becomes the input.
         training: how the weights came about; `{"method": "none"}` marks untrained ones.
         mpp: microns per pixel of the images trained at, if known.
@@ -83,12 +82,9 @@ class EncoderConfig:
     @property
     def embedding_size(self) -> int:
         """D, the length of an embedding."""
-        last = ARCHITECTURES[self.architecture]
         if self.pooling == MEAN:
-            return last
-        if self.pooling == COVARIANCE:
-            return SKETCH_SIZE * len(POOLED_STAGES[COVARIANCE])
-        return sum(last >> (STAGES - stage) for stage in POOLED_STAGES[DEVIATION])
+            return ARCHITECTURES[self.architecture]
+        return SKETCH_SIZE * len(POOLED_STAGES[COVARIANCE])
 
     @property
     def is_trained(self) -> bool:

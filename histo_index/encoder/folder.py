@@ -16,7 +16,6 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from histo_index.encoder.config import (
-    MEAN,
     THRESHOLD_FIELDS,
     EncoderConfig,
     PublishedThreshold,
@@ -32,7 +31,7 @@ _Weight = TypeVar("_Weight")
 
 _log = logging.getLogger(__name__)
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 1
 _FORMAT: Final = "histo-index encoder"
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_NAME: Final = "model.safetensors"
@@ -199,7 +198,7 @@ def bundled_thresholds(fingerprint: str) -> Mapping[str, Any]:
     document = _read_config(BUNDLED)
     if document["fingerprint"] != fingerprint:
         return {}
-    return {name: document.get(name) for name in THRESHOLD_FIELDS}
+    return {name: document[name] for name in THRESHOLD_FIELDS}
 
 
 def bundled_encoder() -> Path:
@@ -223,9 +222,11 @@ def fingerprint_of(config: EncoderConfig, weights: Weights) -> str:
         type.
     """
     digest = hashlib.sha256()
-    recipe = {"architecture": config.architecture, "preprocessing": asdict(config.preprocessing)}
-    if config.pooling != MEAN:  # as format 1 had no other
-        recipe["pooling"] = config.pooling
+    recipe = {
+        "architecture": config.architecture,
+        "pooling": config.pooling,
+        "preprocessing": asdict(config.preprocessing),
+    }
     digest.update(json.dumps(recipe, sort_keys=True).encode())
     for name in sorted(weights):
         array = np.ascontiguousarray(weights[name])
@@ -271,13 +272,12 @@ def _checksum(document: Mapping[str, Any]) -> str:
 
 
 def _config_from(document: dict[str, Any]) -> EncoderConfig:
-    # Earlier formats had fewer of them.
-    found = {name: document.get(name) for name in THRESHOLD_FIELDS}
+    thresholds = {name: document[name] for name in THRESHOLD_FIELDS}
     return EncoderConfig(
         architecture=document["architecture"],
-        pooling=document.get("pooling", MEAN),  # format 1 had no other
+        pooling=document["pooling"],
         preprocessing=Preprocessing(**document["preprocessing"]),
         training=dict(document["training"]),
         mpp=document["mpp"],
-        **{name: PublishedThreshold(**own) if own else None for name, own in found.items()},
+        **{name: PublishedThreshold(**own) if own else None for name, own in thresholds.items()},
     )

@@ -12,7 +12,7 @@ from histo_index.arrays import Float64
 from histo_index.report.svg import COLOURS, draw
 from histo_index.search.calibration.calibration import Calibration, Histogram
 from histo_index.search.evaluation.result import Contender, Evaluation, Reliability, RiskCoverage
-from histo_index.search.pair_metrics import Curve
+from histo_index.search.pair_metrics import RocCurve
 
 _SQUARE: Final = (4.2, 4.0)
 _BINS: Final = 48
@@ -20,13 +20,13 @@ _BINS: Final = 48
 _DET_TICKS: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 _HUES: Final = 8
-# The index, then the floors, of which two have curves.
+# The index, then the baselines, of which two have curves.
 _DASHES: Final = (("same", "-"), ("accent", "--"), ("muted", "-."))
 
 
 def distance_histogram(found: Evaluation) -> Markup:
     """Show how the distances of same and of different pairs are spread, and the threshold."""
-    distances, is_same = found.distances.astype(np.float64), found.subject.is_same
+    distances, is_same = found.distances.astype(np.float64), found.dataset.is_same
     edges = np.linspace(0, max(float(distances.max()), 1e-6), _BINS + 1)
     counts = Histogram(
         edges=edges.tolist(),
@@ -124,7 +124,7 @@ def roc(found: Evaluation) -> Markup:
 def det(found: Evaluation) -> Markup:
     """Show both kinds of error at every threshold, on the scale of normal deviates."""
     # Half a pair away from 0 and 1, which lie at infinity.
-    same = int(found.subject.is_same.sum())
+    same = int(found.dataset.is_same.sum())
     edges = 0.5 / max(same, 1), 0.5 / max(len(found.distances) - same, 1)
     alarm, hit = _operating_point(found)
 
@@ -154,8 +154,8 @@ def det(found: Evaluation) -> Markup:
     return draw("det", alternative, paint, size=_SQUARE)
 
 
-def _lines(found: Evaluation) -> Iterator[tuple[Curve, dict[str, Any]]]:
-    """Give the curve of the index, then of each floor that has one, and how it is drawn."""
+def _lines(found: Evaluation) -> Iterator[tuple[RocCurve, dict[str, Any]]]:
+    """Give the curve of the index, then of each baseline that has one, and how it is drawn."""
     for contender, (colour, dashes) in zip(_with_curve(found), _DASHES, strict=False):
         width = 2.0 if contender is found.index else 1.4
         style = {"color": COLOURS[colour], "linestyle": dashes, "linewidth": width}
@@ -164,15 +164,15 @@ def _lines(found: Evaluation) -> Iterator[tuple[Curve, dict[str, Any]]]:
 
 
 def _with_curve(found: Evaluation) -> list[Contender]:
-    return [each for each in (found.index, *found.floors) if each.curve is not None]
+    return [each for each in (found.index, *found.baselines) if each.curve is not None]
 
 
 def _of_each(found: Evaluation, name: str, form: str) -> str:
-    """Say a figure of the index, and in brackets those of the floors that are drawn beside it."""
+    """Format a figure of the index, then in brackets those of the baselines drawn beside it."""
     values = [(each.name, each.pairs[name].value) for each in _with_curve(found)]
     shown = [(who, "unknown" if value is None else f"{value:{form}}") for who, value in values]
-    floors = ", ".join(f"{who} {value}" for who, value in shown[1:])
-    return f"{shown[0][1]} ({floors})" if floors else shown[0][1]
+    baselines = ", ".join(f"{who} {value}" for who, value in shown[1:])
+    return f"{shown[0][1]} ({baselines})" if baselines else shown[0][1]
 
 
 def _operating_point(found: Evaluation) -> tuple[float, float]:

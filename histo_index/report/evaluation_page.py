@@ -21,9 +21,9 @@ _MOST_TWINS: Final = 12
 _MOST_KINDS: Final = 24
 # How figures are called, and which direction is better.
 _SPOKEN: Final = {
-    "accuracy": ("Accuracy (c-index)", "↑"),
+    "accuracy": ("Accuracy", "↑"),
     "balanced_accuracy": ("Balanced accuracy", "↑"),
-    "cross_fitted_accuracy": ("Accuracy, cross-fitted", "↑"),
+    "cross_validated_accuracy": ("Accuracy, cross-validated", "↑"),
     "roc_auc": ("ROC-AUC", "↑"),
     "equal_error_rate": ("Equal error rate", "↓"),
     "brier": ("Brier score", "↓"),
@@ -62,7 +62,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line of the table of figures: the index, then each floor."""
+    """A line of the table of figures: the index, then each baseline."""
 
     key: str
     name: str
@@ -72,9 +72,9 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Lead:
-    """By how much the index is ahead of a floor."""
+    """By how much the index is ahead of a baseline."""
 
-    floor: str
+    baseline: str
     key: str
     name: str
     its: Estimate
@@ -110,20 +110,20 @@ def evaluation_page(
     Raises:
         IndexFormatError: a vector that is needed is damaged.
     """
-    subject = found.subject
-    paths = index.rows["path"].take(pa.array(subject.rows)).to_pylist()
+    dataset = found.dataset
+    paths = index.rows["path"].take(pa.array(dataset.rows)).to_pylist()
 
     def tile(place: int) -> Shown:
-        code = int(subject.labels[place])
+        code = int(dataset.labels[place])
         return Shown(
             picture=pictures.of(paths[place]),
-            kind=subject.classes[code] if code >= 0 else None,
-            name=subject.names[place] if names else None,
+            kind=dataset.classes[code] if code >= 0 else None,
+            name=dataset.names[place] if names else None,
         )
 
     def group(place: int) -> str:
-        code = int(subject.groups[place])
-        return subject.group_names[code] if names else f"group {code + 1}"
+        code = int(dataset.groups[place])
+        return dataset.group_names[code] if names else f"group {code + 1}"
 
     return fill(
         "evaluation.html",
@@ -137,7 +137,7 @@ def evaluation_page(
         tile=tile,
         group=group,
         twins=found.leakage.listed[:_MOST_TWINS],
-        map=_map(map_index(index, subject), found, names=names),
+        map=_map(map_index(index, dataset), found, names=names),
         provenance=_provenance(found, training or {}),
         pictures=pictures,
     )
@@ -153,8 +153,8 @@ def _cards(own: Contender) -> list[tuple[str, Estimate, str]]:
 
 
 def _tables(found: Evaluation) -> list[tuple[str, list[Line]]]:
-    """Lay out the figures of pairs and of neighbours, the index beside its floors."""
-    everyone = [found.index, *found.floors]
+    """Lay out the figures of pairs and of neighbours, the index beside its baselines."""
+    everyone = [found.index, *found.baselines]
     titles = {
         "pairs": "Pairs",
         "micro": "Neighbours, every tile counting the same",
@@ -180,15 +180,15 @@ def _tables(found: Evaluation) -> list[tuple[str, list[Line]]]:
 def _leads(found: Evaluation) -> list[Lead]:
     return [
         Lead(
-            floor=floor.name,
+            baseline=baseline.name,
             key=key,
             name=_SPOKEN[key][0],
-            its=_figure(floor, key),
+            its=_figure(baseline, key),
             mine=_figure(found.index, key),
             lead=lead,
         )
-        for floor in found.floors
-        for key, lead in floor.lead.items()
+        for baseline in found.baselines
+        for key, lead in baseline.lead.items()
     ]
 
 
@@ -213,20 +213,20 @@ def _confusion(found: Evaluation) -> list[tuple[str, list[tuple[int, float]]]] |
     sums = np.maximum(found.confusion.sum(axis=1), 1)
     return [
         (name, [(int(count), float(count / total)) for count in row])
-        for name, row, total in zip(found.subject.classes, found.confusion, sums, strict=True)
+        for name, row, total in zip(found.dataset.classes, found.confusion, sums, strict=True)
     ]
 
 
 def _map(made: Map, found: Evaluation, *, names: bool) -> dict[str, Any]:
     """Draw the map by class and by group, with the names beside it."""
-    subject = found.subject
+    dataset = found.dataset
     groups = [
-        name if names else f"group {code + 1}" for code, name in enumerate(subject.group_names)
+        name if names else f"group {code + 1}" for code, name in enumerate(dataset.group_names)
     ]
     panels = []
     for name, kinds, codes in (
-        ("class", subject.classes, made.labels),
-        ("group", groups if len(groups) < len(subject.rows) else [], made.groups),
+        ("class", dataset.classes, made.labels),
+        ("group", groups if len(groups) < len(dataset.rows) else [], made.groups),
     ):
         if not kinds:
             continue

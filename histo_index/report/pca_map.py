@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from histo_index.arrays import Int64
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.inputs.labelled_pairs import Subject
+from histo_index.search.inputs.labelled_pairs import LabelledPairs
 
 # Points of a map: more hide each other, and each is 60 bytes of the page.
 MOST_POINTS: Final = 1_500
@@ -33,26 +33,26 @@ class Map:
     tiles: int
 
 
-def map_index(index: OpenIndex, subject: Subject, *, most_points: int = MOST_POINTS) -> Map:
+def map_index(index: OpenIndex, dataset: LabelledPairs, *, most_points: int = MOST_POINTS) -> Map:
     """Lay tiles of an index on the plane of their two principal components.
 
     Args:
-        index: whose tiles; of many, some drawn by lot, half of them from the subject.
-        subject: tells classes and groups.
+        index: whose tiles; of many, some drawn by lot, half of them from the dataset.
+        dataset: tells classes and groups.
         most_points: largest number of points on the map.
     """
     from sklearn.decomposition import PCA
 
-    rows = _drawn(index.live_rows(), subject.rows, most_points)
+    rows = _drawn(index.live_rows(), dataset.rows, most_points)
     vectors = index.vectors(rows).astype(np.float32)
     plane = PCA(n_components=2, svd_solver="randomized", random_state=0).fit(vectors)
-    place = np.searchsorted(subject.rows, rows)
-    place = np.minimum(place, len(subject.rows) - 1)
-    is_known = subject.rows[place] == rows
+    place = np.searchsorted(dataset.rows, rows)
+    place = np.minimum(place, len(dataset.rows) - 1)
+    is_known = dataset.rows[place] == rows
     return Map(
         points=plane.transform(vectors).astype(np.float64),
-        labels=np.where(is_known, subject.labels[place], -1),
-        groups=np.where(is_known, subject.groups[place], -1),
+        labels=np.where(is_known, dataset.labels[place], -1),
+        groups=np.where(is_known, dataset.groups[place], -1),
         explained=float(plane.explained_variance_ratio_.sum()),
         tiles=index.manifest.tiles,
     )

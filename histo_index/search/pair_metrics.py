@@ -17,7 +17,7 @@ CALIBRATION_BINS: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class RocCurve:
     """What every threshold would do; M thresholds, from none accepted to all.
 
     Attributes:
@@ -31,7 +31,7 @@ class Curve:
     false_alarms: Float64
 
 
-class PairFigures:
+class SortedPairs:
     """Labelled pairs in the order of their distance, which every threshold-free figure needs."""
 
     def __init__(self, distances: npt.ArrayLike, is_same: npt.ArrayLike) -> None:
@@ -49,7 +49,7 @@ class PairFigures:
         self._ends = np.flatnonzero(np.append(np.diff(levels) > 0, True))
         self._levels = np.append(-1.0, levels[self._ends])
 
-    def curve(self, weights: Float64) -> Curve:
+    def curve(self, weights: Float64) -> RocCurve:
         """Say what each threshold would accept; NaN shares where a class has no weight.
 
         Args:
@@ -57,7 +57,7 @@ class PairFigures:
         """
         ordered = weights[self._order]
         with np.errstate(invalid="ignore", divide="ignore"):
-            return Curve(
+            return RocCurve(
                 thresholds=self._levels,
                 hits=self._shares(np.where(self._is_same, ordered, 0)),
                 false_alarms=self._shares(np.where(self._is_same, 0, ordered)),
@@ -94,7 +94,7 @@ class PairFigures:
 
 
 def accuracy(said_same: Bools, is_same: Bools, weights: Float64) -> float:
-    """Tell the share of verdicts that are right, 0…1; the reference method's c-index."""
+    """Compute the share of correct verdicts, 0…1 (the reference method prints it as "c-index")."""
     return share(said_same == is_same, weights)
 
 

@@ -10,7 +10,7 @@ from histo_index.arrays import Float64, Int64
 
 # How many neighbours are judged: the largest k of the figures below.
 DEPTH: Final = 10
-FIGURES: Final = (
+RETRIEVAL_METRICS: Final = (
     "accuracy@1", "vote@3", "vote@5", "vote@10", "map@5", "map@10", "recall@5", "recall@10"
 )  # fmt: skip
 # Query and gallery tiles at a time: a block of 512 × 16,384 float32 distances is 34 MB.
@@ -106,7 +106,7 @@ def _relevant(labels: Int64, groups: Int64, queries: Int64) -> Int64:
 
 
 def retrieval_values(ranking: Ranking, labels: Int64, groups: Int64) -> Float64:
-    """Judge each query by each of FIGURES.
+    """Judge each query by each of RETRIEVAL_METRICS.
 
     Args:
         ranking: of at least DEPTH neighbours a query.
@@ -114,7 +114,7 @@ def retrieval_values(ranking: Ranking, labels: Int64, groups: Int64) -> Float64:
         groups: int64 [T], as the ranking was made with.
 
     Returns:
-        float64 [Q, len(FIGURES)], each 0…1, larger is better.
+        float64 [Q, len(RETRIEVAL_METRICS)], each 0…1, larger is better.
 
     Sources: Kalra et al. (2020), Yottixel, Medical Image Analysis 65 (majority vote of k);
     Weyand et al. (2020), Google Landmarks v2 (mAP@k); Jégou et al. (2011) (recall@k).
@@ -129,7 +129,7 @@ def retrieval_values(ranking: Ranking, labels: Int64, groups: Int64) -> Float64:
         **{f"map@{k}": average_precisions(is_right[:, :k], relevant) for k in (5, 10)},
         **{f"recall@{k}": is_right[:, :k].any(axis=1) for k in (5, 10)},
     }
-    return np.stack([columns[name].astype(np.float64) for name in FIGURES], axis=1)
+    return np.stack([columns[name].astype(np.float64) for name in RETRIEVAL_METRICS], axis=1)
 
 
 def majority_votes(labels: Int64) -> Int64:

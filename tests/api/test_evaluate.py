@@ -1,4 +1,4 @@
-"""Floors are compared as the index is: by its own distances or by others of the same kind."""
+"""Baselines are compared like the index: by distances of the same kind."""
 
 import sys
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import pytest
 import histo_index
 from histo_index.arrays import Float32
 from histo_index.commands.evaluate import describe_evaluation
+from histo_index.errors import ImageError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.transform.diffusion import fit_diffusion
@@ -25,17 +26,20 @@ RANDOMS[7] = RANDOMS[3]
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Tiles that floors were made of, in that order; the module itself would bring torch."""
+    """Tiles that baselines were made of, in that order; the module itself would bring torch."""
     asked: list[int] = []
 
-    def floor_vectors(
+    def baseline_vectors(
         folder: Path, paths: Sequence[Path], *, device: str
     ) -> tuple[Float32, Float32]:
+        for path in paths:
+            if not path.exists():
+                raise ImageError(f"{path}: cannot be read (No such file or directory)")
         tiles = [int(path.read_text()) for path in paths]
         asked.extend(tiles)
         return unit_vectors(N, 8, seed=4)[tiles], RANDOMS[tiles]
 
-    stand_in = SimpleNamespace(floor_vectors=floor_vectors)
+    stand_in = SimpleNamespace(baseline_vectors=baseline_vectors)
     monkeypatch.setitem(sys.modules, "histo_index.encoder.baselines", stand_in)
     return asked
 
@@ -64,14 +68,16 @@ def test_random_weights_are_fitted_as_the_index_is(
     assert len(set(encoded)) == len(encoded) == max(labelled, 100)
     randoms = RANDOMS[[n for n in encoded if n != 7]]
     vectors = fit_diffusion(randoms).apply(RANDOMS[:labelled])
-    expected = pair_distances(vectors[found.subject.left], vectors[found.subject.right])
-    (floor,) = [floor for floor in found.floors if floor.name == "random weights"]
-    assert floor.curve is not None
-    assert floor.curve.thresholds[1:].tolist() == np.unique(expected).tolist()
+    expected = pair_distances(vectors[found.dataset.left], vectors[found.dataset.right])
+    (baseline,) = [baseline for baseline in found.baselines if baseline.name == "random weights"]
+    assert baseline.curve is not None
+    assert baseline.curve.thresholds[1:].tolist() == np.unique(expected).tolist()
     assert "  distances  diffused, of random weights too\n" in describe_evaluation(found)
 
 
-def test_tiles_that_nobody_asked_for_may_be_gone(tmp_path: Path, encoded: list[int]) -> None:
+def test_tiles_that_only_fit_the_transform_may_be_missing(
+    tmp_path: Path, encoded: list[int]
+) -> None:
     index = histo_index.open(build_index(tmp_path, "diffused"))
     labels = tmp_path / "labels.csv"
     labels.write_text("path,label\n" + "".join(f"{n:03}.png,{'abc'[n % 3]}\n" for n in range(30)))
@@ -79,7 +85,7 @@ def test_tiles_that_nobody_asked_for_may_be_gone(tmp_path: Path, encoded: list[i
         (tmp_path / "tiles" / f"{number:03}.png").unlink()
     found = index.evaluate(labels=labels)
     assert sorted(encoded) == list(range(40))
-    assert [floor.name for floor in found.floors] == [
+    assert [baseline.name for baseline in found.baselines] == [
         "colour histogram",
         "random weights",
         "majority",
@@ -89,8 +95,21 @@ def test_tiles_that_nobody_asked_for_may_be_gone(tmp_path: Path, encoded: list[i
 def test_random_weights_are_plain_as_the_index_is(tmp_path: Path, encoded: list[int]) -> None:
     found = histo_index.open(build_index(tmp_path, "plain")).evaluate()
     assert encoded == list(range(N))
-    (floor,) = [floor for floor in found.floors if floor.name == "random weights"]
-    expected = pair_distances(RANDOMS[found.subject.left], RANDOMS[found.subject.right])
-    assert floor.curve is not None
-    assert floor.curve.thresholds[1:].tolist() == np.unique(expected).tolist()
+    (baseline,) = [baseline for baseline in found.baselines if baseline.name == "random weights"]
+    expected = pair_distances(RANDOMS[found.dataset.left], RANDOMS[found.dataset.right])
+    assert baseline.curve is not None
+    assert baseline.curve.thresholds[1:].tolist() == np.unique(expected).tolist()
     assert found.as_dict()["distance"] == "plain"
+
+
+def test_a_missing_tile_leaves_out_the_baselines(
+    tmp_path: Path, encoded: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    index = histo_index.open(build_index(tmp_path, "plain"))
+    (tmp_path / "tiles" / "003.png").unlink()
+    found = index.evaluate()
+    assert found.warnings[0] == (
+        "colour histogram and random weights are left out: a tile is missing; pass --tiles DIR"
+    )
+    assert "003.png: cannot be read (No such file or directory)" in caplog.text
+    assert [baseline.name for baseline in found.baselines] == ["majority"]

@@ -203,7 +203,7 @@ def test_evaluate_says_first_whether_the_encoder_beats_the_floors(
     assert "tiles that the calibration was fitted on" in done.out
     document = json.loads(run("evaluate", "-i", calibrated.index, "--json").out)
     assert document["headline"] == done.out.splitlines()[0]
-    assert [floor["name"] for floor in document["floors"]] == [
+    assert [baseline["name"] for baseline in document["baselines"]] == [
         "colour histogram", "random weights", "majority"
     ]  # fmt: skip
     assert str(calibrated.folder) not in json.dumps(document)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import histo_index
-from histo_index.api.evaluate import read_subject
+from histo_index.api.evaluate import read_labelled_pairs
 from histo_index.errors import InputError
 from tests.cli.conftest import Ran, Run, Workshop
 from tests.cli.test_pairs_and_search import A, B
@@ -164,8 +164,10 @@ def test_python_hides_private_columns_unless_they_are_asked_for(secretive: Works
     asked = histo_index.open(secretive.index, private=True)
     assert asked.search(A, k=1)[0][0].metadata["patient"].startswith(SECRET)
     assert len(asked.search(A, k=20, where=f"patient = '{SECRET}2'")[0]) == 8
-    subject = read_subject(asked.opened, pairs=None, labels="label", label=None, group="patient")
-    assert subject.group_names == [f"{SECRET}1", f"{SECRET}2"]
+    dataset = read_labelled_pairs(
+        asked.opened, pairs=None, labels="label", label=None, group="patient"
+    )
+    assert dataset.group_names == [f"{SECRET}1", f"{SECRET}2"]
 
 
 def test_later_builds_keep_private_columns_and_may_add_or_drop(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histo_index.encoder.baselines import colour_histogram, floor_vectors
+from histo_index.encoder.baselines import baseline_vectors, colour_histogram
 from histo_index.encoder.create import init_encoder
 from histo_index.encoder.encoder import open_encoder
 from histo_index.errors import ImageError
@@ -30,9 +30,9 @@ def test_floors_are_made_of_files_in_order(tmp_path: Path) -> None:
     images = [generator.integers(0, 256, (224, 224, 3), dtype=np.uint8) for _ in paths]
     for path, image in zip(paths, images, strict=True):
         Image.fromarray(image).save(path)
-    colours, randoms = floor_vectors(encoder, paths, device="cpu")
+    colours, randoms = baseline_vectors(encoder, paths, device="cpu")
     assert colours == pytest.approx(np.stack([colour_histogram(image) for image in images]))
-    # The encoder in the folder is untrained with the very seed that the floor takes.
+    # The encoder in the folder is untrained with the very seed that the baseline takes.
     expected = open_encoder(encoder, device="cpu").encode_pixels(images)
     assert randoms == pytest.approx(expected, abs=1e-5)
 
@@ -41,4 +41,4 @@ def test_a_tile_that_is_gone_is_named(tmp_path: Path) -> None:
     encoder = tmp_path / "encoder"
     init_encoder(encoder, arch="resnet18", seed=0)
     with pytest.raises(ImageError, match=r"gone\.png: cannot be read"):
-        floor_vectors(encoder, [tmp_path / "gone.png"], device="cpu")
+        baseline_vectors(encoder, [tmp_path / "gone.png"], device="cpu")

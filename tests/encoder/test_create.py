@@ -52,14 +52,14 @@ def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
 def test_an_imported_encoder_says_where_it_is_from(checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "encoder"
     fingerprint = import_encoder(
-        checkpoint, output, arch="resnet18", pooling="deviation", threshold=0.705, mpp=0.5
+        checkpoint, output, arch="resnet18", pooling="covariance", threshold=0.705, mpp=0.5
     )
     encoder = load_encoder(output)
     assert encoder.fingerprint == fingerprint
     assert encoder.config.is_trained
     assert encoder.config.training == {"method": "imported", "checkpoint": "best.pth"}
     assert encoder.config.mpp == 0.5
-    assert encoder.config.pooling == "deviation"
+    assert encoder.config.pooling == "covariance"
     assert encoder.config.threshold is not None
     assert encoder.config.threshold.value == 0.705
     assert encoder.config.threshold.origin == "given when encoder was made"
@@ -97,7 +97,7 @@ def test_a_refused_import_leaves_no_folder(checkpoint: Path, tmp_path: Path) -> 
         import_encoder(checkpoint, tmp_path / "a", arch="resnext50_32x4d")
     with pytest.raises(InputError, match=r"threshold 5\.0 is not a distance"):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18", threshold=5.0)
-    words = "unknown pooling max; expected one of mean, deviation, covariance"
+    words = "unknown pooling max; expected one of mean, covariance"
     with pytest.raises(InputError, match=words):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18", pooling="max")
     with pytest.raises(InputError, match=r"mpp 0\.0 is no length"):

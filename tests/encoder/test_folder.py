@@ -103,7 +103,7 @@ def test_the_fingerprint_changes_with_whatever_decides_the_numbers() -> None:
         fingerprint_of(replace(CONFIG, preprocessing=replace(spec, mean=(0.1, 0.2, 0))), weights),
         fingerprint_of(replace(CONFIG, preprocessing=replace(spec, std=(0.1, 0.2, 1))), weights),
         fingerprint_of(replace(CONFIG, architecture="resnext50_32x4d"), weights),
-        fingerprint_of(replace(CONFIG, pooling="deviation"), weights),
+        fingerprint_of(replace(CONFIG, pooling="covariance"), weights),
     ]
     assert len(set(fingerprints)) == len(fingerprints)
     assert all(len(value) == 32 for value in fingerprints)
@@ -186,29 +186,28 @@ def test_a_truncated_config_is_refused(saved: Path, length: int) -> None:
 
 
 def test_a_newer_version_asks_for_an_upgrade(saved: Path) -> None:
-    edit(saved, format_version=5)
+    edit(saved, format_version=2)
     assert refusal(saved) == (
-        f"{saved}/config.json: encoder format 5, this release reads 4; upgrade histo-index"
+        f"{saved}/config.json: encoder format 2, this release reads 1; upgrade histo-index"
     )
 
 
-def test_an_encoder_of_format_1_pools_by_the_mean_and_keeps_its_fingerprint(saved: Path) -> None:
+@pytest.mark.parametrize("field", ["pooling", "threshold", "diffused_threshold", "mpp"])
+def test_a_description_without_a_field_is_refused(saved: Path, field: str) -> None:
     path = saved / "config.json"
-    document = json.loads(path.read_text()) | {"format_version": 1}
-    del document["checksum"], document["pooling"]
+    document = json.loads(path.read_text())
+    del document[field], document["checksum"]
     document["checksum"] = module._checksum(document)
     path.write_text(json.dumps(document))
-    old = load_encoder(saved)
-    assert (old.config.pooling, old.config.embedding_size) == ("mean", 512)
-    assert old.fingerprint == fingerprint_of(CONFIG, small_weights())
+    words = f"{path}: not a usable encoder description (KeyError('{field}')"
+    assert refusal(saved).startswith(words)
 
 
 @pytest.mark.parametrize(
     ("architecture", "pooling", "size"),
     [
         ("resnet18", "mean", 512),
-        ("resnet18", "deviation", 384),
-        ("resnext50_32x4d", "deviation", 1536),
+        ("resnext50_32x4d", "mean", 2048),
         ("resnet18", "covariance", 1536),
         ("resnext101_32x8d", "covariance", 1536),
     ],
@@ -381,6 +380,11 @@ def test_the_bundled_encoder_is_trained_and_says_on_what_and_where_it_cuts() -> 
     assert config.training["data"]["licence"]
     assert config.threshold is not None
     assert (BUNDLED / "model.safetensors").stat().st_size < 60e6
+
+
+def test_the_bundled_encoder_keeps_its_fingerprint_in_format_1() -> None:
+    assert json.loads((BUNDLED / "config.json").read_bytes())["format_version"] == 1
+    assert load_encoder(BUNDLED).fingerprint == "789b6078e954d57579218cb5b1d84fa9"
 
 
 def test_a_package_without_its_encoder_says_so(

@@ -15,7 +15,7 @@ from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.evaluation.evaluate import evaluate
 from histo_index.search.evaluation.result import Evaluation
-from histo_index.search.inputs.labelled_pairs import make_subject
+from histo_index.search.inputs.labelled_pairs import make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from tests.search.classes import CLASSES, GROUPS, TILES, class_vectors
 from tests.vectors import build_numbered, unit_vectors
@@ -51,18 +51,18 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     draw_tiles(folder / "tiles", names[1:])
     (folder / "tiles" / names[0]).unlink()
     index = OpenIndex(path)
-    subject = make_subject(index, read_labels(index, group="patient"), None)
-    calibration = calibrate(index, subject, Objective(), group="patient")
+    dataset = make_labelled_pairs(index, read_labels(index, group="patient"), None)
+    calibration = calibrate(index, dataset, Objective(), group="patient")
     found = evaluate(
         index,
-        subject,
+        dataset,
         Threshold.choose(None, None, calibration),
-        floor_vectors=lambda rows: {
-            "colour histogram": class_vectors(2.0, seed=5)[0][rows],
-            "random weights": unit_vectors(TILES, 16, seed=7)[rows],
+        baselines={
+            "colour histogram": class_vectors(2.0, seed=5)[0][dataset.rows],
+            "random weights": unit_vectors(TILES, 16, seed=7)[dataset.rows],
         },
     )
-    assert len(found.subject.group_names) == GROUPS
+    assert len(found.dataset.group_names) == GROUPS
     return Judged(
         index=index, found=found, calibration=calibration, tiles=folder / "tiles", names=names
     )

@@ -30,7 +30,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_the_histogram_holds_every_pair_in_its_bin(judged: Judged, drawn: list[Any]) -> None:
     charts.distance_histogram(judged.found)
     (axes,) = drawn
-    distances, is_same = judged.found.distances, judged.found.subject.is_same
+    distances, is_same = judged.found.distances, judged.found.dataset.is_same
     _, same, _, different = (patch.get_data() for patch in axes.patches)
     for found, kind in ((same, is_same), (different, ~is_same)):
         counts = np.histogram(distances[kind].astype(np.float64), found.edges)[0]
@@ -57,8 +57,8 @@ def test_roc_and_det_show_both_errors_at_the_threshold(judged: Judged, drawn: li
     charts.det(judged.found)
     found = judged.found
     is_called = found.distances.astype(np.float64) <= float(str(found.threshold.value))
-    hits = is_called[found.subject.is_same].mean()
-    alarms = is_called[~found.subject.is_same].mean()
+    hits = is_called[found.dataset.is_same].mean()
+    alarms = is_called[~found.dataset.is_same].mean()
     roc, det = drawn
     assert roc.lines[-1].get_xydata() == pytest.approx(np.array([[alarms, hits]]))
     assert det.lines[-1].get_xydata() == pytest.approx(norm.ppf([[alarms, 1 - hits]]))
@@ -67,7 +67,7 @@ def test_roc_and_det_show_both_errors_at_the_threshold(judged: Judged, drawn: li
 def test_roc_and_det_draw_the_floors_beside_the_index(judged: Judged, drawn: list[Any]) -> None:
     charts.roc(judged.found)
     charts.det(judged.found)
-    contenders = [judged.found.index, *judged.found.floors[:2]]
+    contenders = [judged.found.index, *judged.found.baselines[:2]]
     _chance, *roc, _ = drawn[0].lines
     *det, _ = drawn[1].lines
     assert [line.get_label() for line in roc] == ["index", "colour histogram", "random weights"]

@@ -43,7 +43,7 @@ def page(html: str) -> Page:
 
 def test_every_figure_of_the_evaluation_is_on_the_page(judged: Judged, page: Page) -> None:
     found = judged.found
-    for contender in (found.index, *found.floors):
+    for contender in (found.index, *found.baselines):
         for place, figures in {"pairs": contender.pairs, **contender.retrieval}.items():
             for name, figure in figures.items():
                 key = f"{contender.name}.{place}.{name}"
@@ -57,8 +57,8 @@ def test_every_figure_of_the_evaluation_is_on_the_page(judged: Judged, page: Pag
             assert page.values[f"lead.{contender.name}.{name}"] == [lead.value]
     assert page.values["threshold"] == [found.threshold.value]
     assert page.values["pairs"] == [len(found.distances)]
-    assert page.values["same"] == [found.subject.is_same.sum()]
-    assert page.values["tiles"] == [len(found.subject.rows)]
+    assert page.values["same"] == [found.dataset.is_same.sum()]
+    assert page.values["tiles"] == [len(found.dataset.rows)]
     assert page.values["groups"] == [8]
     assert page.figures["headline"] == [found.headline]
 
@@ -111,9 +111,9 @@ def test_where_abstaining_leaves_no_answer_it_is_said_without_figures(judged: Ju
 
 def test_groups_of_one_tile_each_are_no_colours_of_a_map(judged: Judged, page: Page) -> None:
     assert "By group" in page.text
-    names = judged.found.subject.names
-    alone = replace(judged.found.subject, group_names=names, groups=np.arange(len(names)))
-    found = replace(judged.found, subject=alone)
+    names = judged.found.dataset.names
+    alone = replace(judged.found.dataset, group_names=names, groups=np.arange(len(names)))
+    found = replace(judged.found, dataset=alone)
     text = Page(evaluation_page(judged.index, found, Pictures(judged.tiles))).text
     assert "By class" in text
     assert "By group" not in text

@@ -5,8 +5,7 @@ import pytest
 
 from histo_index.report.pictures import Pictures
 from histo_index.report.question_page import Asked, pair_page, search_page
-from histo_index.search.answers.neighbours import judged as with_chances
-from histo_index.search.answers.neighbours import neighbours_of
+from histo_index.search.answers.neighbours import add_verdicts, neighbours_of
 from histo_index.search.answers.pair import PairAnswer, answer_pair
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.inputs.resolve import Located
@@ -29,7 +28,7 @@ def asked(judged: Judged, threshold: Threshold) -> list[Asked]:
         Asked(
             name=str(judged.tiles / judged.names[row]),
             file=judged.tiles / judged.names[row],
-            neighbours=with_chances(neighbours, threshold, is_far=False),
+            neighbours=add_verdicts(neighbours, threshold, is_far=False),
         )
         for row, neighbours in zip((1, 2), found, strict=True)
     ]

@@ -12,7 +12,7 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.search.calibration.calibrate import calibrate
 from histo_index.search.calibration.calibration import Calibration
 from histo_index.search.calibration.objectives import Objective
-from histo_index.search.inputs.labelled_pairs import make_subject
+from histo_index.search.inputs.labelled_pairs import make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.inputs.resolve import Resolver
 from tests.search.classes import Classes, build_classes, class_vectors
@@ -80,5 +80,5 @@ def classes(finished_classes: Path, tmp_path: Path) -> Classes:
 @pytest.fixture(scope="session")
 def calibration(finished_classes: Path) -> Calibration:
     index = OpenIndex(finished_classes / "tiles.hx")
-    subject = make_subject(index, read_labels(index, group="patient"), None)
-    return calibrate(index, subject, Objective(), group="patient")
+    dataset = make_labelled_pairs(index, read_labels(index, group="patient"), None)
+    return calibrate(index, dataset, Objective(), group="patient")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from histo_index.search.calibration.cross_validation import cross_fit, share_of
+from histo_index.search.calibration.cross_validation import cross_validate, share_of
 from histo_index.search.calibration.fit import fit
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.platt import Sigmoid
@@ -71,7 +71,7 @@ class Held:
 
 def held(sample: Sample) -> Held:
     fitted = fit(sample, Objective(), rounds=100)
-    called, is_judged = cross_fit(sample, Objective())
+    called, is_judged = cross_validate(sample, Objective())
     _, ends = share_of(sample, called == sample.is_same, is_judged, rounds=400)
     band, truth = fitted.curve.at(ASKED), 1 / (1 + np.exp(-TRUTH.log_odds(ASKED)))
     found = fitted.threshold_interval

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as theirs
 
-from histo_index.search import pair_metrics as metrics
-from histo_index.search.pair_metrics import PairFigures
+from histo_index.search import pair_metrics
+from histo_index.search.pair_metrics import SortedPairs
 
 GENERATOR = np.random.default_rng(0)
 # Rounded, so that some distances are equal, also between the kinds.
@@ -26,10 +26,10 @@ def test_pair_figures_are_those_of_scikit_learn(weights: np.ndarray) -> None:
         theirs.brier_score_loss(IS_SAME, CHANCES, sample_weight=weights),
     ]
     found = [
-        PairFigures(DISTANCES, IS_SAME).roc_auc(weights),
-        metrics.accuracy(said, IS_SAME, weights),
-        metrics.balanced_accuracy(said, IS_SAME, weights),
-        metrics.brier(CHANCES, IS_SAME, weights),
+        SortedPairs(DISTANCES, IS_SAME).roc_auc(weights),
+        pair_metrics.accuracy(said, IS_SAME, weights),
+        pair_metrics.balanced_accuracy(said, IS_SAME, weights),
+        pair_metrics.brier(CHANCES, IS_SAME, weights),
     ]
     assert found == pytest.approx(expected)
 
@@ -37,7 +37,7 @@ def test_pair_figures_are_those_of_scikit_learn(weights: np.ndarray) -> None:
 def test_the_curve_is_that_of_scikit_learn() -> None:
     # Without weights of zero, whose thresholds scikit-learn leaves out.
     weights = WEIGHTS + 1
-    found = PairFigures(DISTANCES, IS_SAME).curve(weights)
+    found = SortedPairs(DISTANCES, IS_SAME).curve(weights)
     false_alarms, hits, cuts = theirs.roc_curve(
         IS_SAME, -DISTANCES, sample_weight=weights, drop_intermediate=False
     )
@@ -48,28 +48,28 @@ def test_the_curve_is_that_of_scikit_learn() -> None:
 
 def test_the_equal_error_rate_lies_where_both_errors_meet() -> None:
     # Up to 0.2 half of the same are missed and none else accepted; at 0.3 one in four is.
-    figures = PairFigures([0.1, 0.2, 0.3, 0.4, 0.3, 0.5, 0.6, 0.7], [True] * 4 + [False] * 4)
+    figures = SortedPairs([0.1, 0.2, 0.3, 0.4, 0.3, 0.5, 0.6, 0.7], [True] * 4 + [False] * 4)
     assert figures.equal_error_rate(np.ones(8)) == pytest.approx(0.25)
     # Between two thresholds both rates change linearly: 1 - 3·t and t meet at a quarter.
-    figures = PairFigures([0.1, 0.1, 0.1, 0.1], [True, True, True, False])
+    figures = SortedPairs([0.1, 0.1, 0.1, 0.1], [True, True, True, False])
     assert figures.equal_error_rate(np.ones(4)) == pytest.approx(0.5)
-    assert PairFigures([0.1, 0.9], [True, False]).equal_error_rate(np.ones(2)) == 0.0
+    assert SortedPairs([0.1, 0.9], [True, False]).equal_error_rate(np.ones(2)) == 0.0
 
 
 def test_one_class_alone_leaves_figures_undefined() -> None:
-    figures = PairFigures([0.1, 0.2], [True, True])
+    figures = SortedPairs([0.1, 0.2], [True, True])
     assert np.isnan([figures.roc_auc(np.ones(2)), figures.equal_error_rate(np.ones(2))]).all()
     only = np.array([True, True])
-    assert np.isnan(metrics.balanced_accuracy(only, only, np.ones(2)))
+    assert np.isnan(pair_metrics.balanced_accuracy(only, only, np.ones(2)))
 
 
 def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
     chances = np.array([0.12, 0.18, 0.95, 0.91, 1.0, 0.93])
     is_same = np.array([False, True, True, True, True, False])
-    said, found, shares = metrics.calibration_bins(chances, is_same, np.ones(6))
+    said, found, shares = pair_metrics.calibration_bins(chances, is_same, np.ones(6))
     assert said[[1, 9]] == pytest.approx([0.15, 0.9475])
     assert found[[1, 9]] == pytest.approx([0.5, 0.75])
     assert shares.tolist() == pytest.approx([0, 1 / 3, 0, 0, 0, 0, 0, 0, 0, 2 / 3])
     assert np.isnan(said[[0, 2, 8]]).all()
     # (2 · |0.15 - 0.5| + 4 · |0.9475 - 0.75|) / 6
-    assert metrics.calibration_error(chances, is_same, np.ones(6)) == pytest.approx(1.49 / 6)
+    assert pair_metrics.calibration_error(chances, is_same, np.ones(6)) == pytest.approx(1.49 / 6)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from histo_index.search.retrieval_metrics import (
-    FIGURES,
+    RETRIEVAL_METRICS,
     Ranking,
     answerable,
     average_precisions,
@@ -52,7 +52,7 @@ def test_a_query_is_judged_by_hand() -> None:
         distances=np.linspace(0.1, 1, 10, dtype=np.float32)[None],
     )
     (values,) = retrieval_values(ranking, labels, np.arange(11))
-    found = dict(zip(FIGURES, values, strict=True))
+    found = dict(zip(RETRIEVAL_METRICS, values, strict=True))
     assert found == pytest.approx(
         {
             "accuracy@1": 0.0,

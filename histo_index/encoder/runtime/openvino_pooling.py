@@ -1,37 +1,32 @@
-"""Features to embeddings in an OpenVINO graph, as `Trunk` makes them."""
+"""Pooling in an OpenVINO graph, as `Trunk` computes it."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from histo_index.encoder.config import DEVIATION, MEAN, POOLED_STAGES
+from histo_index.encoder.config import MEAN, POOLED_STAGES
 from histo_index.encoder.covariance_sketch import sketch_of
 from histo_index.encoder.runtime.openvino_import import opset13 as ops
 
 
 def pool(stages: Sequence[Any], pooling: str) -> Any:
-    """Make embeddings [B, D] of the features [B, C, H, W] of the stages."""
+    """Pool the features [B, C, H, W] of the stages to embeddings [B, D]."""
     if pooling == MEAN:
         return ops.reduce_mean(stages[-1], [2, 3], False)
     parts = []
     for stage in POOLED_STAGES[pooling]:
         x = stages[stage - 1]
-        away = ops.subtract(x, ops.reduce_mean(x, [2, 3], True))
-        vary = _deviations(away) if pooling == DEVIATION else _covariances(away)
-        parts.append(ops.normalize_l2(vary, [1], 1e-12, "max"))
+        centred = ops.subtract(x, ops.reduce_mean(x, [2, 3], True))
+        parts.append(ops.normalize_l2(_sketch_covariances(centred), [1], 1e-12, "max"))
     return ops.concat(parts, 1)
 
 
-def _deviations(away: Any) -> Any:
-    return ops.sqrt(ops.reduce_mean(ops.multiply(away, away), [2, 3], False))
-
-
-def _covariances(away: Any) -> Any:
-    batch, channels, height, width = away.get_output_shape(0)
+def _sketch_covariances(centred: Any) -> Any:
+    batch, channels, height, width = centred.get_output_shape(0)
     sketch = sketch_of(channels)
     kernel = np.ascontiguousarray(sketch.sums.T)[:, :, None, None]
-    summed = ops.convolution(away, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
+    summed = ops.convolution(centred, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
     flat = ops.reshape(summed, [batch, kernel.shape[0], height * width], False)
     products = ops.reshape(ops.matmul(flat, flat, False, True), [batch, -1], False)
     taken = ops.gather(products, ops.constant(sketch.order), ops.constant(np.int64(1)))

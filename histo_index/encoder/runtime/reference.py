@@ -62,14 +62,14 @@ class Trunk(torch.nn.Module):
         pixels = (images.permute(0, 3, 1, 2) - self.mean) / self.std  # [B, 3, H, W]
         pixels = pixels.to(self.network.conv1.weight.dtype)
         embeddings: torch.Tensor = (
-            self.network(pixels) if self._pooling == MEAN else self._textures(pixels)
+            self.network(pixels) if self._pooling == MEAN else self._covariances(pixels)
         )
         return embeddings
 
-    def _textures(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Join what the pooled stages' features vary like, each stage of length 1.
+    def _covariances(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Concatenate the covariance sketches of the pooled stages, each of unit length.
 
-        How features vary over a tile tells textures apart, where their mean tells how much of them
+        Covariances over a tile describe its texture; a mean describes only how much of each feature
         there is.
         """
         network, stages = self.network, POOLED_STAGES[self._pooling]
@@ -78,24 +78,14 @@ class Trunk(torch.nn.Module):
         for stage in range(1, stages[-1] + 1):
             x = network.get_submodule(f"layer{stage}")(x)
             if stage in stages:
-                away = x.float() - x.float().mean(dim=(2, 3), keepdim=True)
-                vary = self._sketches[str(stage)] if self._sketches else deviations
-                parts.append(torch.nn.functional.normalize(vary(away), dim=1))
+                centred = x.float() - x.float().mean(dim=(2, 3), keepdim=True)
+                sketch = self._sketches[str(stage)](centred)
+                parts.append(torch.nn.functional.normalize(sketch, dim=1))
         return torch.cat(parts, dim=1)
 
 
-def deviations(away: torch.Tensor) -> torch.Tensor:
-    """Measure each channel's standard deviation: [B, C] of features less their mean [B, C, H, W].
-
-    Source: Huang & Belongie (2017), Arbitrary style transfer in real-time with adaptive instance
-    normalization, section 4.
-    """
-    # A root has no slope at 0, where channels are that are the same all over a tile.
-    return away.square().mean(dim=(2, 3)).clamp(min=torch.finfo(torch.float32).tiny).sqrt()
-
-
 class CovarianceSketch(torch.nn.Module):
-    """Sums of the covariances of C channels, see `sketch`."""
+    """Random sums of the covariances of C channels, see `covariance_sketch`."""
 
     sums: torch.Tensor
     order: torch.Tensor
@@ -106,12 +96,15 @@ class CovarianceSketch(torch.nn.Module):
         for name, part in vars(sketch_of(channels)).items():
             self.register_buffer(name, torch.tensor(part), persistent=False)
 
-    def forward(self, away: torch.Tensor) -> torch.Tensor:
-        """Sketch features less their mean, float32 [B, C, H, W]: float32 [B, SKETCH_SIZE]."""
-        # Full precision where torch computes, also under a run that computes in less.
-        with torch.autocast(away.device.type, enabled=False):
-            summed = torch.einsum("bchw,cs->bshw", away, self.sums).flatten(2)  # [B, S, H × W]
-            # Times H × W, which scaling to length 1 takes out.
+    def forward(self, centred: torch.Tensor) -> torch.Tensor:
+        """Sketch the covariances of features [B, C, H, W] less their mean.
+
+        Returns:
+            float32 [B, SKETCH_SIZE], times H × W.
+        """
+        # In float32 also where a training run computes in bfloat16.
+        with torch.autocast(centred.device.type, enabled=False):
+            summed = torch.einsum("bchw,cs->bshw", centred, self.sums).flatten(2)  # [B, S, H × W]
             products = summed @ summed.transpose(1, 2)  # [B, S, S]
         return (products.flatten(1)[:, self.order] * self.signs).sum(dim=2)
 

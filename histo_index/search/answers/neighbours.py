@@ -75,7 +75,9 @@ def _neighbour(index: OpenIndex, row: int, distance: float, rank: int) -> Neighb
     return Neighbour(rank=rank, image_id=image_id, path=path, distance=distance, metadata=facts)
 
 
-def judged(found: Sequence[Neighbour], threshold: Threshold, *, is_far: bool) -> list[Neighbour]:
+def add_verdicts(
+    found: Sequence[Neighbour], threshold: Threshold, *, is_far: bool
+) -> list[Neighbour]:
     """Say of each neighbour how probably it is of the query's category.
 
     Args:
@@ -87,7 +89,7 @@ def judged(found: Sequence[Neighbour], threshold: Threshold, *, is_far: bool) ->
     chances = threshold.likelihoods(distances)
     if chances is None:
         return list(found)
-    verdicts = threshold.judge(distances, np.full(len(found), is_far)).to_pylist()
+    verdicts = threshold.verdicts(distances, np.full(len(found), is_far)).to_pylist()
     columns = (verdicts, chances.probability, chances.low, chances.high)
     return [
         replace(
@@ -185,7 +187,7 @@ def _find_neighbours(
         )
     far = {image.name for image in far_among(index, located, threshold.far_distance)}
     pairs = zip(found, located, strict=True)
-    return [judged(row, threshold, is_far=image.name in far) for row, image in pairs]
+    return [add_verdicts(row, threshold, is_far=image.name in far) for row, image in pairs]
 
 
 def require_answers(found: Sequence[Answered]) -> list[list[Neighbour]]:

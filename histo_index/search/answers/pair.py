@@ -60,7 +60,7 @@ def answer_pair(
         far: those of the two that are unlike everything in the index.
     """
     distances = pair_distances(a.vector[None], b.vector[None])
-    verdict = threshold.judge_pair(distances[0], is_far=bool(far))
+    verdict = threshold.verdict(distances[0], is_far=bool(far))
     found = threshold.likelihoods(distances)
     return PairAnswer(
         image_a=a.name,

@@ -32,7 +32,7 @@ class PairScores:
         encoded: images that had to be encoded for this.
         labelled: rows with a label and a verdict of same or different.
         has_labels: whether the list has labels at all.
-        correct: of them right; their share is the reference method's c-index.
+        correct: of these, rows whose verdict agrees with the label.
         queries: the rows as the reference method writes them, or None.
     """
 
@@ -92,7 +92,7 @@ def score_pairs(
         distances,
         is_answered,
         messages,
-        verdicts=threshold.judge(distances, is_far),
+        verdicts=threshold.verdicts(distances, is_far),
         threshold=threshold,
         encoded=resolved.encoded,
     )

@@ -1,10 +1,9 @@
 """Fit what `calibration.json` holds: threshold, probabilities, and how far to trust them."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,26 +13,26 @@ from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.calibration import CONTENT_DIGITS, Calibration, Histogram
-from histo_index.search.calibration.checks import doubts_about, require_enough
-from histo_index.search.calibration.cross_validation import cross_fit, share_of
+from histo_index.search.calibration.checks import find_warnings, require_enough
+from histo_index.search.calibration.cross_validation import cross_validate, share_of
 from histo_index.search.calibration.fit import Fitted, fit
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.distance import indexed_pair_distances
-from histo_index.search.inputs.labelled_pairs import Subject
+from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.search.inputs.sample import Sample
 from histo_index.search.neighbours.novelty import far_distance
 
 UNKNOWN: Final = Estimate(value=None, low=None, high=None)
 _NO_ANSWER: Final = "with --unsure not one of these pairs would be answered; label more of others"
 _BINS: Final = 40
-# With more tiles the hashes alone would make look-ups slow.
-_MOST_CONTENTS: Final = 20_000
+# Reading more hashes than this would slow down every look-up.
+_MAX_CONTENTS: Final = 20_000
 
 
 def calibrate(
     index: OpenIndex,
-    subject: Subject,
+    dataset: LabelledPairs,
     objective: Objective,
     *,
     answers_unsure: bool = False,
@@ -43,7 +42,7 @@ def calibrate(
 
     Args:
         index: whose distances are calibrated.
-        subject: the pairs.
+        dataset: the pairs.
         objective: what the threshold is to be best at.
         answers_unsure: whether verdicts may be unsure unless the user says otherwise.
         group: column of the index that holds the groups; left out, `group` where there is one.
@@ -52,17 +51,18 @@ def calibrate(
         InputError: the pairs are too few, share one tile, or same ones are not the nearer ones.
         IndexFormatError: a vector that is needed is damaged.
     """
-    require_enough(subject)
-    rows_a, rows_b = subject.rows[subject.left], subject.rows[subject.right]
+    require_enough(dataset)
+    rows_a, rows_b = dataset.rows[dataset.left], dataset.rows[dataset.right]
     nothing = np.empty((0, index.manifest.vector_size), np.float16)
     distances = indexed_pair_distances(index, nothing, rows_a, rows_b)
-    sample = subject.sample(distances, objective.prior)
-    fitted = _fit(subject.pairs_from, sample, objective)
+    sample = dataset.sample(distances, objective.prior)
+    fitted = _fit(dataset.pairs_from, sample, objective)
     accuracy = _accuracy(sample, objective)
     ends = fitted.threshold_interval
-    found = describe(
-        index,
-        np.unique(np.concatenate([rows_a, rows_b])),
+    tiles = np.unique(np.concatenate([rows_a, rows_b]))
+    found = Calibration(
+        fingerprint=index.manifest.fingerprint,
+        distance=index.manifest.distance_name,
         threshold=Estimate.of(fitted.threshold, ends.low, ends.high),
         curve=fitted.curve,
         objective=str(objective),
@@ -70,54 +70,30 @@ def calibrate(
         accuracy=accuracy,
         answers_unsure=answers_unsure,
         far_distance=far_distance(index, group),
-        source=subject.pairs_from,
-        unit="group" if subject.has_groups else "tile",
+        is_unlabelled=False,
+        source=dataset.pairs_from,
+        unit="group" if dataset.has_groups else "tile",
         pairs=len(sample.distances),
         same=int(sample.is_same.sum()),
+        tiles=len(tiles),
         units=len(np.unique([sample.units_a, sample.units_b])),
-        unused=len(subject.problems),
-        warnings=doubts_about(_storable(index, subject), accuracy),
+        unused=len(dataset.problems),
+        warnings=find_warnings(_storable(index, dataset), accuracy),
         histogram=_histogram(sample),
+        contents=tile_contents(index, tiles),
+        created=now(),
+        libraries=library_versions(),
     )
-    is_open = Threshold.choose(None, None, found, unsure=True).is_open(sample.distances)
-    return replace(found, warnings=[*found.warnings, _NO_ANSWER]) if is_open.all() else found
+    is_unsure = Threshold.choose(None, None, found, unsure=True).is_unsure(sample.distances)
+    return replace(found, warnings=[*found.warnings, _NO_ANSWER]) if is_unsure.all() else found
 
 
-def _storable(index: OpenIndex, subject: Subject) -> Subject:
+def _storable(index: OpenIndex, dataset: LabelledPairs) -> LabelledPairs:
     """Number the groups if their names may be private: later commands print what is stored."""
     if not index.shows_private:
-        return subject
-    numbers = [str(number) for number in range(1, len(subject.group_names) + 1)]
-    return replace(subject, group_names=numbers)
-
-
-def describe(index: OpenIndex, tiles: Int64, **facts: Any) -> Calibration:
-    """Make the record of a calibration: what was found, and what every one says of itself.
-
-    Args:
-        index: whose distances are calibrated.
-        tiles: int64 [n], rows of the tiles it was fitted on.
-        facts: fields of `Calibration`; what is left out is as without labels.
-    """
-    bare: dict[str, Any] = {
-        "curve": None,
-        "prior": 0.5,
-        "answers_unsure": False,
-        "is_unlabelled": False,
-        "same": 0,
-        "unused": 0,
-        "warnings": [],
-        "histogram": None,
-    }
-    found = {
-        "fingerprint": index.manifest.fingerprint,
-        "distance": index.manifest.distance_name,
-        "tiles": len(tiles),
-        "contents": _contents(index, tiles),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "libraries": _versions(("histo-index", "numpy", "scikit-learn", "scipy")),
-    }
-    return Calibration(**{**bare, **found, **facts})
+        return dataset
+    numbers = [str(number) for number in range(1, len(dataset.group_names) + 1)]
+    return replace(dataset, group_names=numbers)
 
 
 def _fit(name: str, sample: Sample, objective: Objective) -> Fitted:
@@ -128,7 +104,7 @@ def _fit(name: str, sample: Sample, objective: Objective) -> Fitted:
 
 
 def _accuracy(sample: Sample, objective: Objective) -> Estimate:
-    called, is_judged = cross_fit(sample, objective)
+    called, is_judged = cross_validate(sample, objective)
     if not is_judged.any():
         return UNKNOWN
     share, ends = share_of(sample, called == sample.is_same, is_judged)
@@ -144,12 +120,21 @@ def _histogram(sample: Sample) -> Histogram:
     return Histogram(edges=edges.tolist(), same=same, different=different)
 
 
-def _contents(index: OpenIndex, rows: Int64) -> list[str] | None:
-    if len(rows) > _MOST_CONTENTS:
+def tile_contents(
+    index: OpenIndex, rows: Int64, *, max_tiles: int = _MAX_CONTENTS
+) -> list[str] | None:
+    """Return the start of the SHA-256 of each tile at rows int64 [n]; None for too many tiles."""
+    if len(rows) > max_tiles:
         return None
     digests = index.rows["sha256"].take(pa.array(rows)).to_pylist()
     return [digest[:CONTENT_DIGITS] for digest in digests]
 
 
-def _versions(names: Iterable[str]) -> dict[str, str]:
-    return {name: version(name) for name in names}
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def library_versions() -> dict[str, str]:
+    """Return the version of each library that a calibration depends on."""
+    return {name: version(name) for name in ("histo-index", "numpy", "scikit-learn", "scipy")}

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from histo_index.arrays import Int64
 from histo_index.errors import InputError
 from histo_index.search.bootstrap import FEWEST_UNITS, Estimate
-from histo_index.search.inputs.labelled_pairs import Subject
+from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.wording import counted
 
 # Below this two parameters are not fitted to two kinds of pairs, they are drawn by them.
@@ -21,23 +21,23 @@ _WIDE: Final = 0.2
 _MUCH: Final = 0.5
 
 
-def require_enough(subject: Subject) -> None:
+def require_enough(dataset: LabelledPairs) -> None:
     """Refuse pairs that cannot tell a threshold.
 
     Raises:
         InputError: they are too few, or all share one tile or group.
     """
-    name, pairs = subject.pairs_from, len(subject.is_same)
-    same = int(subject.is_same.sum())
+    name, pairs = dataset.pairs_from, len(dataset.is_same)
+    same = int(dataset.is_same.sum())
     if pairs < _FEWEST_PAIRS or min(same, pairs - same) < _FEWEST_OF_A_KIND:
         raise InputError(
             f"{name}: {same} same and {pairs - same} different pairs are too few; expected at "
             f"least {_FEWEST_PAIRS}, {_FEWEST_OF_A_KIND} of each kind: label more"
         )
-    unit, counts = _busiest(subject)
+    unit, counts = _busiest(dataset)
     if len(counts) < FEWEST_UNITS:
         raise InputError(
-            f"{name}: the pairs are of {counted(len(counts), _unit(subject))}; expected "
+            f"{name}: the pairs are of {counted(len(counts), _unit(dataset))}; expected "
             f"at least {FEWEST_UNITS}: label pairs of other ones"
         )
     if counts.max() == pairs:
@@ -47,27 +47,27 @@ def require_enough(subject: Subject) -> None:
         )
 
 
-def doubts_about(subject: Subject, accuracy: Estimate) -> list[str]:
+def find_warnings(dataset: LabelledPairs, accuracy: Estimate) -> list[str]:
     """Say what makes pairs doubtful, a line each.
 
     Args:
-        subject: the pairs.
+        dataset: the pairs.
         accuracy: what they were found to allow.
     """
-    found = [*_contradictions(subject), *_within_groups(subject)]
-    unit, counts = _busiest(subject)
-    if counts.max() > _MUCH * len(subject.is_same):
-        found.append(f"{counts.max():,} of {len(subject.is_same):,} pairs share {unit}")
+    found = [*_contradictions(dataset), *_within_groups(dataset)]
+    unit, counts = _busiest(dataset)
+    if counts.max() > _MUCH * len(dataset.is_same):
+        found.append(f"{counts.max():,} of {len(dataset.is_same):,} pairs share {unit}")
     if accuracy.low is None or accuracy.high is None:
         found.append(
-            f"the {_unit(subject)}s are too few to say how accurate the threshold is; label more"
+            f"the {_unit(dataset)}s are too few to say how accurate the threshold is; label more"
         )
     elif accuracy.high - accuracy.low > _WIDE:
         found.append(
             f"the accuracy is known no better than {accuracy.low:.2f}…{accuracy.high:.2f}; label "
-            f"pairs of other {_unit(subject)}s"
+            f"pairs of other {_unit(dataset)}s"
         )
-    if not subject.has_groups:
+    if not dataset.has_groups:
         found.append(
             "no groups: tiles of one slide or patient count as strangers, which makes intervals "
             "too narrow; pass --group COLUMN"
@@ -75,43 +75,43 @@ def doubts_about(subject: Subject, accuracy: Estimate) -> list[str]:
     return found
 
 
-def _unit(subject: Subject) -> str:
-    return "group" if subject.has_groups else "tile"
+def _unit(dataset: LabelledPairs) -> str:
+    return "group" if dataset.has_groups else "tile"
 
 
-def _busiest(subject: Subject) -> tuple[str, Int64]:
+def _busiest(dataset: LabelledPairs) -> tuple[str, Int64]:
     """Name the group, or tile, of most pairs; and count the pairs of each: int64 [units used]."""
-    left, right = subject.groups[subject.left], subject.groups[subject.right]
+    left, right = dataset.groups[dataset.left], dataset.groups[dataset.right]
     # A pair within one group is one of its pairs, not two.
     ends = np.concatenate([left, right[left != right]])
     codes, counts = np.unique(ends, return_counts=True)
-    return f"{_unit(subject)} {subject.group_names[codes[counts.argmax()]]}", counts
+    return f"{_unit(dataset)} {dataset.group_names[codes[counts.argmax()]]}", counts
 
 
-def _contradictions(subject: Subject) -> list[str]:
+def _contradictions(dataset: LabelledPairs) -> list[str]:
     """Find different pairs whose tiles a chain of same pairs joins: a = b, b = c, a ≠ c."""
-    left, right, same = subject.left, subject.right, subject.is_same
-    count = len(subject.rows)
+    left, right, same = dataset.left, dataset.right, dataset.is_same
+    count = len(dataset.rows)
     links = coo_array((np.ones(same.sum()), (left[same], right[same])), shape=(count, count))
     chains = connected_components(links, directed=False)[1]
     wrong = np.flatnonzero(~same & (chains[left] == chains[right]))
     if not len(wrong):
         return []
-    first = subject.names[left[wrong[0]]], subject.names[right[wrong[0]]]
+    first = dataset.names[left[wrong[0]]], dataset.names[right[wrong[0]]]
     return [
         f"{counted(len(wrong), 'pair')} said to be different against same ones "
         f"(a = b, b = c, a ≠ c); the first: {first[0]} and {first[1]}"
     ]
 
 
-def _within_groups(subject: Subject) -> list[str]:
-    if not subject.has_groups:
+def _within_groups(dataset: LabelledPairs) -> list[str]:
+    if not dataset.has_groups:
         return []
-    is_within = subject.groups[subject.left] == subject.groups[subject.right]
-    count = int((is_within & subject.is_same).sum())
+    is_within = dataset.groups[dataset.left] == dataset.groups[dataset.right]
+    count = int((is_within & dataset.is_same).sum())
     if not count:
         return []
     return [
-        f"{count:,} of {int(subject.is_same.sum()):,} same pairs are of one group, where tiles "
+        f"{count:,} of {int(dataset.is_same.sum()):,} same pairs are of one group, where tiles "
         "look alike for other reasons; label same pairs across groups"
     ]

@@ -15,7 +15,7 @@ from histo_index.search.inputs.sample import Sample
 _FOLDS: Final = 10
 
 
-def cross_fit(sample: Sample, objective: Objective, *, seed: int = 0) -> tuple[Bools, Bools]:
+def cross_validate(sample: Sample, objective: Objective, *, seed: int = 0) -> tuple[Bools, Bools]:
     """Judge every pair by a threshold that was fitted without either of its units.
 
     Units are dealt to ten folds, or one a fold if there are fewer. The pairs between two folds, and

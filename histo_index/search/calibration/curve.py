@@ -77,7 +77,7 @@ class Curve:
         probability, low, high = lines
         return Likelihoods(probability=probability, low=low, high=high)
 
-    def holding(self, probability: float) -> Float64:
+    def distances_with_band_at(self, probability: float) -> Float64:
         """Find the nearest and the furthest distance whose band may hold a probability.
 
         Returns:

@@ -53,7 +53,7 @@ class Objective:
         return self.name.replace("-", " ")
 
 
-def cut_probability(
+def decision_probability(
     objective: Objective, prior: float, probabilities: Float64, weights: Float64
 ) -> float:
     """Tell from which probability on "same" is the better answer.
@@ -82,7 +82,7 @@ def cut_probability(
     return 0.5
 
 
-def limited_cut(distances: Float64, weights: Float64, most: float) -> float:
+def threshold_at_max_fpr(distances: Float64, weights: Float64, most: float) -> float:
     """Find the largest cut that calls at most a share of different pairs the same.
 
     Args:

@@ -21,7 +21,12 @@ from histo_index.errors import InputError
 from histo_index.indexer.format.records import PLAIN
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.bootstrap import Estimate, bands
-from histo_index.search.calibration.calibrate import UNKNOWN, describe
+from histo_index.search.calibration.calibrate import (
+    UNKNOWN,
+    library_versions,
+    now,
+    tile_contents,
+)
 from histo_index.search.calibration.calibration import Calibration
 from histo_index.search.distance import pair_distances
 from histo_index.search.inputs.labels import has_own_groups, own_groups
@@ -72,18 +77,30 @@ def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calib
         by_logarithms=index.manifest.distance_kind == PLAIN,
     )
     has_groups = has_own_groups(index, group)
-    return describe(
-        index,
-        rows[np.unique([left, right])],
+    tiles = rows[np.unique([left, right])]
+    return Calibration(
+        fingerprint=index.manifest.fingerprint,
+        distance=index.manifest.distance_name,
         threshold=threshold,
-        accuracy=UNKNOWN,
+        curve=None,
         objective="the valley between near and far pairs",
+        prior=0.5,
+        accuracy=UNKNOWN,
+        answers_unsure=False,
         far_distance=far_distance(index, group),
         is_unlabelled=True,
         source=f"{len(left):,} random pairs across {'groups' if has_groups else 'tiles'}",
         unit="group" if has_groups else "tile",
-        units=int(units.max()) + 1,
         pairs=len(left),
+        same=0,
+        tiles=len(tiles),
+        units=int(units.max()) + 1,
+        unused=0,
+        warnings=[],
+        histogram=None,
+        contents=tile_contents(index, tiles),
+        created=now(),
+        libraries=library_versions(),
     )
 
 

@@ -8,7 +8,11 @@ import numpy.typing as npt
 
 from histo_index.arrays import Float64
 from histo_index.search.calibration.curve import farness
-from histo_index.search.calibration.objectives import Objective, cut_probability, limited_cut
+from histo_index.search.calibration.objectives import (
+    Objective,
+    decision_probability,
+    threshold_at_max_fpr,
+)
 from histo_index.search.inputs.sample import Sample
 
 # Distances beyond this many are put in bins of equally many; the curve moves by less than 0.001.
@@ -86,10 +90,10 @@ class Bins:
         """Choose the threshold by the objective: a squared distance."""
         most = self._objective.max_false_positive_rate
         if most is not None:
-            return limited_cut(self._others, weights[self._order], most)
+            return threshold_at_max_fpr(self._others, weights[self._order], most)
         counts = self._weigh(weights)
         probabilities = expit(sigmoid.intercept - sigmoid.slope * self._farness)
-        probability = cut_probability(self._objective, self._prior, probabilities, counts)
+        probability = decision_probability(self._objective, self._prior, probabilities, counts)
         log_odds = np.log(probability / (1 - probability))
         return float(sigmoid.distance_at(np.array([log_odds]))[0])
 

@@ -105,7 +105,7 @@ class Threshold:
         curve = self.calibration.curve if self.calibration else None
         return None if curve is None else curve.at(distances)
 
-    def judge(
+    def verdicts(
         self,
         distances: npt.NDArray[np.floating],
         is_far: npt.NDArray[np.bool_] | None = None,
@@ -116,19 +116,19 @@ class Threshold:
             distances: squared distances [P].
             is_far: bool [P], pairs with an image that is unlike all of the index.
         """
-        codes = self._judge(distances, is_far)
+        codes = self._codes(distances, is_far)
         return pa.DictionaryArray.from_arrays(codes, [*_VERDICTS]).cast(pa.string())
 
-    def judge_pair(self, distance: np.floating, *, is_far: bool) -> Verdict:
-        """Turn one distance into a verdict, as `judge` does; pyarrow is not needed for it.
+    def verdict(self, distance: np.floating, *, is_far: bool) -> Verdict:
+        """Turn one distance into a verdict, as `verdicts` does; pyarrow is not needed for it.
 
         Args:
             distance: squared distance of the pair.
             is_far: whether an image of the pair is unlike all of the index.
         """
-        return _VERDICTS[int(self._judge(np.array([distance]), np.array([is_far]))[0])]
+        return _VERDICTS[int(self._codes(np.array([distance]), np.array([is_far]))[0])]
 
-    def _judge(
+    def _codes(
         self, distances: npt.NDArray[np.floating], is_far: npt.NDArray[np.bool_] | None
     ) -> npt.NDArray[np.int8]:
         """Compute the position of each verdict in _VERDICTS, int8 [P]."""
@@ -136,10 +136,10 @@ class Threshold:
         if self.value is not None:
             # In float64, the threshold's own type, so that a distance printed in full is decisive.
             codes = (~(distances.astype(np.float64) <= self.value)).astype(np.int8)
-            codes[self.is_open(distances, is_far)] = 2
+            codes[self.is_unsure(distances, is_far)] = 2
         return codes
 
-    def is_open(
+    def is_unsure(
         self,
         distances: npt.NDArray[np.floating],
         is_far: npt.NDArray[np.bool_] | None = None,
@@ -150,18 +150,20 @@ class Threshold:
         the cut than such a one may be, and pairs with an image that is far from everything in the
         index.
         """
-        is_open = np.zeros(len(distances), bool)
+        is_unsure = np.zeros(len(distances), bool)
         if not self.answers_unsure or self.value is None:
-            return is_open
+            return is_unsure
         curve = self.calibration.curve if self.calibration else None
         if curve is not None:
             # With few groups the band is often wide on one side alone. Answers from the other side
             # only would be wrong more often than as many of the surest.
-            reach = self.gaps(curve.holding(float(curve.at(np.array(self.value)).probability)))
-            is_open = self.gaps(distances) <= reach.max()
-        return is_open if is_far is None else is_open | is_far
+            reach = self.margins(
+                curve.distances_with_band_at(float(curve.at(np.array(self.value)).probability))
+            )
+            is_unsure = self.margins(distances) <= reach.max()
+        return is_unsure if is_far is None else is_unsure | is_far
 
-    def gaps(self, distances: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    def margins(self, distances: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Tell how sure verdicts are: how far the log-odds of pairs [P] are from the threshold's.
 
         In units of the sigmoid's slope; larger is surer.

@@ -1,133 +1,130 @@
 """What an encoder has to beat: colour alone, its own architecture untrained, always one answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from histo_index.arrays import Float64, Int64
-from histo_index.search import pair_metrics as metrics
+from histo_index.arrays import Float64, Floats, Int64
+from histo_index.search import pair_metrics
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.evaluation.compare import (
-    CROSS_FITTED,
-    Judged,
+    CROSS_VALIDATED,
+    Metrics,
+    compute_metrics,
     curve_of,
     difference,
     estimates,
-    judge,
 )
 from histo_index.search.evaluation.result import Contender
-from histo_index.search.inputs.labelled_pairs import Subject
-from histo_index.search.pair_metrics import PairFigures
-from histo_index.search.retrieval_metrics import FIGURES, micro_and_macro
+from histo_index.search.inputs.labelled_pairs import LabelledPairs
+from histo_index.search.pair_metrics import SortedPairs
+from histo_index.search.retrieval_metrics import RETRIEVAL_METRICS, micro_and_macro
 
 COLOUR: Final = "colour histogram"
 RANDOM: Final = "random weights"
 MAJORITY: Final = "majority"
 # What the index is compared by: pairs and neighbours, neither of which needs a threshold.
-_AUC, _NEAREST = "roc_auc", FIGURES[0]
+_AUC, _NEAREST = "roc_auc", RETRIEVAL_METRICS[0]
 _SPOKEN: Final = {
     _AUC: "pair ROC-AUC",
     _NEAREST: "nearest-neighbour accuracy",
-    CROSS_FITTED: "pair accuracy",
+    CROSS_VALIDATED: "pair accuracy",
 }
-# Tiles that floors are made of: decoding and a ResNeXt-50 do 50 to 100 a second on two cores.
-_MOST_TILES: Final = 2_000
 
 
-def compare_with_floors(
-    vectors: npt.NDArray[np.floating],
-    subject: Subject,
-    floor_vectors: Callable[[Int64], Mapping[str, npt.NDArray[np.floating]]],
+def compare_with_baselines(
+    vectors: Floats, subset: LabelledPairs, baselines: Mapping[str, Floats]
 ) -> list[Contender]:
-    """Judge each floor, and by how much the index is ahead of it, on the same tiles.
+    """Compute the metrics of each baseline and the lead of the index over it, on the same tiles.
 
     Args:
         vectors: floats [T, D] of the index.
-        subject: what all are judged on; of many tiles, some drawn by lot.
-        floor_vectors: rows of the index to vectors of each floor by name.
+        subset: the T tiles and their pairs.
+        baselines: name of each baseline to its vectors, floats [T, D'].
     """
-    chosen = subject.thinned(_MOST_TILES)
-    part = subject.part(chosen)
-    own = judge(vectors[chosen], part)
+    if not baselines:
+        return []
+    own = compute_metrics(vectors, subset)
     return [
-        _contender(name, judge(other, part), own, part)
-        for name, other in floor_vectors(part.rows).items()
+        _contender(name, compute_metrics(theirs, subset), own, subset)
+        for name, theirs in baselines.items()
     ]
 
 
-def _contender(name: str, floor: Judged, own: Judged, subject: Subject) -> Contender:
-    mine, its = (PairFigures(each.distances, subject.is_same) for each in (own, floor))
-    units = subject.groups[subject.left], subject.groups[subject.right]
+def _contender(name: str, baseline: Metrics, own: Metrics, dataset: LabelledPairs) -> Contender:
+    mine, its = (SortedPairs(each.distances, dataset.is_same) for each in (own, baseline))
+    units = dataset.groups[dataset.left], dataset.groups[dataset.right]
     lead = {_AUC: difference(lambda w: mine.roc_auc(w) - its.roc_auc(w), *units)}
-    if own.values is not None and floor.values is not None and own.ranking is not None:
-        gaps = own.values[:, 0] - floor.values[:, 0]
-        lead[_NEAREST] = _mean_lead(gaps, subject.groups[own.ranking.queries])
+    if own.values is not None and baseline.values is not None and own.ranking is not None:
+        gaps = own.values[:, 0] - baseline.values[:, 0]
+        lead[_NEAREST] = _mean_lead(gaps, dataset.groups[own.ranking.queries])
     return Contender(
         name=name,
-        pairs=floor.pairs,
-        retrieval=floor.retrieval,
+        pairs=baseline.pairs,
+        retrieval=baseline.retrieval,
         lead=lead,
-        curve=curve_of(floor, subject),
+        curve=curve_of(baseline, dataset),
     )
 
 
 def _mean_lead(gaps: Float64, units_a: Int64, units_b: Int64 | None = None) -> Estimate:
-    return difference(lambda w: metrics.mean(gaps, w), units_a, units_b)
+    return difference(lambda w: pair_metrics.mean(gaps, w), units_a, units_b)
 
 
-def majority(subject: Subject, judged: Judged) -> Contender:
+def majority(dataset: LabelledPairs, metrics: Metrics) -> Contender:
     """Judge what always gives the most frequent answer, of pairs and of classes."""
-    is_common = subject.is_same == (subject.is_same.mean() >= 0.5)
-    units = subject.groups[subject.left], subject.groups[subject.right]
-    (share,) = estimates(lambda w: np.array([metrics.share(is_common, w)]), *units)
+    is_common = dataset.is_same == (dataset.is_same.mean() >= 0.5)
+    units = dataset.groups[dataset.left], dataset.groups[dataset.right]
+    (share,) = estimates(lambda w: np.array([pair_metrics.share(is_common, w)]), *units)
     half = Estimate(value=0.5, low=0.5, high=0.5)
-    pairs = {"accuracy": share, "balanced_accuracy": half, CROSS_FITTED: share, _AUC: half}
+    pairs = {"accuracy": share, "balanced_accuracy": half, CROSS_VALIDATED: share, _AUC: half}
     retrieval: dict[str, dict[str, Estimate]] = {}
     lead = {}
-    if judged.ranking is not None and judged.values is not None:
-        own = subject.labels[judged.ranking.queries]
-        groups = subject.groups[judged.ranking.queries]
+    if metrics.ranking is not None and metrics.values is not None:
+        own = dataset.labels[metrics.ranking.queries]
+        groups = dataset.groups[metrics.ranking.queries]
         hits = (own == np.bincount(own).argmax()).astype(np.float64)
         averages = estimates(
             lambda w: np.concatenate(micro_and_macro(hits[:, None], own, w)), groups
         )
         retrieval = {"micro": {_NEAREST: averages[0]}, "macro": {_NEAREST: averages[1]}}
-        lead[_NEAREST] = _mean_lead(judged.values[:, 0] - hits, groups)
+        lead[_NEAREST] = _mean_lead(metrics.values[:, 0] - hits, groups)
     return Contender(name=MAJORITY, pairs=pairs, retrieval=retrieval, lead=lead)
 
 
-def headline(own: Contender, floors: Sequence[Contender], *, is_trained: bool) -> str:
+def headline(own: Contender, baselines: Sequence[Contender], *, is_trained: bool) -> str:
     """Say first whether the index is worth anything here."""
     kind = "The encoder" if is_trained else "The encoder is untrained, and"
     behind = [
-        (floor, name, lead)
-        for floor in floors
-        for name, lead in floor.lead.items()
+        (baseline, name, lead)
+        for baseline in baselines
+        for name, lead in baseline.lead.items()
         if lead.low is None or not lead.low > 0
     ]
     if behind:
-        floor, name, lead = min(behind, key=lambda entry: entry[2].value or 0.0)
+        baseline, name, lead = min(behind, key=lambda entry: entry[2].value or 0.0)
         shown = "does not beat" if not (lead.value or 0.0) > 0 else "is not shown to beat"
         kind = kind if is_trained else kind.replace(", and", ": it")
         return (
-            f"{kind} {shown} {_named(floor.name)} here: {_SPOKEN[name]} "
-            f"{_figure(own, name)} against {_figure(floor, name)} (lead {_lead(lead)})"
+            f"{kind} {shown} {_named(baseline.name)} here: {_SPOKEN[name]} "
+            f"{_figure(own, name)} against {_figure(baseline, name)} (lead {_lead(lead)})"
         )
-    names = [floor.name for floor in floors if floor.lead]
+    names = [baseline.name for baseline in baselines if baseline.lead]
     if COLOUR not in names:
         return f"{kind} was not compared with colour or random weights: nothing says what it adds"
     others = " and ".join(
-        f"{_figure(floor, _AUC)} ({floor.name})" for floor in floors if floor.name != MAJORITY
+        f"{_figure(baseline, _AUC)} ({baseline.name})"
+        for baseline in baselines
+        if baseline.name != MAJORITY
     )
     verb = "beats" if is_trained else "yet beats"
-    return f"{kind} {verb} every floor here: pair ROC-AUC {_figure(own, _AUC)} against {others}"
+    return f"{kind} {verb} every baseline here: pair ROC-AUC {_figure(own, _AUC)} against {others}"
 
 
-def _named(floor: str) -> str:
+def _named(baseline: str) -> str:
     return {COLOUR: "a colour histogram", MAJORITY: "always giving the commonest answer"}.get(
-        floor, floor
+        baseline, baseline
     )
 
 

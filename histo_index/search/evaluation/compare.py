@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.arrays import Float64, Int64
-from histo_index.search import pair_metrics as metrics
+from histo_index.search import pair_metrics
 from histo_index.search.bootstrap import Estimate, bands
-from histo_index.search.calibration.cross_validation import cross_fit
+from histo_index.search.calibration.cross_validation import cross_validate
+from histo_index.search.calibration.curve import Curve
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.distance import pair_distances
-from histo_index.search.inputs.labelled_pairs import Subject
-from histo_index.search.pair_metrics import Curve, PairFigures
+from histo_index.search.inputs.labelled_pairs import LabelledPairs
+from histo_index.search.pair_metrics import RocCurve, SortedPairs
 from histo_index.search.retrieval_metrics import (
-    FIGURES,
+    RETRIEVAL_METRICS,
     Ranking,
     answerable,
     micro_and_macro,
@@ -24,14 +25,11 @@ from histo_index.search.retrieval_metrics import (
     retrieval_values,
 )
 
-# Distances [P] to the probability of being the same [P].
-Probability = Callable[[npt.NDArray[np.floating]], Float64]
-
 # Accuracy at thresholds fitted on these very labels, but never on a pair's own groups or tiles: by
 # it anything can be compared that has no threshold of its own.
-CROSS_FITTED: Final = "cross_fitted_accuracy"
-PAIR_FIGURES: Final = (
-    "accuracy", "balanced_accuracy", CROSS_FITTED, "roc_auc", "equal_error_rate", "brier",
+CROSS_VALIDATED: Final = "cross_validated_accuracy"
+PAIR_METRICS: Final = (
+    "accuracy", "balanced_accuracy", CROSS_VALIDATED, "roc_auc", "equal_error_rate", "brier",
     "expected_calibration_error",
 )  # fmt: skip
 # Enough for an end to move by less than a twentieth of the width.
@@ -41,7 +39,7 @@ _MOST_QUERIES: Final = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Metrics:
     """What a set of vectors is worth.
 
     Attributes:
@@ -59,55 +57,55 @@ class Judged:
     retrieval: dict[str, dict[str, Estimate]] = field(default_factory=dict)
 
 
-def judge(
+def compute_metrics(
     vectors: npt.NDArray[np.floating],
-    subject: Subject,
+    dataset: LabelledPairs,
     *,
     threshold: float | None = None,
-    probability: Probability | None = None,
-) -> Judged:
-    """Judge vectors by the pairs and the classes of a subject.
+    curve: Curve | None = None,
+) -> Metrics:
+    """Judge vectors by the pairs and the classes of a dataset.
 
     Args:
         vectors: floats [T, D] of its tiles, rows of length 1.
-        subject: what they are judged on.
+        dataset: what they are judged on.
         threshold: squared distance up to which a pair is called same; None leaves out accuracies.
-        probability: turns distances into probabilities; None leaves out what needs them.
+        curve: probability of "same" by distance; None leaves out Brier and calibration error.
     """
-    distances = pair_distances(vectors[subject.left], vectors[subject.right])
-    pairs = _judge_pairs(distances, subject, threshold, probability) if len(distances) else {}
-    queries = queries_of(subject)
+    distances = pair_distances(vectors[dataset.left], vectors[dataset.right])
+    pairs = _pair_metrics(distances, dataset, threshold, curve) if len(distances) else {}
+    queries = queries_of(dataset)
     if not len(queries):
-        return Judged(distances=distances, ranking=None, values=None, pairs=pairs)
-    ranking = _rank_labelled(vectors, subject, queries)
-    values = retrieval_values(ranking, subject.labels, subject.groups)
-    own = subject.labels[queries]
+        return Metrics(distances=distances, ranking=None, values=None, pairs=pairs)
+    ranking = _rank_labelled(vectors, dataset, queries)
+    values = retrieval_values(ranking, dataset.labels, dataset.groups)
+    own = dataset.labels[queries]
 
     def averages(weights: Float64) -> Float64:
         return np.stack(micro_and_macro(values, own, weights)).ravel()
 
-    found = estimates(averages, subject.groups[queries])
+    found = estimates(averages, dataset.groups[queries])
     retrieval = {
-        "micro": dict(zip(FIGURES, found[: len(FIGURES)], strict=True)),
-        "macro": dict(zip(FIGURES, found[len(FIGURES) :], strict=True)),
+        "micro": dict(zip(RETRIEVAL_METRICS, found[: len(RETRIEVAL_METRICS)], strict=True)),
+        "macro": dict(zip(RETRIEVAL_METRICS, found[len(RETRIEVAL_METRICS) :], strict=True)),
     }
-    return Judged(
+    return Metrics(
         distances=distances, ranking=ranking, values=values, pairs=pairs, retrieval=retrieval
     )
 
 
-def curve_of(judged: Judged, subject: Subject) -> Curve:
+def curve_of(metrics: Metrics, dataset: LabelledPairs) -> RocCurve:
     """Tell what every threshold would do to the pairs."""
-    figures = PairFigures(judged.distances, subject.is_same)
-    return figures.curve(np.ones(len(judged.distances)))
+    figures = SortedPairs(metrics.distances, dataset.is_same)
+    return figures.curve(np.ones(len(metrics.distances)))
 
 
-def queries_of(subject: Subject) -> Int64:
+def queries_of(dataset: LabelledPairs) -> Int64:
     """Choose the tiles to ask about: those with one of their class in another group, int64 [Q]."""
-    labelled = subject.labelled
+    labelled = dataset.labelled
     if not len(labelled):
         return labelled
-    labels, groups = subject.labels[labelled], subject.groups[labelled]
+    labels, groups = dataset.labels[labelled], dataset.groups[labelled]
     queries = labelled[answerable(labels, groups, np.arange(len(labelled)))]
     if len(queries) > _MOST_QUERIES:
         generator = np.random.default_rng(0)
@@ -115,44 +113,46 @@ def queries_of(subject: Subject) -> Int64:
     return queries
 
 
-def _rank_labelled(vectors: npt.NDArray[np.floating], subject: Subject, queries: Int64) -> Ranking:
+def _rank_labelled(
+    vectors: npt.NDArray[np.floating], dataset: LabelledPairs, queries: Int64
+) -> Ranking:
     """Rank among tiles with a class: a neighbour without one is neither right nor wrong."""
-    labelled = subject.labelled
+    labelled = dataset.labelled
     inner = rank_others(
-        vectors[labelled], subject.groups[labelled], np.searchsorted(labelled, queries)
+        vectors[labelled], dataset.groups[labelled], np.searchsorted(labelled, queries)
     )
     places = np.where(inner.neighbours >= 0, labelled[inner.neighbours], -1)
     return Ranking(queries=queries, neighbours=places, distances=inner.distances)
 
 
-def _judge_pairs(
+def _pair_metrics(
     distances: npt.NDArray[np.float32],
-    subject: Subject,
+    dataset: LabelledPairs,
     threshold: float | None,
-    probability: Probability | None,
+    curve: Curve | None,
 ) -> dict[str, Estimate]:
-    is_same = subject.is_same
+    is_same = dataset.is_same
     exact = distances.astype(np.float64)
-    figures = PairFigures(exact, is_same)
-    units = subject.groups[subject.left], subject.groups[subject.right]
-    called, is_judged = cross_fit(subject.sample(exact), Objective())
+    figures = SortedPairs(exact, is_same)
+    units = dataset.groups[dataset.left], dataset.groups[dataset.right]
+    called, is_judged = cross_validate(dataset.sample(exact), Objective())
     statistics: dict[str, Callable[[Float64], float]] = {
-        CROSS_FITTED: lambda w: metrics.accuracy(called, is_same, w * is_judged),
+        CROSS_VALIDATED: lambda w: pair_metrics.accuracy(called, is_same, w * is_judged),
         "roc_auc": figures.roc_auc,
         "equal_error_rate": figures.equal_error_rate,
     }
     if threshold is not None:
         said = exact <= threshold
-        statistics["accuracy"] = lambda w: metrics.accuracy(said, is_same, w)
-        statistics["balanced_accuracy"] = lambda w: metrics.balanced_accuracy(said, is_same, w)
-    if probability is not None:
-        chances = np.asarray(probability(exact), np.float64)
-        statistics["brier"] = lambda w: metrics.brier(chances, is_same, w)
-        statistics["expected_calibration_error"] = lambda w: metrics.calibration_error(
+        statistics["accuracy"] = lambda w: pair_metrics.accuracy(said, is_same, w)
+        statistics["balanced_accuracy"] = lambda w: pair_metrics.balanced_accuracy(said, is_same, w)
+    if curve is not None:
+        chances = curve.at(exact).probability
+        statistics["brier"] = lambda w: pair_metrics.brier(chances, is_same, w)
+        statistics["expected_calibration_error"] = lambda w: pair_metrics.calibration_error(
             chances, is_same, w
         )
     unknown = Estimate(value=None, low=None, high=None)
-    found = dict.fromkeys(PAIR_FIGURES, unknown)
+    found = dict.fromkeys(PAIR_METRICS, unknown)
     made = estimates(lambda w: np.array([f(w) for f in statistics.values()]), *units)
     return found | dict(zip(statistics, made, strict=True))
 

@@ -1,7 +1,6 @@
-"""Evaluate an index on labels: its figures, those of the floors, and what is behind them."""
+"""Evaluate an index on labels: its figures, those of the baselines, and what is behind them."""
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -9,21 +8,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.arrays import Int64
-from histo_index.errors import HistoIndexError
+from histo_index.arrays import Floats
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.calibration.calibration import CONTENT_DIGITS
 from histo_index.search.calibration.fit import fit_threshold
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.evaluation.baselines import (
-    COLOUR,
-    RANDOM,
-    compare_with_floors,
+    compare_with_baselines,
     headline,
     majority,
 )
-from histo_index.search.evaluation.compare import Judged, curve_of, judge
+from histo_index.search.evaluation.compare import Metrics, compute_metrics, curve_of
 from histo_index.search.evaluation.examples import (
     confusion_of,
     reliability_of,
@@ -33,111 +29,94 @@ from histo_index.search.evaluation.examples import (
 )
 from histo_index.search.evaluation.leakage import Leakage, find_leakage
 from histo_index.search.evaluation.result import Contender, Evaluation
-from histo_index.search.inputs.labelled_pairs import Subject
+from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.search.neighbours.near_duplicates import near_limit
 from histo_index.search.retrieval_metrics import rank_others
 from histo_index.wording import counted
 
-# Rows of the index to vectors [n, D] of each floor by name; raises where a tile is out of reach.
-FloorVectors = Callable[[Int64], Mapping[str, npt.NDArray[np.floating]]]
-
 # More tiles than this are drawn from when looking for twins, so that it takes seconds.
 _MOST_SEARCHED: Final = 5_000
-
-_log = logging.getLogger(__name__)
 
 
 def evaluate(
     index: OpenIndex,
-    subject: Subject,
+    dataset: LabelledPairs,
     threshold: Threshold,
     *,
-    floor_vectors: FloorVectors | None = None,
+    subset: LabelledPairs | None = None,
+    baselines: Mapping[str, Floats] | None = None,
 ) -> Evaluation:
-    """Judge an index by labelled pairs and classes, beside what it has to beat.
+    """Evaluate an index on labelled pairs and classes, and compare it with the baselines.
 
     Args:
-        index: what is judged.
-        subject: what it is judged on.
-        threshold: what its verdicts rest on.
-        floor_vectors: makes the vectors of the floors; None leaves them out.
+        index: the index to evaluate.
+        dataset: the labelled tiles and pairs.
+        threshold: decides the verdicts.
+        subset: tiles of the dataset that the baselines are compared on; default: all.
+        baselines: name to floats [T, D], the vectors of the subset; default: majority alone.
 
     Raises:
-        InputError: the distances tell nothing, and no threshold is there.
+        InputError: there is no threshold, and same pairs are not nearer than different ones.
         IndexFormatError: a vector that is needed is damaged.
     """
-    vectors = index.vectors(subject.rows)
-    curve = threshold.calibration.curve if threshold.calibration else None
-    judged = judge(
+    vectors = index.vectors(dataset.rows)
+    metrics = compute_metrics(
         vectors,
-        subject,
+        dataset,
         threshold=threshold.value,
-        probability=None if curve is None else lambda d: curve.at(d).probability,
+        curve=threshold.calibration.curve if threshold.calibration else None,
     )
-    shown = threshold if threshold.value is not None else _fitted_threshold(subject, judged)
-    found = threshold.likelihoods(judged.distances)
+    shown = threshold if threshold.value is not None else _fitted_threshold(dataset, metrics)
+    found = threshold.likelihoods(metrics.distances)
     probabilities = None if found is None else found.probability
-    floors, missing = _floors(vectors, subject, judged, floor_vectors)
-    leakage = _leakage(index, vectors, subject, threshold)
+    part = subset or dataset
+    contenders = compare_with_baselines(
+        vectors[np.searchsorted(dataset.rows, part.rows)], part, baselines or {}
+    )
+    contenders.append(majority(dataset, metrics))
+    leakage = _leakage(index, vectors, dataset, threshold)
     own = Contender(
         name="index",
-        pairs=judged.pairs,
-        retrieval=judged.retrieval,
+        pairs=metrics.pairs,
+        retrieval=metrics.retrieval,
         lead={},
-        curve=curve_of(judged, subject),
+        curve=curve_of(metrics, dataset),
     )
     is_trained = index.manifest.encoder.is_trained
     return Evaluation(
-        headline=headline(own, floors, is_trained=is_trained),
-        warnings=[*missing, *_warnings(subject, threshold, leakage)],
-        subject=subject,
+        headline=headline(own, contenders, is_trained=is_trained),
+        warnings=_warnings(dataset, threshold, leakage),
+        dataset=dataset,
         threshold=shown,
         index=own,
-        floors=floors,
-        distances=judged.distances,
+        baselines=contenders,
+        distances=metrics.distances,
         probabilities=probabilities,
-        reliability=reliability_of(probabilities, subject.is_same),
-        risk_coverage=risk_coverage_of(judged.distances, subject, shown),
-        confusion=confusion_of(subject, judged),
-        ranking=judged.ranking,
-        wrong_pairs=wrong_pairs_of(judged.distances, probabilities, subject, shown),
-        strips=strips_of(subject, judged),
+        reliability=reliability_of(probabilities, dataset.is_same),
+        risk_coverage=risk_coverage_of(metrics.distances, dataset, shown),
+        confusion=confusion_of(dataset, metrics),
+        ranking=metrics.ranking,
+        wrong_pairs=wrong_pairs_of(metrics.distances, probabilities, dataset, shown),
+        strips=strips_of(dataset, metrics),
         leakage=leakage,
         distance=index.manifest.distance_kind,
-        provenance=_provenance(index, subject, threshold),
+        provenance=_provenance(index, dataset, threshold),
     )
 
 
-def _fitted_threshold(subject: Subject, judged: Judged) -> Threshold:
-    value = fit_threshold(subject.sample(judged.distances), Objective())
+def _fitted_threshold(dataset: LabelledPairs, metrics: Metrics) -> Threshold:
+    value = fit_threshold(dataset.sample(metrics.distances), Objective())
     return Threshold(value=value, origin="fitted on these very pairs, to draw pictures by")
-
-
-def _floors(
-    vectors: npt.NDArray[np.floating],
-    subject: Subject,
-    judged: Judged,
-    floor_vectors: FloorVectors | None,
-) -> tuple[list[Contender], list[str]]:
-    """Judge the floors; where their tiles are out of reach, say so."""
-    floors, warnings = [], []
-    if floor_vectors is not None:
-        try:
-            floors = compare_with_floors(vectors, subject, floor_vectors)
-        except HistoIndexError as error:
-            _log.warning("%s", error)
-            warnings = [f"{COLOUR} and {RANDOM} are left out: a tile is missing; pass --tiles DIR"]
-    return [*floors, majority(subject, judged)], warnings
 
 
 def _leakage(
     index: OpenIndex,
     vectors: npt.NDArray[np.float16],
-    subject: Subject,
+    dataset: LabelledPairs,
     threshold: Threshold,
 ) -> Leakage:
-    digests = index.rows["sha256"].take(pa.array(subject.rows)).to_pylist()
-    queries = np.arange(len(subject.rows))
+    digests = index.rows["sha256"].take(pa.array(dataset.rows)).to_pylist()
+    queries = np.arange(len(dataset.rows))
     if len(queries) > _MOST_SEARCHED:
         generator = np.random.default_rng(0)
         queries = np.sort(generator.choice(queries, _MOST_SEARCHED, replace=False))
@@ -148,18 +127,18 @@ def _leakage(
     return find_leakage(
         vectors,
         digests,
-        subject.groups,
-        ranking=rank_others(vectors, subject.groups, queries),
+        dataset.groups,
+        ranking=rank_others(vectors, dataset.groups, queries),
         limit=near_limit(index),
         fitted_on=fitted_on,
     )
 
 
-def _warnings(subject: Subject, threshold: Threshold, leakage: Leakage) -> list[str]:
+def _warnings(dataset: LabelledPairs, threshold: Threshold, leakage: Leakage) -> list[str]:
     found = []
-    if subject.problems:
-        found.append(f"{counted(len(subject.problems), 'row')} could not be used")
-    if not subject.has_groups:
+    if dataset.problems:
+        found.append(f"{counted(len(dataset.problems), 'row')} could not be used")
+    if not dataset.has_groups:
         found.append(
             "no groups: tiles of one slide or patient count as strangers, which flatters every "
             "figure; pass --group COLUMN"
@@ -170,18 +149,18 @@ def _warnings(subject: Subject, threshold: Threshold, leakage: Leakage) -> list[
         found.append(
             f"{counted(leakage.identical, 'identical pair')} and "
             f"{counted(leakage.near, 'nearly identical pair')} of tiles lie across "
-            f"{'groups' if subject.has_groups else 'names'}"
+            f"{'groups' if dataset.has_groups else 'names'}"
         )
-    shared = (leakage.shared_tiles or 0) + leakage.calibration_twins
+    shared = (leakage.shared_tiles or 0) + leakage.calibration_duplicates
     if shared and threshold.calibration is not None:
         found.append(
-            f"{shared:,} of {len(subject.rows):,} tiles are, or nearly are, tiles that the "
+            f"{shared:,} of {len(dataset.rows):,} tiles are, or nearly are, tiles that the "
             "calibration was fitted on: its accuracy and probabilities look better than they are"
         )
     return found
 
 
-def _provenance(index: OpenIndex, subject: Subject, threshold: Threshold) -> dict[str, Any]:
+def _provenance(index: OpenIndex, dataset: LabelledPairs, threshold: Threshold) -> dict[str, Any]:
     manifest = index.manifest
     calibration = threshold.calibration
     left_out = ("curve", "histogram", "contents")
@@ -194,7 +173,7 @@ def _provenance(index: OpenIndex, subject: Subject, threshold: Threshold) -> dic
             "tiles": manifest.tiles,
             "libraries": dict(manifest.libraries),
         },
-        "data": {"labels": subject.labels_from, "pairs": subject.pairs_from},
+        "data": {"labels": dataset.labels_from, "pairs": dataset.pairs_from},
         "calibration": None
         if calibration is None
         else {k: v for k, v in calibration.as_dict().items() if k not in left_out},

@@ -16,7 +16,7 @@ MOST_LISTED: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Twin:
+class DuplicatePair:
     """Two tiles that are, or look like, one.
 
     Attributes:
@@ -43,20 +43,20 @@ class Leakage:
         listed: up to MOST_LISTED of them, nearest first.
         shared_tiles: tiles evaluated on that the calibration was fitted on; None if there is no
             calibration or it does not say.
-        calibration_twins: further tiles evaluated on that are, or nearly are, one of those.
+        calibration_duplicates: further tiles evaluated on that are, or nearly are, one of those.
     """
 
     identical: int
     near: int
     limit: float
-    listed: tuple[Twin, ...]
+    listed: tuple[DuplicatePair, ...]
     shared_tiles: int | None = None
-    calibration_twins: int = 0
+    calibration_duplicates: int = 0
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found."""
-        return not (self.identical or self.near or self.shared_tiles or self.calibration_twins)
+        return not (self.identical or self.near or self.shared_tiles or self.calibration_duplicates)
 
     def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Give plain values, for JSON."""
@@ -107,7 +107,7 @@ def find_leakage(
         near=int(is_near.sum()),
         limit=limit,
         listed=tuple(
-            Twin(
+            DuplicatePair(
                 tile_a=int(pairs[0, place]),
                 tile_b=int(pairs[1, place]),
                 kind="identical" if is_one[place] else "nearly identical",
@@ -116,7 +116,7 @@ def find_leakage(
             for place in listed[:MOST_LISTED]
         ),
         shared_tiles=shared,
-        calibration_twins=twins,
+        calibration_duplicates=twins,
     )
 
 

@@ -1,6 +1,6 @@
 """The answer to: what is this index worth on these labels? All that a report needs, as numbers.
 
-`evaluating.py` makes it. Tiles are named by their place among the T of the subject, pairs by their
+`evaluating.py` makes it. Tiles are named by their place among the T of the dataset, pairs by their
 place among its P.
 """
 
@@ -15,8 +15,8 @@ from histo_index.arrays import Float64, Int64
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.evaluation.leakage import Leakage
-from histo_index.search.inputs.labelled_pairs import Subject
-from histo_index.search.pair_metrics import Curve as ThresholdCurve
+from histo_index.search.inputs.labelled_pairs import LabelledPairs
+from histo_index.search.pair_metrics import RocCurve
 from histo_index.search.retrieval_metrics import Ranking
 
 # Points of a curve in JSON; the arrays have them all.
@@ -28,11 +28,11 @@ class Contender:
     """What one way of comparing tiles is worth.
 
     Attributes:
-        name: `index`, or a floor: `colour histogram`, `random weights`, `majority`.
-        pairs: figures of the pairs by name (`judging.PAIR_FIGURES`).
+        name: `index`, or a baseline: `colour histogram`, `random weights`, `majority`.
+        pairs: figures of the pairs by name (`judging.PAIR_METRICS`).
         retrieval: figures of the neighbours by `micro` and `macro`, then by name
-            (`retrieval.FIGURES`); empty without classes.
-        lead: of a floor, by how much the index is ahead of it on the same tiles: `roc_auc` and
+            (`retrieval.RETRIEVAL_METRICS`); empty without classes.
+        lead: of a baseline, by how much the index is ahead of it on the same tiles: `roc_auc` and
             `accuracy@1`; empty for the index itself.
         curve: what every threshold would do: ROC and DET are drawn from it. None of the majority,
             which has no threshold.
@@ -42,7 +42,7 @@ class Contender:
     pairs: dict[str, Estimate]
     retrieval: dict[str, dict[str, Estimate]]
     lead: dict[str, Estimate]
-    curve: ThresholdCurve | None = None
+    curve: RocCurve | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give plain values, for JSON, the curve thinned."""
@@ -127,12 +127,12 @@ class Evaluation:
     Attributes:
         headline: the first thing to know, one line.
         warnings: what makes the figures doubtful, a line each, which names no tile: which they are
-            stands in `subject.problems` and in the log.
-        subject: the tiles, classes, groups and labelled pairs.
+            stands in `dataset.problems` and in the log.
+        dataset: the tiles, classes, groups and labelled pairs.
         threshold: what verdicts rest on; if the index has none, fitted on these very pairs, which
             is good for pictures only.
         index: figures of the index.
-        floors: figures of what it has to beat.
+        baselines: figures of what it has to beat.
         distances: squared distances of the pairs, float32 [P].
         probabilities: of the same, float64 [P]; None without a calibration.
         reliability: None without a calibration.
@@ -149,10 +149,10 @@ class Evaluation:
 
     headline: str
     warnings: list[str]
-    subject: Subject
+    dataset: LabelledPairs
     threshold: Threshold
     index: Contender
-    floors: list[Contender]
+    baselines: list[Contender]
     distances: npt.NDArray[np.float32]
     probabilities: Float64 | None
     reliability: Reliability | None
@@ -167,20 +167,20 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Give plain values, for JSON; tiles by their image ids, long curves thinned."""
-        names = self.subject.names
+        names = self.dataset.names
         return {
             "headline": self.headline,
             "warnings": self.warnings,
             "tiles": len(names),
-            "classes": self.subject.classes,
-            "groups": len(self.subject.group_names) if self.subject.has_groups else None,
+            "classes": self.dataset.classes,
+            "groups": len(self.dataset.group_names) if self.dataset.has_groups else None,
             "pairs": len(self.distances),
-            "same": int(self.subject.is_same.sum()),
+            "same": int(self.dataset.is_same.sum()),
             "distance": self.distance,
             "threshold": self.threshold.value,
             "threshold_from": self.threshold.origin,
             "figures": self.index.as_dict(),
-            "floors": [floor.as_dict() for floor in self.floors],
+            "baselines": [baseline.as_dict() for baseline in self.baselines],
             "reliability": None if self.reliability is None else _lists(self.reliability.__dict__),
             "risk_coverage": self._risk_coverage(),
             "confusion": None if self.confusion is None else self.confusion.tolist(),
@@ -189,7 +189,7 @@ class Evaluation:
                 for wrong in self.wrong_pairs
             ],
             "leakage": self.leakage.as_dict(names),
-            "problems": self.subject.problems,
+            "problems": self.dataset.problems,
             "provenance": self.provenance,
         }
 

@@ -27,7 +27,7 @@ _PRIOR: Final = 0.5
 _MOST_PAIRS: Final = 20_000
 
 
-class TileJudge:
+class TileMetrics:
     """Judges by classes: all pairs across groups, and each tile's nearest neighbour across groups.
 
     Raises:
@@ -43,7 +43,7 @@ class TileJudge:
         if len(across) > _MOST_PAIRS:
             across = np.random.default_rng(0).choice(across, _MOST_PAIRS, replace=False)
         left, right = left[across], right[across]
-        self._pairs = PairJudge(left, right, self._labels[left] == self._labels[right])
+        self._pairs = PairMetrics(left, right, self._labels[left] == self._labels[right])
 
     def __call__(self, embeddings: Float32) -> dict[str, float]:
         """Judge float32 [N, D], rows of length 1."""
@@ -53,7 +53,7 @@ class TileJudge:
         return {**self._pairs(embeddings), NEIGHBOUR_ACCURACY: float(right.mean())}
 
 
-class PairJudge:
+class PairMetrics:
     """Judges by pairs that are known to be same or different.
 
     Raises:

@@ -23,7 +23,7 @@ _UNKNOWN: Final = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class LabelledPairs:
     """Tiles and pairs to be judged.
 
     Attributes:
@@ -71,21 +71,25 @@ class Subject:
             prior=float(self.is_same.mean()) if prior is None else prior,
         )
 
-    def thinned(self, most: int) -> Int64:
-        """Choose tiles by lot, at most so many: half of them for their pairs, int64 [n] rising."""
+    def subsample(self, max_tiles: int) -> "LabelledPairs":
+        """Draw a random subsample of at most n tiles, half of them as whole pairs."""
+        return self.subset(self._draw_tiles(max_tiles))
+
+    def _draw_tiles(self, max_tiles: int) -> Int64:
+        """Draw tiles: int64 [n], rising."""
         count = len(self.rows)
-        if count <= most:
+        if count <= max_tiles:
             return np.arange(count)
         generator = np.random.default_rng(0)
         order = generator.permutation(len(self.left))
         ends = np.stack([self.left[order], self.right[order]], axis=1).ravel()
         paired = ends[np.sort(np.unique(ends, return_index=True)[1])]
-        # Whole pairs first, as long as they last, then others.
-        chosen = np.concatenate([paired[: most // 2], generator.permutation(count)])
-        return np.sort(chosen[np.sort(np.unique(chosen, return_index=True)[1])][:most])
+        # Whole pairs first, then other tiles.
+        chosen = np.concatenate([paired[: max_tiles // 2], generator.permutation(count)])
+        return np.sort(chosen[np.sort(np.unique(chosen, return_index=True)[1])][:max_tiles])
 
-    def part(self, chosen: Int64) -> "Subject":
-        """Keep some tiles, places int64 [n] rising, and the pairs that lie among them."""
+    def subset(self, chosen: Int64) -> "LabelledPairs":
+        """Keep the tiles at positions int64 [n], rising, and the pairs among them."""
         is_kept = np.isin(self.left, chosen) & np.isin(self.right, chosen)
         return replace(
             self,
@@ -104,7 +108,7 @@ class Subject:
         return np.flatnonzero(self.labels >= 0)
 
 
-def make_subject(
+def make_labelled_pairs(
     index: OpenIndex,
     labels: Labels | None,
     pairs: PairList | None,
@@ -112,7 +116,7 @@ def make_subject(
     pairs_name: str = "",
     group: str | None = None,
     seed: int = 0,
-) -> Subject:
+) -> LabelledPairs:
     """Bring labels and pairs together.
 
     Args:
@@ -146,7 +150,7 @@ def make_subject(
                 "same pair can be drawn; label more groups, or pass another --group"
             )
         origin = f"drawn from {labels.source}, across groups, half of them same"
-    return Subject(
+    return LabelledPairs(
         rows=rows,
         names=index.rows["image_id"].take(pa.array(rows)).to_pylist(),
         classes=classes,

@@ -1,11 +1,11 @@
-"""Read the forms in which people write lists of image pairs.
+"""Read lists of image pairs: CSV, TSV, Parquet, or CSV on standard input.
 
-* headerless `a.png,b.png[,label]`,
-* headed `image_a,image_b[,label]`, in any order, other columns ignored,
-* rows `idA_idB[,label]`, headed `query[,prediction]` or without a header: the reference method's;
+* without a header: rows `a.png,b.png[,label]`,
+* header `image_a,image_b[,label]`, in any order, other columns ignored,
+* form of the reference method: rows `idA_idB[,label]`, header `query[,prediction]` or none.
 
-as CSV, TSV, Parquet, or CSV on standard input. A row that cannot be understood keeps its place and
-says why; the list as a whole fails only if it is no list.
+There is no other header: any other first row is read as a pair. A row that cannot be used keeps its
+row number and gets a problem; only a file that is no list of pairs raises an error.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from histo_index.errors import InputError
 from histo_index.search.inputs.pair_table import brief, read_columns
 from histo_index.wording import counted, printable
 
-# Tells of each name whether an index or a folder has it.
+# Whether an index or a folder has each name.
 IsKnown = Callable[[Sequence[str]], Sequence[bool]]
 
 _LABELS: Final = {
@@ -59,9 +59,8 @@ def read_pair_list(source: Path | None, known: Sequence[IsKnown] = ()) -> PairLi
     Args:
         source: a file, read as Parquet or TSV if its suffix says so and else as CSV; None is CSV
             from standard input.
-        known: decide where to split an `idA_idB` whose ids hold underscores themselves, one
-            after the other until both halves of just one split are known; and whether the first
-            row is a header that nobody knows.
+        known: decide where to split an `idA_idB` whose ids contain underscores: used one after
+            the other until both halves of exactly one split are known.
 
     Raises:
         InputError: it is missing, unreadable, not UTF-8, empty, or no list of pairs.
@@ -76,8 +75,8 @@ def read_pair_list(source: Path | None, known: Sequence[IsKnown] = ()) -> PairLi
         halves = _split_queries(queries, known, problems)
         label = columns.get("prediction", columns.get("label"))
     texts = None if label is None else _trimmed(label)
-    if not is_headed:
-        _note_header(halves, texts, known, problems)
+    if texts is not None and not is_headed:
+        _note_header(texts[0].as_py(), problems)
     labels = None if texts is None else _read_labels(texts, problems)
     _note_missing(halves, problems)
     return PairList(
@@ -110,24 +109,14 @@ def list_pairs(rows: Sequence[Sequence[Any]]) -> PairList:
     )
 
 
-def _note_header(
-    halves: tuple[pa.Array, pa.Array],
-    labels: pa.Array | None,
-    known: Sequence[IsKnown],
-    problems: dict[int, str],
-) -> None:
-    """Say so where the first row of a list without a known header looks like a header."""
-    names = [half[row].as_py() for row in range(min(2, len(halves[0]))) for half in halves]
-    found = [any(answers) for answers in zip(*(ask(names) for ask in known), strict=True)]
-    label = "" if labels is None else labels[0].as_py()
+def _note_header(label: str, problems: dict[int, str]) -> None:
+    """Mark the first row as an unknown header if its third column is no label."""
     if label.lower() not in ("", *_LABELS):
-        doubt = f"label {_quoted(label)} that is neither 0 nor 1"
-    elif found == [False, False, True, True]:
-        doubt = f"neither {_quoted(names[0])} nor {_quoted(names[1])} names one tile or file"
-    else:
-        return
-    header = "a header is `image_a,image_b[,label]` or `query[,prediction]`"
-    problems.setdefault(0, f"unknown header, or {doubt}; {header}")
+        problems.setdefault(
+            0,
+            f"unknown header, or label {_quoted(label)} that is neither 0 nor 1; "
+            "a header is `image_a,image_b[,label]` or `query[,prediction]`",
+        )
 
 
 def _split_queries(

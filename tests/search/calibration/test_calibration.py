@@ -10,8 +10,7 @@ from histo_index.errors import IndexFormatError, InputError, LockedError, Mismat
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import CALIBRATION_NAME
 from histo_index.indexer.format.signed_json import seal
-from histo_index.search.calibration import calibrate as calibrating
-from histo_index.search.calibration.calibrate import calibrate
+from histo_index.search.calibration.calibrate import calibrate, tile_contents
 from histo_index.search.calibration.calibration import (
     Calibration,
     read_calibration,
@@ -20,14 +19,14 @@ from histo_index.search.calibration.calibration import (
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.distance import pair_distances
-from histo_index.search.inputs.labelled_pairs import Subject, make_subject
+from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.neighbours.novelty import are_far
 from tests.search.classes import Classes
 
 
-def subject_of(classes: Classes) -> Subject:
-    return make_subject(classes.index, read_labels(classes.index, group="patient"), None)
+def dataset_of(classes: Classes) -> LabelledPairs:
+    return make_labelled_pairs(classes.index, read_labels(classes.index, group="patient"), None)
 
 
 def test_a_calibration_says_what_it_rests_on(classes: Classes, calibration: Calibration) -> None:
@@ -44,11 +43,11 @@ def test_a_calibration_says_what_it_rests_on(classes: Classes, calibration: Cali
 
 
 def test_its_histogram_counts_every_pair(classes: Classes, calibration: Calibration) -> None:
-    subject = subject_of(classes)
-    stored = classes.index.vectors(subject.rows)
-    distances = pair_distances(stored[subject.left], stored[subject.right])
+    dataset = dataset_of(classes)
+    stored = classes.index.vectors(dataset.rows)
+    distances = pair_distances(stored[dataset.left], stored[dataset.right])
     assert calibration.histogram is not None
-    expected, _ = np.histogram(distances[subject.is_same], calibration.histogram.edges)
+    expected, _ = np.histogram(distances[dataset.is_same], calibration.histogram.edges)
     assert calibration.histogram.same == expected.tolist()
     assert sum(calibration.histogram.same) == sum(calibration.histogram.different) == 1344
 
@@ -104,21 +103,21 @@ def test_one_of_another_distance_is_refused(classes: Classes, calibration: Calib
 def test_one_that_could_answer_nothing_surely_says_so(
     classes: Classes, calibration: Calibration
 ) -> None:
-    subject = subject_of(classes)
-    mixed = np.random.default_rng(0).random(len(subject.is_same)) < 0.45
-    vague = replace(subject, is_same=subject.is_same ^ mixed, groups=subject.groups % 4)
+    dataset = dataset_of(classes)
+    mixed = np.random.default_rng(0).random(len(dataset.is_same)) < 0.45
+    vague = replace(dataset, is_same=dataset.is_same ^ mixed, groups=dataset.groups % 4)
     line = "with --unsure not one of these pairs would be answered; label more of others"
     assert line in calibrate(classes.index, vague, Objective()).warnings
     assert line not in calibration.warnings
 
 
 def test_what_is_stored_names_no_group_that_may_be_private(classes: Classes) -> None:
-    subject = subject_of(classes)
-    is_first = (subject.groups[subject.left] == 0) | (subject.groups[subject.right] == 0)
+    dataset = dataset_of(classes)
+    is_first = (dataset.groups[dataset.left] == 0) | (dataset.groups[dataset.right] == 0)
     others = np.flatnonzero(~is_first)[: is_first.sum() // 2]
     kept = np.sort(np.concatenate([np.flatnonzero(is_first), others]))
     busy = replace(
-        subject, left=subject.left[kept], right=subject.right[kept], is_same=subject.is_same[kept]
+        dataset, left=dataset.left[kept], right=dataset.right[kept], is_same=dataset.is_same[kept]
     )
     classes.index.shows_private = True
     warnings = calibrate(classes.index, busy, Objective()).warnings
@@ -193,16 +192,15 @@ def test_hardly_any_tile_is_far_from_other_groups(
     assert calibration.far_distance == pytest.approx(expected, abs=1e-3)
 
 
-def test_more_tiles_than_a_look_up_can_bear_are_not_listed(
-    classes: Classes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(calibrating, "_MOST_CONTENTS", 95)
-    assert calibrating._contents(classes.index, np.arange(95)) is not None
-    assert calibrating._contents(classes.index, np.arange(96)) is None
+def test_contents_of_too_many_tiles_are_not_stored(classes: Classes) -> None:
+    digests = classes.index.rows["sha256"].to_pylist()
+    found = tile_contents(classes.index, np.arange(95), max_tiles=95)
+    assert found == [digest[:16] for digest in digests[:95]]
+    assert tile_contents(classes.index, np.arange(96), max_tiles=95) is None
 
 
 def test_labels_that_say_the_opposite_store_nothing(classes: Classes) -> None:
-    subject = subject_of(classes)
+    dataset = dataset_of(classes)
     with pytest.raises(InputError, match=r"^drawn from column label .*: same pairs are not nearer"):
-        calibrate(classes.index, replace(subject, is_same=~subject.is_same), Objective())
+        calibrate(classes.index, replace(dataset, is_same=~dataset.is_same), Objective())
     assert not (classes.index.folder / CALIBRATION_NAME).exists()

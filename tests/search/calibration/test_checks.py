@@ -7,19 +7,19 @@ import pytest
 
 from histo_index.errors import InputError
 from histo_index.search.bootstrap import Estimate
-from histo_index.search.calibration.checks import doubts_about, require_enough
-from histo_index.search.inputs.labelled_pairs import Subject
+from histo_index.search.calibration.checks import find_warnings, require_enough
+from histo_index.search.inputs.labelled_pairs import LabelledPairs
 
 KNOWN = Estimate(value=0.9, low=0.85, high=0.93)
 
 
-def of_pairs(pairs: list[tuple[int, int, int]], groups: list[int] | None = None) -> Subject:
-    """Make a subject of pairs of numbered tiles: first, second, 1 same or 0 different."""
+def of_pairs(pairs: list[tuple[int, int, int]], groups: list[int] | None = None) -> LabelledPairs:
+    """Make a dataset of pairs of numbered tiles: first, second, 1 same or 0 different."""
     left, right, same = np.array(pairs).T
     tiles = int(max(left.max(), right.max())) + 1
     units = list(range(tiles)) if groups is None else groups
     names, codes = np.unique([f"u{unit:02d}" for unit in units], return_inverse=True)
-    return Subject(
+    return LabelledPairs(
         rows=np.arange(tiles),
         names=[f"tile-{tile}" for tile in range(tiles)],
         classes=[],
@@ -36,20 +36,20 @@ def of_pairs(pairs: list[tuple[int, int, int]], groups: list[int] | None = None)
     )
 
 
-def chain(count: int, **options: Any) -> Subject:
+def chain(count: int, **options: Any) -> LabelledPairs:
     """Pair tiles 0 and 1, 2 and 3, …, alternately same and different."""
     return of_pairs([(2 * n, 2 * n + 1, n % 2) for n in range(count)], **options)
 
 
 def test_enough_pairs_of_strangers_raise_no_doubt_but_the_missing_groups() -> None:
     require_enough(chain(40))
-    (line,) = doubts_about(chain(40), KNOWN)
+    (line,) = find_warnings(chain(40), KNOWN)
     assert line.startswith("no groups: tiles of one slide or patient count as strangers")
-    assert doubts_about(chain(40, groups=list(range(80))), KNOWN) == []
+    assert find_warnings(chain(40, groups=list(range(80))), KNOWN) == []
 
 
 @pytest.mark.parametrize(
-    ("subject", "message"),
+    ("dataset", "message"),
     [
         (chain(18), "p.csv: 9 same and 9 different pairs are too few; expected at least 20, 5 of"),
         (
@@ -67,16 +67,18 @@ def test_enough_pairs_of_strangers_raise_no_doubt_but_the_missing_groups() -> No
         ),
     ],
 )
-def test_pairs_that_cannot_tell_a_threshold_are_refused(subject: Subject, message: str) -> None:
+def test_pairs_that_cannot_tell_a_threshold_are_refused(
+    dataset: LabelledPairs, message: str
+) -> None:
     with pytest.raises(InputError) as caught:
-        require_enough(subject)
+        require_enough(dataset)
     assert message in str(caught.value)
 
 
 def test_contradicting_labels_are_told_with_an_example() -> None:
     same = [(2 * n, 2 * n + 1, n % 2) for n in range(2, 40)]
-    subject = of_pairs([(0, 1, 1), (1, 2, 1), (0, 2, 0), *same], groups=list(range(80)))
-    assert doubts_about(subject, KNOWN) == [
+    dataset = of_pairs([(0, 1, 1), (1, 2, 1), (0, 2, 0), *same], groups=list(range(80)))
+    assert find_warnings(dataset, KNOWN) == [
         "1 pair said to be different against same ones (a = b, b = c, a ≠ c); "
         "the first: tile-0 and tile-2"
     ]
@@ -84,18 +86,18 @@ def test_contradicting_labels_are_told_with_an_example() -> None:
 
 def test_same_pairs_within_a_group_are_told() -> None:
     groups = [tile // 2 for tile in range(80)]
-    subject = of_pairs(
+    dataset = of_pairs(
         [*((2 * n, 2 * n + 1, 1) for n in range(6)), *((n, 79 - n, n % 2) for n in range(40))],
         groups=groups,
     )
-    (line,) = doubts_about(subject, KNOWN)
+    (line,) = find_warnings(dataset, KNOWN)
     # Tiles 39 and 40 are of two groups, 38 and 41 too: the six are all there are.
     assert line.startswith("6 of 26 same pairs are of one group")
 
 
 def test_a_tile_in_most_pairs_is_told() -> None:
     pairs = [*((0, n, n % 2) for n in range(1, 31)), *((n, n + 30, n % 2) for n in range(1, 21))]
-    (line,) = doubts_about(of_pairs(pairs, groups=list(range(51))), KNOWN)
+    (line,) = find_warnings(of_pairs(pairs, groups=list(range(51))), KNOWN)
     assert line == "30 of 50 pairs share group u00"
 
 
@@ -110,5 +112,5 @@ def test_a_tile_in_most_pairs_is_told() -> None:
     ],
 )
 def test_an_accuracy_that_nobody_knows_is_told(accuracy: Estimate, message: str) -> None:
-    (line,) = doubts_about(chain(40, groups=list(range(80))), accuracy)
+    (line,) = find_warnings(chain(40, groups=list(range(80))), accuracy)
     assert line.startswith(message)

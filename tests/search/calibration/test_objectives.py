@@ -7,9 +7,13 @@ from sklearn.metrics import f1_score
 
 from histo_index.arrays import Float64
 from histo_index.errors import InputError
-from histo_index.search.calibration.cross_validation import cross_fit, share_of
+from histo_index.search.calibration.cross_validation import cross_validate, share_of
 from histo_index.search.calibration.fit import fit, fit_threshold
-from histo_index.search.calibration.objectives import Objective, cut_probability, limited_cut
+from histo_index.search.calibration.objectives import (
+    Objective,
+    decision_probability,
+    threshold_at_max_fpr,
+)
 from histo_index.search.calibration.platt import Bins, Sigmoid, expit
 from histo_index.search.inputs.sample import Sample
 
@@ -121,7 +125,7 @@ def test_a_false_positive_rate_is_kept_and_no_further_than_needed() -> None:
 
 def test_costs_give_the_probability_at_which_both_errors_cost_the_same() -> None:
     dear = Objective(costs=(9, 1))
-    assert cut_probability(dear, 0.5, np.empty(0), np.empty(0)) == pytest.approx(0.9)
+    assert decision_probability(dear, 0.5, np.empty(0), np.empty(0)) == pytest.approx(0.9)
     sample = drawn(20_000)
     expected = float(TRUTH.distance_at(np.array([np.log(9)]))[0])
     assert fit_threshold(sample, dear) == pytest.approx(expected, abs=0.02)
@@ -139,7 +143,7 @@ def test_costs_give_the_probability_at_which_both_errors_cost_the_same() -> None
 def test_a_limited_cut_is_worked_out_by_hand(
     distances: list[float], most: float, expected: float
 ) -> None:
-    found = limited_cut(np.array(distances), np.ones(len(distances)), most)
+    found = threshold_at_max_fpr(np.array(distances), np.ones(len(distances)), most)
     assert found == pytest.approx(expected)
 
 
@@ -197,7 +201,7 @@ def test_no_pair_is_judged_by_a_threshold_that_saw_its_units() -> None:
 
     Bins.cut = watched  # type: ignore[method-assign]
     try:
-        cross_fit(sample, Objective())
+        cross_validate(sample, Objective())
     finally:
         Bins.cut = original  # type: ignore[method-assign]
     assert seen
@@ -208,9 +212,9 @@ def test_no_pair_is_judged_by_a_threshold_that_saw_its_units() -> None:
         assert len(units) <= 10
 
 
-def test_cross_fitted_accuracy_is_that_of_new_pairs() -> None:
+def test_cross_validated_accuracy_is_that_of_new_pairs() -> None:
     sample = drawn(2_000)
-    called, is_judged = cross_fit(sample, Objective())
+    called, is_judged = cross_validate(sample, Objective())
     assert is_judged.all()
     share, ends = share_of(sample, called == sample.is_same, is_judged, rounds=100)
     new = drawn(20_000, seed=9)

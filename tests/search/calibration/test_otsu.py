@@ -59,9 +59,9 @@ def test_it_says_that_it_is_weaker_and_claims_no_probability(classes: Classes) -
     threshold = Threshold.choose(None, None, replace(found, answers_unsure=True))
     distances = np.array([0.0, 4.0], np.float32)
     assert threshold.likelihoods(distances) is None
-    assert threshold.judge(distances).to_pylist() == ["same", "different"]
+    assert threshold.verdicts(distances).to_pylist() == ["same", "different"]
     far = np.array([True, False])
-    assert threshold.judge(distances, far).to_pylist() == ["unsure", "different"]
+    assert threshold.verdicts(distances, far).to_pylist() == ["unsure", "different"]
 
 
 def test_too_few_tiles_or_groups_are_refused(classes: Classes, tmp_path: Path) -> None:

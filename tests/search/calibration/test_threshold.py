@@ -15,12 +15,12 @@ from histo_index.search.calibration.threshold import Threshold, Verdict
 
 def test_the_threshold_itself_is_still_the_same() -> None:
     distances = np.array([0.49, 0.5, 0.51], np.float32)
-    verdicts = Threshold(value=0.5, origin="test").judge(distances)
+    verdicts = Threshold(value=0.5, origin="test").verdicts(distances)
     assert verdicts.to_pylist() == [Verdict.SAME, Verdict.SAME, Verdict.DIFFERENT]
 
 
 def test_without_a_threshold_every_verdict_is_unsure() -> None:
-    verdicts = Threshold.choose(None, None).judge(np.zeros(2, np.float32))
+    verdicts = Threshold.choose(None, None).verdicts(np.zeros(2, np.float32))
     assert verdicts.to_pylist() == [Verdict.UNSURE] * 2
 
 
@@ -103,17 +103,17 @@ def test_probabilities_come_with_their_interval() -> None:
 def test_unsure_are_pairs_whose_interval_holds_the_cut() -> None:
     threshold = Threshold.choose(None, None, calibrated(), unsure=True)
     expected = ["same", "unsure", "unsure", "unsure", "different"]
-    assert threshold.judge(DISTANCES).to_pylist() == expected
+    assert threshold.verdicts(DISTANCES).to_pylist() == expected
     stored = Threshold.choose(None, None, calibrated(answers_unsure=True))
-    assert stored.judge(DISTANCES).to_pylist() == expected
+    assert stored.verdicts(DISTANCES).to_pylist() == expected
     decided = Threshold.choose(None, None, calibrated(answers_unsure=True), unsure=False)
-    assert "unsure" not in decided.judge(DISTANCES).to_pylist()
+    assert "unsure" not in decided.verdicts(DISTANCES).to_pylist()
 
 
 def test_the_user_s_threshold_has_its_own_unsure_pairs() -> None:
     threshold = Threshold.choose(0.5, None, calibrated(), unsure=True)
     expected = ["unsure", "different", "different", "different", "different"]
-    assert threshold.judge(DISTANCES).to_pylist() == expected
+    assert threshold.verdicts(DISTANCES).to_pylist() == expected
 
 
 def test_no_pair_is_answered_that_is_nearer_the_cut_than_an_unsure_one() -> None:
@@ -130,7 +130,7 @@ def test_no_pair_is_answered_that_is_nearer_the_cut_than_an_unsure_one() -> None
     # lies as far above it has 0.75² / 0.96, which is at 1.65.
     distances = np.array([0.1, 0.2, 0.5, 1.2, 1.5, 1.6, 1.7], np.float32)
     expected = ["same", *["unsure"] * 4, "unsure", "different"]
-    assert threshold.judge(distances).to_pylist() == expected
+    assert threshold.verdicts(distances).to_pylist() == expected
 
 
 def test_where_not_even_distance_zero_is_surely_the_same_only_the_far_are_answered() -> None:
@@ -139,15 +139,15 @@ def test_where_not_even_distance_zero_is_surely_the_same_only_the_far_are_answer
     threshold = Threshold.choose(None, None, calibrated(curve=unknown), unsure=True)
     # As far above the threshold, 1, as it is above 0: 4 (1 - 0.75²) = 1.75.
     distances = np.array([0.0, 0.5, 1.7, 1.8], np.float32)
-    assert threshold.judge(distances).to_pylist() == [*["unsure"] * 3, "different"]
+    assert threshold.verdicts(distances).to_pylist() == [*["unsure"] * 3, "different"]
 
 
 def test_pairs_with_a_stranger_are_unsure_only_where_that_is_allowed() -> None:
     far = np.array([True, False, False, False, True])
     threshold = Threshold.choose(None, None, calibrated(), unsure=True)
-    assert threshold.judge(DISTANCES, far).to_pylist() == ["unsure"] * 5
+    assert threshold.verdicts(DISTANCES, far).to_pylist() == ["unsure"] * 5
     decided = Threshold.choose(None, None, calibrated())
-    assert decided.judge(DISTANCES, far).to_pylist()[0] == "same"
+    assert decided.verdicts(DISTANCES, far).to_pylist()[0] == "same"
 
 
 def test_unsure_without_a_calibration_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""An evaluation says what an index is worth, beside floors, and finds tiles in two places."""
+"""An evaluation says what an index is worth, beside baselines, and finds tiles in two places."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,6 @@ from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 
 from histo_index.arrays import Int64
 from histo_index.commands.output import to_json
-from histo_index.errors import ImageError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.calibration import Calibration
@@ -24,7 +23,7 @@ from histo_index.search.evaluation.evaluate import evaluate
 from histo_index.search.evaluation.examples import wrong_pairs_of
 from histo_index.search.evaluation.leakage import find_leakage
 from histo_index.search.evaluation.result import Contender, Evaluation
-from histo_index.search.inputs.labelled_pairs import Subject, make_subject
+from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.neighbours.near_duplicates import near_limit
 from histo_index.search.retrieval_metrics import rank_others
@@ -32,12 +31,12 @@ from tests.search.classes import TILES, Classes, class_vectors
 from tests.vectors import unit_vectors
 
 
-def subject_of(classes: Classes) -> Subject:
-    return make_subject(classes.index, read_labels(classes.index, group="patient"), None)
+def dataset_of(classes: Classes) -> LabelledPairs:
+    return make_labelled_pairs(classes.index, read_labels(classes.index, group="patient"), None)
 
 
-def weak_floors(rows: Int64) -> Mapping[str, npt.NDArray[np.float32]]:
-    """A floor that knows the classes a little, and one that knows nothing."""
+def weak_baselines(rows: Int64) -> Mapping[str, npt.NDArray[np.float32]]:
+    """A baseline that knows the classes a little, and one that knows nothing."""
     return {
         "colour histogram": class_vectors(2.0, seed=5)[0][rows],
         "random weights": unit_vectors(TILES, 16, seed=7)[rows],
@@ -47,21 +46,21 @@ def weak_floors(rows: Int64) -> Mapping[str, npt.NDArray[np.float32]]:
 @pytest.fixture(scope="module")
 def found(finished_classes: Path, calibration: Calibration) -> Evaluation:
     index = OpenIndex(finished_classes / "tiles.hx")
-    subject = make_subject(index, read_labels(index, group="patient"), None)
+    dataset = make_labelled_pairs(index, read_labels(index, group="patient"), None)
     threshold = Threshold.choose(None, None, calibration)
-    return evaluate(index, subject, threshold, floor_vectors=weak_floors)
+    return evaluate(index, dataset, threshold, baselines=weak_baselines(dataset.rows))
 
 
 def test_figures_are_those_of_scikit_learn(classes: Classes, found: Evaluation) -> None:
-    subject = found.subject
-    stored = classes.index.vectors(subject.rows)
-    distances = pair_distances(stored[subject.left], stored[subject.right])
+    dataset = found.dataset
+    stored = classes.index.vectors(dataset.rows)
+    distances = pair_distances(stored[dataset.left], stored[dataset.right])
     assert found.distances.tolist() == distances.tolist()
     figures = found.index.pairs
-    assert figures["roc_auc"].value == pytest.approx(roc_auc_score(subject.is_same, -distances))
+    assert figures["roc_auc"].value == pytest.approx(roc_auc_score(dataset.is_same, -distances))
     assert found.threshold.value is not None
     said = distances <= found.threshold.value
-    assert figures["accuracy"].value == pytest.approx(accuracy_score(subject.is_same, said))
+    assert figures["accuracy"].value == pytest.approx(accuracy_score(dataset.is_same, said))
     for figure in figures.values():
         assert figure.low is not None
         assert figure.high is not None
@@ -85,32 +84,34 @@ def test_confusion_counts_nearest_neighbours_in_other_groups(
 
 
 def test_floors_are_judged_on_the_same_pairs(found: Evaluation) -> None:
-    colour, random, majority = found.floors
-    assert [floor.name for floor in found.floors] == [
+    colour, random, majority = found.baselines
+    assert [baseline.name for baseline in found.baselines] == [
         "colour histogram", "random weights", "majority"
     ]  # fmt: skip
-    subject = found.subject
-    for floor, vectors in zip((colour, random), weak_floors(subject.rows).values(), strict=True):
-        distances = pair_distances(vectors[subject.left], vectors[subject.right])
-        expected = roc_auc_score(subject.is_same, -distances)
-        assert floor.pairs["roc_auc"].value == pytest.approx(expected)
+    dataset = found.dataset
+    for baseline, vectors in zip(
+        (colour, random), weak_baselines(dataset.rows).values(), strict=True
+    ):
+        distances = pair_distances(vectors[dataset.left], vectors[dataset.right])
+        expected = roc_auc_score(dataset.is_same, -distances)
+        assert baseline.pairs["roc_auc"].value == pytest.approx(expected)
         mine = found.index.pairs["roc_auc"].value
         assert mine is not None
-        assert floor.lead["roc_auc"].value == pytest.approx(mine - expected)
+        assert baseline.lead["roc_auc"].value == pytest.approx(mine - expected)
     assert majority.pairs["accuracy"].value == 0.5
     assert majority.retrieval["micro"]["accuracy@1"].value == pytest.approx(1 / 3)
 
 
 def test_the_first_line_praises_only_what_beats_every_floor(found: Evaluation) -> None:
-    assert found.headline.startswith("The encoder beats every floor here: pair ROC-AUC 0.9")
+    assert found.headline.startswith("The encoder beats every baseline here: pair ROC-AUC 0.9")
     mine = found.index.pairs["roc_auc"]
     assert mine.value is not None
     better = replace(
-        found.floors[0],
+        found.baselines[0],
         pairs={"roc_auc": Estimate(value=0.999, low=0.99, high=1.0)},
         lead={"roc_auc": Estimate(value=mine.value - 0.999, low=-0.02, high=-0.001)},
     )
-    line = headline(found.index, [better, *found.floors[1:]], is_trained=True)
+    line = headline(found.index, [better, *found.baselines[1:]], is_trained=True)
     assert line == (
         f"The encoder does not beat a colour histogram here: pair ROC-AUC {mine.value:.3f} against "
         f"0.999 (lead {mine.value - 0.999:+.3f}, 95 % interval -0.020…-0.001)"
@@ -121,27 +122,28 @@ def test_the_first_line_praises_only_what_beats_every_floor(found: Evaluation) -
 
 
 def test_without_floors_nothing_is_praised(classes: Classes) -> None:
-    found = evaluate(classes.index, subject_of(classes), Threshold.choose(0.4, None))
+    found = evaluate(classes.index, dataset_of(classes), Threshold.choose(0.4, None))
     assert "was not compared with colour or random weights" in found.headline
 
 
-def test_floors_out_of_reach_are_told(classes: Classes, caplog: pytest.LogCaptureFixture) -> None:
-    def gone(rows: Int64) -> Mapping[str, npt.NDArray[np.float32]]:
-        raise ImageError("tiles/t00.png: cannot be read (No such file or directory)")
-
-    threshold = Threshold.choose(0.4, None)
-    found = evaluate(classes.index, subject_of(classes), threshold, floor_vectors=gone)
-    assert found.warnings[0] == (
-        "colour histogram and random weights are left out: a tile is missing; pass --tiles DIR"
-    )
-    assert "tiles/t00.png: cannot be read (No such file or directory)" in caplog.text
-    assert [floor.name for floor in found.floors] == ["majority"]
+def test_baselines_are_compared_on_a_subset(classes: Classes) -> None:
+    dataset, threshold = dataset_of(classes), Threshold.choose(0.4, None)
+    subset = dataset.subsample(40)
+    vectors = unit_vectors(TILES, 16, seed=7)[subset.rows]
+    found = evaluate(classes.index, dataset, threshold, subset=subset, baselines={"own": vectors})
+    baseline, _ = found.baselines
+    distances = pair_distances(vectors[subset.left], vectors[subset.right])
+    area = roc_auc_score(subset.is_same, -distances)
+    assert baseline.pairs["roc_auc"].value == pytest.approx(area)
+    stored = classes.index.vectors(subset.rows)
+    own = roc_auc_score(subset.is_same, -pair_distances(stored[subset.left], stored[subset.right]))
+    assert baseline.lead["roc_auc"].value == pytest.approx(own - area)
 
 
 def test_abstaining_leaves_fewer_errors(found: Evaluation) -> None:
     risk = found.risk_coverage
     assert found.threshold.value is not None
-    is_wrong = (found.distances <= found.threshold.value) != found.subject.is_same
+    is_wrong = (found.distances <= found.threshold.value) != found.dataset.is_same
     assert risk.coverage[-1] == 1.0
     assert risk.risk[-1] == pytest.approx(is_wrong.mean())
     half = len(risk.risk) // 2
@@ -150,43 +152,43 @@ def test_abstaining_leaves_fewer_errors(found: Evaluation) -> None:
     assert risk.risk_answered is not None
     assert risk.answered.value is not None
     assert risk.risk_answered.value is not None
-    is_open = replace(found.threshold, answers_unsure=True).is_open(found.distances)
-    assert 0 < risk.answered.value == pytest.approx(1 - is_open.mean())
-    assert risk.risk_answered.value == pytest.approx(is_wrong[~is_open].mean())
+    is_unsure = replace(found.threshold, answers_unsure=True).is_unsure(found.distances)
+    assert 0 < risk.answered.value == pytest.approx(1 - is_unsure.mean())
+    assert risk.risk_answered.value == pytest.approx(is_wrong[~is_unsure].mean())
     assert risk.risk_answered.value < risk.risk[-1]
 
 
 def test_the_most_confidently_wrong_come_first(found: Evaluation) -> None:
-    subject, threshold = found.subject, found.threshold.value
+    dataset, threshold = found.dataset, found.threshold.value
     assert threshold is not None
     assert found.wrong_pairs
     gaps = [abs(np.log(4 - wrong.distance) - np.log(4 - threshold)) for wrong in found.wrong_pairs]
     assert gaps == sorted(gaps, reverse=True)
     for wrong in found.wrong_pairs:
         assert (wrong.distance <= threshold) != wrong.is_same
-        assert bool(subject.is_same[wrong.pair]) == wrong.is_same
-        assert (subject.left[wrong.pair], subject.right[wrong.pair]) == (wrong.tile_a, wrong.tile_b)
+        assert bool(dataset.is_same[wrong.pair]) == wrong.is_same
+        assert (dataset.left[wrong.pair], dataset.right[wrong.pair]) == (wrong.tile_a, wrong.tile_b)
 
 
 def test_no_tile_fills_the_list_of_wrong_pairs() -> None:
     left, right = np.array([0] * 9 + [1, 2, 3]), np.array([*range(1, 10), 2, 3, 4])
     distances = np.linspace(1.0, 2.0, 12, dtype=np.float32)
-    subject = Subject(
+    dataset = LabelledPairs(
         rows=np.arange(10), names=[str(tile) for tile in range(10)], labels=np.arange(10),
         classes=[], groups=np.arange(10), group_names=[], left=left, right=right,
         is_same=np.ones(12, bool), labels_from=None, pairs_from="", has_groups=True, problems=[],
     )  # fmt: skip
-    found = wrong_pairs_of(distances, None, subject, Threshold.choose(0.5, None))
+    found = wrong_pairs_of(distances, None, dataset, Threshold.choose(0.5, None))
     # The furthest first; tile 0 twice, tile 2 twice, and what is left of the others.
     assert [wrong.pair for wrong in found] == [11, 10, 9, 8, 7]
 
 
 def test_there_is_a_strip_of_every_class(found: Evaluation) -> None:
-    subject = found.subject
-    assert [strip.label for strip in found.strips] == subject.classes
+    dataset = found.dataset
+    assert [strip.label for strip in found.strips] == dataset.classes
     for strip in found.strips:
-        assert subject.classes[subject.labels[strip.query]] == strip.label
-        assert subject.groups[strip.query] not in subject.groups[strip.neighbours]
+        assert dataset.classes[dataset.labels[strip.query]] == strip.label
+        assert dataset.groups[strip.query] not in dataset.groups[strip.neighbours]
         assert strip.distances == sorted(strip.distances)
         assert len(strip.neighbours) == 8
 
@@ -198,9 +200,9 @@ def test_what_the_calibration_saw_is_found_and_told(found: Evaluation) -> None:
 
 
 def test_without_a_threshold_one_is_fitted_for_the_pictures_only(classes: Classes) -> None:
-    found = evaluate(classes.index, subject_of(classes), Threshold.choose(None, None))
+    found = evaluate(classes.index, dataset_of(classes), Threshold.choose(None, None))
     assert found.index.pairs["accuracy"].value is None
-    assert found.index.pairs["cross_fitted_accuracy"].value is not None
+    assert found.index.pairs["cross_validated_accuracy"].value is not None
     assert found.threshold.origin == "fitted on these very pairs, to draw pictures by"
     assert found.threshold.value is not None
     assert (found.probabilities, found.reliability) == (None, None)
@@ -211,7 +213,7 @@ def test_it_is_plain_json_with_names_and_no_paths(classes: Classes, found: Evalu
     document: dict[str, Any] = json.loads(to_json(found.as_dict()))
     assert document["headline"] == found.headline
     assert document["wrong_pairs"][0]["tile_a"] in classes.names
-    for contender in (document["figures"], *document["floors"][:2]):
+    for contender in (document["figures"], *document["baselines"][:2]):
         assert len(contender["curve"]["hits"]) <= 200
         assert contender["curve"]["hits"][-1] == 1.0
     assert document["provenance"]["calibration"]["pairs"] == 2688
@@ -254,12 +256,12 @@ def test_tiles_of_the_calibration_and_their_copies_are_found() -> None:
     found = find_leakage(
         halves, digests, np.arange(20), ranking=ranking, limit=0.01, fitted_on=np.array([2, 3])
     )
-    assert (found.shared_tiles, found.calibration_twins) == (2, 1)
+    assert (found.shared_tiles, found.calibration_duplicates) == (2, 1)
     nothing = np.array([], np.int64)
     none = find_leakage(
         halves, digests, np.arange(20), ranking=ranking, limit=0.01, fitted_on=nothing
     )
-    assert (none.shared_tiles, none.calibration_twins) == (0, 0)
+    assert (none.shared_tiles, none.calibration_duplicates) == (0, 0)
 
 
 def test_an_untrained_encoder_is_called_so() -> None:

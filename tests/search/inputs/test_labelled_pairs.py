@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.search.inputs.labelled_pairs import Subject, draw_pairs, make_subject
+from histo_index.search.inputs.labelled_pairs import LabelledPairs, draw_pairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.inputs.pair_list import list_pairs
 from tests.search.classes import Classes
 
 
-def of_pairs(classes: Classes, rows: Sequence[Sequence[Any]], **options: Any) -> Subject:
-    return make_subject(classes.index, None, list_pairs(rows), pairs_name="p.csv", **options)
+def of_pairs(classes: Classes, rows: Sequence[Sequence[Any]], **options: Any) -> LabelledPairs:
+    return make_labelled_pairs(classes.index, None, list_pairs(rows), pairs_name="p.csv", **options)
 
 
 def test_pairs_are_drawn_across_groups_as_many_same_as_different(classes: Classes) -> None:
-    found = make_subject(classes.index, read_labels(classes.index, group="patient"), None)
+    found = make_labelled_pairs(classes.index, read_labels(classes.index, group="patient"), None)
     assert (found.groups[found.left] != found.groups[found.right]).all()
     same = found.labels[found.left] == found.labels[found.right]
     assert same.tolist() == found.is_same.tolist()
     assert found.is_same.mean() == 0.5
     # Of 96 tiles in 3 classes and 8 groups all same pairs across groups: 3 · 32 · 28 / 2.
     assert found.is_same.sum() == 1344
-    again = make_subject(classes.index, read_labels(classes.index, group="patient"), None)
+    again = make_labelled_pairs(classes.index, read_labels(classes.index, group="patient"), None)
     assert found.left.tolist() == again.left.tolist()
 
 
@@ -37,7 +37,7 @@ def test_few_are_drawn_of_many() -> None:
 
 def test_classes_that_lie_in_one_group_each_are_refused(classes: Classes) -> None:
     with pytest.raises(InputError, match="no class has tiles in two groups"):
-        make_subject(classes.index, read_labels(classes.index, group="label"), None)
+        make_labelled_pairs(classes.index, read_labels(classes.index, group="label"), None)
 
 
 def test_pairs_that_cannot_be_used_say_why_by_their_number(classes: Classes) -> None:
@@ -111,32 +111,28 @@ def test_groups_of_pairs_come_from_the_index_and_must_be_there(classes: Classes)
         of_pairs(classes, rows, group="ward")
 
 
-def test_a_part_keeps_the_pairs_among_its_tiles(classes: Classes) -> None:
-    whole = make_subject(classes.index, read_labels(classes.index, group="patient"), None)
-    chosen = whole.thinned(20)
-    assert len(chosen) == len(np.unique(chosen)) == 20
-    part = whole.part(chosen)
-    assert part.names == [whole.names[place] for place in chosen]
-    inside = {
-        (whole.names[a], whole.names[b]) for a, b in zip(whole.left, whole.right, strict=True)
-    }
-    pairs = {(part.names[a], part.names[b]) for a, b in zip(part.left, part.right, strict=True)}
-    assert pairs == {(a, b) for a, b in inside if {a, b} <= set(part.names)}
-    assert len(pairs) > 20
-    assert whole.thinned(1000).tolist() == list(range(96))
+def test_a_subsample_keeps_the_pairs_among_its_tiles(classes: Classes) -> None:
+    whole = make_labelled_pairs(classes.index, read_labels(classes.index, group="patient"), None)
+    part = whole.subsample(20)
+    assert len(part.rows) == len(np.unique(part.rows)) == 20
+    assert part.names == [whole.names[row] for row in np.searchsorted(whole.rows, part.rows)]
+    pairs = {(whole.names[a], whole.names[b]) for a, b in zip(whole.left, whole.right, strict=True)}
+    kept = {(part.names[a], part.names[b]) for a, b in zip(part.left, part.right, strict=True)}
+    assert kept == {(a, b) for a, b in pairs if {a, b} <= set(part.names)}
+    assert len(kept) > 20
+    assert whole.subsample(1000).names == whole.names
 
 
-def test_half_of_a_thinned_subject_is_drawn_from_all_tiles(classes: Classes) -> None:
+def test_half_of_a_subsample_is_drawn_from_all_tiles(classes: Classes) -> None:
     pairs = list_pairs([(f"t{a:02d}.png", f"t{a + 48:02d}.png", a % 2) for a in range(24)])
     labels = read_labels(classes.index, group="patient")
-    whole = make_subject(classes.index, labels, pairs, pairs_name="p.csv")
-    chosen = whole.thinned(24)
-    paired = np.concatenate([whole.left, whole.right])
-    assert len(whole.part(chosen).left) >= 6
-    assert len(np.setdiff1d(chosen, paired)) >= 3
+    whole = make_labelled_pairs(classes.index, labels, pairs, pairs_name="p.csv")
+    part = whole.subsample(24)
+    paired = whole.rows[np.concatenate([whole.left, whole.right])]
+    assert len(part.left) >= 6
+    assert len(np.setdiff1d(part.rows, paired)) >= 3
 
 
-def test_of_sparse_pairs_a_part_keeps_whole_ones(classes: Classes) -> None:
+def test_a_subsample_of_sparse_pairs_keeps_whole_pairs(classes: Classes) -> None:
     rows = [(f"t{a:02d}.png", f"t{a + 48:02d}.png", a % 2) for a in range(48)]
-    part = of_pairs(classes, rows)
-    assert len(part.part(part.thinned(24)).left) >= 6
+    assert len(of_pairs(classes, rows).subsample(24).left) >= 6
