@@ -1,5 +1,7 @@
 """Facts and tables as text."""
 
+from typing import Any
+
 from histo_index.commands.output import duration_text, facts_text, size_text, table_text
 
 
@@ -15,7 +17,7 @@ def test_facts_are_one_a_line_with_nested_ones_indented() -> None:
 
 
 def test_a_table_has_one_width_a_column_and_no_path_equal_to_the_id() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"image_id": "a", "path": "a", "distance": 0.5},
         {"image_id": "long", "path": "long", "distance": None},
     ]
