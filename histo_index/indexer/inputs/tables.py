@@ -153,7 +153,7 @@ def split_rows(data: bytes, delimiter: str) -> Iterator[tuple[int, list[str], st
 
 
 def _as_number(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Make a column of texts numeric if that loses nothing of what it says."""
+    """Convert a text column to numbers if no value changes."""
     filled = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     if filled.null_count == len(filled):
         return column
