@@ -59,17 +59,17 @@ def calibrate(
         index: what is calibrated.
         pairs: labelled pairs.
         labels: without pairs: a label file, or a column of the index, to draw pairs from.
-        label: column of the label file that holds the class; left out, `label`.
+        label: column of the label file with the class; default `label`.
         group: column that holds what must not be matched with itself; left out, `group`.
         objective: what the threshold is to be best at; left out, accuracy.
         unsure: whether verdicts may be unsure unless the user says otherwise.
         unlabelled: guess the threshold without any label, which is weaker; no probabilities.
 
     Returns:
-        What was found; `warnings` says what makes it doubtful. Rows that cannot be used are logged.
+        The calibration, with its warnings. Rows that cannot be used are logged.
 
     Raises:
-        InputError: the labels cannot be used, or tell nothing.
+        InputError: the labels cannot be used, or same pairs are not nearer than different ones.
         LockedError: another process is writing the index.
         IndexFormatError: a part of the index that is needed is damaged.
     """

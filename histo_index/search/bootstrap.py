@@ -1,7 +1,7 @@
-"""Intervals for figures about pairs: they resample images, or groups of them, never pairs.
+"""Bootstrap intervals for metrics of pairs: they resample images or groups, never pairs.
 
 Pairs share images, so a list of 10,000 pairs over 100 images says little more than 100 images do.
-Resampling the pairs as if each were an observation of its own gives intervals that are far too
+Resampling the pairs as if they were independent gives intervals that are far too
 narrow. Here the *units* (images, or the groups that must not be split) are drawn with replacement,
 and a pair counts as often as both of its units were drawn, one times the other.
 
@@ -27,7 +27,7 @@ from histo_index.errors import InputError
 # Weights of the pairs, float64 [P], to a figure or several; NaN where they leave it undefined.
 Statistic = Callable[[Float64], "float | Float64"]
 
-# The correction for few units is G / (G - 2); with fewer there is next to nothing to draw anew.
+# The correction for few units is G / (G - 2), which needs more than two.
 FEWEST_UNITS: Final = 4
 # Enough for a variance to within a tenth (the relative error of one is the root of 2 / rounds).
 _MOST_PAIR_ROUNDS: Final = 200
@@ -40,8 +40,8 @@ class Interval:
     """Where a figure lies, with the confidence asked for.
 
     Attributes:
-        low: lower end; NaN if the units do not allow to tell.
-        high: upper end; likewise.
+        low: lower end; NaN with too few units.
+        high: upper end; missing like the lower.
     """
 
     low: float
@@ -54,8 +54,8 @@ class Estimate:
 
     Attributes:
         value: the figure; None where it is not defined.
-        low: lower end; None where the tiles or groups are too few to tell.
-        high: upper end; likewise.
+        low: lower end; None with too few tiles or groups.
+        high: upper end; missing like the lower.
     """
 
     value: float | None
@@ -64,7 +64,7 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, low: float, high: float) -> Self:
-        """Make one of numbers, of which those that are not known are NaN."""
+        """Build an estimate from numbers; NaN becomes None."""
         known = (float(x) if np.isfinite(x) else None for x in (value, low, high))
         return cls(**dict(zip(("value", "low", "high"), known, strict=True)))
 
@@ -79,7 +79,7 @@ def bands(
     level: float = 0.95,
     is_share: bool = True,
 ) -> tuple[Float64, Float64]:
-    """Say between which values figures about pairs, or about single items, lie.
+    """Compute confidence intervals of metrics of pairs, or of single items.
 
     The standard deviation over the drawings is taken for the standard error, after two
     corrections: what a pair adds by itself, apart from its units, is in it three times and should
@@ -115,7 +115,7 @@ def bands(
     if len(codes) == 2:
         pairs = [statistic(weights) for weights in _draw_pairs(codes.shape[1], rounds, seed)]
         variance = _without_overcount(variance, _variance(np.asarray(pairs, np.float64)))
-    # Imported here: a look-up must start fast, and needs no interval made anew.
+    # Imported here: a look-up must start fast, and computes no interval.
     from scipy.special import stdtrit
 
     error = np.sqrt(variance * count / (count - 2))
@@ -127,7 +127,7 @@ def bands(
 
 
 def _share_ends(center: Float64, reach: Float64, *, chance: float) -> tuple[Float64, Float64]:
-    """Give the ends on the scale of log-odds, float64 [...] each, from a reach on that of shares.
+    """Compute interval ends on the scale of log-odds, float64 [...] each, from a reach of shares.
 
     A share of exactly 0 or 1 is so in every drawing, which is no certainty: its interval is that of
     as many independent pairs as the units can make, all of them hits or none.
@@ -171,7 +171,7 @@ def _draw(codes: Int64, count: int, rounds: int, seed: int) -> Iterator[Float64]
 
 
 def _draw_pairs(pairs: int, rounds: int, seed: int) -> Iterator[Float64]:
-    """Draw the pairs themselves, as if each were an observation of its own."""
+    """Draw the pairs themselves, as if they were independent."""
     # Poisson weights do what drawing with replacement does, in a third of the time.
     generator = np.random.default_rng([seed, 1])
     for _ in range(min(rounds, _MOST_PAIR_ROUNDS)):
@@ -179,7 +179,7 @@ def _draw_pairs(pairs: int, rounds: int, seed: int) -> Iterator[Float64]:
 
 
 def _without_overcount(found: Float64, pairs: Float64) -> Float64:
-    """Take off what products of weights count too often: variances, float64 [...].
+    """Subtract what products of weights count more than once: variances, float64 [...].
 
     Over the drawings the weight of a pair has variance 3, where that of an observation has 1; pairs
     that share a unit have covariance 1, as they should. The result is never below what the pairs

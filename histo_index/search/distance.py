@@ -16,7 +16,7 @@ _LENGTH_TOLERANCE: Final = 1e-3
 
 
 def pair_distances(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Float32:
-    """Measure how far apart the two images of each pair are.
+    """Compute the distance of each pair.
 
     Squared Euclidean distance between unit vectors, no unit: 0 same direction, 2 unrelated,
     4 opposite. Smaller is more alike.
@@ -46,7 +46,7 @@ def pair_distances(left: npt.NDArray[np.floating], right: npt.NDArray[np.floatin
 
 
 def squared_gaps(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Float32:
-    """Measure what `pair_distances` does, of rows that are known to be unit vectors.
+    """Compute distances like `pair_distances`, without checking that rows are unit vectors.
 
     Args:
         left: floats [P, D], or [1, D]: the same one for all.
@@ -66,14 +66,14 @@ def _require_unit(vectors: Float32) -> None:
         raise ShapeError(f"a row has length {1 + worst:.4g} or so; expected 1: normalise the rows")
 
 
-def take_vectors(index: OpenIndex, extra: Float16, places: Int64) -> Float16:
+def take_vectors(index: OpenIndex, extra: Float16, rows: Int64) -> Float16:
     """Gather vectors, float16 [n, D], from the index and from those beside it; see `Resolved`."""
     if not len(extra):
-        return index.vectors(places)
-    outside = places >= len(index)
-    vectors = np.empty((len(places), extra.shape[1]), np.float16)
-    vectors[~outside] = index.vectors(places[~outside])
-    vectors[outside] = extra[places[outside] - len(index)]
+        return index.vectors(rows)
+    outside = rows >= len(index)
+    vectors = np.empty((len(rows), extra.shape[1]), np.float16)
+    vectors[~outside] = index.vectors(rows[~outside])
+    vectors[outside] = extra[rows[outside] - len(index)]
     return vectors
 
 
@@ -115,14 +115,14 @@ def indexed_pair_distances(
 
 
 def _piece_distances(index: OpenIndex, extra: Float16, left: Int64, right: Int64) -> Float32:
-    for places in (left, right):
-        index.verify(places[places < len(index)])
+    for rows in (left, right):
+        index.verify(rows[rows < len(index)])
     # In the order of their first images, so that these are read as they lie, each once: 1.2 times
     # the pairs/s for random pairs of a million images.
     order = np.argsort(left)
     left, right = left[order], right[order]
     found = np.empty(len(left), np.float32)
-    # Where the vectors lie, and the place that the first of them has.
+    # Each array of vectors, and the row number of its first vector.
     sources = [(index.matrix, 0)] + ([(extra, len(index))] if len(extra) else [])
     for (first, first_start), (second, second_start) in product(sources, repeat=2):
         is_here = _lies_in(left, first_start, len(first))
@@ -138,5 +138,5 @@ def _piece_distances(index: OpenIndex, extra: Float16, left: Int64, right: Int64
     return distances
 
 
-def _lies_in(places: Int64, start: int, length: int) -> npt.NDArray[np.bool_]:
-    return (places >= start) & (places < start + length)
+def _lies_in(rows: Int64, start: int, length: int) -> npt.NDArray[np.bool_]:
+    return (rows >= start) & (rows < start + length)

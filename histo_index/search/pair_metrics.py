@@ -1,7 +1,7 @@
 """Figures about pairs: how well distances, verdicts and probabilities fit the labels.
 
-Each takes the weight of every pair, so that intervals can be made by drawing images or groups anew;
-equal weights give the plain figure. `docs/metrics.md` has every definition in words.
+Each takes the weight of every pair, so that the bootstrap can resample images or groups; equal
+weights give the plain metric. `docs/metrics.md` has every definition in words.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CALIBRATION_BINS: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class RocCurve:
-    """What every threshold would do; M thresholds, from none accepted to all.
+    """ROC curve at M thresholds, from none accepted to all.
 
     Attributes:
         thresholds: float64 [M], squared distances, rising; the first is below every distance.
@@ -32,7 +32,7 @@ class RocCurve:
 
 
 class SortedPairs:
-    """Labelled pairs in the order of their distance, which every threshold-free figure needs."""
+    """Labelled pairs sorted by distance, for the threshold-free metrics."""
 
     def __init__(self, distances: npt.ArrayLike, is_same: npt.ArrayLike) -> None:
         """Sort once.
@@ -50,7 +50,7 @@ class SortedPairs:
         self._levels = np.append(-1.0, levels[self._ends])
 
     def curve(self, weights: Float64) -> RocCurve:
-        """Say what each threshold would accept; NaN shares where a class has no weight.
+        """Compute the ROC curve; NaN shares where a class has no weight.
 
         Args:
             weights: float64 [P], in the order given at the start.
@@ -69,7 +69,7 @@ class SortedPairs:
         return shares
 
     def roc_auc(self, weights: Float64) -> float:
-        """Tell how often a same pair is closer than a different one, 0…1; equal ones count half.
+        """Compute the probability that a same pair is nearer than a different one, ties count half.
 
         Source: Hanley and McNeil (1982), Radiology 143(1).
         """
@@ -77,7 +77,7 @@ class SortedPairs:
         return float(np.trapezoid(curve.hits, curve.false_alarms))
 
     def equal_error_rate(self, weights: Float64) -> float:
-        """Tell the share of errors where as many same as different pairs are wrong, 0…1.
+        """Compute the error rate at which same and different pairs are equally often wrong, 0…1.
 
         Between two thresholds both rates are taken to change linearly. Smaller is better.
 
@@ -99,7 +99,7 @@ def accuracy(said_same: Bools, is_same: Bools, weights: Float64) -> float:
 
 
 def balanced_accuracy(said_same: Bools, is_same: Bools, weights: Float64) -> float:
-    """Tell the mean of the shares of same and of different pairs that are right, 0…1.
+    """Compute the mean of the accuracies on same and on different pairs, 0…1.
 
     Source: Brodersen et al. (2010), The balanced accuracy and its posterior distribution.
     """
@@ -109,7 +109,7 @@ def balanced_accuracy(said_same: Bools, is_same: Bools, weights: Float64) -> flo
 
 
 def brier(probabilities: Float64, is_same: Bools, weights: Float64) -> float:
-    """Tell the mean squared error of probabilities, 0…1; smaller is better.
+    """Compute the mean squared error of probabilities, 0…1; smaller is better.
 
     Source: Brier (1950), Monthly Weather Review 78(1), for two classes, halved.
     """
@@ -119,7 +119,7 @@ def brier(probabilities: Float64, is_same: Bools, weights: Float64) -> float:
 def calibration_bins(
     probabilities: Float64, is_same: Bools, weights: Float64
 ) -> tuple[Float64, Float64, Float64]:
-    """Compare what was said with what was found, in equally wide bins of probability.
+    """Compare predicted probabilities with observed shares in bins of equal width.
 
     Returns:
         float64 [CALIBRATION_BINS] each: mean probability said, share of same pairs found (both NaN
@@ -134,9 +134,7 @@ def calibration_bins(
 
 
 def calibration_error(probabilities: Float64, is_same: Bools, weights: Float64) -> float:
-    """Tell by how much probabilities miss the shares found, on average over the pairs, 0…1.
-
-    The expected calibration error; smaller is better.
+    """Compute the expected calibration error, 0…1; smaller is better.
 
     Source: Naeini, Cooper and Hauskrecht (2015), Obtaining well calibrated probabilities using
     Bayesian binning; Guo et al. (2017), On calibration of modern neural networks.
@@ -147,7 +145,7 @@ def calibration_error(probabilities: Float64, is_same: Bools, weights: Float64) 
 
 
 def share(claims: Bools, weights: Float64) -> float:
-    """Tell the share of claims that hold, 0…1; NaN without any weight."""
+    """Compute the weighted share of true claims, 0…1; NaN without any weight."""
     return mean(claims.astype(np.float64), weights)
 
 

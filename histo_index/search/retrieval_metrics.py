@@ -1,4 +1,4 @@
-"""How good neighbours are: rank the tiles of other groups, and compare their classes."""
+"""Retrieval metrics: rank the tiles of other groups and compare their classes."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from histo_index.arrays import Float64, Int64
 
-# How many neighbours are judged: the largest k of the figures below.
+# Neighbours of each query: the largest k of the metrics below.
 DEPTH: Final = 10
 RETRIEVAL_METRICS: Final = (
     "accuracy@1", "vote@3", "vote@5", "vote@10", "map@5", "map@10", "recall@5", "recall@10"
@@ -24,8 +24,8 @@ class Ranking:
     """The nearest tiles of other groups.
 
     Attributes:
-        queries: int64 [Q], places of the queries among the T tiles.
-        neighbours: int64 [Q, K], places of their neighbours, nearest first; -1 where there are no
+        queries: int64 [Q], indices of the queries among the T tiles.
+        neighbours: int64 [Q, K], indices of their neighbours, nearest first; -1 where there are no
             more tiles outside the query's group.
         distances: float32 [Q, K], squared distances; infinite where there is no neighbour.
     """
@@ -43,7 +43,7 @@ def rank_others(
     Args:
         vectors: floats [T, D], rows of length 1.
         groups: int64 [T], what must not be matched with itself.
-        queries: int64 [Q], places of the queries.
+        queries: int64 [Q], indices of the queries.
         k: neighbours of each.
 
     Returns:
@@ -81,9 +81,9 @@ def _rank_part(
 
 
 def _first(distances: npt.NDArray[np.float32], k: int) -> Int64:
-    """Find the places of the k smallest in each row, int64 [Q, k], rising."""
+    """Find the columns of the k smallest in each row, int64 [Q, k], smallest first."""
     few = np.argpartition(distances, min(k, distances.shape[1] - 1), axis=1)[:, : k + 1]
-    # By place first, so that among equal distances the earlier tile comes first.
+    # Sorted by column first: among equal distances the earlier tile comes first.
     few.sort(axis=1)
     order = np.argsort(np.take_along_axis(distances, few, 1), axis=1, kind="stable")
     places: Int64 = np.take_along_axis(few, order, 1)[:, :k]
@@ -91,7 +91,7 @@ def _first(distances: npt.NDArray[np.float32], k: int) -> Int64:
 
 
 def answerable(labels: Int64, groups: Int64, queries: Int64) -> npt.NDArray[np.bool_]:
-    """Tell which queries have a tile of their class in another group, bool [Q]."""
+    """Flag queries with a tile of their class in another group, bool [Q]."""
     return _relevant(labels, groups, queries) > 0
 
 
@@ -106,7 +106,7 @@ def _relevant(labels: Int64, groups: Int64, queries: Int64) -> Int64:
 
 
 def retrieval_values(ranking: Ranking, labels: Int64, groups: Int64) -> Float64:
-    """Judge each query by each of RETRIEVAL_METRICS.
+    """Compute every metric of RETRIEVAL_METRICS for each query.
 
     Args:
         ranking: of at least DEPTH neighbours a query.
@@ -133,7 +133,7 @@ def retrieval_values(ranking: Ranking, labels: Int64, groups: Int64) -> Float64:
 
 
 def majority_votes(labels: Int64) -> Int64:
-    """Let neighbours [Q, K], nearest first, vote; a tie goes to whose first vote is nearest."""
+    """Compute the majority of neighbours [Q, K], nearest first; a tie goes to the nearest vote."""
     votes = (labels[:, :, None] == labels[:, None, :]).sum(axis=2)
     votes[labels == _NOBODY] = 0
     # argmax takes the first of equals, which is the nearest.
@@ -142,14 +142,14 @@ def majority_votes(labels: Int64) -> Int64:
 
 
 def average_precisions(is_right: npt.NDArray[np.bool_], relevant: Int64) -> Float64:
-    """Average the precision at the place of each right neighbour, float64 [Q], 0…1.
+    """Average the precision at the rank of each right neighbour, float64 [Q], 0…1.
 
     Args:
         is_right: bool [Q, K], nearest first.
         relevant: int64 [Q], how many tiles could be right; at most K of them count.
     """
-    places = np.arange(1, is_right.shape[1] + 1)
-    precisions = np.cumsum(is_right, axis=1) / places
+    ranks = np.arange(1, is_right.shape[1] + 1)
+    precisions = np.cumsum(is_right, axis=1) / ranks
     possible = np.maximum(np.minimum(relevant, is_right.shape[1]), 1)
     means: Float64 = (precisions * is_right).sum(axis=1) / possible
     return means

@@ -1,4 +1,4 @@
-"""Look over a whole index: tiles that are there more than once, and tiles like no other."""
+"""Survey an index: groups of near-duplicates, and outliers."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -22,13 +22,13 @@ _HIDDEN: Final = "stem"
 
 
 def find_duplicates(index: OpenIndex, *, threshold: float | None = None) -> pa.Table:
-    """Find groups of tiles that show the same.
+    """Find groups of near-duplicates.
 
-    Two tiles are of one group if they are near-copies, or a chain of near-copies joins them.
+    Two tiles are in one group if a chain of near-duplicates connects them.
 
     Args:
         index: whose tiles.
-        threshold: distance up to which two tiles are near-copies; left out, a hundredth of the
+        threshold: distance up to which two tiles are near-duplicates; left out, a hundredth of the
             median distance between tiles drawn at random.
 
     Returns:
@@ -123,6 +123,6 @@ def find_outliers(index: OpenIndex, *, count: int) -> pa.Table:
 
 
 def _own_columns(tiles: pa.Table, taken: dict[str, pa.Array]) -> dict[str, pa.ChunkedArray]:
-    """Take the user's columns, under another name where the answer needs theirs."""
+    """Return the user's columns, renamed where the answer has a column of that name."""
     own = [name for name in user_columns(tiles) if name != _HIDDEN]
     return {f"tile_{name}" if name in taken else name: tiles[name] for name in own}

@@ -21,12 +21,12 @@ class PairAnswer:
         threshold: at or below it the verdict is same; None if there is none.
         threshold_from: who chose it, on what.
         probability: of being the same, 0…1; None unless calibrated.
-        probability_low: lower end of its 95 % interval; likewise.
-        probability_high: upper end; likewise.
+        probability_low: lower end of its 95 % interval.
+        probability_high: upper end.
         is_calibrated: whether the threshold was fitted on the user's own pairs.
         unsure_because: why the verdict is unsure; None if it is not.
         image_id_a: id in the index, None if the image was encoded for this question.
-        image_id_b: likewise.
+        image_id_b: the same for the second image.
     """
 
     image_a: str
@@ -44,7 +44,7 @@ class PairAnswer:
     image_id_b: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values, for JSON."""
+        """Return plain values for JSON."""
         return {**self.__dict__, "verdict": self.verdict.value}
 
 

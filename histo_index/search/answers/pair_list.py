@@ -81,10 +81,10 @@ def score_pairs(
         index, resolved.extra, left[is_answered], right[is_answered]
     )
     messages = _messages(pairs, resolved, codes, is_answered)
-    is_strange = np.append(
+    is_novel = np.append(
         np.zeros(len(index), bool), are_far(index, resolved.extra, threshold.far_distance)
     )  # [N + m]
-    is_far = is_answered & (is_strange[left] | is_strange[right])
+    is_far = is_answered & (is_novel[left] | is_novel[right])
     for row in np.flatnonzero(is_far):
         messages[row] = "unsure: an image is unlike everything in the index"
     return _scores(
@@ -138,9 +138,9 @@ def _scores(
     labelled = correct = 0
     if pairs.labels is not None:
         labels = pc.fill_null(pairs.labels, -1).to_numpy()
-        is_judged = (labels >= 0) & _mask(pc.not_equal(verdicts, Verdict.UNSURE.value))
-        labelled = int(is_judged.sum())
-        correct = int((is_judged & (is_same == (labels == 1))).sum())
+        is_decided = (labels >= 0) & _mask(pc.not_equal(verdicts, Verdict.UNSURE.value))
+        labelled = int(is_decided.sum())
+        correct = int((is_decided & (is_same == (labels == 1))).sum())
     return PairScores(
         table=table,
         threshold=threshold,
@@ -159,7 +159,7 @@ def _scores(
 def _probabilities(
     threshold: Threshold, distances: Float32, mask: npt.NDArray[np.bool_]
 ) -> dict[str, pa.Array]:
-    """Give probability and interval as columns, where there is a calibration."""
+    """Build the columns of probability and interval; none without a calibration."""
     found = threshold.likelihoods(distances)
     if found is None:
         return {}
@@ -171,6 +171,6 @@ def _probabilities(
 
 
 def _mask(claims: pa.Array) -> npt.NDArray[np.bool_]:
-    """Take Arrow booleans to numpy; unknown counts as false."""
+    """Convert Arrow booleans to numpy; null becomes false."""
     mask: npt.NDArray[np.bool_] = pc.fill_null(claims, False).to_numpy(zero_copy_only=False)
     return mask

@@ -81,7 +81,7 @@ class RemoveReport:
 
 
 def remove(index: OpenIndex, config: RemoveConfig) -> RemoveReport:
-    """Take tiles out of an index; readers that have it open keep them until they open it again.
+    """Remove tiles from an index; readers that have it open keep them until they open it again.
 
     Args:
         index: the newest generation.

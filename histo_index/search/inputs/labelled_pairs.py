@@ -1,4 +1,4 @@
-"""What an evaluation is made on: tiles with classes and groups, and labelled pairs of them."""
+"""Labelled pairs: tiles with classes and groups, and pairs of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ _UNKNOWN: Final = -1
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledPairs:
-    """Tiles and pairs to be judged.
+    """Tiles, their classes and groups, and labelled pairs of them.
 
     Attributes:
         rows: int64 [T], row of each tile in the index, each once.
@@ -33,12 +33,12 @@ class LabelledPairs:
         labels: int64 [T], class of each tile, or -1 where it is not known.
         group_names: names of the groups, [G].
         groups: int64 [T].
-        left: int64 [P], place of the first tile of each pair among the T.
+        left: int64 [P], index of the first tile of each pair among the T.
         right: int64 [P], of the second.
         is_same: bool [P].
         pairs_from: where the pairs come from.
         labels_from: where classes and groups come from; None without classes.
-        has_groups: whether somebody told the groups.
+        has_groups: whether groups were given.
         problems: what could not be used, one line each.
     """
 
@@ -57,7 +57,7 @@ class LabelledPairs:
     problems: list[str]
 
     def sample(self, distances: npt.NDArray[np.floating], prior: float | None = None) -> Sample:
-        """Take its pairs with their distances; units are groups, which may be single tiles.
+        """Combine the pairs with their distances; units are groups, which may be single tiles.
 
         Args:
             distances: squared distances [P].
@@ -117,11 +117,11 @@ def make_labelled_pairs(
     group: str | None = None,
     seed: int = 0,
 ) -> LabelledPairs:
-    """Bring labels and pairs together.
+    """Combine labels and pairs.
 
     Args:
         index: holds the tiles.
-        labels: classes; None if nobody knows them.
+        labels: classes; None without classes.
         pairs: labelled pairs; None draws them from the classes, across groups.
         pairs_name: what to call the pair list in messages.
         group: column of the index that groups the tiles of pairs without a class.
@@ -202,7 +202,7 @@ def draw_pairs(labels: Int64, groups: Int64, *, seed: int) -> tuple[Int64, Int64
 def _usable_pairs(
     index: OpenIndex, pairs: PairList, name: str, problems: list[str]
 ) -> tuple[Int64, Int64, Bools]:
-    """Find both tiles of each pair, rows of the index; what cannot be used is told by its row."""
+    """Find the rows of both tiles of each pair; a pair that cannot be used becomes a problem."""
     before = len(problems)
     if pairs.labels is None:
         raise InputError(f"{name}: no labels in it; expected rows `a.png,b.png,1` or `…,0`")
@@ -271,7 +271,7 @@ def _groups_of(
         known = dict(zip(labels.rows.tolist(), labels.groups, strict=True))
     others = np.array([row for row in rows.tolist() if row not in known], np.int64)
     if len(others):
-        # A label file may have the column, and then what it leaves open is nobody's fault.
+        # The column may be in the label file only: then tiles without a class have no group.
         is_asked = labels is None or group in (*index.rows.column_names, *index.hidden)
         asked = group if is_asked else None
         known |= dict(zip(others.tolist(), own_groups(index, others, asked), strict=True))

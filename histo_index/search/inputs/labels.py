@@ -1,4 +1,4 @@
-"""Read which class each tile is of: from a label file, or from the index's own columns.
+"""Read the class of each tile: from a label file, or from a column of the index.
 
 A label file is CSV, TSV or Parquet with a header: a column that names the tile (`path`, `image_id`
 or `image`), a column of class names, and maybe one of groups. A row that cannot be used is named by
@@ -42,10 +42,10 @@ class Labels:
     Attributes:
         rows: int64 [T], row of each tile in the index, each once.
         labels: class of each, [T].
-        groups: what each must not be matched with, [T]; its own image id where nobody says.
+        groups: what each must not be matched with, [T]; its own image id without a group.
         source: where the classes come from, without the folder.
         group_from: where the groups come from.
-        has_groups: whether any tile has a group of which somebody told.
+        has_groups: whether groups were given.
         problems: what could not be used, one line each, with the line of the file.
     """
 
@@ -107,7 +107,7 @@ _BY_ITSELF: Final = "none: every tile is a group of its own"
 
 
 def has_own_groups(index: OpenIndex, group: str | None = None) -> bool:
-    """Tell whether the index has a column of groups: the one asked for, else `group`.
+    """Return whether the index has a column of groups: the one asked for, else `group`.
 
     Raises:
         InputError: it is private, and the index was opened without private columns.
@@ -117,7 +117,7 @@ def has_own_groups(index: OpenIndex, group: str | None = None) -> bool:
 
 
 def own_groups(index: OpenIndex, rows: Int64, group: str | None = None) -> list[str]:
-    """Give the group of some tiles from the index's own columns, [n]; else their image ids.
+    """Return the group of some tiles from the columns of the index, [n]; else their image ids.
 
     Raises:
         InputError: the column asked for is not there.
@@ -154,7 +154,7 @@ def _own_column(index: OpenIndex, column: str, *, asked: bool) -> LabelTable:
 def _place(
     index: OpenIndex, table: LabelTable, labels: Sequence[str]
 ) -> tuple[Int64, list[int], list[str]]:
-    """Find each row's tile: rows of the index, places in the table, and what went wrong."""
+    """Match rows to tiles: rows of the index, rows of the table, and problems."""
     by = next((name for name in _NAME_COLUMNS if name in table.columns), None)
     if by is None:
         raise InputError(

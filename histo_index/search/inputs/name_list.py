@@ -11,7 +11,7 @@ _COLUMNS: Final = ("image", "image_id", "path")
 
 
 def gather_names(given: Sequence[str], batch: Path | None) -> list[str]:
-    """Take names that were given, and after them those of a list.
+    """Return the given names, then those of a list.
 
     Raises:
         InputError: there are none, or the list cannot be used.

@@ -1,4 +1,4 @@
-"""Find the vector of every image that somebody names: in the index, or by encoding it once."""
+"""Find the vector of every named image: in the index, or by encoding it once."""
 
 import itertools
 import re
@@ -126,11 +126,11 @@ class Resolver:
         )
 
     def are_indexed(self, names: Sequence[str]) -> list[bool]:
-        """Tell of each name whether the index knows it."""
+        """Return for each name whether it is in the index."""
         return [place >= 0 for place in self._find(names).tolist()]
 
     def are_files(self, names: Sequence[str]) -> list[bool]:
-        """Tell of each name whether there is such a file."""
+        """Return for each name whether there is such a file."""
         return [self.file_of(name) is not None for name in names]
 
     def _find(self, names: Sequence[str]) -> Int64:
@@ -255,7 +255,7 @@ def _is_file(path: Path) -> bool:
 
 
 def vectors_of(index: OpenIndex, embeddings: npt.NDArray[np.floating]) -> Float16:
-    """Turn embeddings of images outside the index into vectors as it would hold them.
+    """Transform embeddings of images outside the index into vectors of the index.
 
     Args:
         index: whose distances are asked for.

@@ -68,7 +68,7 @@ class Group:
 
 
 def passing(rows: pa.Table, where: str, *, hidden: Sequence[str] = ()) -> Bools:
-    """Tell which tiles an expression is true of: bool [N].
+    """Flag tiles for which an expression is true: bool [N].
 
     Args:
         rows: a row per tile; its columns are the names that the expression may use.
@@ -151,7 +151,7 @@ def _column(rows: pa.Table, name: str, hidden: Sequence[str]) -> pa.ChunkedArray
 def exclusion_problem(
     rows: pa.Table, filters: Filters, row: int | None, query: str
 ) -> InputError | None:
-    """Tell why `exclude_same` cannot be applied to a query, if so.
+    """Return why `exclude_same` cannot be applied to a query; None if it can.
 
     Args:
         rows: a row per tile.

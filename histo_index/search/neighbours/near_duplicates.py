@@ -1,4 +1,4 @@
-"""Copies and near-copies: tiles that show the same, saved twice, scaled or compressed anew."""
+"""Near-duplicates: tiles of the same image, also rescaled or recompressed."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ _SAMPLE_ROWS: Final = 256
 
 
 def near_limit(index: OpenIndex) -> float:
-    """Tell up to which distance two tiles of an index count as near-copies.
+    """Compute the distance up to which two tiles of an index are near-duplicates.
 
     A hundredth of the median distance between tiles drawn at random, so that it means the same for
     every encoder, however narrow the cone that its embeddings lie in.
@@ -33,13 +33,13 @@ def near_limit(index: OpenIndex) -> float:
 def drop_copies(
     index: OpenIndex, rows: Int64, distances: Float32, *, limit: float
 ) -> tuple[Int64, Float32]:
-    """Leave out near-copies of the query, and of each set of them all but the nearest.
+    """Leave out near-duplicates of the query, and of each set of them all but the nearest.
 
     Args:
         index: where the tiles are.
         rows: int64 [n], nearest first.
         distances: float32 [n], of each to the query.
-        limit: up to this distance two tiles are near-copies.
+        limit: up to this distance two tiles are near-duplicates.
 
     Returns:
         What is left of both, in the same order.
@@ -48,8 +48,8 @@ def drop_copies(
     rows, distances = rows[is_other], distances[is_other]
     vectors = index.vectors(rows)
     kept: list[int] = []
-    for place in range(len(rows)):
-        own = np.broadcast_to(vectors[place], (len(kept), vectors.shape[1]))
+    for position in range(len(rows)):
+        own = np.broadcast_to(vectors[position], (len(kept), vectors.shape[1]))
         if not (pair_distances(own, vectors[kept]) <= limit).any():
-            kept.append(place)
+            kept.append(position)
     return rows[kept], distances[kept]

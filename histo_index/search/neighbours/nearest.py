@@ -1,4 +1,4 @@
-"""Rank tiles by their exact distance to many queries at once."""
+"""k-NN search: candidates of the ANN index, ordered by exact distance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from histo_index.search.neighbours.near_duplicates import drop_copies, near_limi
 NOBODY: Final = -1
 # FAISS orders near-copies by rounding noise; a few candidates more let the exact distance decide.
 _SPARE: Final = 8
-# Where copies were dropped and too few tiles are left, this many times as many are looked at.
+# Growth of the candidates where dropping near-duplicates leaves too few.
 _GROWTH: Final = 4
 # Queries at a time: with 512 candidates each 6 MB of rows and distances.
 _BLOCK: Final = 1024
@@ -72,8 +72,8 @@ def nearest_rows(
     for group in group_queries(index.rows, filters, own_rows):
         search = _Search(index=index, k=k, limit=limit, allowed=index.allowed(group.allowed))
         for start in range(0, len(group.queries), block):
-            places = group.queries[start : start + block]
-            search.run(queries[places], np.array(own, np.int64)[places], found, places)
+            positions = group.queries[start : start + block]
+            search.run(queries[positions], np.array(own, np.int64)[positions], found, positions)
     return found
 
 
@@ -93,14 +93,14 @@ class _Search:
     limit: float | None
     allowed: Bools | None
 
-    def run(self, queries: Float16, own: Int64, found: Found, places: Int64) -> None:
-        """Answer queries into the given places."""
+    def run(self, queries: Float16, own: Int64, found: Found, positions: Int64) -> None:
+        """Search queries and store their results at the given positions."""
         total = len(self.index) if self.allowed is None else int(np.count_nonzero(self.allowed))
         count, pending = min(self.k + 1 + _SPARE, total), np.arange(len(queries))
         while len(pending) and count:
             rows, distances = self._rank(queries[pending], own[pending], count)
             is_done = (distances[:, -1] < np.inf) | (count == total)
-            done = places[pending[is_done]]
+            done = positions[pending[is_done]]
             found.rows[done, : rows.shape[1]] = rows[is_done]
             found.distances[done, : rows.shape[1]] = distances[is_done]
             count, pending = min(_GROWTH * count, total), pending[~is_done]

@@ -1,4 +1,4 @@
-"""Novelty: images unlike everything in an index, of which its calibration says little."""
+"""Novelty: images unlike everything in an index."""
 
 from collections.abc import Sequence
 from typing import Final
