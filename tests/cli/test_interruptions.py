@@ -59,7 +59,7 @@ def test_options_before_the_command_are_skipped() -> None:
     assert describe_interruption([]) == f"interrupted; {NOTHING}"
 
 
-def test_every_sentence_belongs_to_a_command() -> None:
+def test_every_interruption_message_belongs_to_a_command() -> None:
     names = get_command(app).commands  # type: ignore[attr-defined]
     own = {name for name in names if describe_interruption([name]) != f"interrupted; {NOTHING}"}
     assert own == {
