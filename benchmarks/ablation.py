@@ -134,7 +134,7 @@ def _judge(folder: Path, pooling: str, monitor: Monitor) -> dict[str, float]:
     pooled = replace(encoder, config=replace(encoder.config, pooling=pooling))
     with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):  # as in the run itself
         embeddings = embed(load_trunk(pooled), monitor.images, device=torch.device("cpu"))
-    return dict(monitor.judge(embeddings))
+    return dict(monitor.measure(embeddings)[0].figures())
 
 
 def _monitor(path: Path, rows: list[training_split.Row]) -> Monitor:

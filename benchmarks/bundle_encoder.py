@@ -11,14 +11,15 @@ and stays as it is.
 
 import argparse
 import tempfile
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import training_split
 
-from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig, PublishedThreshold
+from histo_index.encoder.config import EncoderConfig, PublishedThreshold
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import (
@@ -29,7 +30,7 @@ from histo_index.encoder.folder import (
     used_weights,
     write_encoder,
 )
-from histo_index.search.evaluation.training_monitor import TileMetrics
+from histo_index.search.evaluation.training_monitor import MonitorThresholds, TileMetrics
 
 # As its README says of ../shared/data; what the weights were learnt from.
 DATA: Final = {
@@ -72,28 +73,31 @@ def bundle(given: argparse.Namespace) -> None:
     config = replace(trained.config, training=training, pooling=pooling)
     with tempfile.TemporaryDirectory() as scratch:
         write_encoder(Path(scratch), config, weights)
-        figures = judge(load_encoder(Path(scratch)))
-    write_encoder(given.output, with_thresholds(config, figures), weights)
+        figures, thresholds = measure(load_encoder(Path(scratch)))
+    write_encoder(given.output, with_thresholds(config, figures, thresholds), weights)
     size = sum(path.stat().st_size for path in given.output.glob("*")) / 1e6
     print(f"{given.output}: {config.architecture}, {size:.1f} MB; on held-out groups {figures}")
 
 
 def publish_thresholds(folder: Path) -> None:
     encoder = load_encoder(folder)
-    figures = judge(encoder)
-    found = write_encoder(folder, with_thresholds(encoder.config, figures), halve(encoder.weights))
+    figures, thresholds = measure(encoder)
+    config = with_thresholds(encoder.config, figures, thresholds)
+    found = write_encoder(folder, config, halve(encoder.weights))
     assert found == encoder.fingerprint, "an encoder that was not made here"
     print(f"{folder}: on held-out groups {figures}")
 
 
-def with_thresholds(config: EncoderConfig, figures: dict[str, float]) -> EncoderConfig:
-    thresholds: dict[str, Any] = {
-        name: PublishedThreshold(value=round(figures[name], 4), origin=_ORIGIN)
-        for name in THRESHOLD_FIELDS
+def with_thresholds(
+    config: EncoderConfig, figures: Mapping[str, float], thresholds: MonitorThresholds
+) -> EncoderConfig:
+    published: dict[str, Any] = {
+        name: PublishedThreshold(value=round(value, 4), origin=_ORIGIN)
+        for name, value in asdict(thresholds).items()
     }
     held_out = {name: round(value, 4) for name, value in figures.items()}
     training = {**config.training, "held_out": held_out}
-    return replace(config, **thresholds, training=training)
+    return replace(config, **published, training=training)
 
 
 def halve(weights: Weights) -> Weights:
@@ -104,12 +108,14 @@ def halve(weights: Weights) -> Weights:
     }
 
 
-def judge(encoder: EncoderFolder) -> dict[str, float]:
-    """Judge an encoder on the held-out groups."""
+def measure(encoder: EncoderFolder) -> tuple[Mapping[str, float], MonitorThresholds]:
+    """Compute metrics and thresholds of an encoder on the held-out groups."""
     _, rows = training_split.split()
     tiles = [read_tile(training_split.DATA / row["path"], DecodeLimits()).pixels for row in rows]
     embeddings = Encoder(encoder).encode_pixels(tiles)
-    return TileMetrics([row["label"] for row in rows], [row["group"] for row in rows])(embeddings)
+    by_class = TileMetrics([row["label"] for row in rows], [row["group"] for row in rows])
+    metrics, thresholds = by_class(embeddings)
+    return {**metrics.figures(), **thresholds.figures()}, thresholds
 
 
 if __name__ == "__main__":

@@ -24,10 +24,7 @@ from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.runtime.openvino import has_bfloat16
 from histo_index.encoder.runtime.reference import CovarianceSketch, Trunk, load_trunk
-from histo_index.indexer.format.records import DIFFUSED
-from histo_index.search.evaluation.training_monitor import NEIGHBOUR_ACCURACY, PAIR_AUC, TileMetrics
-
-DIFFUSED_AUC: Final = f"{DIFFUSED}_{PAIR_AUC}"
+from histo_index.search.evaluation.training_monitor import TileMetrics
 
 _STAGES: Final = POOLED_STAGES[COVARIANCE]
 _SHOWN: Final = tuple(
@@ -62,14 +59,14 @@ def main() -> None:
 def judge(folder: Path, rows: Sequence[training_split.Row]) -> dict[str, tuple[str, str]]:
     """Give the embedding's size and the figures, by how it is pooled."""
     measuring.tell(f"{folder}: {len(rows)} tiles")
-    judge_tiles = TileMetrics([row["label"] for row in rows], [row["group"] for row in rows])
+    by_class = TileMetrics([row["label"] for row in rows], [row["group"] for row in rows])
     result = {}
     for name, embeddings in _poolings(_features(folder, rows)).items():
-        figures = judge_tiles(_unit(embeddings))
+        metrics, _ = by_class(_unit(embeddings))
         result[name] = (
             str(embeddings.shape[1]),
-            f"{figures[DIFFUSED_AUC]:.3f}, {figures[PAIR_AUC]:.3f} / "
-            f"{figures[NEIGHBOUR_ACCURACY]:.3f}",
+            f"{metrics.diffused_pair_auc:.3f}, {metrics.pair_auc:.3f} / "
+            f"{metrics.neighbour_accuracy:.3f}",
         )
     return result
 

@@ -18,7 +18,7 @@ from histo_index.encoder.training.train import train as train_encoder
 from histo_index.errors import InputError
 from histo_index.hardware import has_cuda
 from histo_index.indexer.inputs.tiles import list_tiles
-from histo_index.search.evaluation.training_monitor import PAIR_AUC, PairMetrics, TileMetrics
+from histo_index.search.evaluation.training_monitor import PairMetrics, TileMetrics
 from histo_index.search.inputs.pair_list import read_pair_list
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def train(
             "mpp": chosen.mpp,
         },
         resume=resume,
-        tell=progress,
+        on_step=progress,
     )
     return replace(report, seconds=report.seconds + read - started)
 
@@ -190,10 +190,10 @@ def read_monitor(path: Path, spec: Preprocessing, *, root: Path) -> Monitor:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    names, judge = _read_pairs(path) if _is_pair_list(path) else _read_labelled(path)
+    names, measure = _read_pairs(path) if _is_pair_list(path) else _read_labelled(path)
     folder = path.parent if (path.parent / names[0]).is_file() else root
     images = [fit_tile(read_tile(folder / name, DecodeLimits()).pixels, spec) for name in names]
-    return Monitor(name=path.name, images=images, judge=judge, decisive=PAIR_AUC)
+    return Monitor(name=path.name, images=images, measure=measure)
 
 
 def _read_pairs(path: Path) -> tuple[list[str], PairMetrics]:
@@ -219,8 +219,8 @@ def _read_labelled(path: Path) -> tuple[list[str], TileMetrics]:
         )
     labels = [str(value) for value in listed.table["label"].to_pylist()]
     column = "group" if "group" in listed.table.column_names else "image_id"
-    judge = TileMetrics(labels, [str(value) for value in listed.table[column].to_pylist()])
-    return listed.table["path"].to_pylist(), judge
+    metrics = TileMetrics(labels, [str(value) for value in listed.table[column].to_pylist()])
+    return listed.table["path"].to_pylist(), metrics
 
 
 def _is_pair_list(path: Path) -> bool:

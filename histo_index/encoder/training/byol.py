@@ -1,4 +1,4 @@
-"""Bootstrap your own latent: two networks, one loss, one moving average.
+"""Bootstrap your own latent (BYOL): two networks, one loss, one moving average.
 
 Source: Grill et al. (2020), Bootstrap your own latent, section 3 and appendix A.
 """
@@ -17,15 +17,16 @@ from histo_index.encoder.runtime.reference import Trunk, weights_of
 from histo_index.errors import MismatchError
 
 _VIEWS: Final = 2
+_ONE_PIXEL: Final = (1, 1)
 
 
-class Projecting(torch.nn.Module):
-    """A trunk and its projector: what the moving average is taken of."""
+class Projection(torch.nn.Module):
+    """A trunk and its projector; the target is their moving average."""
 
     def __init__(self, encoder: EncoderConfig, *, hidden: int, size: int) -> None:
         super().__init__()
         self.trunk = Trunk(encoder.architecture, encoder.preprocessing, pooling=encoder.pooling)
-        _silence_residuals(self.trunk)
+        _zero_init_residuals(self.trunk)
         self.projector = perceptron(encoder.embedding_size, hidden, size)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -38,21 +39,21 @@ class Byol(torch.nn.Module):
     """The online network with its predictor, and the target that follows it.
 
     Attributes:
-        online: what is trained; its trunk becomes the encoder.
-        predictor: guesses the target's projection of the other view.
+        online: the trained network; its trunk becomes the encoder.
+        predictor: predicts the projection of the other view by the target.
         target: moving average of `online`; never receives a gradient.
     """
 
     def __init__(self, encoder: EncoderConfig, *, hidden: int, size: int) -> None:
         super().__init__()
-        self.online = Projecting(encoder, hidden=hidden, size=size)
+        self.online = Projection(encoder, hidden=hidden, size=size)
         self.predictor = perceptron(size, hidden, size)
         self.momentum = 1.0
         self.target: AveragedModel = AveragedModel(self.online, multi_avg_fn=self._average)
         self.target.requires_grad_(requires_grad=False)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Measure the loss of both views.
+        """Compute the loss of both views.
 
         Args:
             images: uint8 RGB [2B, H, W, 3]: the first views, then the second views in the same
@@ -80,15 +81,15 @@ class Byol(torch.nn.Module):
 
 
 def start_from(byol: Byol, start: EncoderFolder, wanted: EncoderConfig) -> None:
-    """Give the online network the weights of an encoder.
+    """Load the weights of an encoder into the online network.
 
     Args:
-        byol: made for the encoder that is wanted.
-        start: where it starts.
-        wanted: what is to be trained.
+        byol: the networks of the encoder to train.
+        start: the encoder to start from.
+        wanted: the encoder to train.
 
     Raises:
-        MismatchError: the start is of another architecture, or has not all stages that are pooled.
+        MismatchError: the start has another architecture, or lacks a stage that is pooled.
     """
     if start.config.architecture != wanted.architecture:
         raise MismatchError(
@@ -104,8 +105,8 @@ def start_from(byol: Byol, start: EncoderFolder, wanted: EncoderConfig) -> None:
     byol.online.trunk.network.load_state_dict(weights, strict=False)
 
 
-def _silence_residuals(trunk: Trunk) -> None:
-    """Let every residual block start as its shortcut alone.
+def _zero_init_residuals(trunk: Trunk) -> None:
+    """Start every residual block as the identity.
 
     Source: Goyal et al. (2017), Accurate, large minibatch SGD, section 5.1.
     """
@@ -117,25 +118,25 @@ def _silence_residuals(trunk: Trunk) -> None:
 
 
 def byol_loss(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Measure how far predictions are from targets, each scaled to length 1.
+    """Compute the distance of predictions and targets, each scaled to unit length.
 
     Args:
         predictions: float [B, size].
         targets: float [B, size].
 
     Returns:
-        The mean of 2 − 2·cos, a float32 scalar from 0 to 4. Of both directions the sum is taken,
-        as published; half of it halves the learning rate.
+        The mean of 2 − 2·cos, a float32 scalar from 0 to 4. The loss of a step is the sum over
+        both directions, as published.
 
     Source: Grill et al. (2020), equation 2.
     """
-    # In float32 whatever the network computes in: a rounded cosine near 1 has no gradient.
+    # In float32 at any precision of the network: a rounded cosine near 1 has no gradient.
     cosines = functional.cosine_similarity(predictions.float(), targets.float(), dim=-1)
     return (2 - 2 * cosines).mean()
 
 
 def momentum_at(step: int, steps: int, base: float) -> float:
-    """Tell the moving average's momentum at a step: from `base` to 1 along a cosine.
+    """Compute the momentum of the moving average at a step: from `base` to 1 along a cosine.
 
     Source: Grill et al. (2020), section 3.2.
     """
@@ -143,7 +144,7 @@ def momentum_at(step: int, steps: int, base: float) -> float:
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> torch.nn.Sequential:
-    """Make projector or predictor: linear, batch norm, ReLU, linear.
+    """Build a projector or predictor: linear, batch norm, ReLU, linear.
 
     Source: Grill et al. (2020), section 3.3.
     """
@@ -155,15 +156,8 @@ def perceptron(inputs: int, hidden: int, outputs: int) -> torch.nn.Sequential:
     )
 
 
-_POINT = (1, 1)
-
-
-class _PointConvolution(Conv2d):
-    """A convolution with a kernel of one pixel.
-
-    As a matrix product its gradient took two thirds of the time of torch's convolution (ResNeXt-50,
-    64 views of 64 px, bfloat16, one core with AMX), a training step three quarters.
-    """
+class _OnePixelConvolution(Conv2d):
+    """A convolution with a kernel of one pixel, as a matrix product: faster on a CPU."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Convolve [B, C, H, W], stored channels-last."""
@@ -173,8 +167,8 @@ class _PointConvolution(Conv2d):
         return mixed.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
 
 
-def multiply_points(network: torch.nn.Module) -> None:
-    """Let a network's one-pixel convolutions be matrix products; weights and names stay."""
+def use_matrix_products(network: torch.nn.Module) -> None:
+    """Compute one-pixel convolutions as matrix products; weights and their names stay."""
     for module in network.modules():
-        if isinstance(module, Conv2d) and module.kernel_size == _POINT and module.bias is None:
-            module.__class__ = _PointConvolution
+        if isinstance(module, Conv2d) and module.kernel_size == _ONE_PIXEL and module.bias is None:
+            module.__class__ = _OnePixelConvolution

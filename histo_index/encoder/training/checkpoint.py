@@ -1,4 +1,7 @@
-"""The state of a run on disk, so that it can go on as if nothing had happened."""
+"""Interrupt and resume a run: its checkpoint file, its clock and totals, SIGINT between steps.
+
+A resumed run ends with the same weights and figures as one without interruption.
+"""
 
 import os
 import pickle
@@ -19,7 +22,7 @@ from histo_index.errors import IndexFormatError
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write a run's state; killed meanwhile, the one before stands.
+    """Write the state of a run atomically; if killed meanwhile, the previous checkpoint stands.
 
     Raises:
         OSError: the disk is full or not writable.
@@ -36,16 +39,16 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Delete checkpoints that were killed half-written."""
+    """Delete half-written checkpoints of killed runs."""
     for path in folder.glob(f".{CHECKPOINT_NAME}.*"):
         path.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote; no code in it is run.
+    """Read a checkpoint; no code in it is run.
 
     Raises:
-        IndexFormatError: it is damaged.
+        IndexFormatError: it is missing or damaged.
     """
     path = folder / CHECKPOINT_NAME
     try:
@@ -65,30 +68,30 @@ class Stopwatch:
         """Start at 0 seconds.
 
         Args:
-            clock: returns seconds since any fixed moment.
+            clock: returns seconds since any fixed time.
         """
         self._clock, self._started, self._before = clock, clock(), 0.0
 
     @property
     def seconds(self) -> float:
-        """Seconds worked on the run so far."""
+        """Seconds of the run so far."""
         return self._before + self._clock() - self._started
 
     def add_earlier(self, seconds: float) -> None:
-        """Add the seconds of the run before it was interrupted."""
+        """Add the seconds of the run before the interruption."""
         self._before += seconds
 
 
 @dataclass(kw_only=True)
 class Tally:
-    """What the figures of the epoch at work are computed from; a checkpoint keeps it.
+    """Totals of the current epoch, stored in the checkpoint.
 
     Attributes:
-        steps: done in this epoch.
+        steps: number of finished steps.
         loss: sum over these steps.
         feature_std: of the last step.
-        seconds: spent on these steps, the waiting for views included.
-        waiting_seconds: spent without views to learn from.
+        seconds: time of these steps, with the wait for views.
+        waiting_seconds: time spent waiting for views.
     """
 
     steps: int = 0
@@ -99,15 +102,15 @@ class Tally:
 
     @property
     def waiting(self) -> float:
-        """The share of the time without views to learn from."""
+        """The share of the time spent waiting for views."""
         return self.waiting_seconds / max(self.seconds, 1e-9)
 
 
 class Interruption:
-    """Stand in for the handler of SIGINT and call it between steps.
+    """Replace the handler of SIGINT and call it between steps.
 
-    A second SIGINT ends the run at once. Outside the main thread, where Python delivers no signals,
-    this does nothing.
+    A second SIGINT ends the run immediately. Outside the main thread, where Python delivers no
+    signals, this does nothing.
     """
 
     def __init__(self) -> None:
@@ -133,15 +136,15 @@ class Interruption:
 
     @property
     def can_save(self) -> bool:
-        """Whether SIGINT came and the state is that after a whole step."""
+        """Whether SIGINT came and the last step is finished."""
         return self._is_asked and not self._is_in_step
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Keep SIGINT until the block ends."""
+        """Delay SIGINT until the block ends."""
         self._is_in_step = True
         yield
-        # Not in a `finally`: an error inside the block leaves half a step.
+        # Not in a `finally`: an error in the block leaves an unfinished step.
         self._is_in_step = False
         if self._is_asked:
             self._stop(signal.SIGINT, None)

@@ -1,7 +1,7 @@
 """The training run: steps, epochs, checkpoints.
 
-Everything random follows from the seed and the position in the run (see `tiles`), and everything
-else that decides the next step is in the checkpoint: so a resumed run ends as an uninterrupted one.
+Everything random follows from the seed and the position in the run (see `views`). Everything else
+that decides the next step is in the checkpoint. So a resumed run ends as an uninterrupted one.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import torch
 
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.runtime.reference import compare_shapes
-from histo_index.encoder.training.byol import Byol, momentum_at, multiply_points, start_from
+from histo_index.encoder.training.byol import Byol, momentum_at, start_from, use_matrix_products
 from histo_index.encoder.training.checkpoint import (
     Interruption,
     Stopwatch,
@@ -37,22 +37,22 @@ class Run:
 
     Attributes:
         byol: the networks.
-        step: steps done.
-        epochs: figures of every epoch done.
-        tally: what the figures of the epoch at work are computed from.
-        watch: the run's wall time.
+        step: number of finished steps.
+        epochs: figures of every finished epoch.
+        tally: totals of the current epoch.
+        stopwatch: wall time of the run.
     """
 
     def __init__(
-        self, config: TrainConfig, paths: Sequence[Path], team: Team, watch: Stopwatch
+        self, config: TrainConfig, paths: Sequence[Path], team: Team, stopwatch: Stopwatch
     ) -> None:
         """Start at step 0.
 
         Raises:
             InputError: fewer tiles than a batch.
-            MismatchError: the encoder to start from is no start for it, see `start_from`.
+            MismatchError: the encoder to start from does not fit, see `start_from`.
         """
-        self.config, self.paths, self.team, self.watch = config, paths, team, watch
+        self.config, self.paths, self.team, self.stopwatch = config, paths, team, stopwatch
         recipe = config.recipe
         self.steps_an_epoch = len(paths) // recipe.batch
         if not self.steps_an_epoch:
@@ -70,7 +70,7 @@ class Run:
         self._forward = torch.compile(network) if config.compile else network
         self.step, self.tally = 0, Tally()
         self.epochs: list[dict[str, Any]] = []
-        self._saved_at = watch.seconds
+        self._saved_at = stopwatch.seconds
 
     def _make_networks(self) -> Byol:
         config = self.config
@@ -78,17 +78,17 @@ class Run:
         byol = Byol(config.encoder, hidden=config.recipe.hidden, size=config.recipe.projection)
         if config.init is not None:
             start_from(byol, load_encoder(config.init), config.encoder)
-        byol.update_target(0.0)  # both start as one
+        byol.update_target(0.0)  # the target starts as a copy
         if self.team.device.type == "cpu":
-            multiply_points(byol)
+            use_matrix_products(byol)
         synchronise(byol, self.team)
         return byol
 
     def resume(self) -> None:
-        """Go on from the checkpoint in the output folder.
+        """Continue from the checkpoint in the output folder.
 
         Raises:
-            IndexFormatError: there is none, or it is damaged.
+            IndexFormatError: it is missing or damaged.
             MismatchError: it is of another run.
         """
         state = load_checkpoint(self.config.output)
@@ -101,15 +101,15 @@ class Run:
             )
         if compare_shapes(state["byol"], self.byol.state_dict()):
             raise MismatchError(
-                f"{self.config.output}: begun by a release with another network; start it anew"
+                f"{self.config.output}: started by a release with another network; start a new run"
             )
         self.byol.load_state_dict(state["byol"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.step, self.tally = state["step"], Tally(**state["tally"])
         self.epochs = state["epochs"]
-        self.watch.add_earlier(state["seconds"])
-        self._saved_at = self.watch.seconds
+        self.stopwatch.add_earlier(state["seconds"])
+        self._saved_at = self.stopwatch.seconds
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -124,11 +124,11 @@ class Run:
                 "schedule": self.schedule.state_dict(),
                 "step": self.step,
                 "tally": asdict(self.tally),
-                "seconds": self.watch.seconds,
+                "seconds": self.stopwatch.seconds,
                 "epochs": self.epochs,
             },
         )
-        self._saved_at = self.watch.seconds
+        self._saved_at = self.stopwatch.seconds
 
     def _identity(self) -> dict[str, Any]:
         names = "\n".join(path.name for path in self.paths)
@@ -143,41 +143,41 @@ class Run:
         }
 
     def train_epoch(
-        self, tell: Callable[[TrainProgress], None], interruption: Interruption
+        self, on_step: Callable[[TrainProgress], None], interruption: Interruption
     ) -> dict[str, Any]:
-        """Work through what is left of the epoch, saving now and then.
+        """Train the rest of the epoch, with a checkpoint every `checkpoint_every_s`.
 
         Args:
-            tell: called after every step.
-            interruption: keeps SIGINT until a step is whole.
+            on_step: called after every step.
+            interruption: delays SIGINT until the step is finished.
 
         Returns:
-            Its figures, over all interruptions: `epoch`, `loss`, `feature_std`, `learning_rate`,
-            `images_per_second`, `training_seconds`, and `waiting`, the share of these without views
-            to learn from.
+            Figures of the whole epoch, over all interruptions: `epoch`, `loss`, `feature_std`,
+            `learning_rate`, `images_per_second`, `training_seconds`, and `waiting`, the share of
+            these seconds spent waiting for views.
 
         Raises:
             TrainingError: the loss is not finite, or memory runs out; the last checkpoint stands.
-            ImageError: a tile that was there at the start cannot be read any more.
+            ImageError: a tile can no longer be read.
         """
-        asked = self.watch.seconds
+        asked = self.stopwatch.seconds
         for batch in self._batches():
             with interruption.step():
-                ready = self.watch.seconds
-                # It ends with the loss in hand, so a GPU's work is in its time.
+                ready = self.stopwatch.seconds
+                # The step returns the loss, so its time includes the work of a GPU.
                 loss, self.tally.feature_std = self.take_step(batch)
                 self.tally.steps += 1
                 self.tally.loss += loss
                 self.tally.waiting_seconds += ready - asked
-                self.tally.seconds += self.watch.seconds - asked
-            tell(self._progress(loss))
-            if self.watch.seconds - self._saved_at > self.config.checkpoint_every_s:
+                self.tally.seconds += self.stopwatch.seconds - asked
+            on_step(self._progress(loss))
+            if self.stopwatch.seconds - self._saved_at > self.config.checkpoint_every_s:
                 self.save()
-            asked = self.watch.seconds
+            asked = self.stopwatch.seconds
         return self._figures()
 
     def close_epoch(self, figures: dict[str, Any]) -> None:
-        """Add an epoch's figures to those of the epochs done."""
+        """Append the figures of the epoch and reset the tally."""
         self.epochs, self.tally = [*self.epochs, figures], Tally()
 
     def _figures(self) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class Run:
         return self.tally.steps * self.config.recipe.batch / max(self.tally.seconds, 1e-9)
 
     def _batches(self) -> Iterator[list[torch.Tensor]]:
-        """Make the batches of the epoch at work, each in its parts."""
+        """Yield the remaining batches of the current epoch, each as its parts."""
         config, epoch = self.config, len(self.epochs)
         order = Order(
             len(self.paths),
@@ -211,7 +211,7 @@ class Run:
             yield batch
 
     def take_step(self, batch: Sequence[torch.Tensor]) -> tuple[float, float]:
-        """Learn from one batch; return its loss and the spread of its projections."""
+        """Train on one batch; return its loss and the spread of its projections."""
         recipe, total = self.config.recipe, 0.0
         try:
             for part in batch:
@@ -219,18 +219,18 @@ class Run:
                     loss, projections = self._forward(part.to(self.team.device))
                 (loss / len(batch)).backward()
                 total += float(loss.detach()) / len(batch)
-        except RuntimeError as error:  # of torch, that memory ran out too
+        except RuntimeError as error:  # how torch reports a lack of memory
             if "memory" not in str(error):
                 raise
             raise TrainingError(
                 f"out of memory with batch {recipe.batch} in {len(batch)} parts and crop "
                 f"{recipe.crop_px} px; pass a larger --accumulate, or a smaller --batch or --crop"
             ) from error
-        total = self.team.mean(total)  # so all processes stop at the same step
+        total = self.team.mean(total)  # so that all processes stop at the same step
         if not math.isfinite(total):
             raise TrainingError(
-                f"the loss is {total} at step {self.step + 1}; the state before stands: lower "
-                "--learning-rate and start anew"
+                f"the loss is {total} at step {self.step + 1}; the last checkpoint stands; "
+                "lower --learning-rate and start a new run"
             )
         self.optimizer.step()
         self.schedule.step()

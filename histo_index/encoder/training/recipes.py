@@ -1,4 +1,4 @@
-"""The two recipes: what two views of one tile are, and how the network learns from them."""
+"""The two recipes: the views of a tile, the hyperparameters, the optimiser and its schedule."""
 
 import math
 from dataclasses import dataclass
@@ -17,24 +17,23 @@ from histo_index.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How BYOL is trained; every field can be named on the command line or in Python.
+    """The hyperparameters of BYOL.
 
     Attributes:
         name: `reference` or `histology`.
         crop_px: side of a view.
-        tile_px: shorter side of a tile at inference; part of the encoder's preprocessing.
-        pooling: how the encoder makes embeddings of features, see `EncoderConfig`; what is
-            projected, too.
-        batch: tiles a step; two views each.
+        tile_px: shorter side of a tile at inference; part of the preprocessing of the encoder.
+        pooling: how features become an embedding, see `EncoderConfig`; the embedding is projected.
+        batch: tiles per step; two views each.
         epochs: passes over the tiles.
         optimizer: `sgd` or `adamw`.
-        learning_rate: at its highest.
-        weight_decay: of the weights, not of biases and norms under adamw.
+        learning_rate: the highest.
+        weight_decay: of the weights; under adamw not of biases and norms.
         warmup: share of the steps over which the learning rate rises.
-        is_cosine: whether the learning rate falls to 0 along a cosine, or stays.
+        is_cosine: whether the learning rate falls to 0 along a cosine, or stays constant.
         momentum: of the moving average, at the first step.
         hidden: width of projector and predictor.
-        projection: their output's size.
+        projection: output size of projector and predictor.
     """
 
     name: str
@@ -63,11 +62,13 @@ class Recipe:
             )
 
     def views(self) -> v2.Transform:
-        """Make the random transform from uint8 [3, H, W] to a view, uint8 [3, crop, crop]."""
+        """Return the random transform from a tile, uint8 [3, H, W], to a view [3, crop, crop]."""
         return _reference(self.crop_px) if self.name == "reference" else _histology(self)
 
 
-# The reference method, constant by constant; kept for comparison.
+# From the reference method.
+_SGD_MOMENTUM: Final = 0.9
+# The constants of the reference method, for comparison.
 REFERENCE: Final = Recipe(
     name="reference",
     crop_px=224,
@@ -86,20 +87,20 @@ REFERENCE: Final = Recipe(
 )
 HISTOLOGY: Final = Recipe(
     name="histology",
-    # Two quarters of a tile, mostly not the same one: what they share is the tissue.
+    # Two views of a quarter of the tile each mostly show different parts of one tissue.
     crop_px=64,
     tile_px=128,
-    # Measured on a source that training had not seen: benchmarks/pooling.py and ablation.py.
+    # See benchmarks/pooling.py and ablation.py.
     pooling=COVARIANCE,
     batch=64,
     epochs=30,
-    # AdamW and a warm-up: LARS, as published, wants batches of thousands.
+    # Not LARS as published, which needs batches of thousands.
     optimizer="adamw",
     learning_rate=5e-4,
     weight_decay=1e-2,
     warmup=0.05,
     is_cosine=True,
-    # Lower than the published 0.996, which suits a million steps and not some thousands.
+    # Below the published 0.996, which is for a million steps and not for some thousands.
     momentum=0.99,
     hidden=2048,
     # As published.
@@ -122,10 +123,10 @@ def _reference(crop_px: int) -> v2.Transform:
 
 
 def _histology(recipe: Recipe) -> v2.Transform:
-    """Cut first: every later step then works on the small view alone."""
+    """Crop first, so that all later steps work on the small view."""
     return v2.Compose(
         [
-            # A zoom of 1.25 either way: 20× may pass for 16× or 25×, not for 10× or 40×.
+            # A zoom of 1.25: 20× looks like 16× to 25×, not like 10× or 40×.
             TissueCrop(recipe.crop_px, tile_px=recipe.tile_px, zoom=1.25),
             v2.RandomHorizontalFlip(),
             QuarterTurn(),
@@ -133,7 +134,7 @@ def _histology(recipe: Recipe) -> v2.Transform:
             StainJitter(0.2),
             # Scanners differ in brightness and contrast more than in hue.
             v2.RandomApply([v2.ColorJitter(0.15, 0.15, 0.15, 0.03)], p=0.8),
-            # Without some tiles in grey, two views are told apart from others by colour alone.
+            # Without grey views, colour alone would identify the two views of a tile.
             v2.RandomGrayscale(p=0.1),
             v2.RandomApply([v2.GaussianBlur(7, sigma=(0.1, 1.5))], p=0.3),
             v2.ToDtype(torch.uint8, scale=True),
@@ -141,12 +142,8 @@ def _histology(recipe: Recipe) -> v2.Transform:
     )
 
 
-# Of the reference method.
-_SGD_MOMENTUM: Final = 0.9
-
-
 def make_optimizer(recipe: Recipe, byol: Byol) -> Optimizer:
-    """Make the optimiser over everything that has a gradient."""
+    """Build the optimiser of all parameters that have a gradient."""
     parameters = [weight for weight in byol.parameters() if weight.requires_grad]
     if recipe.optimizer == "sgd":
         return SGD(
@@ -167,7 +164,7 @@ def make_optimizer(recipe: Recipe, byol: Byol) -> Optimizer:
 
 
 def make_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> LambdaLR:
-    """Make the learning rate's course: a linear rise, then constant or down a cosine to 0."""
+    """Build the schedule of the learning rate: a linear rise, then constant or a cosine to 0."""
     rise = round(recipe.warmup * steps)
 
     def share(step: int) -> float:

@@ -1,4 +1,4 @@
-"""`train`: from a list of tiles to an encoder folder."""
+"""Train: from a list of tiles to an encoder folder."""
 
 import ctypes
 import logging
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from histo_index.encoder.config import THRESHOLD_FIELDS, PublishedThreshold
+from histo_index.encoder.config import EncoderConfig, PublishedThreshold
 from histo_index.encoder.folder import load_encoder, write_encoder
 from histo_index.encoder.runtime.reference import weights_of
 from histo_index.encoder.training.checkpoint import Interruption, Stopwatch, remove_temporaries
@@ -20,13 +20,13 @@ from histo_index.encoder.training.distributed import Team
 from histo_index.encoder.training.loop import Run
 from histo_index.encoder.training.monitor import (
     Monitor,
-    Tiles,
-    draw,
+    Thresholds,
     effective_rank,
     embed,
-    examine,
+    plot,
     write_log,
 )
+from histo_index.encoder.training.views import Tiles, check_tiles
 from histo_index.encoder.unfinished import CHECKPOINT_NAME
 from histo_index.errors import InputError, TrainingError
 from histo_index.hardware import usable_cores
@@ -34,31 +34,28 @@ from histo_index.hardware import usable_cores
 _log = logging.getLogger(__name__)
 
 BEST_NAME: Final = "best"
-# Below it projections of different tiles are the same but for rounding; healthy runs keep 0.3 to 1.
+# Healthy runs keep a feature standard deviation of 0.3 to 1 and a rank of many directions.
 _COLLAPSED_SPREAD: Final = 0.01
-# A line: one direction is left in the embeddings.
 _COLLAPSED_RANK: Final = 1.5
-
-
-# From glibc's malloc.h.
+# From malloc.h of glibc.
 _MMAP_MAX: Final = -4
 _TRIM_THRESHOLD: Final = -1
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport:
-    """What a run gave.
+    """The result of a run.
 
     Attributes:
         encoder: the folder.
-        fingerprint: of the last epoch's encoder.
-        tiles: learnt from.
-        rejected: tiles that could not be used, with the reason.
+        fingerprint: of the encoder of the last epoch.
+        tiles: number of tiles trained on.
+        rejected: why each other tile could not be used.
         epochs: figures of each epoch.
         best_epoch: by the monitor; None without one.
         seconds: wall time of the run, over all interruptions.
-        monitoring_seconds: those of them in which epochs were measured.
-        is_first: whether this process is the one that wrote it; of several only the first speaks.
+        monitoring_seconds: the part of it spent on measuring epochs.
+        is_first: whether this process wrote the encoder; of several processes only the first does.
     """
 
     encoder: Path
@@ -79,37 +76,37 @@ def train(
     monitor: Monitor | None = None,
     data: Mapping[str, Any] | None = None,
     resume: bool = False,
-    tell: Callable[[TrainProgress], None] = lambda progress: None,
+    on_step: Callable[[TrainProgress], None] = lambda progress: None,
 ) -> TrainReport:
     """Train an encoder on unlabelled tiles.
 
     Args:
-        paths: the tiles; unusable ones are named in the log and left out.
-        config: what to do.
-        monitor: a labelled set to watch by.
-        data: what the model card says of the tiles.
-        resume: go on from the checkpoint in the output folder, if there is one.
-        tell: called after every step, by the first process.
+        paths: the tiles; unusable ones are warnings in the log and left out.
+        config: the settings of the run.
+        monitor: a labelled set to measure every epoch with.
+        data: the part of the model card that describes the tiles.
+        resume: continue from the checkpoint in the output folder, if there is one.
+        on_step: called after every step, in the first process.
 
     Raises:
-        InputError: too few tiles, all of them equal, or the output is taken.
+        InputError: too few tiles, all of them equal, or the output folder is in use.
         TrainingError: the network collapsed, diverged or ran out of memory.
         IndexFormatError: the checkpoint, or an encoder to start from, is damaged.
         MismatchError: the checkpoint is of another run.
         OSError: the disk is full or not writable; the last checkpoint stands.
     """
-    watch = Stopwatch()
+    stopwatch = Stopwatch()
     is_resumed = _find_checkpoint(config.output, resume=resume)
-    tiles = examine(paths, config)
+    tiles = check_tiles(paths, config)
     keep_freed_memory()
     team = Team.join(config.device)
     try:
-        run = Run(config, tiles.paths, team, watch)
+        run = Run(config, tiles.paths, team, stopwatch)
         config.output.mkdir(parents=True, exist_ok=True)
         if is_resumed:
             run.resume()
         if team.is_first:
-            _train_epochs(run, tell, partial(_finish_epoch, run, tiles, monitor, data or {}))
+            _train_epochs(run, on_step, partial(_finish_epoch, run, tiles, monitor, data or {}))
         else:
             _train_epochs(run, lambda progress: None, lambda figures: None)
         fingerprint = load_encoder(config.output).fingerprint if team.is_first else ""
@@ -124,7 +121,7 @@ def train(
         rejected=tiles.rejected,
         epochs=run.epochs,
         best_epoch=None if best is None else best["epoch"],
-        seconds=watch.seconds,
+        seconds=stopwatch.seconds,
         monitoring_seconds=sum(figures.get("monitoring_seconds", 0.0) for figures in run.epochs),
         is_first=team.is_first,
     )
@@ -132,38 +129,38 @@ def train(
 
 def _train_epochs(
     run: Run,
-    tell: Callable[[TrainProgress], None],
-    finish: Callable[[dict[str, Any]], None],
+    on_step: Callable[[TrainProgress], None],
+    finish_epoch: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Train what is left of the run.
+    """Train the remaining epochs of the run.
 
-    The checkpoint at the end of an epoch precedes `finish`: a run that is interrupted there repeats
-    only that. Of several processes none saves when it is interrupted, as another may be in the next
-    step; the last checkpoint stands.
+    A checkpoint is written before `finish_epoch`, so that a run interrupted there repeats no step.
+    Several processes save nothing when interrupted, because they may be at different steps; the
+    last checkpoint stands.
 
     Args:
         run: at any step.
-        tell: called after every step.
-        finish: called with the figures of every epoch, to which it may add.
+        on_step: called after every step.
+        finish_epoch: called with the figures of every epoch, to which it may add.
     """
     with Interruption() as interruption:
         try:
             while len(run.epochs) < run.config.recipe.epochs:
-                figures = run.train_epoch(tell, interruption)
+                figures = run.train_epoch(on_step, interruption)
                 run.save()
-                finish(figures)
+                finish_epoch(figures)
                 run.close_epoch(figures)
-                _require_life(figures)
+                _check_collapse(figures)
         finally:
             if interruption.can_save and run.team.size == 1:
                 run.save()
 
 
 def keep_freed_memory() -> None:
-    """Let the allocator keep what each step frees for the next one.
+    """Let the allocator keep the memory that each step frees for the next one.
 
-    glibc hands large blocks back to the kernel at once, which then clears every page of them anew:
-    on a small virtual machine that took nine tenths of the time.
+    By default glibc returns large blocks to the kernel, which clears every page when they are
+    allocated again; on a small virtual machine that took most of the time.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -173,7 +170,11 @@ def keep_freed_memory() -> None:
 
 
 def _find_checkpoint(folder: Path, *, resume: bool) -> bool:
-    """Return whether the run goes on from a checkpoint; refuse a folder that holds other things."""
+    """Return whether the run continues from a checkpoint.
+
+    Raises:
+        InputError: the folder holds a checkpoint and `resume` is false, or holds other files.
+    """
     remove_temporaries(folder)
     if (folder / CHECKPOINT_NAME).is_file():
         if not resume:
@@ -198,34 +199,44 @@ def _finish_epoch(
     figures: dict[str, Any],
 ) -> None:
     """Measure the epoch and write its encoder, log and plot."""
-    started = run.watch.seconds
+    started, thresholds = run.stopwatch.seconds, None
     encode = partial(embed, run.byol.online.trunk, device=run.team.device)
     with run.autocast():
         figures["effective_rank"] = effective_rank(encode(tiles.probes))
         if monitor is not None:
-            figures.update(monitor.judge(encode(monitor.images)))
-    figures["monitoring_seconds"] = round(run.watch.seconds - started, 3)
+            metrics, thresholds = monitor.measure(encode(monitor.images))
+            figures.update({**metrics.figures(), **thresholds.figures()})
+    figures["monitoring_seconds"] = round(run.stopwatch.seconds - started, 3)
     folder, epochs = run.config.output, [*run.epochs, figures]
     write_log(folder, epochs)
-    draw(folder, epochs)
-    published = {name: _threshold(figures, name, monitor) for name in THRESHOLD_FIELDS}
+    plot(folder, epochs)
+    encoder = run.config.encoder
+    if monitor is not None and thresholds is not None:
+        encoder = _publish(encoder, thresholds, monitor.name)
+    encoder = replace(encoder, training=_model_card(run, data, figures), mpp=data.get("mpp"))
+    weights = weights_of(run.byol.online.trunk)
     if _best_epoch(epochs, monitor) is figures:
-        _save(run, folder / BEST_NAME, data, figures, published)
-    _save(run, folder, data, figures, published)
+        write_encoder(folder / BEST_NAME, encoder, weights)
+    write_encoder(folder, encoder, weights)
 
 
-def _threshold(
-    figures: Mapping[str, Any], name: str, monitor: Monitor | None
-) -> PublishedThreshold | None:
-    if monitor is None or name not in figures:
-        return None
-    return PublishedThreshold(
-        value=figures[name],
-        origin=f"most right verdicts on the pairs of {monitor.name}, as many same as different",
+def _publish(encoder: EncoderConfig, thresholds: Thresholds, name: str) -> EncoderConfig:
+    """Return the encoder with the thresholds of the monitor of that name."""
+
+    def published(value: float | None) -> PublishedThreshold | None:
+        if value is None:
+            return None
+        origin = f"most right verdicts on the pairs of {name}, as many same as different"
+        return PublishedThreshold(value=value, origin=origin)
+
+    return replace(
+        encoder,
+        threshold=published(thresholds.threshold),
+        diffused_threshold=published(thresholds.diffused_threshold),
     )
 
 
-def _require_life(figures: Mapping[str, Any]) -> None:
+def _check_collapse(figures: Mapping[str, Any]) -> None:
     std, rank = figures["feature_std"], figures.get("effective_rank", _COLLAPSED_RANK)
     if not (std >= _COLLAPSED_SPREAD and rank >= _COLLAPSED_RANK):
         raise TrainingError(
@@ -238,19 +249,12 @@ def _require_life(figures: Mapping[str, Any]) -> None:
 def _best_epoch(epochs: Sequence[dict[str, Any]], monitor: Monitor | None) -> dict[str, Any] | None:
     if monitor is None or not epochs:
         return None
-    return max(epochs, key=lambda figures: float(figures[monitor.decisive]))
+    return max(epochs, key=lambda figures: float(figures["pair_auc"]))
 
 
-def _save(
-    run: Run,
-    folder: Path,
-    data: Mapping[str, Any],
-    figures: Mapping[str, Any],
-    thresholds: Mapping[str, PublishedThreshold | None],
-) -> None:
-    """Write the trunk as an encoder folder with its model card."""
+def _model_card(run: Run, data: Mapping[str, Any], figures: Mapping[str, Any]) -> Mapping[str, Any]:
     config = run.config
-    card = {
+    return {
         "method": "byol",
         "recipe": asdict(config.recipe),
         "data": {**data, "tiles": len(run.paths)},
@@ -258,13 +262,10 @@ def _save(
         "seed": config.seed,
         "epochs": figures["epoch"],
         "images_seen": figures["epoch"] * run.steps_an_epoch * config.recipe.batch,
-        "seconds": round(run.watch.seconds),
+        "seconds": round(run.stopwatch.seconds),
         "hardware": _hardware(run.team),
         "figures": dict(figures),
     }
-    known = dict[str, Any](thresholds)
-    encoder = replace(config.encoder, training=card, mpp=data.get("mpp"), **known)
-    write_encoder(folder, encoder, weights_of(run.byol.online.trunk))
 
 
 def _hardware(team: Team) -> str:

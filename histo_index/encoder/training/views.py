@@ -1,8 +1,12 @@
-"""Two random views of every tile, the same ones whenever and by whomever they are made."""
+"""From tiles to batches: check every tile once, then make two random views of each.
 
+The views follow from seed, epoch and tile, whichever process makes them.
+"""
+
+import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Final
@@ -11,9 +15,84 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
+from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
+from histo_index.encoder.decode.pool import DecodePool
+from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
+from histo_index.encoder.training.config import TrainConfig
+from histo_index.errors import ImageError, InputError
+from histo_index.hardware import usable_cores
+from histo_index.wording import counted
+
+_log = logging.getLogger(__name__)
 
 _SEED_BITS: Final = 63
+# Tiles whose embeddings show whether the network still separates tiles.
+_PROBES: Final = 256
+
+
+@dataclass(kw_only=True)
+class Tiles:
+    """The tiles of a run.
+
+    Attributes:
+        paths: usable tiles.
+        probes: some of them, fitted as for inference, uint8 RGB [S, S, 3] each.
+        rejected: why each other tile cannot be used.
+        contents: SHA-256 of the usable files.
+    """
+
+    paths: list[Path] = field(default_factory=list)
+    probes: list[Pixels] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+    contents: set[str] = field(default_factory=set)
+
+
+def check_tiles(paths: Sequence[Path], config: TrainConfig) -> Tiles:
+    """Decode every tile once, in other processes; unusable ones are warnings in the log.
+
+    Raises:
+        InputError: no tile can be used, or all are the same image.
+    """
+    tiles = Tiles()
+    settings = DecodeSettings(limits=DecodeLimits(), preprocessing=config.encoder.preprocessing)
+    every = max(len(paths) // _PROBES, 1)
+    with DecodePool(settings, workers=usable_cores()) as pool:
+        for number, (path, tile) in enumerate(zip(paths, pool.prepare(paths), strict=True)):
+            reason = _rejection(tile, config.recipe.crop_px)
+            if isinstance(tile, ImageError) or reason:
+                tiles.rejected.append(reason)
+                continue
+            tiles.paths.append(path)
+            tiles.contents.add(tile.sha256)
+            if number % every == 0:
+                tiles.probes.append(tile.pixels)
+    for reason in tiles.rejected:
+        _log.warning("%s", reason)
+    _require_different(tiles, len(paths))
+    return tiles
+
+
+def _rejection(tile: PreparedTile | ImageError, crop_px: int) -> str:
+    """Return why a tile cannot be used; empty if it can."""
+    if isinstance(tile, ImageError):
+        return str(tile)
+    if min(tile.width, tile.height) >= crop_px:
+        return ""
+    return (
+        f"{tile.name}: {tile.width} × {tile.height} px, smaller than the crop of {crop_px} px; "
+        "pass a smaller --crop"
+    )
+
+
+def _require_different(tiles: Tiles, total: int) -> None:
+    if not tiles.paths:
+        first = f"; the first: {tiles.rejected[0]}" if tiles.rejected else ""
+        raise InputError(f"none of {counted(total, 'tile')} can be used{first}")
+    if len(tiles.contents) == 1 and len(tiles.paths) > 1:
+        raise InputError(
+            f"all {len(tiles.paths)} tiles are the same image, so there is nothing to learn; "
+            "check the folder"
+        )
 
 
 class Views(Dataset[torch.Tensor]):
@@ -33,25 +112,25 @@ class Views(Dataset[torch.Tensor]):
         """Make uint8 RGB [2, S, S, 3].
 
         Raises:
-            ImageError: the file cannot be used any more.
+            ImageError: the file can no longer be used.
         """
         epoch, tile = address
         pixels = read_tile(self.paths[tile], DecodeLimits()).pixels
         image = torch.tensor(pixels).permute(2, 0, 1)  # [3, H, W], a copy: Pillow's is read-only
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.seed, epoch, tile))
+            torch.manual_seed(mix_seed(self.seed, epoch, tile))
             views = torch.stack([self.transform(image), self.transform(image)])
         return views.permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """Which part of every batch a process works on.
+    """The share of one process in every batch.
 
     Attributes:
-        parts: pieces a batch is worked through in.
+        parts: number of parts that a batch is split into.
         rank: this process, from 0.
-        ranks: how many processes share the batch.
+        ranks: number of processes that share a batch.
     """
 
     parts: int = 1
@@ -63,7 +142,7 @@ _WHOLE: Final = Share()
 
 
 class Order(Sampler[list[tuple[int, int]]]):
-    """The batches of one epoch, shuffled by seed and epoch; the last, smaller one is left out."""
+    """The batches of one epoch, shuffled by seed and epoch, without a last, smaller one."""
 
     def __init__(
         self,
@@ -78,12 +157,12 @@ class Order(Sampler[list[tuple[int, int]]]):
         """Plan an epoch.
 
         Args:
-            tiles: how many there are.
+            tiles: number of tiles.
             epoch: from 0.
             seed: of the run.
-            batch: tiles a batch.
-            done: batches of this epoch that are behind already.
-            share: this process's part of each.
+            batch: tiles per batch.
+            done: batches of this epoch that are finished.
+            share: the share of this process.
         """
         self.tiles, self.epoch, self.seed = tiles, epoch, seed
         self.batch, self.done, self.share = batch, done, share
@@ -92,7 +171,7 @@ class Order(Sampler[list[tuple[int, int]]]):
         return (self.tiles // self.batch - self.done) * self.share.parts
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
         order = torch.randperm(self.tiles, generator=generator).tolist()
         for number in range(self.done, self.tiles // self.batch):
             chosen = order[number * self.batch : (number + 1) * self.batch]
@@ -102,7 +181,7 @@ class Order(Sampler[list[tuple[int, int]]]):
 
 
 def load(views: Views, order: Order, *, workers: int) -> DataLoader[torch.Tensor]:
-    """Make the batches of an epoch in other processes: uint8 [2B, S, S, 3], first views first."""
+    """Load the batches of an epoch: uint8 RGB [2B, S, S, 3], first views first."""
     return DataLoader(
         views,
         batch_sampler=order,
@@ -113,10 +192,10 @@ def load(views: Views, order: Order, *, workers: int) -> DataLoader[torch.Tensor
 
 
 def _process_context() -> BaseContext:
-    """Return the context that starts loading processes, every epoch.
+    """Return the context that starts the loading processes.
 
-    They are not forks of this process: one that had run OpenVINO died of it. Their common parent
-    imports torch once; imported by each of them, it took seconds of every epoch.
+    Not a fork of this process, because a fork of one that has used OpenVINO crashes. A fork server
+    imports torch once for all of them.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -124,12 +203,12 @@ def _process_context() -> BaseContext:
 
 
 def first_views_first(pairs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Join [2, S, S, 3] each to [2B, S, S, 3], first views first, as the loss takes them."""
+    """Join pairs of views, [2, S, S, 3] each, to [2B, S, S, 3], first views first."""
     return torch.stack(list(pairs), dim=1).flatten(0, 1)
 
 
-def seed_of(*parts: int) -> int:
-    """Mix numbers into one seed, so that neighbours share nothing.
+def mix_seed(*parts: int) -> int:
+    """Mix numbers into one seed of 63 bits; similar numbers give unrelated seeds.
 
     Source: Steele et al. (2014), Fast splittable pseudorandom number generators: SplitMix64.
     """

@@ -29,7 +29,7 @@ if __name__ == "__main__":
                 [Path(name) for name in sys.argv[2:]],
                 config(Path(output), checkpoint_every_s=0.0),
                 data={"licence": "CC0-1.0", "mpp": 0.5},
-                tell=partial(tell, output),
+                on_step=partial(tell, output),
             )
             os._exit(0)
         os.waitpid(child, 0)

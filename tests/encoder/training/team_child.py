@@ -32,7 +32,7 @@ def learn(output: Path, tiles: list[Path]) -> dict[str, Any]:
         TrainConfig(
             output=output, recipe=recipe, architecture="resnet18", workers=0, precision="float32"
         ),
-        tell=tell,
+        on_step=tell,
     )
     torch.set_num_threads(threads)
     return {"losses": losses, "epoch": report.epochs[0]["loss"]}

@@ -6,14 +6,14 @@ import torch
 
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.runtime.reference import Trunk
-from histo_index.encoder.training.byol import multiply_points
+from histo_index.encoder.training.byol import use_matrix_products
 
 
 def test_products_are_the_convolutions_forwards_and_backwards() -> None:
     torch.manual_seed(0)
     plain = Trunk("resnext50_32x4d", Preprocessing(resize_px=64, crop_px=64))
     fast = copy.deepcopy(plain)
-    multiply_points(fast)
+    use_matrix_products(fast)
     images = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)
     features = [trunk(images) for trunk in (plain, fast)]
     torch.testing.assert_close(features[1], features[0], rtol=1e-3, atol=1e-4)
@@ -29,7 +29,7 @@ def test_products_are_the_convolutions_forwards_and_backwards() -> None:
 
 def test_only_one_pixel_convolutions_are_changed() -> None:
     trunk = Trunk("resnext50_32x4d", Preprocessing())
-    multiply_points(trunk)
+    use_matrix_products(trunk)
     kinds = {
         (module.kernel_size, type(module) is torch.nn.Conv2d)
         for module in trunk.modules()

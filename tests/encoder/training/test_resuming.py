@@ -21,6 +21,7 @@ from histo_index.encoder.training.monitor import Monitor
 from histo_index.encoder.training.train import TrainReport, train
 from histo_index.encoder.training.views import Views
 from histo_index.errors import IndexFormatError, InputError, MismatchError
+from histo_index.search.evaluation.training_monitor import MonitorMetrics, MonitorThresholds
 from tests.encoder.training.conftest import TINY, config, weights
 
 CHILD = Path(__file__).with_name("child.py")
@@ -62,7 +63,9 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(
     with pytest.raises(InputError, match="holds an interrupted run; pass --resume"):
         train(tiles, config(output))
     seen: list[int] = []
-    report = train(tiles, config(output), resume=True, tell=lambda state: seen.append(state.step))
+    report = train(
+        tiles, config(output), resume=True, on_step=lambda state: seen.append(state.step)
+    )
     assert seen[0] >= steps
     require_same(report, finished)
     assert not (output / "checkpoint.pt").exists()
@@ -120,24 +123,25 @@ def test_ctrl_c_between_steps_saves_at_once(
 def test_ctrl_c_while_an_epoch_is_measured_repeats_no_step(
     tiles: list[Path], finished: TrainReport, tmp_path: Path
 ) -> None:
-    def judge(embeddings: object) -> dict[str, float]:
+    def measure(embeddings: object) -> tuple[MonitorMetrics, MonitorThresholds]:
         calls.append(1)
         # Saved before it is measured, whatever interrupts that.
         assert load_checkpoint(tmp_path / "out")["step"] == 4 * min(len(calls), 2)
         if len(calls) == 2:
             signal.raise_signal(signal.SIGINT)
-        return {"auc": float(len(calls))}
+        return MonitorMetrics(pair_auc=float(len(calls))), MonitorThresholds()
 
     calls: list[int] = []
     monitor = Monitor(
-        name="labels.csv", images=[np.zeros((48, 48, 3), np.uint8)] * 2, judge=judge,
-        decisive="auc",
-    )  # fmt: skip
+        name="labels.csv", images=[np.zeros((48, 48, 3), np.uint8)] * 2, measure=measure
+    )
     with pytest.raises(KeyboardInterrupt):
         train(tiles, config(tmp_path / "out"), monitor=monitor)
     seen: list[TrainProgress] = []
-    report = train(tiles, config(tmp_path / "out"), monitor=monitor, resume=True, tell=seen.append)
-    assert (seen, [epoch["auc"] for epoch in report.epochs]) == ([], [1.0, 3.0])
+    report = train(
+        tiles, config(tmp_path / "out"), monitor=monitor, resume=True, on_step=seen.append
+    )
+    assert (seen, [epoch["pair_auc"] for epoch in report.epochs]) == ([], [1.0, 3.0])
     require_same(report, finished)
 
 
@@ -198,7 +202,7 @@ def test_figures_of_an_interrupted_epoch_cover_all_its_steps(
     assert figures["loss"] == finished.epochs[0]["loss"]
     assert (figures["training_seconds"], figures["waiting"]) == (48.0, 0.25)
     assert figures["images_per_second"] == 0.33
-    assert clocked.run.watch.seconds == 4 * 13.0
+    assert clocked.run.stopwatch.seconds == 4 * 13.0
 
 
 def test_a_checkpoint_is_written_whenever_the_interval_has_passed(
@@ -219,7 +223,7 @@ def interrupt_after(step: int, tiles: list[Path], given: TrainConfig) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tiles, given, tell=stop)
+        train(tiles, given, on_step=stop)
 
 
 def test_resuming_another_run_is_refused(tiles: list[Path], tmp_path: Path) -> None:
@@ -234,7 +238,7 @@ def test_resuming_another_run_is_refused(tiles: list[Path], tmp_path: Path) -> N
     state = torch.load(path, weights_only=True)
     state["byol"]["online.trunk.network.layer4.0.conv1.weight"] = torch.zeros(512, 256, 3, 3)
     torch.save(state, path)
-    with pytest.raises(MismatchError, match="out: begun by a release with another network"):
+    with pytest.raises(MismatchError, match="out: started by a release with another network"):
         train(tiles, config(tmp_path / "out"), resume=True)
 
 

@@ -19,6 +19,7 @@ from histo_index.encoder.training.monitor import Monitor, effective_rank, spread
 from histo_index.encoder.training.recipes import REFERENCE
 from histo_index.encoder.training.train import TrainReport, train
 from histo_index.errors import InputError, MismatchError, TrainingError
+from histo_index.search.evaluation.training_monitor import MonitorMetrics, MonitorThresholds
 from tests.encoder.training.conftest import TINY, config
 
 
@@ -100,27 +101,26 @@ def test_stages_that_are_not_pooled_are_neither_learnt_nor_kept(finished: TrainR
 def test_the_best_epoch_by_the_monitor_is_kept(
     tiles: list[Path], finished: TrainReport, tmp_path: Path
 ) -> None:
-    figures = iter([0.9, 0.4])
+    aucs = iter([0.9, 0.4])
+    thresholds = MonitorThresholds(diffused_threshold=1.5)
     monitor = Monitor(
         name="labels.csv",
         images=[np.zeros((48, 48, 3), np.uint8)] * 2,
-        judge=lambda embeddings: {
-            "auc": next(figures),
-            "threshold": 0.25,
-            "diffused_threshold": 1.5,
-        },
-        decisive="auc",
+        measure=lambda embeddings: (MonitorMetrics(pair_auc=next(aucs)), thresholds),
     )
     report = train(tiles, config(tmp_path / "out"), monitor=monitor)
     assert report.best_epoch == 1
+    logged = [(epoch["pair_auc"], epoch["diffused_threshold"]) for epoch in report.epochs]
+    assert logged == [(0.9, 1.5), (0.4, 1.5)]
+    assert "threshold" not in report.epochs[0]
     assert load_encoder(tmp_path / "out" / "best").config.training["epochs"] == 1
     last = load_encoder(tmp_path / "out").config
     assert last.training["epochs"] == 2
-    assert last.threshold is not None
-    assert (last.threshold.value, "labels.csv" in last.threshold.origin) == (0.25, True)
+    assert last.threshold is None
     assert last.diffused_threshold is not None
     assert last.diffused_threshold.value == 1.5
-    # Only looked at: the same weights as without it.
+    assert "labels.csv" in last.diffused_threshold.origin
+    # The monitor changes no weight.
     assert report.fingerprint == finished.fingerprint
 
 
@@ -162,7 +162,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_state_before(
         train(tiles, config(tmp_path / "out"))
     monkeypatch.undo()
     seen: list[int] = []
-    train(tiles, config(tmp_path / "out"), resume=True, tell=lambda state: seen.append(state.step))
+    train(
+        tiles, config(tmp_path / "out"), resume=True, on_step=lambda state: seen.append(state.step)
+    )
     assert seen == [5, 6, 7, 8]
 
 

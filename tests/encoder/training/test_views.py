@@ -10,7 +10,14 @@ from PIL import Image
 from histo_index.demo.tiles import render_tile
 from histo_index.encoder.training.augment import QuarterTurn, StainJitter, TissueCrop
 from histo_index.encoder.training.recipes import HISTOLOGY, RECIPES
-from histo_index.encoder.training.views import Order, Share, Views, first_views_first, load, seed_of
+from histo_index.encoder.training.views import (
+    Order,
+    Share,
+    Views,
+    first_views_first,
+    load,
+    mix_seed,
+)
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +144,8 @@ def test_a_crop_larger_than_the_tile_is_the_whole_tile() -> None:
 
 
 def test_seeds_of_neighbours_share_nothing() -> None:
-    seeds = {seed_of(a, b, c) for a in range(10) for b in range(10) for c in range(10)}
+    seeds = {mix_seed(a, b, c) for a in range(10) for b in range(10) for c in range(10)}
     assert len(seeds) == 1000
-    assert seed_of(1, 2) != seed_of(2, 1)
-    ones = np.mean([bin(seed_of(0, number)).count("1") for number in range(1000)])
+    assert mix_seed(1, 2) != mix_seed(2, 1)
+    ones = np.mean([bin(mix_seed(0, number)).count("1") for number in range(1000)])
     assert ones == pytest.approx(31.5, abs=0.5)
