@@ -88,7 +88,7 @@ def test_training_saves_at_ctrl_c_and_its_encoder_warns_until_it_is_finished(
     command = ("train", "tiles", "-o", "mine", *SMALL, "--epochs", "2")
     said = (
         "histo-index: error: interrupted; the same command with --resume continues from the last "
-        "saved step, or starts"
+        "saved step, or starts over"
     )
     ran = run(*command)
     assert (ran.code, ran.out, ran.err.splitlines()) == (130, "", [said])
