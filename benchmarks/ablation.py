@@ -1,4 +1,4 @@
-"""What each ingredient of the `histology` recipe brings: the recipe whole, then with one change.
+"""Measure each part of the `histology` recipe: the whole recipe, then with one change each.
 
 Small (ResNet-18, four epochs by default), so that anyone can run it; with `--seeds 3` each line is
 run three times. One source of the training tiles is left out and judged on, never `eval/`: what a

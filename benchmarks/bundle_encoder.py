@@ -1,4 +1,4 @@
-"""Make a trained encoder the one that ships: half the size, with threshold and provenance.
+"""Bundle a trained encoder: half the size, with threshold and provenance.
 
     python benchmarks/bundle_encoder.py ENCODER_DIR
     python benchmarks/bundle_encoder.py --thresholds

@@ -1,4 +1,4 @@
-"""Which curve, which threshold: what `calibrate` rests on, measured on training-side tiles.
+"""Compare curves and thresholds for `calibrate` on training tiles.
 
 Needs an index of labelled tiles with groups, `benchmarks/training_split.py` names such tiles:
 

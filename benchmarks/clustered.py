@@ -1,4 +1,4 @@
-"""An index of clustered vectors, made without tiles but through the real shards and commit."""
+"""Build an index of clustered vectors without tiles, through real shards and a real commit."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What encoders are worth on labelled tiles that none of them was chosen on.
+"""Evaluate encoders on labelled tiles that were not used for any choice.
 
 By each distance that an index may have. Pairs and neighbours are across groups (slides, fields)
 only; every figure has its 95 % interval from resampling groups. Floors: colour alone, and the same

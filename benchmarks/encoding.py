@@ -1,4 +1,4 @@
-"""Encoding from PNG files, beside the reference method's own loop and beside the cores' peak."""
+"""Encoding from PNG files, compared with the reference method and with the peak of the cores."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""Encoding on a GPU: from files, from memory, and the network alone on pixels that lie there.
+"""Encoding on a GPU: from files, from memory, and the network alone.
 
 What a GPU waits for data is what files and memory leave of the network's own rate. `--device cpu`
 runs the same without a GPU, to see that it works.

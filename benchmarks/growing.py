@@ -1,4 +1,4 @@
-"""Recall of a structure that has taken in tiles without being learnt anew, by how many.
+"""Recall of an ANN index by the number of tiles added since it was trained.
 
 The new tiles are drawn around the same centres as those it was learnt on, or around others that lie
 in directions of their own, as tiles of another tissue and stain do at worst.

@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, stages, memory, a table, a synthetic index."""
+"""Shared by the benchmarks: interleaved timing, stages, memory, tables, a synthetic index."""
 
 import argparse
 import cProfile

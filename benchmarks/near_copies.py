@@ -1,4 +1,4 @@
-"""Are near-copies told from different tiles? Copies are made, and measured by the index's limit.
+"""Separation of near-duplicates from different tiles, by the limit of the index.
 
 Held-out training tiles and an evaluation set, at most two hundred of each, spread over the groups;
 by plain distances, and by those fitted on these tiles.

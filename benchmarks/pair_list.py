@@ -1,4 +1,4 @@
-"""A long pair list over indexed images: CSV in, CSV out, and scoring beside what memory allows.
+"""A long pair list over indexed images: CSV to CSV, and scoring compared with memory bandwidth.
 
 Scoring is timed in seconds of one core, so that what others do on a shared machine does not count.
 """

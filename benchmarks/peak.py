@@ -1,4 +1,4 @@
-"""How many operations a second the cores reach at most, in each precision of the encoder."""
+"""Measure the peak operations per second of the cores in each precision of the encoder."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Search at scale on clustered vectors: beside exact search and four libraries on the same ones.
+"""Search on clustered vectors, compared with exact search and four libraries.
 
 The peers are measured where they are installed (`pip install hnswlib usearch scann scalable-vs`),
 one after another, each in its own process, which asks ours in turn with it. A peer that cannot run

@@ -1,4 +1,4 @@
-"""One searcher beside ours, in a process of its own: `search.py` starts it and reads what it found.
+"""One other search library, in its own process that `search.py` starts.
 
 Rates are per second of one core (processor time, all threads together), because the machine may be
 shared and what others do would be counted otherwise.

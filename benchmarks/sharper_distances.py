@@ -1,4 +1,4 @@
-"""Can a distance be sharpened without labels? Each idea's gain in pair ROC-AUC, and its cost.
+"""Unsupervised changes of the distance: gain in pair ROC-AUC, and cost.
 
 Everything that is fitted is fitted without labels on the tiles of the index itself. Ideas are
 chosen on held-out groups of the training tiles (`choose`, over an index of the training tiles) and

@@ -1,4 +1,4 @@
-"""How fast BYOL trains: our step against the reference method's own loop, on the same machine.
+"""Speed of BYOL training, compared with the loop of the reference method on one machine.
 
 The reference method's loop is written out below as it is: float32, one network call for each view,
 on images stored channel by channel. Both sides learn from the same images in memory, so that this

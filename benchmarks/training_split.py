@@ -1,4 +1,4 @@
-"""Split the training tiles by group: most to learn from, some to choose by, none of `eval/`.
+"""Split the training tiles by group: most for training, some for selection, none of `eval/`.
 
 Labels come from the file names of two sources: the tissue of an LC25000 field, the tumour type of a
 BreaKHis patient. They choose recipe, epochs and threshold, and never touch the weights. Use it as

@@ -1,4 +1,4 @@
-"""What guessing a threshold costs: `calibrate --unlabelled` beside labels, on the evaluation sets.
+"""Accuracy of `calibrate --unlabelled` compared with labels, on the evaluation sets.
 
 Nothing is chosen here. Pairs are drawn from the classes, across groups, half of them same; losses
 have a 95 % interval from resampling groups, both ways judged on the same pairs.

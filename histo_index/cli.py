@@ -110,7 +110,7 @@ def demo(
     """Demonstrate the program on rendered tiles: build, calibrate, compare, search."""
     from histo_index.demo.show import show
 
-    show(output, tiles_per_category=tiles_per_category, seed=seed, tell=typer.echo)
+    show(output, tiles_per_category=tiles_per_category, seed=seed, echo=typer.echo)
 
 
 def describe_interruption(arguments: Sequence[str]) -> str:

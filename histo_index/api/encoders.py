@@ -42,13 +42,13 @@ def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
 
 
 def published_threshold(manifest: Manifest) -> ThresholdRecord | None:
-    """Give the threshold that an index's encoder publishes for its distance, if there is one.
+    """Return the threshold published with the encoder for the distance of an index, or None.
 
     Raises:
         IndexFormatError: the bundled encoder is damaged.
     """
     known = manifest.encoder.threshold_for(manifest.distance_kind)
-    if known is not None or manifest.distance_kind == PLAIN:  # of which every index knows
+    if known is not None or manifest.distance_kind == PLAIN:  # every index stores this one
         return known
     # Imported here: it brings the weights' library.
     from histo_index.encoder.folder import bundled_thresholds

@@ -68,7 +68,7 @@ class Blobs:
         )
 
     def grown(self, by_px: float) -> Blobs:
-        """Give the same blobs with an outline `by_px` further out."""
+        """Return the same blobs with an outline `by_px` further out."""
         return Blobs(
             centres=self.centres,
             long_px=self.long_px + by_px,

@@ -35,7 +35,7 @@ class _Look:
 
     wall_px: float  # height of the epithelium
     goblets: float  # share of the cells that hold a drop of mucus
-    crowding: float  # nuclei per place at the base
+    crowding: float  # nuclei per position at the base
     hematoxylin: float  # of the cytoplasm
     eosin: float  # of the cytoplasm
     depth: float  # darkness of the nuclei

@@ -1,4 +1,4 @@
-"""The main job on rendered tiles: the commands a user would type, run for real."""
+"""Demonstrate the program on rendered tiles, by running its commands."""
 
 import csv
 import itertools
@@ -20,45 +20,45 @@ _SLIDES: Final = 16
 _PAIRS: Final = 2000
 
 
-def show(folder: Path, *, tiles_per_category: int, seed: int, tell: Callable[[str], None]) -> None:
-    """Render tiles, build an index of them, and ask it for pairs and neighbours.
+def show(folder: Path, *, tiles_per_category: int, seed: int, echo: Callable[[str], None]) -> None:
+    """Render tiles, build an index of them, score pairs and search neighbours.
 
-    The encoder is the one that ships. The index is calibrated on labelled pairs of the first half
-    of the slides; what is asked of it concerns the second.
+    Uses the bundled encoder. The index is calibrated on labelled pairs of the first half of the
+    slides; the list that is scored has pairs of the second half.
 
     Args:
-        folder: a new folder, which keeps everything.
-        tiles_per_category: of eight categories, spread over sixteen slides.
-        seed: of the renderer and of the pairs.
-        tell: prints a line.
+        folder: a new folder for all files.
+        tiles_per_category: tiles of each of eight categories, spread over sixteen slides.
+        seed: seed of the renderer and of the pairs.
+        echo: prints a line.
 
     Raises:
-        InputError: the folder is there already.
+        InputError: the folder exists and is not empty.
         HistoIndexError: a command failed.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder} exists already; pass a new folder with -o")
     tiles = folder / "tiles"
-    tell(f"Rendering {8 * tiles_per_category} H&E-like tiles into {tiles} (seed {seed}) ...")
+    echo(f"Rendering {8 * tiles_per_category} H&E-like tiles into {tiles} (seed {seed}) ...")
     labels = write_tiles(tiles, tiles_per_category=tiles_per_category, slides=_SLIDES, seed=seed)
     with open(labels, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     first_half, second_half = _write_pair_lists(folder, rows, seed)
     index = folder / "demo.hx"
-    _run(["build", tiles, "-o", index, "--manifest", labels], tell)
-    _run(["calibrate", "--pairs", first_half, "-i", index], tell)
+    _run(["build", tiles, "-o", index, "--manifest", labels], echo)
+    _run(["calibrate", "--pairs", first_half, "-i", index], echo)
     left, right = _first_pair(second_half)
-    _run(["pair", left, right, "-i", index], tell)
-    _run(["pairs", second_half, "-i", index, "-o", folder / "answers.csv"], tell)
+    _run(["pair", left, right, "-i", index], echo)
+    _run(["pairs", second_half, "-i", index, "-o", folder / "answers.csv"], echo)
     montage = folder / "neighbours.png"
     queries = _one_per_category(rows)
-    _run(["search", queries[1], "-k", "5", "-i", index], tell)
+    _run(["search", queries[1], "-k", "5", "-i", index], echo)
     _run(["search", *queries, "-k", "6", "-i", index, "--json", "--montage", montage], None)
-    tell(f"\nLook at {montage}: a query of each category with its neighbours.")
+    echo(f"\nLook at {montage}: a query of each category with its neighbours.")
 
 
 def _write_pair_lists(folder: Path, rows: Sequence[dict[str, str]], seed: int) -> tuple[Path, Path]:
-    """Write labelled pairs across slides, of the first and of the second half of the slides."""
+    """Write two lists of labelled pairs across slides: first half and second half of the slides."""
     slides = sorted({row["group"] for row in rows})
     halves = slides[: len(slides) // 2], slides[len(slides) // 2 :]
     lists = folder / "pairs-choose.csv", folder / "pairs-report.csv"
@@ -75,9 +75,9 @@ def _write_pair_lists(folder: Path, rows: Sequence[dict[str, str]], seed: int) -
         # As many same as different ones: always answering "different" is right half the time.
         count = min(_PAIRS // 2, len(same), len(other))
         chosen = [
-            kind[int(place)]
+            kind[int(row)]
             for kind in (same, other)
-            for place in generator.choice(len(kind), count, replace=False)
+            for row in generator.choice(len(kind), count, replace=False)
         ]
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -99,11 +99,11 @@ def _one_per_category(rows: Sequence[dict[str, str]]) -> list[str]:
     return list(first.values())
 
 
-def _run(arguments: Sequence[str | Path], tell: Callable[[str], None] | None) -> None:
-    """Run a command as a user would, showing it and what it prints."""
+def _run(arguments: Sequence[str | Path], echo: Callable[[str], None] | None) -> None:
+    """Run a command and print it with its output; print nothing without `echo`."""
     words = [str(argument) for argument in arguments]
-    if tell is not None:
-        tell(f"\n$ histo-index {shlex.join(words)}")
+    if echo is not None:
+        echo(f"\n$ histo-index {shlex.join(words)}")
     done = subprocess.run(
         [sys.executable, "-P", "-m", "histo_index", *words],
         stdout=subprocess.PIPE,
@@ -111,7 +111,7 @@ def _run(arguments: Sequence[str | Path], tell: Callable[[str], None] | None) ->
         check=False,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    if tell is not None:
-        tell(done.stdout.rstrip())
+    if echo is not None:
+        echo(done.stdout.rstrip())
     if done.returncode:
         raise HistoIndexError(f"the demo's `{words[0]}` ended with status {done.returncode}")

@@ -21,7 +21,7 @@ _LATTICE = 256  # cells before noise repeats; the finest streaks fill a 256 px t
 
 
 def pixel_grid(size_px: int) -> tuple[Float64, Float64]:
-    """Give the x and y coordinates of all pixels, each float64 [H, W]."""
+    """Return the x and y coordinates of all pixels, each float64 [H, W]."""
     y, x = np.indices((size_px, size_px), dtype=np.float64)
     return x, y
 
@@ -49,7 +49,7 @@ def _spline_weights(positions: Float64, cells: int) -> Float64:
 
 
 def noise_at(rng: np.random.Generator, *, u: Float64, v: Float64) -> Float64:
-    """Look up lattice noise at given places, for textures that follow a flow.
+    """Look up lattice noise at given points, for textures that follow a flow.
 
     Args:
         rng: draws the lattice.
@@ -108,7 +108,7 @@ def scatter(rng: np.random.Generator, size_px: int, *, spacing_px: float, jitter
 
 
 def tangents(field: Float64, points: Float64) -> Float64:
-    """Give the direction of the level line of `field` through each point.
+    """Compute the direction of the level line of `field` through each point.
 
     Args:
         field: float64 [H, W].

@@ -130,12 +130,12 @@ def write_tiles(
         stain = Stain.of_slide(_child_seed(seed, 1, slide))
         name = f"slide-{slide + 1:02d}"
         (folder / name).mkdir(parents=True, exist_ok=True)
-        for place, number in enumerate(_tiles_on_slide(seed, slide, slides, tiles_per_category)):
+        for row, number in enumerate(_tiles_on_slide(seed, slide, slides, tiles_per_category)):
             label = CATEGORIES[number // tiles_per_category]
             pixels = render_tile(
                 label, seed=_child_seed(seed, 2, number), size_px=size_px, stain=stain
             )
-            path = f"{name}/{place + 1:04d}.png"
+            path = f"{name}/{row + 1:04d}.png"
             Image.fromarray(pixels).save(folder / path, compress_level=1)
             rows.append((path, label, name, MPP))
     with labels_path.open("w", newline="", encoding="utf-8") as file:

@@ -11,7 +11,7 @@ from histo_index.encoder.folder import bundled_encoder, load_encoder
 from tests.cli.conftest import Run, Workshop
 
 
-def test_a_build_sums_up_what_it_did(
+def test_build_prints_its_counts(
     workshop: Workshop, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     ran = run("build", "tiles", "-o", "new.hx", "--encoder", "encoder")
@@ -37,7 +37,7 @@ def test_only_the_new_tile_is_encoded(workshop: Workshop, run: Run) -> None:
     assert (report["encoded"], report["tiles"], report["generation"]) == (1, 16, 2)
 
 
-def test_a_bad_image_costs_its_own_row_and_exit_status_3(workshop: Workshop, run: Run) -> None:
+def test_a_bad_image_is_rejected_alone_with_exit_status_3(workshop: Workshop, run: Run) -> None:
     (workshop.tiles / "text.png").write_text("this is no image")
     (workshop.tiles / "empty.jpg").touch()
     ran = run("build", "tiles", "-o", "new.hx", "--encoder", "encoder")
@@ -67,7 +67,7 @@ def test_a_missing_source_is_named(workshop: Workshop, run: Run) -> None:
     assert ran.err.splitlines()[-1] == "histo-index: error: tils: no such file or folder"
 
 
-def test_without_any_encoder_the_one_that_ships_is_taken(
+def test_the_bundled_encoder_is_the_default(
     workshop: Workshop, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     ran = run("build", "tiles", "-o", "new.hx")
@@ -89,7 +89,7 @@ def test_another_encoder_is_exit_status_4_with_both_fingerprints(
     assert theirs in ran.err
 
 
-def test_a_folder_of_other_things_is_not_taken_for_an_index(workshop: Workshop, run: Run) -> None:
+def test_a_folder_without_a_manifest_is_refused(workshop: Workshop, run: Run) -> None:
     ran = run("build", "tiles", "-o", "tiles", "--encoder", "encoder")
     assert ran.code == 2
     assert "holds other files" in ran.err

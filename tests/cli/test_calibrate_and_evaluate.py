@@ -64,7 +64,7 @@ def stored(finished: Workshop) -> bytes:
     return (finished.index / "calibration.json").read_bytes()
 
 
-def test_calibrate_says_what_it_found_and_answers_use_it(workshop: Workshop, run: Run) -> None:
+def test_calibrate_prints_its_fit_and_later_answers_use_it(workshop: Workshop, run: Run) -> None:
     labelled = workshop.folder / "labelled.csv"
     before = run("pair", *PAIR, "-i", workshop.index)
     assert before.out.startswith("unsure")
@@ -100,7 +100,7 @@ def test_pairs_and_search_carry_probabilities(calibrated: Workshop, run: Run) ->
     assert found[0]["probability"] >= found[1]["probability"]
 
 
-def test_unsure_is_given_where_asked_for(calibrated: Workshop, run: Run) -> None:
+def test_unsure_is_a_verdict_on_request(calibrated: Workshop, run: Run) -> None:
     rows = api.open(calibrated.index).pairs("labelled.csv").table.to_pylist()
     row = min(rows, key=lambda row: abs(row["distance"] - row["threshold"]))
     pair = row["image_a"], row["image_b"]
@@ -114,7 +114,7 @@ def test_unsure_is_given_where_asked_for(calibrated: Workshop, run: Run) -> None
     assert count > 0
 
 
-def test_few_pairs_are_told(
+def test_few_pairs_are_a_warning(
     calibrated: Workshop, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = Path("labelled.csv").read_text().splitlines()
@@ -180,7 +180,7 @@ def test_bad_pairs_are_one_line_and_leave_the_old_calibration(
     assert (calibrated.index / "calibration.json").read_bytes() == stored
 
 
-def test_without_labels_it_says_so_wherever_it_shows(workshop: Workshop, run: Run) -> None:
+def test_an_unlabelled_threshold_is_marked_everywhere(workshop: Workshop, run: Run) -> None:
     done = run("calibrate", "--unlabelled", "-i", workshop.index)
     assert done.code == 0, done.err
     assert "estimated without labels (less reliable)" in done.out
@@ -192,9 +192,7 @@ def test_without_labels_it_says_so_wherever_it_shows(workshop: Workshop, run: Ru
     assert "without labels there is nothing to choose by" in refused.err
 
 
-def test_evaluate_says_first_whether_the_encoder_beats_the_floors(
-    calibrated: Workshop, run: Run
-) -> None:
+def test_evaluate_first_compares_with_the_baselines(calibrated: Workshop, run: Run) -> None:
     done = run("evaluate", "-i", calibrated.index)
     assert done.code == 0, done.err
     assert done.out.startswith("The encoder is untrained")
@@ -209,7 +207,7 @@ def test_evaluate_says_first_whether_the_encoder_beats_the_floors(
     assert str(calibrated.folder) not in json.dumps(document)
 
 
-def test_evaluate_takes_a_label_file_and_names_rows_it_cannot_use(
+def test_evaluate_reads_a_label_file_and_names_unusable_rows(
     calibrated: Workshop, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     labels = (calibrated.tiles / "labels.csv").read_text() + "none.png,fat,x,0.5\n"
@@ -250,7 +248,7 @@ def test_from_python_the_open_index_uses_it_at_once(workshop: Workshop, stored: 
     assert index.pair(*PAIR).probability is None
 
 
-def test_info_tells_the_calibration_and_notices_damage(calibrated: Workshop, run: Run) -> None:
+def test_info_shows_the_calibration_and_detects_damage(calibrated: Workshop, run: Run) -> None:
     facts = json.loads(run("info", "-i", calibrated.index, "--json").out)
     assert facts["calibration"].startswith("calibrated for accuracy on 384 pairs of 32 tiles")
     path = calibrated.index / "calibration.json"

@@ -103,7 +103,7 @@ def warnings(log: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("make", STALE)
-def test_every_command_answers_as_without_a_stale_one_and_warns_once(
+def test_a_stale_calibration_is_ignored_with_one_warning(
     workshop: Workshop, run: Run, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path("pairs.csv").write_text(f"{A},{B}\n{B},{A}\n")
@@ -119,7 +119,7 @@ def test_every_command_answers_as_without_a_stale_one_and_warns_once(
 
 
 @pytest.mark.parametrize("make", BROKEN)
-def test_a_broken_one_stops_what_rests_on_it_and_nothing_else(
+def test_a_damaged_calibration_stops_only_commands_that_need_it(
     workshop: Workshop, run: Run, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path("pairs.csv").write_text(f"{A},{B}\n")
@@ -152,7 +152,7 @@ def test_a_report_warns_once_too(
 
 
 @pytest.mark.parametrize("make", [*STALE, *BROKEN])
-def test_info_works_and_says_what_is_wrong(workshop: Workshop, run: Run, make: Make) -> None:
+def test_info_describes_an_unusable_calibration(workshop: Workshop, run: Run, make: Make) -> None:
     problem = make(workshop.index)
     ran = run("info", "--verify", "--json")
     assert ran.code == 0
@@ -160,7 +160,7 @@ def test_info_works_and_says_what_is_wrong(workshop: Workshop, run: Run, make: M
     assert f"calibration    {problem}" in run("info").out
 
 
-def test_python_answers_without_a_stale_one_and_never_with_a_damaged_one(
+def test_python_ignores_a_stale_calibration_and_refuses_a_damaged_one(
     workshop: Workshop,
 ) -> None:
     make_stale_by_distance(workshop.index)
@@ -176,7 +176,7 @@ def test_python_answers_without_a_stale_one_and_never_with_a_damaged_one(
 
 
 @pytest.mark.parametrize("make", [write_calibration, *STALE, *BROKEN[:2]])
-def test_clear_removes_it_whatever_it_is(
+def test_clear_removes_any_calibration(
     workshop: Workshop, run: Run, make: Callable[[Path], object]
 ) -> None:
     make(workshop.index)
@@ -206,6 +206,6 @@ def test_clear_stands_alone(workshop: Workshop, run: Run) -> None:
     assert (workshop.index / CALIBRATION_NAME).exists()
 
 
-def test_clear_leaves_a_folder_that_is_no_index_alone(workshop: Workshop, run: Run) -> None:
+def test_clear_does_not_touch_a_folder_without_an_index(workshop: Workshop, run: Run) -> None:
     assert run("calibrate", "--clear", "-i", "tiles").code == 1
     assert not (workshop.tiles / "lock").exists()

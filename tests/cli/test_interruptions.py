@@ -59,7 +59,7 @@ def test_options_before_the_command_are_skipped() -> None:
     assert describe_interruption([]) == f"interrupted; {NOTHING}"
 
 
-def test_every_sentence_belongs_to_a_command() -> None:
+def test_every_interruption_message_belongs_to_a_command() -> None:
     names = get_command(app).commands  # type: ignore[attr-defined]
     own = {name for name in names if describe_interruption([name]) != f"interrupted; {NOTHING}"}
     assert own == {
@@ -88,7 +88,7 @@ def test_training_saves_at_ctrl_c_and_its_encoder_warns_until_it_is_finished(
     command = ("train", "tiles", "-o", "mine", *SMALL, "--epochs", "2")
     said = (
         "histo-index: error: interrupted; the same command with --resume continues from the last "
-        "saved step, or starts"
+        "saved step, or starts over"
     )
     ran = run(*command)
     assert (ran.code, ran.out, ran.err.splitlines()) == (130, "", [said])

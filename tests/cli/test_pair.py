@@ -28,7 +28,7 @@ def test_indexed_tiles_by_id_path_and_content_answer_alike(workshop: Workshop, r
     assert answers[0]["verdict"] == ("same" if answers[0]["distance"] <= 0.5 else "different")
 
 
-def test_an_untrained_encoder_is_told_once_by_every_command(
+def test_every_command_warns_once_of_an_untrained_encoder(
     workshop: Workshop, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     Image.open(workshop.tiles / A).save("unseen.bmp")
@@ -46,7 +46,7 @@ def test_an_untrained_encoder_is_told_once_by_every_command(
         assert caplog.text.count("encoder is untrained: its distances mean little") == 1, command
 
 
-def test_text_says_verdict_distance_threshold_and_origin(workshop: Workshop, run: Run) -> None:
+def test_pair_prints_verdict_distance_threshold_and_origin(workshop: Workshop, run: Run) -> None:
     ran = run("pair", A, A, "--threshold", "0.705")
     assert ran.out == (
         "same   distance 0.0000, threshold 0.705\n"
@@ -109,7 +109,7 @@ def test_an_unseen_image_is_encoded_as_the_index_would(workshop: Workshop, run: 
     assert unseen["distance"] == known["distance"]
 
 
-def test_an_index_removed_while_open_answers_for_its_tiles_and_tells_of_others(
+def test_an_index_removed_while_open_answers_only_for_indexed_tiles(
     workshop: Workshop,
 ) -> None:
     index = histo_index.open(workshop.index)
@@ -125,7 +125,7 @@ def test_an_index_removed_while_open_answers_for_its_tiles_and_tells_of_others(
     )
 
 
-def test_python_takes_paths_pillow_images_and_arrays(workshop: Workshop) -> None:
+def test_python_accepts_paths_pillow_images_and_arrays(workshop: Workshop) -> None:
     index = histo_index.open(workshop.index)
     expected = index.pair(A, B).distance
     image = Image.open(workshop.tiles / A)
@@ -159,7 +159,7 @@ def test_without_an_index_the_bundled_encoder_answers_with_its_own_threshold(
 @pytest.mark.parametrize(
     ("name", "code"), [("nothing.png", 2), ("tiles", 2), ("tiles/labels.csv", 1)]
 )
-def test_what_is_no_image_is_one_clear_line(
+def test_a_file_that_is_no_image_is_one_error_line(
     workshop: Workshop, run: Run, name: str, code: int
 ) -> None:
     ran = run("pair", name, B)
@@ -192,7 +192,7 @@ def test_wrong_usage_is_exit_status_2(
     assert "Error: " in ran.err
 
 
-def test_a_threshold_that_is_no_distance_is_refused(workshop: Workshop, run: Run) -> None:
+def test_a_threshold_outside_0_to_4_is_refused(workshop: Workshop, run: Run) -> None:
     ran = run("pair", A, B, "--threshold", "5")
     assert ran.code == 2
     assert ran.err == (

@@ -86,7 +86,7 @@ def test_the_query_itself_comes_first_if_included(workshop: Workshop, run: Run) 
     assert (rows[0]["image_id"], rows[0]["distance"]) == (A, 0)
 
 
-def test_a_montage_survives_missing_tiles_and_says_so(
+def test_a_montage_warns_of_missing_tiles(
     workshop: Workshop, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     workshop.tiles.rename("moved")
@@ -96,13 +96,13 @@ def test_a_montage_survives_missing_tiles_and_says_so(
     assert Path("gone.png").read_bytes() != Path("found.png").read_bytes()
 
 
-def test_a_long_montage_goes_on_below(workshop: Workshop, run: Run) -> None:
+def test_a_long_montage_wraps_to_the_next_line(workshop: Workshop, run: Run) -> None:
     run("search", A, "-k", "15", "--montage", "out.png")
     with Image.open("out.png") as picture:
         assert picture.size == (11 * 168 + 24, 2 * 208 + 8)
 
 
-def test_info_tells_and_verifies(workshop: Workshop, run: Run) -> None:
+def test_info_describes_and_verifies(workshop: Workshop, run: Run) -> None:
     facts = json.loads(run("info", "--json").out)
     assert (facts["tiles"], facts["generation"], facts["encoder"]["architecture"]) == (
         16, 1, "resnet18",
@@ -118,7 +118,7 @@ def test_info_tells_and_verifies(workshop: Workshop, run: Run) -> None:
     assert f"{shard.relative_to(workshop.folder)}: damaged: checksum " in ran.err
 
 
-def test_search_files_come_back_by_reindex(workshop: Workshop, run: Run) -> None:
+def test_reindex_rebuilds_search_files(workshop: Workshop, run: Run) -> None:
     before = run("search", A, "--json").out
     for path in (workshop.index / "search").rglob("*.*"):
         path.unlink()
@@ -129,7 +129,7 @@ def test_search_files_come_back_by_reindex(workshop: Workshop, run: Run) -> None
     assert run("search", A, "--json").out == before
 
 
-def test_python_reindexes_what_does_not_open(workshop: Workshop, run: Run) -> None:
+def test_python_reindexes_an_index_that_does_not_open(workshop: Workshop, run: Run) -> None:
     before = run("search", A, "--json").out
     (workshop.index / "search" / "000001" / "vectors.npy").unlink()
     with pytest.raises(histo_index.IndexFormatError, match="run `histo-index reindex`"):
@@ -145,7 +145,7 @@ def test_python_reindexes_what_does_not_open(workshop: Workshop, run: Run) -> No
     assert run("search", A, "--json").out == before
 
 
-def test_an_unfinished_build_is_told_by_info(workshop: Workshop, run: Run) -> None:
+def test_info_shows_an_unfinished_build(workshop: Workshop, run: Run) -> None:
     (workshop.index / "manifest.json").unlink()
     ran = run("info")
     assert ran.code == 1
@@ -160,7 +160,7 @@ def test_doctor_names_what_will_be_used(workshop: Workshop, run: Run) -> None:
     assert {"cpu", "encoding", "faiss", "searching", "encoder"} <= found["facts"].keys()
 
 
-def test_doctor_fails_if_a_part_does(
+def test_doctor_fails_if_a_library_fails(
     workshop: Workshop, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "histo_index.indexer.nearest.exact", None)
@@ -208,12 +208,12 @@ def test_json_on_standard_output_is_one_document(workshop: Workshop, run: Run) -
     assert (document["answered"], document["rows"][0]["verdict"]) == (1, "same")
 
 
-def test_outputs_are_named_for_what_they_are(workshop: Workshop, run: Run) -> None:
+def test_an_output_with_an_unknown_suffix_is_refused(workshop: Workshop, run: Run) -> None:
     assert run("search", A, "-o", "out.png").code == 2
     assert run("search", A, "--montage", "out.csv").code == 2
 
 
-def test_python_pairs_take_what_pair_takes(workshop: Workshop) -> None:
+def test_python_pairs_accept_the_images_that_pair_accepts(workshop: Workshop) -> None:
     index = histo_index.open(workshop.index)
     image = Image.open(workshop.tiles / A)
     rows = [(A, B, 0), (workshop.tiles / A, B), (image, np.asarray(image)), ("", B)]

@@ -93,7 +93,7 @@ def written(folder: Path) -> Iterator[str]:
             yield path.read_bytes().decode("utf-8", "replace")
 
 
-def test_no_command_lets_a_private_value_out(
+def test_no_command_shows_a_private_value(
     secretive: Workshop, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = {" ".join(command[:2]) for command in ASKING} | {command[0] for command in ASKING}
@@ -118,7 +118,7 @@ def test_a_private_column_is_refused_in_one_line(secretive: Workshop, run: Run) 
     assert json.loads(run("info", "--json").out)["removed"] == 0
 
 
-def test_a_private_group_is_never_passed_over(secretive: Workshop, run: Run) -> None:
+def test_a_private_group_is_refused_not_ignored(secretive: Workshop, run: Run) -> None:
     assert build(run, "--private", "group").code == 0
     for command in (
         ("evaluate",),

@@ -31,7 +31,7 @@ def test_tiles_are_removed_and_their_space_is_freed(workshop: Workshop, run: Run
     )
 
 
-def test_a_rule_holds_for_later_builds_until_it_is_lifted(workshop: Workshop, run: Run) -> None:
+def test_a_rule_applies_to_later_builds_until_it_is_deleted(workshop: Workshop, run: Run) -> None:
     tiles = len(histo_index.open(workshop.index))
     gone = tiles // 8
     ran = run("remove", "--where", "label = 'fat'")

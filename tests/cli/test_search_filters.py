@@ -54,7 +54,9 @@ def test_a_batch_asks_for_every_name_of_a_list(workshop: Workshop, run: Run) -> 
     )
 
 
-def test_a_bad_row_of_a_batch_says_why_and_costs_no_other(workshop: Workshop, run: Run) -> None:
+def test_a_bad_row_of_a_batch_has_a_reason_and_others_are_answered(
+    workshop: Workshop, run: Run
+) -> None:
     Path("broken.png").write_bytes(b"no image")
     Path("list.txt").write_text(f"{A}\nnowhere.png\n{B}\nbroken.png\n{A}\n")
     ran = run("search", "--batch", "list.txt", "-k", "2", "--json", "--montage", "m.png")
@@ -82,7 +84,7 @@ def test_a_bad_row_of_a_batch_says_why_and_costs_no_other(workshop: Workshop, ru
     )
 
 
-def test_a_structure_is_made_and_told(workshop: Workshop, run: Run) -> None:
+def test_a_structure_is_built_and_shown(workshop: Workshop, run: Run) -> None:
     before = json.loads(run("search", A, "-k", "5", "--json").out)
     assert json.loads(run("info", "--json").out)["searched_by"] == {"factory": "exact"}
     assert run("reindex", "--structure", "SQ8", "--recall", "0.5", "--memory", "1MB").code == 0

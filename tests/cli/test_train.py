@@ -61,7 +61,7 @@ def test_a_monitors_paths_may_start_where_the_tiles_paths_do(workshop: Workshop,
         (("--init", "tiles"), "tiles"),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_nothing(
+def test_a_wrong_option_is_one_line_and_writes_nothing(
     arguments: tuple[str, ...], message: str, workshop: Workshop, run: Run
 ) -> None:
     given = dict(zip(SMALL[::2], SMALL[1::2], strict=True))
@@ -73,7 +73,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not Path("mine/config.json").exists()
 
 
-def test_an_output_that_is_taken_is_not_written_over(workshop: Workshop, run: Run) -> None:
+def test_an_existing_output_is_not_overwritten(workshop: Workshop, run: Run) -> None:
     ran = run("train", "tiles", "-o", "encoder", *SMALL)
     assert (ran.code, ran.err) == (
         2, "histo-index: error: encoder exists already; pass another folder\n",

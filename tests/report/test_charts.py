@@ -64,7 +64,7 @@ def test_roc_and_det_show_both_errors_at_the_threshold(judged: Judged, drawn: li
     assert det.lines[-1].get_xydata() == pytest.approx(norm.ppf([[alarms, 1 - hits]]))
 
 
-def test_roc_and_det_draw_the_floors_beside_the_index(judged: Judged, drawn: list[Any]) -> None:
+def test_roc_and_det_draw_the_baselines_too(judged: Judged, drawn: list[Any]) -> None:
     charts.roc(judged.found)
     charts.det(judged.found)
     contenders = [judged.found.index, *judged.found.baselines[:2]]

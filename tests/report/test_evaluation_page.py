@@ -88,7 +88,7 @@ def test_one_is_not_written_in_the_plural(judged: Judged) -> None:
     assert page.figures["groups"] == ["8 groups"]
 
 
-def test_charts_say_in_words_what_they_show(judged: Judged, html: str) -> None:
+def test_charts_have_text_alternatives(judged: Judged, html: str) -> None:
     titles = re.findall(r"<svg[^>]*role=\"img\"[^>]*><title>(.*?)</title>", html)
     spoken = " ".join(titles)
     area, limit = judged.found.index.pairs["roc_auc"].value, judged.found.threshold.value
@@ -98,7 +98,7 @@ def test_charts_say_in_words_what_they_show(judged: Judged, html: str) -> None:
     assert f"the threshold is {limit:.4g}" in spoken
 
 
-def test_where_abstaining_leaves_no_answer_it_is_said_without_figures(judged: Judged) -> None:
+def test_a_calibration_that_answers_nothing_is_described_without_figures(judged: Judged) -> None:
     none, unknown = (Estimate(value=value, low=None, high=None) for value in (0.0, None))
     silent = replace(judged.found.risk_coverage, answered=none, risk_answered=unknown)
     found = replace(judged.found, risk_coverage=silent)

@@ -22,7 +22,7 @@ def test_a_share_looks_like_all_or_none_only_if_it_is() -> None:
     ]  # fmt: skip
 
 
-def test_facts_are_flat_and_tell_no_folder() -> None:
+def test_facts_are_flat_and_without_folders() -> None:
     told = facts(
         {
             "is_trained": True,
@@ -44,7 +44,7 @@ def test_facts_are_flat_and_tell_no_folder() -> None:
     ]
 
 
-def test_bytes_that_were_no_text_do_not_stop_a_page() -> None:
+def test_names_that_are_not_utf8_are_escaped() -> None:
     html = fill(
         "search.html", title="\udcff", queries=[], charts=[], origin="a\nb", names=False,
         pictures=type("None_", (), {"missing": 0}), shown_names=[], kind=str, provenance=[],

@@ -19,7 +19,7 @@ def test_the_plane_keeps_the_two_largest_variances(judged: Judged) -> None:
     assert made.groups.tolist() == judged.found.dataset.groups.tolist()
 
 
-def test_of_many_tiles_some_are_drawn_and_those_unknown_are_told_apart(judged: Judged) -> None:
+def test_a_large_index_is_sampled_and_unknown_tiles_are_marked(judged: Judged) -> None:
     part = judged.found.dataset.subset(np.arange(0, 60, 2))
     made = map_index(judged.index, part, max_points=20)
     assert len(made.points) == 20

@@ -29,7 +29,7 @@ def test_duplicates_are_listed_and_drawn(workshop: Workshop, run: Run) -> None:
     assert "copies.csv exists already" in ran.err
 
 
-def test_an_index_without_duplicates_says_so(workshop: Workshop, run: Run) -> None:
+def test_without_duplicates_one_line_is_printed(workshop: Workshop, run: Run) -> None:
     assert run("duplicates", "--threshold", "0").out == "no duplicates\n"
     assert json.loads(run("duplicates", "--threshold", "0", "--json").out) == []
     ran = run("duplicates", "--threshold", "5")
@@ -39,7 +39,7 @@ def test_an_index_without_duplicates_says_so(workshop: Workshop, run: Run) -> No
     )
 
 
-def test_outliers_are_the_least_like_anything(workshop: Workshop, run: Run) -> None:
+def test_outliers_are_furthest_from_their_nearest_neighbour(workshop: Workshop, run: Run) -> None:
     rows = json.loads(run("outliers", "-n", "3", "--json").out)
     index = histo_index.open(workshop.index)
     nearest = {row["image_id"]: index.search(row["image_id"], k=1)[0][0] for row in rows}
