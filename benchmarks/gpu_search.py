@@ -17,11 +17,11 @@ from search_peers import recall
 
 from histo_index.arrays import Float16, Int64
 from histo_index.indexer.format.records import SearchConfig
-from histo_index.indexer.nearest import gpu as gpu_search
 from histo_index.indexer.nearest.candidates import CandidateSearch
 from histo_index.indexer.nearest.choose import choose_structure
 from histo_index.indexer.nearest.exact import ExactSearch
 from histo_index.indexer.nearest.faiss_index import make_candidates
+from histo_index.indexer.nearest.gpu import candidates_on_gpu, exact_on_gpu, gpu_count
 from histo_index.indexer.nearest.torch_exact import TorchSearch
 
 K: Final = 10
@@ -99,8 +99,7 @@ def report_exact(
     kept = TorchSearch(matrix, device=device, room_bytes=matrix.nbytes)
     loading = time.perf_counter() - started
     passing = TorchSearch(matrix, device=device, room_bytes=0)
-    gpu_search._WORTH = _NEVER * matrix.size  # type: ignore[misc]
-    exact = ExactSearch(matrix)
+    exact = ExactSearch(matrix, gpu=exact_on_gpu(matrix, worth=_NEVER * matrix.size))
     truth = exact.search(asked[:_FEW], K)
     jobs = {
         "kept there, a batch": (kept.search, asked),
@@ -129,7 +128,7 @@ _EXACT_HEADER: Final = (
 
 def report_candidates(matrix: Float16, queries: Float16, *, repeats: int) -> None:
     """Find candidates where FAISS has a GPU."""
-    if not gpu_search.gpu_count():
+    if not gpu_count():
         print("\nFAISS has no GPU here: candidates are not measured")
         return
     factory = choose_structure(max(len(matrix), 50_000), matrix.shape[1], SearchConfig())
@@ -160,8 +159,13 @@ def report_candidates(matrix: Float16, queries: Float16, *, repeats: int) -> Non
 
 
 def _candidates(index: Any, matrix: Float16, *, after: int) -> CandidateSearch:
-    gpu_search._QUERIES = after  # type: ignore[misc]
-    return CandidateSearch(index, ExactSearch(matrix), effort=_EFFORT, candidates=_CANDIDATES)
+    return CandidateSearch(
+        index,
+        ExactSearch(matrix),
+        effort=_EFFORT,
+        candidates=_CANDIDATES,
+        gpu=candidates_on_gpu(index, after=after),
+    )
 
 
 def _job(search: Callable[[Any, int], Int64], queries: Any) -> measuring.Job:

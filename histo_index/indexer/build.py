@@ -136,13 +136,11 @@ class _Build:
         announce_structure(len(wanted), self.encode.embedding_size, self.search, self.current)
         encoded = self._choose_shard_rows(wanted, tiles.root)
         assert self.shard_rows is not None
-        known_rejected = (
-            [] if self.config.retry_rejected else self.state.known_rejected(self.encode.max_pixels)
-        )
+        known_rejected = self.state.known_rejected(self.encode.max_pixels)
         plan = make_plan(
             wanted,
             self.finished,
-            known_rejected=known_rejected,
+            known_rejected=[] if self.config.retry_rejected else known_rejected,
             fingerprint=self.encode.fingerprint,
             max_pixels=self.encode.max_pixels,
             shard_rows=self.shard_rows,
@@ -182,8 +180,10 @@ class _Build:
             self.progress(state)
 
         leave_out = partial(self.state.removed.leave_out, private=self.private)
-        rehash = self.config.rehash
-        hashed, self.left_out = hash_changed(self.folder, tiles, tell, leave_out, rehash=rehash)
+        rehash, settled_ns = self.config.rehash, self.config.settled_ns
+        hashed, self.left_out = hash_changed(
+            self.folder, tiles, tell, leave_out, rehash=rehash, settled_ns=settled_ns
+        )
         return hashed
 
     def _choose_shard_rows(
@@ -262,14 +262,13 @@ class _Build:
 
     def _settings(self, root: Path) -> Settings:
         assert self.shard_rows is not None
+        distance = distance_of(self.config.distance, self.current, self.encode, folder=self.folder)
         return Settings(
             shard_rows=self.shard_rows,
             max_pixels=self.encode.max_pixels,
             root=root_of(root, self.folder),
             search=self.search,
-            distance=distance_of(
-                self.config.distance, self.current, self.encode, folder=self.folder
-            ),
+            distance=distance,
             private=tuple(self.private),
         )
 

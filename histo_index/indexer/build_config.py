@@ -8,6 +8,7 @@ from pathlib import Path
 from histo_index.errors import InputError
 from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.inputs.choose_sources import NamedSources
+from histo_index.indexer.inputs.hashing import SETTLED_NS
 from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.transform.transform import require_distance
 
@@ -31,6 +32,7 @@ class BuildConfig:
         rehash: read every tile again, also one whose size and times are as they were.
         search: how the index is to be searched; None is as it was, by its size in a first build.
         distance: `diffused` or `plain`; None is as it was, at first by the encoder.
+        settled_ns: the next build reads files again that changed less long before this one.
         private: which columns become private or public; the others stay as they were.
     """
 
@@ -45,6 +47,7 @@ class BuildConfig:
     shard_rows: int | None = None
     retry_rejected: bool = False
     rehash: bool = False
+    settled_ns: int = SETTLED_NS
     search: SearchConfig | None = None
     distance: str | None = None
     private: PrivateColumns = field(default_factory=PrivateColumns)

@@ -1,4 +1,4 @@
-"""What a build lists, and what it may drop of the tiles that the index holds."""
+"""List the sources of a build, and check which tiles it may drop."""
 
 import logging
 import os
@@ -73,7 +73,7 @@ def list_again(
     columns = user_columns(tiles.table)
     lost = [name for name in user_columns(stored.table) if name not in columns]
     if lost:
-        _log.warning("dropped, as no source gives it any more: column %s", ", ".join(lost))
+        _log.warning("dropped, because no source has it any more: column %s", ", ".join(lost))
     if named.manifest is None:
         _warn_of_unlisted(sources, {path.resolve() for path in named.paths}, tiles)
     return tiles, sources
@@ -139,6 +139,6 @@ def require_tiles_kept(
 
 
 def inputs_of(sources: Sequence[Source]) -> list[Path]:
-    """Name all that sources consist of, for messages."""
+    """Return the paths of sources, for messages."""
     paths = [path for source in sources for path in source.paths]
     return paths + [source.manifest for source in sources if source.manifest]

@@ -1,4 +1,4 @@
-"""What a build finds in the folder of an index before it changes anything."""
+"""Read the state of an index folder before a build changes it."""
 
 import logging
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class BuildState:
 
     @property
     def shard_rows(self) -> int | None:
-        """Tiles per shard as before; None if that was never chosen."""
+        """Tiles per shard so far; None if never chosen."""
         if self.current is not None:
             return self.current.settings.shard_rows
         return None if self.planned is None else self.planned.shard_rows

@@ -1,4 +1,4 @@
-"""What a build needs of an encoder; the indexer knows no other thing about it."""
+"""The interface of an encoder to a build; the indexer uses nothing else of it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -43,10 +43,10 @@ class Encode(Protocol):
         """Where its files lie; the index keeps a copy."""
 
     def card(self) -> Mapping[str, Any]:
-        """Say what the encoder is, for the manifest; loads nothing."""
+        """Describe the encoder: the fields of `EncoderCard`. Loads nothing."""
 
     def describe(self) -> Mapping[str, str]:
-        """Say what computes the embeddings: runtime, device, precision."""
+        """Describe what computes the embeddings: name of the runtime, device, precision."""
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[Encoded | ImageError]:
         """Encode image files: one result per path, in order, lazily, in flat memory.

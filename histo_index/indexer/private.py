@@ -1,4 +1,4 @@
-"""Private columns: the index keeps them, and shows them only to those who ask for them."""
+"""Private columns: stored in the index, shown only on request."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ def private_among(columns: Iterable[str], private: Iterable[str]) -> list[str]:
 
 
 def refusal(column: str) -> InputError:
-    """Make the error of a command that needs a private column and did not ask for it."""
+    """Return the error of a command that needs a private column without --private."""
     return InputError(
         f"column {printable(column)} is private; pass --private to use it, "
         "from Python open(…, private=True)"

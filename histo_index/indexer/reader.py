@@ -37,7 +37,7 @@ from histo_index.indexer.private import private_among
 from histo_index.indexer.transform.diffusion import Diffusion
 from histo_index.indexer.transform.transform import read_transform, remedy_of
 
-_REMEDY: Final = "run `histo-index reindex` to make the search files anew"
+_REMEDY: Final = "run `histo-index reindex` to rebuild the search files"
 # How often a reader may meet a writer that commits between two of its steps.
 _ATTEMPTS: Final = 20
 
@@ -160,7 +160,7 @@ class OpenIndex:
         return mask & self.is_live
 
     def live_rows(self) -> Int64:
-        """Give the rows of all tiles that were not removed, rising."""
+        """Return the rows of all tiles that were not removed, ascending."""
         return np.arange(len(self)) if self.is_live is None else np.flatnonzero(self.is_live)
 
     def _without_removed(self, found: Int64) -> Int64:
@@ -180,12 +180,12 @@ class OpenIndex:
         return ~np.asarray(pc.is_in(self.rows["sha256"], value_set=contents).to_numpy(), bool)
 
     def _require_sizes(self) -> None:
-        """Look at the size of each file before mapped bytes are read: 1 µs a file."""
+        """Check the size of each file before mapped bytes are read: 1 µs a file."""
         for file in self._files.values():
             file.require_size()
 
     def row(self, row: int) -> dict[str, Any]:
-        """Give what the index knows about a tile, its embedding aside."""
+        """Return the columns of a tile, without its embedding."""
         self._require_sizes()
         # A third of the time of a slice; `take` would join the chunks of every column first.
         columns = zip(self.rows.column_names, self.rows.columns, strict=True)
@@ -193,7 +193,7 @@ class OpenIndex:
 
     @cached_property
     def exact(self) -> Any:
-        """What compares with every vector, on a GPU where there is one and enough is asked."""
+        """Exact search, on a GPU after enough queries."""
         from histo_index.indexer.nearest.exact import ExactSearch
         from histo_index.indexer.nearest.verified import VerifiedSearch
 
@@ -201,7 +201,7 @@ class OpenIndex:
 
     @property
     def structure(self) -> Any:
-        """What finds neighbours, made ready when first used.
+        """The search: by the ANN index, else exact; opened at first use.
 
         Raises:
             IndexFormatError: a file that it rests on is damaged, or was cut meanwhile.

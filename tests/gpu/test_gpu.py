@@ -10,11 +10,10 @@ from histo_index.arrays import Bools
 from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.create import init_encoder
 from histo_index.encoder.encoder import open_encoder
-from histo_index.indexer.nearest import gpu as gpu_search
 from histo_index.indexer.nearest.candidates import CandidateSearch
 from histo_index.indexer.nearest.exact import ExactSearch
 from histo_index.indexer.nearest.faiss_index import make_candidates
-from histo_index.indexer.nearest.gpu import gpu_count
+from histo_index.indexer.nearest.gpu import candidates_on_gpu, gpu_count
 from histo_index.indexer.nearest.torch_exact import TorchSearch, start_on_gpu
 from tests.vectors import unit_vectors
 
@@ -53,15 +52,15 @@ def test_exact_search_finds_the_same_rows(allowed: Bools | None, count: int) -> 
 
 @pytest.mark.skipif(not gpu_count(), reason="needs a GPU that FAISS can use")
 @pytest.mark.parametrize("kind", ["PCA64,IVF64,SQ8", "IVF64,SQ4", "PCA64,IVF64,Flat"])
-def test_candidates_are_the_same(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_candidates_are_the_same(kind: str) -> None:
     vectors = unit_vectors(20_000, 256).astype(np.float16)
     queries = unit_vectors(200, 256, seed=1).astype(np.float16).astype(np.float32)
     index = make_candidates(kind, vectors, [vectors], size=256)
     search = CandidateSearch(index, ExactSearch(vectors), effort=16, candidates=100)
     expected = search.search(queries, 10)
-    monkeypatch.setattr(gpu_search, "_QUERIES", 1)
-    on_gpu = CandidateSearch(index, ExactSearch(vectors), effort=16, candidates=100)
+    gpu = candidates_on_gpu(index, after=1)
+    on_gpu = CandidateSearch(index, ExactSearch(vectors), effort=16, candidates=100, gpu=gpu)
     found = on_gpu.search(queries, 10)
-    assert on_gpu._gpu._searcher is not None
+    assert gpu.is_started
     shared = [len(set(one) & set(other)) for one, other in zip(found, expected, strict=True)]
     assert np.mean(shared) >= 99

@@ -4,7 +4,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from histo_index.api.info import index_facts
 from histo_index.arrays import Float32
@@ -20,12 +18,13 @@ from histo_index.errors import ImageError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig, BuildReport
 from histo_index.indexer.format.manifest import Manifest, read_manifest
-from histo_index.indexer.inputs import hashing
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import read_rejected
 from histo_index.indexer.writing.hash_cache import STATES_NAME
 
 SIZE: Final = 16
+# Files count as unchanged at once: tests write tiles and build within a second.
+UNCHANGED_NS: Final = -60_000_000_000
 # A tile that begins with this is no image, unless the encoder is told otherwise.
 BROKEN: Final = b"broken"
 
@@ -134,18 +133,16 @@ def numbered(count: int, *, start: int = 0) -> list[str]:
     return [f"t{number:04d}.png" for number in range(start, start + count)]
 
 
-@contextmanager
-def settled() -> Iterator[None]:
-    """Let files count as long unchanged at once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hashing, "_SETTLED_NS", -60_000_000_000)
-        yield
-
-
 def run_build(output: Path, encoder: FakeEncoder, *sources: Path, **options: Any) -> BuildReport:
-    """Build with shards of 8, and dropping any number of tiles, unless options say otherwise."""
+    """Build with shards of 8 and the hash cache at once; tiles may be dropped."""
     encoder.encoded.clear()
-    usual = {"sources": list(sources), "output": output, "shard_rows": 8, "allow_drop": True}
+    usual = {
+        "sources": list(sources),
+        "output": output,
+        "shard_rows": 8,
+        "allow_drop": True,
+        "settled_ns": UNCHANGED_NS,
+    }
     config = BuildConfig(**{**usual, **options})
     return build(config, encoder)
 

@@ -613,7 +613,7 @@ def test_a_damaged_rejected_list_is_made_anew(
     # The receipt of the shard knows it too; without it the tile is tried again.
     run_build(output, encoder, tiles)
     assert caplog.messages[0].startswith(f"{file}: {how}")
-    assert caplog.messages[0].endswith("run `histo-index build` again: it is made anew")
+    assert caplog.messages[0].endswith("run `histo-index build` again, which writes the list again")
     assert reasons(output) == dict.fromkeys(bad, "not an image: 14 bytes of nothing")
     require_sound(output, expected_rows(tiles, numbered(20)))
 

@@ -139,7 +139,7 @@ def test_without_its_manifest_an_index_keeps_tiles_and_columns(
     caplog.clear()
     run_build(output, encoder, labelled, no_manifest=True)
     assert rows_of(output, "label") == dict.fromkeys(before, (None,))
-    assert caplog.messages == ["dropped, as no source gives it any more: column label, group"]
+    assert caplog.messages == ["dropped, because no source has it any more: column label, group"]
     assert read_manifest(output).sources[0].manifest is None
 
 

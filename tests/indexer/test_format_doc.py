@@ -26,7 +26,6 @@ from tests.indexer.fakes import (
     numbered,
     require_sound,
     run_build,
-    settled,
     write_tiles,
 )
 from tests.promises.child import ROOT
@@ -52,7 +51,6 @@ def documented(name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-@settled()
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index with rejected tiles, a column of the user's, and the plan of a build cut short."""
     place = tmp_path_factory.mktemp("documented")
@@ -274,7 +272,6 @@ def test_the_example_reads_every_tile(index: Path, monkeypatch: pytest.MonkeyPat
         ("`manifest.json`", "manifest.json", {0}),
     ],
 )
-@settled()
 def test_what_may_be_deleted_is_made_again(
     tmp_path: Path, row: str, pattern: str, encoded: set[int]
 ) -> None:

@@ -132,7 +132,7 @@ def test_missing_files_are_named(index: Path, pattern: str) -> None:
         with pytest.raises(IndexFormatError) as caught:
             OpenIndex(index)
         assert str(caught.value) == (
-            f"{path}: missing; run `histo-index reindex` to make the search files anew"
+            f"{path}: missing; run `histo-index reindex` to rebuild the search files"
         )
 
 
@@ -200,7 +200,7 @@ def test_a_file_cut_under_an_open_reader_is_one_line(index: Path, name: str) -> 
             ask()
         assert str(caught.value) == (
             f"{path}: damaged: 1 byte, expected {size:,}; "
-            "run `histo-index reindex` to make the search files anew"
+            "run `histo-index reindex` to rebuild the search files"
         )
 
 

@@ -34,7 +34,6 @@ from tests.indexer.fakes import (
     numbered,
     require_sound,
     run_build,
-    settled,
     write_tiles,
 )
 from tests.promises.child import KILLED, ChildBuilds
@@ -303,7 +302,6 @@ def _as_text(path: Path, data: bytes) -> str:
     return data.decode("latin-1")
 
 
-@settled()
 def test_purge_leaves_nothing_but_hashes(tmp_path: Path) -> None:
     made = Purging(tmp_path)
     store_calibration(made.output, guess(OpenIndex(made.output)))
@@ -331,7 +329,7 @@ def test_purge_leaves_nothing_but_hashes(tmp_path: Path) -> None:
     stored = np.load(made.output / manifest.files["transform"].path)
     for name, values in fitted.arrays().items():
         np.testing.assert_array_equal(stored[name], values)
-    # Later builds neither take the tiles in nor write down where they lie.
+    # LazyGpuSearch builds neither take the tiles in nor write down where they lie.
     for _ in range(2):
         made.build()
         # But for the reason why a row of the user's own manifest is rejected.

@@ -19,7 +19,7 @@ _READ_BYTES: Final = 2**22
 
 
 class DamagedError(IndexFormatError):
-    """A file is gone or holds other bytes than were written: whatever it held must be made anew."""
+    """A file is missing or damaged: what it held must be written again."""
 
 
 def checksum(data: Any) -> str:

@@ -17,7 +17,7 @@ LOCK_NAME: Final = "lock"
 
 @contextmanager
 def writer_lock(folder: Path) -> Iterator[None]:
-    """Hold the index for writing.
+    """Lock the index for writing.
 
     Raises:
         LockedError: another process holds it; the message names process and host.

@@ -24,7 +24,7 @@ def look_up(values: pa.Array, column: pa.ChunkedArray) -> Int64:
 
 
 def look_up_unique(values: pa.Array, column: pa.ChunkedArray) -> Int64:
-    """Like `look_up`, but AMBIGUOUS for a value that the column holds more than once."""
+    """Find each value's row like `look_up`; AMBIGUOUS where the column repeats the value."""
     rows = look_up(values, column)
     wanted = column.filter(pc.is_in(column, value_set=values))
     counts = pc.value_counts(wanted.combine_chunks())

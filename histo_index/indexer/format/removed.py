@@ -1,4 +1,4 @@
-"""What was removed from an index and stays out: contents of files, and standing rules.
+"""The record of removed tiles: file contents and standing rules that stay out of an index.
 
 Both are rows of one table, `removed-<generation>.parquet`, which the manifest names. A content is
 the SHA-256 of a file, whatever the file is called. A rule is a column and a value.
@@ -121,7 +121,7 @@ class Removed:
 
     @property
     def purged(self) -> set[str]:
-        """SHA-256 of the contents of which nothing else is kept."""
+        """SHA-256 of purged contents."""
         return set(self.table.filter(self.table["is_purged"])["sha256"].to_pylist())
 
     @property
@@ -201,7 +201,7 @@ class Removed:
         return Removed(table=pa.concat_tables([self.table, pa.Table.from_pylist(rows, SCHEMA)]))
 
     def only(self, rows: list[Row]) -> "Removed":
-        """Make the record of some of its rows, of equal ones one."""
+        """Return a record with only these rows, without repeats."""
         distinct = {tuple(row.values()): row for row in rows}
         return Removed(table=pa.Table.from_pylist(list(distinct.values()), SCHEMA))
 
@@ -276,7 +276,7 @@ def write_removed(folder: Path, removed: Removed, *, generation: int) -> dict[st
 
 
 def keep_removed(folder: Path, current: Manifest | None, left: LeftOut) -> dict[str, FileRecord]:
-    """Keep the record of an index through a build, or write it with what the build added.
+    """Return the record's file after a build; write it if the build added contents.
 
     Args:
         folder: the index.
@@ -293,5 +293,5 @@ def keep_removed(folder: Path, current: Manifest | None, left: LeftOut) -> dict[
 
 
 def private_columns(manifest: Manifest | None) -> frozenset[str]:
-    """Name the columns whose values are not shown."""
+    """Return the columns whose values are not shown."""
     return frozenset(manifest.private_columns) if manifest else frozenset()

@@ -51,7 +51,7 @@ _LEAF: Final = f"{EMBEDDING}.list.element"
 # 4 MB of 2048-d float16: a standard reader can take part of a large shard.
 _ROW_GROUP: Final = 1024
 _RECEIPT_KIND: Final = "histo-index receipt"
-_REMEDY: Final = "run `histo-index build` again: only its tiles are encoded anew"
+_REMEDY: Final = "run `histo-index build` again: only its tiles are encoded again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +219,7 @@ def _read_bytes(path: Path, remedy: str) -> bytes:
 
 
 def embeddings_of(table: pa.Table) -> Float16:
-    """Take the embeddings out of a shard's table: float16 [N, D]."""
+    """Return the embeddings of a shard's table: float16 [N, D]."""
     column = table[EMBEDDING].combine_chunks()
     values: Float16 = column.flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(column), column.type.list_size)
@@ -240,6 +240,6 @@ _IDENTITY: Final = ("image_id", "path", "sha256")
 
 
 def user_columns(table: pa.Table) -> list[str]:
-    """Name the columns that are the user's own."""
+    """Return the names of the user's own columns."""
     ours = {*_IDENTITY, *FACTS, EMBEDDING}
     return [name for name in table.column_names if name not in ours]

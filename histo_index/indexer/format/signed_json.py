@@ -49,7 +49,7 @@ def unseal(path: Path, data: bytes, *, kind: str, newest: int, remedy: str) -> d
         IndexFormatError: it is of a newer version of the format.
     """
     head = data[: -len(_end(b""))]
-    # Before anything is made of it: of damage both checksums are told wherever both are there.
+    # Before parsing, so that the message has both checksums.
     if (end := _END.search(data)) and (found := checksum(head)) != end[1].decode():
         raise DamagedError(
             f"{path}: damaged: checksum {found}, expected {end[1].decode()}; {remedy}"
@@ -74,5 +74,5 @@ def unseal(path: Path, data: bytes, *, kind: str, newest: int, remedy: str) -> d
 
 
 def _end(head: bytes) -> bytes:
-    """Make the last line of a document: the checksum of every byte before it."""
+    """Format the last line of a document: the checksum of every byte before it."""
     return f',\n "checksum": "{checksum(head)}"\n}}'.encode()

@@ -31,12 +31,12 @@ def block_checksum(block: Float16) -> int:
 
 
 def file_names(paths: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Take the last part of each path, whatever its folders are called."""
+    """Return the last part of each path."""
     return pc.replace_substring_regex(paths, r"(?s)^.*/", "")
 
 
 def npy_header(shape: tuple[int, int]) -> bytes:
-    """Make the head of `vectors.npy`, numpy's format 1.0, always the same bytes for a shape.
+    """Format the header of `vectors.npy`, numpy's format 1.0: the same bytes for a shape.
 
     A reader compares it instead of parsing it.
     """

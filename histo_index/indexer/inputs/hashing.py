@@ -33,7 +33,7 @@ _SHARE: Final = 32
 # A file that changes twice within one tick of its clock, hashed in between, looks as if it had
 # changed once: what changed so shortly before it was looked at is read again. The coarsest clock,
 # FAT's, ticks every 2 s. Source: "racy git" in git's technical documentation.
-_SETTLED_NS: Final = 4_000_000_000
+SETTLED_NS: Final = 4_000_000_000
 # The year 1677: what the table holds no earlier than. A disk that Windows wrote may say 1601.
 _EARLIEST_NS: Final = -(2**63)
 _INODE_BITS: Final = 2**64 - 1
@@ -45,7 +45,7 @@ class FileState(NamedTuple):
     Attributes:
         bytes: its size.
         modified: when its content was last written, ns since 1970; programs may set it.
-        changed: when anything of it last changed, likewise; on Windows, when it was made.
+        changed: when anything of it last changed, ns since 1970; on Windows, when it was made.
         inode: its number in its file system.
         sha256: hex digest of its content.
     """
@@ -95,19 +95,24 @@ def hash_file(path: Path | str) -> str:
 
 
 def hash_tiles(
-    tiles: TileList, progress: Callable[[int], None], known: pa.Table | None = None
+    tiles: TileList,
+    progress: Callable[[int], None],
+    known: pa.Table | None = None,
+    *,
+    settled_ns: int = SETTLED_NS,
 ) -> HashedTiles:
-    """Hash tiles; one that is as it is known to be is not read.
+    """Hash tiles; read only files whose state is not known.
 
     Args:
-        tiles: what to hash.
-        progress: told how many tiles are done.
-        known: `states` of an earlier look.
+        tiles: the tiles to hash.
+        progress: called with the number of finished tiles.
+        known: `states` of an earlier call.
+        settled_ns: the state of a file that changed more recently is not returned.
 
     Raises:
         OSError: too many files are open.
     """
-    latest = time.time_ns() - _SETTLED_NS
+    latest = time.time_ns() - settled_ns
     digests: list[str | None] = []
     rejected: list[Rejection] = []
     states = [STATES.empty_table()]
@@ -138,7 +143,7 @@ def hash_tiles(
 def _outcomes(
     tiles: TileList, known: pa.Table
 ) -> Iterator[tuple[list[str], list[FileState | OSError]]]:
-    """Look at every file: the paths of some at a time, and what was found of each."""
+    """Read the state of every file, a chunk at a time: paths and states."""
 
     def attempt(path: str, before: FileState | None) -> FileState | OSError:
         try:
@@ -168,7 +173,7 @@ def _outcomes(
 
 def _look(path: str | Path, before: FileState | None = None) -> FileState:
     """Hash a file, unless it is as it was."""
-    if before is not None and _marks(os.stat(path)) == before[:-1]:
+    if before is not None and read_marks(os.stat(path)) == before[:-1]:
         return before
     with open(path, "rb", opener=_open_at_once) as file:
         # Not after reading: of a file that changes meanwhile this is the state no more.
@@ -178,10 +183,11 @@ def _look(path: str | Path, before: FileState | None = None) -> FileState:
         if status.st_size > MAX_BYTES:
             size = f"{status.st_size:,} bytes, the limit is {MAX_BYTES:,}"
             raise OSError(errno.EFBIG, f"too large: {size}; cut it into tiles")
-        return FileState(*_marks(status), hashlib.file_digest(file, "sha256").hexdigest())
+        return FileState(*read_marks(status), hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _marks(status: os.stat_result) -> tuple[int, int, int, int]:
+def read_marks(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Return size, times and inode of a file: the fields of `FileState` before the digest."""
     inode = status.st_ino & _INODE_BITS
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode
 

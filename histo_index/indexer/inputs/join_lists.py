@@ -63,7 +63,7 @@ def join_lists(lists: Sequence[TileList], has_manifest: Sequence[bool]) -> TileL
 
 
 def _move(found: TileList, root: Path) -> TileList:
-    """Let paths start from a folder above."""
+    """Make paths relative to a parent folder."""
     shift = found.root.relative_to(root).as_posix()
     if shift == os.curdir:
         return found

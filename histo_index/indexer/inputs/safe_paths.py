@@ -15,7 +15,7 @@ def leads_out(folder: str, name: str, root: Path) -> str | None:
         if stat.S_ISLNK(os.lstat(os.path.join(real, name)).st_mode):
             is_inside = Path(real, name).resolve().is_relative_to(root)
     except FileNotFoundError:
-        return None  # told when its content is to be read
+        return None  # reported when its content is read
     except (OSError, RuntimeError, ValueError):
         # RuntimeError: a loop of links, before Python 3.13; ValueError: a zero byte in the name.
         return "not a usable path, or a symbolic link that leads nowhere"

@@ -91,7 +91,7 @@ def list_tiles(
 def split_manifest(
     sources: Sequence[Path], manifest: Path | None
 ) -> tuple[Sequence[Path], Path | None]:
-    """Take a table that is named alone for the manifest."""
+    """Treat a single table as the manifest."""
     if manifest is None and len(sources) == 1 and sources[0].suffix.lower() in LIST_SUFFIXES:
         return [], sources[0]
     return sources, manifest
@@ -102,7 +102,7 @@ def nothing_usable(
     rejected: Sequence[Rejection],
     left_out: Mapping[str, int] = MappingProxyType({}),
 ) -> str:
-    """Say why a build has no tiles at all: for an error's message.
+    """Format why a build has no tiles, for an error message.
 
     Args:
         inputs: what was named.
@@ -216,7 +216,7 @@ def _list_manifest(manifest: Path, *, bases: Sequence[Path]) -> TileList:
 def _accept_rows(
     paths: Sequence[str], names: Sequence[str], ids: Sequence[str], found: TileList
 ) -> list[int]:
-    """Keep manifest rows with a usable path and an identity of their own; reject the others."""
+    """Keep manifest rows with a usable path and a unique identity; reject the others."""
     kept: list[int] = []
     seen_names: set[str] = set()
     seen_ids: set[str] = set()
@@ -246,7 +246,7 @@ def _row_problem(path: str, name: str, root: Path) -> str | None:
 
 
 def _relative(path: str, bases: Sequence[Path]) -> str:
-    """Name a path relative to a base that it lies in, else in full."""
+    """Return a path relative to its base, else in full."""
     # normpath, not resolve: `a/../b.png` is `b.png`, but a link keeps its own name.
     normal = Path(os.path.normpath(bases[0] / path))
     base = next((base for base in bases if normal.is_relative_to(base)), None)

@@ -1,4 +1,4 @@
-"""Search among the candidates of a compact structure.
+"""Search by an ANN index, then order its candidates by exact distance.
 
 Beside exact search there may be a structure of any FAISS factory string, some dozens of bytes a
 tile, which proposes candidates; their order is always that of the exact distances.
@@ -12,9 +12,9 @@ import numpy as np
 
 from histo_index.arrays import Bools, Float32, Int64
 from histo_index.indexer.nearest.exact import Structure, ask, most_effort, search_parameters
-from histo_index.indexer.nearest.gpu import candidates_on_gpu, fits_gpu
+from histo_index.indexer.nearest.gpu import LazyGpuSearch, candidates_on_gpu, fits_gpu
 
-# Codes looked at in the time that comparing with one vector of 2048 dimensions takes.
+# Codes scanned in the time of one exact comparison at 2048 dimensions.
 _ROW_COST: Final = 50
 # What a structure is tuned for: ten neighbours, the query itself and a few near-copies.
 _TUNED: Final = 19
@@ -23,7 +23,7 @@ _SPREAD: Final = 4
 
 
 class CandidateSearch:
-    """Asks a compact structure for candidates; where it finds too few, compares with every vector.
+    """Search by an ANN index; where it finds too few, compare with every vector.
 
     Attributes:
         effort: how many lists or nodes are looked at for a query; what it means depends on the
@@ -31,20 +31,30 @@ class CandidateSearch:
         candidates: how many are asked for.
     """
 
-    def __init__(self, index: Any, exact: Structure, *, effort: int, candidates: int) -> None:
+    def __init__(
+        self,
+        index: Any,
+        exact: Structure,
+        *,
+        effort: int,
+        candidates: int,
+        row_cost: int = _ROW_COST,
+        gpu: LazyGpuSearch[Any] | None = None,
+    ) -> None:
         self._index = index
         self._exact = exact
         self.effort = effort
         self.candidates = candidates
         self._most = most_effort(index)
-        self._gpu = candidates_on_gpu(index)
+        self._row_cost = row_cost
+        self._gpu = gpu or candidates_on_gpu(index)
         self._unfiltered = cache(partial(search_parameters, index))
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
-        """Give candidates in no particular order; see `Structure`."""
+        """Return candidates in no particular order; see `Structure`."""
         total = self._index.ntotal
         passing = total if allowed is None else int(np.count_nonzero(allowed))
-        if passing < total and self._is_dear(passing / total):
+        if passing < total and self._brute_force_is_cheaper(passing / total):
             return self._exact.search(queries, count, allowed)
         wanted = min(total, self.candidates + _SPREAD * max(count - _TUNED, 0))
         # Neighbours that a filter has thinned out, or many of them, lie further apart.
@@ -57,17 +67,17 @@ class CandidateSearch:
             found[is_short, :count] = self._exact.search(queries[is_short], count, allowed)
         return found
 
-    def _is_dear(self, share: float) -> bool:
-        """Tell whether comparing with each tile that may come back costs no more than candidates.
+    def _brute_force_is_cheaper(self, share: float) -> bool:
+        """Return whether comparing all allowed rows costs no more than searching candidates.
 
         The fewer may, the further one has to look: at `effort / most / share` of all codes.
         """
-        return share**2 * _ROW_COST <= self.effort / self._most
+        return share**2 * self._row_cost <= self.effort / self._most
 
     def _ask(self, queries: Float32, count: int, effort: int, allowed: Bools | None) -> Int64:
         if allowed is not None:
             return ask(self._index, queries, count, search_parameters(self._index, effort, allowed))
-        # Made anew they cost as much as looking at a thousand codes.
+        # Cached: to create them costs as much as scanning a thousand codes.
         parameters = self._unfiltered(effort)
         if fits_gpu(candidates=count, effort=effort):
             found = self._gpu.ask(

@@ -1,4 +1,4 @@
-"""Choose how an index is searched, and measure on the index itself what that choice is worth."""
+"""Choose an ANN index by size and memory, train it, and measure its recall on the index itself."""
 
 import logging
 import math
@@ -29,9 +29,9 @@ _ROW_NUMBER: Final = 8
 _ROWS_PER_LIST: Final = 40
 # 1 GB of float16 at 2048 dimensions.
 _MOST_SAMPLED: Final = 250_000
-# Rows added, as a share of those a structure was learnt on, beyond which it is learnt anew. Up
+# Rows added, as a share of those an ANN index was trained on, beyond which it is trained again. Up
 # to here a recall of 0.99 lasts even where what is new is unlike all that it was learnt on
-# (benchmarks/growing.py); to learn a million anew costs 1 ms of a core for each tile added.
+# (benchmarks/growing.py); to train on a million costs 1 ms of a core for each tile added.
 _GROWN: Final = 0.05
 # 148 s for a million on two cores.
 _SECONDS_PER_ROW: Final = 1.5e-4
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Learnt:
-    """A structure that was learnt on an earlier state of the index.
+    """An ANN index that was trained on an earlier generation.
 
     Attributes:
         index: of FAISS, ready to take in more.
@@ -60,7 +60,7 @@ class Learnt:
 def search_config(
     structure: str | None, recall: float | None, memory: str | int | None
 ) -> SearchConfig | None:
-    """Take what a user gave; None if that is nothing, and what is left out by its default."""
+    """Return the search options of a user with defaults for the others; None if none is given."""
     given: dict[str, Any] = {
         "structure": structure,
         "recall": recall,
@@ -88,7 +88,7 @@ def parse_bytes(text: str) -> int:
 def announce_structure(
     rows: int, size: int, config: SearchConfig, before: Manifest | None = None
 ) -> None:
-    """Tell what an index will be searched by, why, and what that costs; see `choose_structure`.
+    """Log which ANN index will be built, why, and its cost; see `choose_structure`.
 
     Args:
         rows: N.
@@ -144,7 +144,7 @@ def choose_structure(rows: int, size: int, config: SearchConfig) -> str:
 
 
 def _needs(rows: int, size: int) -> dict[str, int]:
-    """Give the structures to choose from, the best first, and the bytes that each needs."""
+    """Return the factory strings to choose from, best first, and the bytes each needs."""
     lists, short = 1 << round(math.log2(4 * math.sqrt(max(rows, 1)))), min(_SHORT, size)
     prefix = f"PCA{short},IVF{lists}" if short < size else f"IVF{lists}"
     learnt = 4 * short * (lists + size)
@@ -155,7 +155,7 @@ def _needs(rows: int, size: int) -> dict[str, int]:
 
 
 def can_grow(before: Manifest, factory: str, config: SearchConfig, *, kept: int, rows: int) -> bool:
-    """Tell whether a structure can take in what is new, or is to be learnt and tuned anew.
+    """Return whether an ANN index can be extended, or must be trained and tuned again.
 
     Args:
         before: whose structure it is.
@@ -173,7 +173,7 @@ def can_grow(before: Manifest, factory: str, config: SearchConfig, *, kept: int,
 def make_structure(
     path: Path, matrix: Float16, blocks: Iterable[Float16], factory: str, config: SearchConfig
 ) -> AnnStructure:
-    """Write a structure and measure it.
+    """Train, write and measure an ANN index.
 
     Args:
         path: where to write.
@@ -217,7 +217,7 @@ def make_structure(
 
 
 def extend_structure(path: Path, learnt: Learnt, blocks: Iterable[Float16]) -> AnnStructure:
-    """Write a structure with more rows in it, neither learnt nor measured anew.
+    """Extend an ANN index by rows without training or measuring it again.
 
     Args:
         path: where to write.
@@ -241,7 +241,7 @@ def extend_structure(path: Path, learnt: Learnt, blocks: Iterable[Float16]) -> A
 
 
 def _sample(matrix: Float16, factory: str) -> Int64:
-    """Draw the rows that a structure is learnt from."""
+    """Draw the rows that an ANN index is trained on."""
     lists = next((p[3:] for p in factory.split(",") if p.startswith("IVF")), "256").split("_")[0]
     wanted = _ROWS_PER_LIST * max(int(lists) if lists.isdigit() else 256, 512)
     rows = np.random.default_rng(0).permutation(len(matrix))

@@ -1,4 +1,4 @@
-"""Search by FAISS: exact, where the vectors lie, and how its structures are asked.
+"""Exact search by FAISS over the mapped vectors, and search parameters of its ANN indexes.
 
 Exact search reads the mapped float16 vectors in place, so that it costs neither disk nor memory nor
 time to open.
@@ -14,12 +14,12 @@ import faiss
 import numpy as np
 
 from histo_index.arrays import Bools, Float16, Float32, Int64
-from histo_index.indexer.nearest.gpu import exact_on_gpu
+from histo_index.indexer.nearest.gpu import LazyGpuSearch, exact_on_gpu
 from histo_index.indexer.nearest.kernel import to_float32
 
-# Queries that a core takes at a time.
+# Queries per core at a time.
 _PIECE: Final = 16
-# From so many queries on a row that was read had better meet all of them.
+# From so many queries on, each block of rows is compared with all of them.
 _MANY: Final = 32
 # Up to so many neighbours; each block gives as many, which then are sorted: 3,000 of 300,000 rows
 # took 13 times as long as one query after another, and 6 MB a query.
@@ -34,7 +34,7 @@ class Structure(Protocol):
     """Something that finds candidates for the nearest rows."""
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
-        """Give the rows nearest to each query, or some more.
+        """Return the rows nearest to each query, or some more.
 
         Args:
             queries: float32 [Q, D].
@@ -47,10 +47,24 @@ class Structure(Protocol):
 
 
 class ExactSearch:
-    """Compares with every vector."""
+    """Compare queries with every vector."""
 
-    def __init__(self, matrix: Float16) -> None:
-        """Search float16 [N, D], C order, where it lies."""
+    def __init__(
+        self,
+        matrix: Float16,
+        *,
+        many: int = _MANY,
+        block: int = _BLOCK,
+        gpu: LazyGpuSearch[Any] | None = None,
+    ) -> None:
+        """Search vectors in place.
+
+        Args:
+            matrix: float16 [N, D], C order.
+            many: from so many queries on, each block of rows meets all of them.
+            block: rows in such a block.
+            gpu: the search that takes over; None is the one of this machine.
+        """
         size = matrix.shape[1]
         index: Any = faiss.IndexScalarQuantizer(
             size, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2
@@ -62,15 +76,16 @@ class ExactSearch:
         index.ntotal = len(matrix)
         self._matrix = matrix
         self._index = index
-        self._gpu = exact_on_gpu(matrix)
+        self._many, self._block = many, block
+        self._gpu = gpu or exact_on_gpu(matrix)
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
-        """Give the nearest rows, nearest first within FAISS's rounding; see `Structure`."""
+        """Return the nearest rows, nearest first within FAISS's rounding; see `Structure`."""
         found = self._gpu.ask(len(queries), lambda gpu: gpu.search(queries, count, allowed))
         if found is not None:
             return found
-        if len(queries) >= _MANY and count <= _FEW:
-            return compare_all(queries, self._matrix, count, allowed)
+        if len(queries) >= self._many and count <= _FEW:
+            return compare_all(queries, self._matrix, count, allowed, block=self._block)
         library: Any = faiss  # whose stubs do not know this form
         parameters = None if allowed is None else library.SearchParameters(sel=selector(allowed))
         return ask(self._index, queries, count, parameters)
@@ -78,7 +93,7 @@ class ExactSearch:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep FAISS, within this Python thread, to one thread.
+    """Limit FAISS to one thread within this Python thread.
 
     Its own threads wait for each other at every step, turning round and round: on a busy machine
     of two cores one query was seen to take 60 ms instead of 2, and k-means 219 s instead of 30.
@@ -108,7 +123,12 @@ def ask(index: Any, queries: Float32, count: int, parameters: Any = None) -> Int
 
 
 def compare_all(
-    queries: Float32, matrix: Float16, count: int, allowed: Bools | None = None
+    queries: Float32,
+    matrix: Float16,
+    count: int,
+    allowed: Bools | None = None,
+    *,
+    block: int = _BLOCK,
 ) -> Int64:
     """Compare many queries with every vector, some rows at a time on each core.
 
@@ -120,13 +140,14 @@ def compare_all(
         matrix: float16 [N, D], mapped; any N.
         count: K.
         allowed: bool [N], which rows may come back; None is all.
+        block: rows at a time.
 
     Returns:
         int64 [Q, K], nearest first; -1 where no more rows may come back.
     """
 
     def search(start: int) -> tuple[Float32, Int64]:
-        rows = matrix[start : start + _BLOCK]
+        rows = matrix[start : start + block]
         numbers = np.arange(start, start + len(rows))
         if allowed is not None:
             numbers = numbers[allowed[numbers]]
@@ -138,7 +159,7 @@ def compare_all(
         return distances, numbers[found]
 
     with _BY_PRODUCTS, ThreadPoolExecutor(faiss.omp_get_max_threads()) as threads:
-        parts = list(threads.map(search, range(0, len(matrix), _BLOCK)))
+        parts = list(threads.map(search, range(0, len(matrix), block)))
     distances, found = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :count]
     rows: Int64 = np.take_along_axis(found, nearest, axis=1)
@@ -146,7 +167,7 @@ def compare_all(
 
 
 class ByProducts:
-    """Lets FAISS compare by matrix products also where some queries meet 4,096 rows.
+    """Make FAISS compare by matrix products also for few queries.
 
     Its default asks for more, and then takes seven times as long for 64 queries. It is one for all
     threads: the first that enters changes it, the last that leaves changes it back.
@@ -177,7 +198,7 @@ _BY_PRODUCTS: Final = ByProducts()
 
 
 def search_parameters(index: Any, effort: int, allowed: Bools | None = None) -> Any:
-    """Say how hard to look, and among which rows; no more than makes a difference."""
+    """Return FAISS search parameters for an effort and the allowed rows."""
     transformed, inner = parts_of(index)
     effort = min(effort, most_effort(index))
     library: Any = faiss  # whose stubs do not know these
@@ -194,7 +215,7 @@ def search_parameters(index: Any, effort: int, allowed: Bools | None = None) -> 
 
 
 def most_effort(index: Any) -> int:
-    """Tell with how much effort at most a structure can be searched."""
+    """Return the highest effort that an ANN index supports."""
     _, inner = parts_of(index)
     if isinstance(inner, faiss.IndexIVF):
         return int(inner.nlist)
@@ -202,14 +223,14 @@ def most_effort(index: Any) -> int:
 
 
 def parts_of(index: Any) -> tuple[Any | None, Any]:
-    """Give the structure that transforms vectors first, or None, and the one that searches."""
+    """Return the index that transforms vectors first, or None, and the one that searches."""
     if isinstance(index, faiss.IndexPreTransform):
         return index, faiss.downcast_index(index.index)
     return None, index
 
 
 def selector(allowed: Bools) -> Any:
-    """Say to FAISS which rows may come back: bool [N]."""
+    """Return a FAISS selector of the allowed rows, bool [N]."""
     # FAISS's stubs do not know the form that its Python layer takes.
     return faiss.IDSelectorBitmap(  # type: ignore[call-arg]
         np.packbits(allowed, bitorder="little")  # type: ignore[arg-type]
@@ -217,5 +238,5 @@ def selector(allowed: Bools) -> Any:
 
 
 def faiss_version() -> str:
-    """Tell FAISS's version and how it was compiled."""
+    """Return FAISS's version and compile options."""
     return f"{faiss.__version__} ({faiss.get_compile_options().strip()})"

@@ -1,4 +1,4 @@
-"""Make, write and read the structures that propose candidates: any that FAISS has a name for."""
+"""Train, write and read ANN indexes of any FAISS factory string."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ _TRANSFORM_ROWS: Final = 20_000
 
 
 def make_candidates(factory: str, sample: Float16, blocks: Iterable[Float16], *, size: int) -> Any:
-    """Make a structure of vectors.
+    """Train an ANN index and fill it with vectors.
 
     Args:
         factory: FAISS's name for it, such as `PCA64,IVF4096,SQ8`.
@@ -88,7 +88,7 @@ def _refusal(factory: str, error: Exception, *, size: int) -> InputError:
 
 
 def _reason(error: Exception) -> str:
-    """Take what FAISS says out of function, source file, line and condition around it."""
+    """Extract the message from a FAISS error, without function, source file and line."""
     said = re.split(r"\.\w+:\d+: ", " ".join(str(error).split()))[-1]
     return re.sub("^Error: '.*' failed: (?=.)", "", said)[:160]
 
@@ -211,7 +211,7 @@ def read_growing(path: Path, data: Any, *, rows: int, size: int, kept: int) -> A
 
 
 def _is_sound(index: Any) -> bool:
-    """Tell whether the parts of an index fit: FAISS searches without looking."""
+    """Return whether the parts of an index fit together; FAISS does not check."""
     outer, inner = parts_of(index)
     size = index.d
     if outer is not None:

@@ -1,7 +1,7 @@
-"""Search on a GPU: when it starts, and what becomes of a search where it fails.
+"""Search on a GPU: start it when it pays, fall back to the CPU when it fails.
 
-Exact search runs through torch, see `torch_search`; candidates come from FAISS, if this build of it
-has the structure on a GPU. Answers are those of the CPU, within rounding.
+Exact search runs through torch, see `torch_exact`; candidates come from FAISS, if this build of it
+supports the structure on a GPU. Results equal those of the CPU, within rounding.
 """
 
 import logging
@@ -16,28 +16,28 @@ from histo_index.hardware import has_cuda
 
 Searcher = TypeVar("Searcher")
 
-# Multiplications that two cores do in the seconds in which torch, a GPU and the vectors get ready.
-_WORTH: Final = 200_000_000_000
-# Queries that they answer from candidates while FAISS gets a GPU ready.
-_QUERIES: Final = 10_000
-# What FAISS's GPU kernels sort at most: neighbours, and lists to look at.
+# Multiplications that two cores compute while torch, a GPU and the vectors are loaded.
+WORTH: Final = 200_000_000_000
+# Queries that they answer from candidates while FAISS opens a GPU.
+QUERIES: Final = 10_000
+# The most neighbours, and lists to scan, that FAISS's GPU kernels sort.
 _MOST_SORTED: Final = 2048
 
 _log = logging.getLogger(__name__)
 
 
-class Later(Generic[Searcher]):
-    """A search on a GPU that starts once so much was asked that starting pays.
+class LazyGpuSearch(Generic[Searcher]):
+    """A search on a GPU that starts after a number of queries.
 
-    Where there is none, or it fails, the CPU answers from then on.
+    Without a GPU, or after an error, the CPU searches from then on.
     """
 
     def __init__(self, start: Callable[[], Searcher | None], *, after: int) -> None:
-        """Wait.
+        """Prepare to start.
 
         Args:
-            start: gets the GPU ready; None if it cannot.
-            after: how many queries the CPU answers first.
+            start: opens the searcher on the GPU; returns None if there is no GPU.
+            after: queries that the CPU answers first.
         """
         self._start = start
         self._waits_for = after
@@ -47,22 +47,27 @@ class Later(Generic[Searcher]):
         self._lock = threading.Lock()
 
     def ask(self, queries: int, question: Callable[[Searcher], Int64]) -> Int64 | None:
-        """Ask the GPU.
+        """Search on the GPU.
 
         Args:
-            queries: how many the question has.
-            question: asks, given what `start` gave.
+            queries: number of queries.
+            question: searches with the searcher that `start` returned.
 
         Returns:
-            The answer; None if the CPU is to give it.
+            The result; None if the CPU must search.
         """
-        # While it starts or answers another thread, the CPU is as good.
+        # While the GPU starts or serves another thread, the CPU searches.
         if not self._lock.acquire(blocking=False):
             return None
         try:
             return self._ask(queries, question)
         finally:
             self._lock.release()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the searcher is open on the GPU."""
+        return self._searcher is not None
 
     def _ask(self, queries: int, question: Callable[[Searcher], Int64]) -> Int64 | None:
         self._waits_for -= queries
@@ -79,8 +84,13 @@ class Later(Generic[Searcher]):
         return None
 
 
-def exact_on_gpu(matrix: Float16) -> Later[Any]:
-    """Search all vectors exactly: float16 [N, D], mapped; gives a `Structure`."""
+def exact_on_gpu(matrix: Float16, *, worth: int = WORTH) -> LazyGpuSearch[Any]:
+    """Return the exact search of all vectors, float16 [N, D], mapped.
+
+    Args:
+        matrix: the vectors.
+        worth: multiplications that the CPU computes first.
+    """
 
     def start() -> Any:
         if not has_cuda():
@@ -90,11 +100,11 @@ def exact_on_gpu(matrix: Float16) -> Later[Any]:
 
         return start_on_gpu(matrix)
 
-    return Later(start, after=_WORTH // max(matrix.size, 1))
+    return LazyGpuSearch(start, after=worth // max(matrix.size, 1))
 
 
-def candidates_on_gpu(index: Any) -> Later[Any]:
-    """Search a structure of FAISS; gives an index of FAISS."""
+def candidates_on_gpu(index: Any, *, after: int = QUERIES) -> LazyGpuSearch[Any]:
+    """Return the search of a FAISS index on the GPU, after a number of queries."""
 
     def start() -> Any:
         if not gpu_count():
@@ -104,17 +114,17 @@ def candidates_on_gpu(index: Any) -> Later[Any]:
         _log.info("candidates on the GPU: %s tiles", f"{index.ntotal:,}")
         return gpu_index
 
-    return Later(start, after=_QUERIES)
+    return LazyGpuSearch(start, after=after)
 
 
 def fits_gpu(*, candidates: int, effort: int) -> bool:
-    """Tell whether FAISS can look so far on a GPU."""
+    """Return whether FAISS supports so many candidates and lists on a GPU."""
     return max(candidates, effort) <= _MOST_SORTED
 
 
 def gpu_count() -> int:
     """Count the GPUs that this build of FAISS can use."""
-    # torch is asked first: where the driver is broken FAISS ends the process.
+    # torch first: with a broken driver FAISS ends the process.
     if not hasattr(faiss, "StandardGpuResources") or not has_cuda():
         return 0
     return int(faiss.get_num_gpus())

@@ -5,7 +5,8 @@ torch has none of these limits, and is there wherever tiles are encoded on a GPU
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,12 +17,6 @@ from histo_index.arrays import Bools, Float16, Float32, Int64
 # First row, float16 [n, D], and the squared length of each row, float32 [n].
 Block = tuple[int, torch.Tensor, torch.Tensor]
 
-# Vectors that are compared at a time: 32,768 rows at 2048 dimensions.
-_BLOCK_BYTES: Final = 1 << 27
-# Queries at a time: with such a block 134 MB of distances.
-_QUERIES: Final = 1024
-# Neighbours at a time, of all these queries: kept, found, joined and sorted some 0.8 GB.
-_FOUND: Final = 16_000_000
 # Left free on the card beside the vectors: a block on its way, its distances and what sorts them,
 # which is up to 2 GB, and an encoder that this process may yet start there.
 _WORKSPACE_BYTES: Final = 6_000_000_000
@@ -29,24 +24,59 @@ _WORKSPACE_BYTES: Final = 6_000_000_000
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BlockSizes:
+    """How much is compared at a time.
+
+    Attributes:
+        vector_bytes: of a block of vectors: 32,768 rows at 2048 dimensions.
+        queries: with such a block 134 MB of distances.
+        neighbours: of all these queries; kept, joined and sorted they take 0.8 GB.
+    """
+
+    vector_bytes: int = 1 << 27
+    queries: int = 1024
+    neighbours: int = 16_000_000
+
+
+def multiply(queries: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
+    """Multiply float32 [Q, D] by float16 [n, D] to float32 [Q, n]."""
+    if block.is_cuda:
+        # The queries hold float16 values, so nothing is lost; sums are float32.
+        return torch.mm(queries.half(), block.T, out_dtype=torch.float32)
+    return queries @ block.float().T
+
+
 class TorchSearch:
-    """Compares with every vector; a `Structure`.
+    """Compare queries with every vector; a `Structure`.
 
     Attributes:
         is_kept: whether the vectors stay on the device, or pass through it at each search.
     """
 
-    def __init__(self, matrix: Float16, *, device: str, room_bytes: int) -> None:
+    def __init__(
+        self,
+        matrix: Float16,
+        *,
+        device: str,
+        room_bytes: int,
+        sizes: BlockSizes | None = None,
+        multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = multiply,
+    ) -> None:
         """Copy the vectors to a device if there is room.
 
         Args:
             matrix: float16 [N, D], mapped; N at least 1.
             device: `cuda`, or `cpu` to test the same code without one.
             room_bytes: how much memory of the device the vectors may take.
+            sizes: of a block.
+            multiply: computes the products of queries and a block of vectors.
         """
         self._matrix = matrix
         self._device = torch.device(device)
-        self._step = max(1, _BLOCK_BYTES // (matrix.itemsize * matrix.shape[1]))
+        self._sizes = sizes or BlockSizes()
+        self._multiply = multiply
+        self._step = max(1, self._sizes.vector_bytes // (matrix.itemsize * matrix.shape[1]))
         self._kept: list[Block] = []
         if matrix.nbytes <= room_bytes:
             self._keep()
@@ -58,12 +88,12 @@ class TorchSearch:
         return bool(self._kept)
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
-        """Give the nearest rows, nearest first within float32's rounding; see `Structure`.
+        """Return the nearest rows, nearest first within float32's rounding; see `Structure`.
 
         Raises:
             torch.OutOfMemoryError: the device has no memory left, whoever took it.
         """
-        step = max(1, min(_QUERIES, _FOUND // count))
+        step = max(1, min(self._sizes.queries, self._sizes.neighbours // count))
         starts = range(0, len(queries), step)
         parts = [self._try(queries[start : start + step], count, allowed) for start in starts]
         return np.concatenate(parts) if parts else np.empty((0, count), np.int64)
@@ -97,7 +127,7 @@ class TorchSearch:
         rows = torch.empty((len(queries), 0), dtype=torch.int64, device=self._device)
         for start, block, lengths in self._kept or self._passing():
             # Less the query's own squared length, which is the same for all rows.
-            found = lengths - 2 * _products(asked, block)  # [Q, n]
+            found = lengths - 2 * self._multiply(asked, block)  # [Q, n]
             if may is not None:
                 found.masked_fill_(~may[start : start + len(block)], torch.inf)
             near = found.topk(min(count, len(block)), largest=False, sorted=False)
@@ -128,11 +158,3 @@ def start_on_gpu(matrix: Float16) -> TorchSearch:
     """Search on the first GPU, which keeps the vectors if it has room."""
     free, _ = torch.cuda.mem_get_info()
     return TorchSearch(matrix, device="cuda", room_bytes=free - _WORKSPACE_BYTES)
-
-
-def _products(queries: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
-    """Multiply float32 [Q, D] by float16 [n, D] to float32 [Q, n]."""
-    if block.is_cuda:
-        # Queries are float16 in float32's clothes, so nothing is lost; sums are float32's.
-        return torch.mm(queries.half(), block.T, out_dtype=torch.float32)
-    return queries @ block.float().T

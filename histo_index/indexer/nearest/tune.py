@@ -1,4 +1,4 @@
-"""Find the cheapest way to search a structure that finds what exact search finds; measure it."""
+"""Tune an ANN index to a recall and measure it."""
 
 import time
 from collections.abc import Callable
@@ -29,10 +29,10 @@ class Tuned:
 
 
 class Tuning:
-    """Finds the cheapest way to search a structure that still finds what exact search finds."""
+    """Tune an ANN index: the cheapest search that reaches a recall."""
 
     def __init__(self, index: Any, matrix: Float16) -> None:
-        """Take a structure and what it was made of: float16 [N, D], mapped."""
+        """Tune an ANN index of vectors float16 [N, D], mapped."""
         from histo_index.indexer.nearest.exact import most_effort
 
         self._index = index
@@ -111,7 +111,7 @@ class Tuning:
 
 
 def _recalls(distances: Float32, limits: Float32) -> Float32:
-    """Tell which share of its nearest tiles each query finds: [Q]; equally far is equally good."""
+    """Compute the recall of each query: [Q]; equally distant tiles count alike."""
     is_near = distances <= limits[:, None] * (1 + 1e-5)
     shares: Float32 = np.minimum(np.count_nonzero(is_near, axis=1), _NEIGHBOURS) / _NEIGHBOURS
     return shares

@@ -1,1 +1,1 @@
-"""Take tiles out of an index, undo it, free their space, erase them."""
+"""Remove tiles from an index, restore them, compact, purge."""

@@ -1,4 +1,4 @@
-"""Write shards and search files again without removed tiles, which frees their space."""
+"""Rewrite shards and search files without removed tiles, to free their space."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ class CompactReport:
 
 
 def compact(folder: Path) -> CompactReport:
-    """Write shards and search files again without removed tiles; nothing is encoded.
+    """Rewrite shards and search files without removed tiles; nothing is encoded.
 
     Raises:
         LockedError: another process is writing the index.
@@ -78,7 +78,7 @@ def rewrite(
     *,
     tainted: Collection[str] = (),
 ) -> Manifest:
-    """Write shards without some contents; give a draft of the manifest that names them.
+    """Write shards without some contents, and draft the manifest that names them.
 
     Args:
         folder: the index, held for writing.
@@ -139,7 +139,7 @@ def _kept_files(manifest: Manifest) -> dict[str, FileRecord]:
 
 
 class _NoEncoder:
-    """Stands for the encoder of an index where nothing is to be encoded."""
+    """Encoder of tasks that only copy."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.fingerprint = manifest.fingerprint

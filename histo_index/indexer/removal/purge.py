@@ -1,4 +1,4 @@
-"""Erase from an index all that it knows of removed tiles, but the hashes that keep them out."""
+"""Erase removed tiles from an index; only the hashes that keep them out stay."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ class PurgeReport:
 
 
 def purge(folder: Path, contents: Collection[str] | None = None) -> PurgeReport:
-    """Erase from an index all that is known of removed tiles but their hashes.
+    """Erase removed tiles from an index; only their hashes stay.
 
     Killed in between, the index is as before or purged, perhaps without its calibration; purging
     again finishes the work.
@@ -73,7 +73,7 @@ def purge(folder: Path, contents: Collection[str] | None = None) -> PurgeReport:
 
 
 def _purgeable(removed: Removed, current: Manifest, finished: Sequence[FinishedShard]) -> set[str]:
-    """Find the removed contents of which the index holds more than the hash."""
+    """Find removed contents that the index still stores or names."""
     named = removed.table.filter(pc.is_valid(removed.table["image_id"]))["sha256"].to_pylist()
     committed = {shard.shard_id for shard in current.shards}
     tables = [shard.rows for shard in finished if shard.receipt.shard_id in committed]
@@ -107,8 +107,8 @@ def _purge(
         draft,
         current=current,
         rejected=rejected,
-        is_anew=True,
-        fits_anew=TRANSFORM in current.files,
+        from_shards=True,
+        refit=TRANSFORM in current.files,
     )
 
 

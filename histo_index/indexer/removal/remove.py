@@ -1,4 +1,4 @@
-"""Take tiles out of an index at once, and undo it: only the record of what was removed changes."""
+"""Remove tiles from an index and restore them, by changing only the record of removed tiles."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class RestoreConfig:
         names: image ids or paths of removed tiles.
         rules: standing rules to lift, with the tiles that were removed under them.
         is_all: everything, all rules too.
-        with_purged: also contents that were purged, of which only the hash is known.
+        with_purged: also purged contents, known only by their hash.
     """
 
     names: Sequence[str] = ()
@@ -72,7 +72,7 @@ class RestoreReport:
 
 
 def remove_tiles(folder: Path, tiles: pa.Table, rules: Sequence[Rule] = ()) -> Manifest:
-    """Take tiles out of an index, with all copies of them, as a new generation.
+    """Remove tiles and all copies of them, as a new generation.
 
     Args:
         folder: the index.

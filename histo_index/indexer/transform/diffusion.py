@@ -1,7 +1,7 @@
-"""Diffusion coordinates: which crowd of an index a tile belongs to, beside what it looks like.
+"""Diffusion coordinates: which cluster of an index a tile belongs to.
 
 Tissues form crowds among the tiles of an index, often long ones, whose ends lie further apart than
-they do from a neighbouring crowd. A walk from tile to similar tile stays within a crowd for a
+they do from a neighbouring cluster. A walk from tile to similar tile stays within a cluster for a
 while: tiles from which it leads to the same places are near each other in these coordinates,
 however far apart they look. Fitted on the index itself, without labels.
 """
@@ -25,7 +25,7 @@ _NEIGHBOURS: Final = 20
 _SHARPNESS: Final = 3.0
 _EIGENVECTORS: Final = 23
 _STEPS: Final = 4
-# A coordinate that all tiles share, so that of one in no crowd not only noise is left. Leading
+# A coordinate that all tiles share, so that a tile in no cluster is not all noise. Leading
 # eigenvectors, before their eigenvalues, have a mean square of 1.
 _SHARED: Final = 0.25
 # Of the squared distance, what the coordinates make up; whitened vectors make up the rest. With
@@ -33,7 +33,7 @@ _SHARED: Final = 0.25
 _SHARE: Final = 0.7
 # What it was before index format 5.
 _FORMER_SHARE: Final = 0.5
-# Nearer than float32 tells distances from none: copies of one tile are no crowd of their own.
+# Nearer than float32 tells distances from none: copies of one tile are no cluster.
 _LEAST_REACH: Final = 1e-3
 # 17 MB of weights in float32.
 _BLOCK: Final = 4096
@@ -83,7 +83,7 @@ class Diffusion:
         return vectors
 
     def _coordinates_of(self, whitened: Float32) -> Float32:
-        """Take one step to the landmarks, and go on from there: float32 [n, c] of length 1."""
+        """Compute diffusion coordinates: float32 [n, c], unit rows."""
         gaps = _gaps(_project(whitened, self.directions), self.landmarks)
         weights = _weights(gaps, _reaches(gaps), self.reaches)
         # Not `@`: what BLAS gives for a row depends in its last digits on how many there are.
@@ -93,7 +93,7 @@ class Diffusion:
         return unit
 
     def arrays(self) -> dict[str, Float32]:
-        """Give what is stored, by name."""
+        """Return the arrays to store, by name."""
         return self.whitening.arrays() | {
             "directions": self.directions,
             "landmarks": self.landmarks,
@@ -104,7 +104,7 @@ class Diffusion:
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, Float32]) -> Self:
-        """Take what `arrays` gave."""
+        """Restore from the arrays that `arrays` returned."""
         own = {name: stored[name] for name in ("directions", "landmarks", "reaches", "coordinates")}
         share = float(stored["share"]) if "share" in stored else _FORMER_SHARE
         return cls(whitening=Whitening.from_arrays(stored), share=share, **own)
@@ -113,7 +113,7 @@ class Diffusion:
 def fit_diffusion(embeddings: npt.NDArray[np.floating]) -> Diffusion:
     """Fit whitening and diffusion coordinates to embeddings.
 
-    A walk steps between landmarks, tiles drawn by lot, with odds that fall with the squared
+    A walk steps between landmarks, randomly drawn tiles, with odds that fall with the squared
     distance, measured in units of how far the neighbours of both lie. The leading eigenvectors of
     one step, times their eigenvalues to the power of the steps, are coordinates in which distance
     is how differently two walks go on. Other tiles take their first step to the landmarks.
@@ -173,7 +173,7 @@ def _gaps(points: Float32, landmarks: Float32) -> Float32:
 
 
 def _reaches(gaps: Float32) -> Float32:
-    """Tell how far away each point's last neighbour is, the point itself not counted."""
+    """Compute the distance to each point's last neighbour, the point itself not counted."""
     last = min(_NEIGHBOURS, gaps.shape[1] // 4)
     return np.sqrt(np.partition(gaps, last, axis=1)[:, last]).clip(min=_LEAST_REACH)
 

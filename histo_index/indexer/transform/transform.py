@@ -1,4 +1,4 @@
-"""Which distance an index compares by: that of embeddings as they are, or of what is made of them.
+"""The distance of an index: plain, between embeddings, or diffused, between transformed ones.
 
 What turns embeddings into vectors is fitted once and kept, so that distances between tiles stay
 when others are added. It lies beside the shards, not in `search/`, which can be deleted and made
@@ -37,7 +37,7 @@ from histo_index.wording import counted
 # With fewer, the directions that tiles vary most in are those that tell these few apart.
 FEWEST_TILES: Final = 100
 TRANSFORM_FILES: Final = f"{TRANSFORM}-*.npz"
-# 41 MB in float32 at 2048 dimensions, two of which a fit takes: no more than encoding took before.
+# 41 MB in float32 at 2048 dimensions; a fit needs two copies, less than encoding needs.
 _MOST_FITTED: Final = 5_000
 # Grown to this many times what it was fitted on, an index may have another middle.
 _GROWN: Final = 4
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 def remedy_of(kind: str) -> str:
-    """Say what to do where the transform of such a distance is lost or damaged."""
+    """Return the remedy for a missing or damaged transform."""
     return (
         f"restore it, or run `histo-index reindex --distance {kind}`, which fits another, and "
         "calibrate again"
@@ -54,7 +54,7 @@ def remedy_of(kind: str) -> str:
 
 
 def require_distance(asked: str | None) -> None:
-    """Refuse what is no distance; None, as before, is one.
+    """Check the name of a distance; None is valid.
 
     Raises:
         InputError: it is neither.
@@ -66,7 +66,7 @@ def require_distance(asked: str | None) -> None:
 def distance_of(
     asked: str | None, current: Manifest | None, encode: Encode, *, folder: Path
 ) -> str:
-    """Choose the distance of an index: as asked, else as before, else what the encoder is made for.
+    """Choose the distance: as asked, else the index's own, else by the encoder's thresholds.
 
     Args:
         asked: the user's, if any.
@@ -92,16 +92,16 @@ def distance_of(
 
 
 def settle_distance(
-    folder: Path, draft: Manifest, current: Manifest | None, *, generation: int, anew: bool = False
+    folder: Path, draft: Manifest, current: Manifest | None, *, generation: int, refit: bool = False
 ) -> tuple[dict[str, FileRecord], FittedDistance | None]:
-    """Keep the transform that an index has, or fit one where it is time for that.
+    """Keep the transform of an index, or fit one if it is due.
 
     Args:
         folder: the index.
         draft: what is about to be committed.
         current: what is committed now.
         generation: names the file, because files are never changed in place.
-        anew: fit one even if there is one.
+        refit: fit one even if there is one.
 
     Returns:
         Role to file, and the record of the fit; empty and None where distances are plain.
@@ -115,10 +115,10 @@ def settle_distance(
     name = before.name if before else PLAIN
     if wanted == PLAIN:
         return {}, None
-    if before and name == wanted and not anew:
+    if before and name == wanted and not refit:
         _tell_grown(draft.rows, before.tiles, wanted)
         return kept, before
-    if not anew and _calibrated_distance(folder) not in (None, wanted):
+    if not refit and _calibrated_distance(folder) not in (None, wanted):
         _log.info("distances stay %s: the index is calibrated; see `reindex --distance`", name)
         return kept, before
     if draft.rows < FEWEST_TILES:
@@ -183,14 +183,14 @@ def open_transform(folder: Path, files: Mapping[str, FileRecord], *, kind: str) 
 
 
 def _calibrated_distance(folder: Path) -> str | None:
-    """Tell which distance a calibration's threshold is for; None without one."""
+    """Return the distance that the stored calibration was fitted for; None without one."""
     path = folder / CALIBRATION_NAME
     if not path.exists():
         return None
     try:
         name = json.loads(path.read_bytes())["distance"].partition(" ")[0]
     except (ValueError, KeyError, TypeError, AttributeError):
-        return PLAIN  # damaged: whoever asks is told
+        return PLAIN  # damaged: reading it reports that
     return name if name in THRESHOLDS else PLAIN
 
 
@@ -198,13 +198,13 @@ def _tell_grown(tiles: int, before: int, kind: str) -> None:
     if tiles >= _GROWN * before:
         _log.warning(
             "%s tiles, but distances were fitted when there were %s; `histo-index reindex "
-            "--distance %s` fits them anew, and a calibration is then to be made again",
+            "--distance %s` fits them again; recalibrate afterwards",
             f"{tiles:,}", f"{before:,}", kind,
         )  # fmt: skip
 
 
 def _sample(folder: Path, shards: Sequence[ShardRecord]) -> npt.NDArray[np.floating]:
-    """Draw rows by lot, the same ones each time: float16 [n, D]."""
+    """Draw a random subsample of embeddings by a fixed seed: float16 [n, D]."""
     total = sum(shard.rows for shard in shards)
     count = min(total, _MOST_FITTED)
     wanted = np.sort(np.random.default_rng(0).choice(total, count, replace=False))
@@ -217,9 +217,9 @@ def _sample(folder: Path, shards: Sequence[ShardRecord]) -> npt.NDArray[np.float
 
 
 def distinct(embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Keep of equal embeddings the first alone, floats [n, D]: what distances are fitted on.
+    """Drop repeated embeddings, floats [n, D].
 
-    Many equal ones, empty background mostly, would count as what tiles are.
+    Many equal ones, empty background mostly, would dominate the fit.
     """
     _, first = np.unique(embeddings.view(f"V{embeddings[0].nbytes}"), return_index=True)
     kept: npt.NDArray[np.floating] = embeddings[np.sort(first)]

@@ -1,4 +1,4 @@
-"""Whitening: embeddings moved to the middle of an index, what all of its tiles vary in damped.
+"""Whitening: centre embeddings and damp the directions in which all tiles vary.
 
 Most of the distance between two tiles is stain and what else varies everywhere, which says least
 about their tissue. Fitted on the index itself, without labels.
@@ -40,7 +40,7 @@ class Whitening:
     damping: Float32
 
     def apply(self, embeddings: npt.NDArray[np.floating]) -> Float32:
-        """Turn embeddings into vectors, each by itself: a tile's does not depend on the others.
+        """Whiten embeddings; each result depends on its own embedding alone.
 
         Args:
             embeddings: floats [n, D], rows of length 1.
@@ -72,12 +72,12 @@ class Whitening:
         return len(self.mean)
 
     def arrays(self) -> dict[str, Float32]:
-        """Give what is stored, by name."""
+        """Return the arrays to store, by name."""
         return {"mean": self.mean, "damping": self.damping}
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, Float32]) -> Self:
-        """Take what `arrays` gave."""
+        """Restore from the arrays that `arrays` returned."""
         return cls(mean=stored["mean"], damping=stored["damping"])
 
 

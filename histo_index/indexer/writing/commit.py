@@ -60,21 +60,21 @@ def commit(
     *,
     current: Manifest | None,
     rejected: Sequence[Rejection] | None = None,
-    is_anew: bool = False,
-    fits_anew: bool = False,
+    from_shards: bool = False,
+    refit: bool = False,
 ) -> Manifest:
-    """Write the derived files and then the manifest; from then on the new generation stands.
+    """Write the derived files, then the manifest: the new generation is committed.
 
     Args:
         folder: the index.
         draft: what to commit; its generation, date and derived files are filled in here.
         current: what is committed now.
         rejected: the new list of inputs that could not be used; None keeps the draft's.
-        is_anew: search files are made from the shards alone, not from those there are.
-        fits_anew: distances are fitted even if they were before.
+        from_shards: write search files from the shards alone; reuse nothing.
+        refit: fit the distance even if it was fitted before.
     """
     generation = (current.generation if current else 0) + 1
-    kept, distance = settle_distance(folder, draft, current, generation=generation, anew=fits_anew)
+    kept, distance = settle_distance(folder, draft, current, generation=generation, refit=refit)
     files = {role: r for role, r in draft.files.items() if role not in _DERIVED} | kept
     draft = replace(draft, generation=generation, files=files, distance=distance)
     transform = open_transform(folder, kept, kind=draft.distance_kind)
@@ -83,7 +83,7 @@ def commit(
         draft.shards,
         generation=generation,
         size=draft.vector_size,
-        source=source_of(folder, draft, None if is_anew else current, transform),
+        source=source_of(folder, draft, None if from_shards else current, transform),
         config=draft.settings.search,
     )
     files |= records
@@ -111,13 +111,13 @@ def _warn_of_calibration(folder: Path) -> None:
 
 @contextmanager
 def changing(folder: Path) -> Iterator[Manifest]:
-    """Hold a finished index for writing, cleared of what killed writers left; give what it is.
+    """Lock a finished index for writing, remove leftovers, and return its manifest.
 
     Raises:
         IndexFormatError: there is no index, or its manifest is damaged; nothing was touched.
         LockedError: another process is writing the index.
     """
-    # Asked before as well: no lock is left in a folder that is no index.
+    # Read before locking too: no lock file is left in a folder that is no index.
     read_manifest(folder)
     with writer_lock(folder):
         remove_leftovers(folder)
@@ -127,7 +127,7 @@ def changing(folder: Path) -> Iterator[Manifest]:
 def reindex(
     folder: Path, config: SearchConfig | None = None, *, distance: str | None = None
 ) -> Manifest:
-    """Make the search files anew from the shards, as a new generation.
+    """Rebuild the search files from the shards, as a new generation.
 
     Args:
         folder: the index.
@@ -148,8 +148,8 @@ def reindex(
         )
         announce_structure(current.rows, current.vector_size, settings.search)
         draft = replace(current, settings=settings, libraries=library_versions())
-        fits_anew = distance is not None
-        manifest = commit(folder, draft, current=current, is_anew=True, fits_anew=fits_anew)
+        refit = distance is not None
+        manifest = commit(folder, draft, current=current, from_shards=True, refit=refit)
         # Not the shards: those of an interrupted build are still of use to the next one.
         _remove_old_search_files(folder, manifest)
         _remove(set(folder.glob(TRANSFORM_FILES)) - _needed(folder, manifest))
@@ -159,7 +159,7 @@ def reindex(
 def finished_shards(folder: Path, fingerprint: str) -> list[FinishedShard]:
     """Find the shards on disk that were finished, each read and checked.
 
-    A damaged one is removed, so that its tiles are encoded anew.
+    A damaged one is removed; its tiles are encoded again.
 
     Raises:
         MismatchError: one is by another encoder.
@@ -193,7 +193,7 @@ def read_rejected(folder: Path, manifest: Manifest) -> list[Rejection]:
         DamagedError: the list is missing or not as it was written.
         IndexFormatError: it cannot be read.
     """
-    remedy = "run `histo-index build` again: it is made anew"
+    remedy = "run `histo-index build` again, which writes the list again"
     table = read_parquet(folder, manifest.files["rejected"], remedy=remedy)
     return [Rejection(**row) for row in table.to_pylist()]
 

@@ -1,4 +1,4 @@
-"""Put together what a build would commit, and tell what of that is new or gone."""
+"""Draft the manifest of a build, and compare it with the committed one."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -53,12 +53,12 @@ def draft_manifest(
 
 
 def library_versions() -> dict[str, str]:
-    """Tell by what an index is written here and now: name to version."""
+    """Return the libraries that write an index: name to version."""
     return {name: version(name) for name in ("histo-index", "numpy", "pyarrow", "pillow")}
 
 
 def is_unchanged(folder: Path, current: Manifest, draft: Manifest) -> bool:
-    """Tell whether a draft would commit again what is committed, and all of that is there.
+    """Return whether a draft equals the committed manifest and all its files exist.
 
     How many rows new shards would have is nothing new where there are no new shards.
     """
@@ -105,7 +105,7 @@ def count_dropped(
 
 
 def root_of(root: Path, folder: Path) -> str:
-    """Name the folder that paths start from relative to the index, so that both can move."""
+    """Return the tiles' root relative to the index, so that both can move."""
     return os.path.relpath(root, folder.resolve())
 
 

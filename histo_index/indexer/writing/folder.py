@@ -1,4 +1,4 @@
-"""The folder of an index before a build: made, refused if it is something else, or unmade."""
+"""Prepare the folder of an index for a build, and undo that if a first build fails."""
 
 import shutil
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def undoing_first_build(folder: Path, encoder: Path, *, is_new: bool) -> Iterato
     try:
         yield
     except BaseException:
-        # What made the build fail is to be told, not what made this fail.
+        # Report the error of the build, not a failed clean-up.
         with suppress(OSError, IndexFormatError):
             if is_new and not _holds_work(folder):
                 _remove_begun(folder, encoder)
@@ -96,7 +96,7 @@ def _remove_begun(folder: Path, encoder: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    """Tell whether a name may be of an index: of a first build cut short, or its manifest lost."""
+    """Return whether a file name can belong to an index."""
     folders = (ENCODER_FOLDER, shard_files.FOLDER, vector_file.FOLDER)
     files = (LOCK_NAME, PLAN_NAME, STATES_NAME, CALIBRATION_NAME)
     beginnings = (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-")
@@ -146,7 +146,7 @@ def _is_copied(path: Path) -> bool:
 
 
 def is_whole(folder: Path, record: FileRecord) -> bool:
-    """Tell whether a file is as it was written."""
+    """Return whether a file is as it was written."""
     path = folder / record.path
     return (
         path.is_file()

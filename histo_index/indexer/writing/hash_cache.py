@@ -1,4 +1,4 @@
-"""Keep how tile files were when they were hashed: `hashed.parquet` in the folder of an index.
+"""The hash cache: size, times and digest of each tile file, in `hashed.parquet`.
 
 A build goes faster by it and nothing rests on it: it is written as soon as all tiles are hashed, so
 that a build that goes on after being killed has it too, and no manifest names it.
@@ -31,16 +31,18 @@ def hash_changed(
     leave_out: Callable[[pa.Table], LeftOut],
     *,
     rehash: bool,
+    settled_ns: int,
 ) -> tuple[HashedTiles, LeftOut]:
-    """Hash tiles, of which only those are read that are not as the index knows them.
+    """Hash tiles; read only files that changed since the cache was written.
 
     Args:
         folder: the index.
         tiles: what to hash.
-        progress: told how many tiles are done.
+        progress: called with the number of finished tiles.
         leave_out: finds what was removed before among the hashed tiles; the folder of the index
             must not name it, so it is read by each build.
         rehash: read all of them.
+        settled_ns: files that changed more recently are read again by the next build.
 
     Returns:
         What tiles hold, without those left out; and what was left out.
@@ -49,7 +51,7 @@ def hash_changed(
         OSError: too many files are open.
     """
     before = read_states(folder)
-    hashed = hash_tiles(tiles, progress, None if rehash else before)
+    hashed = hash_tiles(tiles, progress, None if rehash else before, settled_ns=settled_ns)
     left = leave_out(hashed.table)
     states = without_paths(hashed.states, left.paths)
     write_states(folder, states, before=before)
@@ -57,7 +59,7 @@ def hash_changed(
 
 
 def read_states(folder: Path) -> pa.Table:
-    """Read what is known of tile files; nothing, if the file is missing or damaged."""
+    """Read the cache; empty if the file is missing or damaged."""
     path = folder / STATES_NAME
     try:
         with open(path, "rb") as file:
@@ -74,7 +76,7 @@ def read_states(folder: Path) -> pa.Table:
 
 
 def write_states(folder: Path, states: pa.Table, *, before: pa.Table) -> None:
-    """Write what is known of tile files, if it is news; that it cannot be written is only told."""
+    """Write the cache if it changed; a failure is only logged."""
     if states.equals(before):
         return
     try:
@@ -88,11 +90,11 @@ def write_states(folder: Path, states: pa.Table, *, before: pa.Table) -> None:
 
 
 def forget_states(folder: Path, states: pa.Table, paths: Collection[str]) -> None:
-    """Let the next build read files again, of which something else was found than is known."""
+    """Drop files from the cache, so that the next build reads them again."""
     write_states(folder, without_paths(states, paths), before=states)
 
 
 def without_paths(states: pa.Table, paths: Collection[str]) -> pa.Table:
-    """Leave some files out of a table of states."""
+    """Return a table of states without some files."""
     is_meant = pc.is_in(states["path"], value_set=pa.array(list(paths), pa.string()))
     return states.filter(pc.invert(is_meant))

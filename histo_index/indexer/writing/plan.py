@@ -1,4 +1,4 @@
-"""Cut the work of a build into shard tasks, and find out what of it is already done.
+"""Divide a build into shard tasks, and find those that are already done.
 
 The plan is a function of the wanted tiles and of the finished shards found on disk, whether an
 index already names them or an interrupted build left them behind. Resuming, adding and removing
@@ -119,7 +119,7 @@ def make_plan(
 def in_row_order(
     receipts: Iterable[tuple[int, Receipt]], current: Manifest | None
 ) -> list[Receipt]:
-    """Put shards in order: those committed as they were, so that rows stay, then the new ones.
+    """Sort shards: committed ones in their order, so that rows stay, then new ones.
 
     Args:
         receipts: with the position of each shard's first tile in the whole build.
@@ -135,14 +135,14 @@ def in_row_order(
 
 
 class _Cover:
-    """Which wanted tiles are already answered for."""
+    """The wanted tiles that need no task."""
 
     def __init__(self, wanted: pa.Table) -> None:
         self.done = np.zeros(len(wanted), bool)
         self._wanted = wanted
 
     def claim(self, finished: Sequence[FinishedShard]) -> list[tuple[Int64, FinishedShard]]:
-        """Take shards of which each row is wanted and not covered yet, with its places."""
+        """Claim shards whose rows are all wanted and not yet covered, with their rows."""
         found = _find_rows(finished, self._wanted)
         # Those with most rows first: an interrupted merge leaves its shard beside the small ones.
         order = sorted(range(len(finished)), key=lambda number: -finished[number].receipt.rows)
@@ -157,7 +157,7 @@ class _Cover:
     def claim_too_large(
         self, sizes: Mapping[str, tuple[int, int]], max_pixels: int
     ) -> Iterator[Rejection]:
-        """Take tiles whose content is known to be over the limit; the words are the encoder's."""
+        """Reject tiles known to be over the pixel limit, in the encoder's words."""
         known = pa.array(list(sizes), pa.string())
         places = np.flatnonzero(pc.is_in(self._wanted["sha256"], value_set=known).to_numpy())
         self.done[places] = True
@@ -171,7 +171,7 @@ class _Cover:
             )
 
     def claim_rejected(self, rejected: Sequence[Rejection]) -> Iterator[Rejection]:
-        """Take rejections of wanted tiles, of the very content that was rejected."""
+        """Reuse rejections of wanted tiles with the same content."""
         keys = _join(
             pa.chunked_array([[entry.path for entry in rejected]], pa.string()),
             pa.chunked_array([[entry.sha256 for entry in rejected]], pa.string()),
@@ -236,7 +236,7 @@ def _row_keys(table: pa.Table, columns: Sequence[str]) -> pa.ChunkedArray:
 
 
 def _join(*columns: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Make one comparable string of each row; different rows give different strings."""
+    """Join each row to one string; different rows give different strings."""
     texts = []
     for column in columns:
         # Large strings: ten million rows of them are more than the 2 GB of plain ones.

@@ -37,7 +37,7 @@ def begin_encoding(
 def measure_rate(
     results: Iterator[T], clock: Callable[[], float] = time.monotonic
 ) -> tuple[list[T], float]:
-    """Take the first results of a stream and measure how fast they come.
+    """Read the first results of a stream and measure their rate.
 
     The time until the first result is left out: it is start-up.
 

@@ -1,4 +1,4 @@
-"""What a commit takes over from the generation before: all that was made of shards that stay.
+"""Reuse rows, vectors and the ANN index of the previous generation for shards that stay.
 
 Every byte is verified as by a reader before it is taken over, so that damage is never passed on as
 whole. From the first that is not as it was written, everything else is made from the shards.
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 def source_of(
     folder: Path, draft: Manifest, current: Manifest | None, transform: Diffusion | None
 ) -> FromShards:
-    """Choose where rows, vectors and structure come from; see `derive`.
+    """Choose where rows, vectors and the ANN index come from; see `derive`.
 
     Args:
         folder: the index, held for writing.
@@ -47,7 +47,7 @@ def source_of(
 
 
 def _is_made_alike(folder: Path, draft: Manifest, current: Manifest) -> bool:
-    """Tell whether the same shards would give the same rows and vectors again."""
+    """Return whether the same shards would give the same rows and vectors again."""
     version = json.loads((folder / MANIFEST_NAME).read_bytes())["format_version"]
     return (
         version == FORMAT_VERSION
@@ -57,7 +57,7 @@ def _is_made_alike(folder: Path, draft: Manifest, current: Manifest) -> bool:
 
 
 class _Carrying(FromShards):
-    """Takes from the generation before what is there and whole, and makes the rest."""
+    """Read from the previous generation what is whole; read the rest from the shards."""
 
     def __init__(self, folder: Path, transform: Diffusion | None, before: OpenIndex) -> None:
         super().__init__(folder, transform)
@@ -123,4 +123,4 @@ def _read_structure(before: OpenIndex, kept: int) -> Any:
 
 def _tell(error: IndexFormatError) -> None:
     found = str(error).rpartition("; ")[0]
-    _log.warning("%s; made anew from the shards", found)
+    _log.warning("%s; rebuilt from the shards", found)

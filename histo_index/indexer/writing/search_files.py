@@ -1,4 +1,4 @@
-"""Make the search files from the shards: everything under `search/` can be deleted and made again.
+"""Write the search files from the shards; everything under `search/` can be rebuilt.
 
 * `rows.arrow`: every column but the embedding, mapped and scanned in place (Arrow IPC).
 * `vectors.npy`: float16 [N, V], embeddings in the form that is compared, mapped; `blocks.npy`: a
@@ -37,7 +37,7 @@ from histo_index.indexer.transform.diffusion import Diffusion
 
 
 class FromShards:
-    """Makes from the shards what search files hold."""
+    """Read rows and vectors from the shards."""
 
     def __init__(self, folder: Path, transform: Diffusion | None = None) -> None:
         """Read shards of an index; a transform turns embeddings into vectors, None leaves them."""
@@ -45,7 +45,7 @@ class FromShards:
         self._transform = transform
 
     def read(self, shard: ShardRecord) -> tuple[pa.Table, Float16]:
-        """Give the rows of a shard as `rows.arrow` has them, and its vectors: float16 [n, V].
+        """Return the rows of a shard as in `rows.arrow`, and its vectors: float16 [n, V].
 
         Raises:
             IndexFormatError: the shard is missing or damaged.
@@ -59,7 +59,7 @@ class FromShards:
     def learnt(
         self, shards: Sequence[ShardRecord], factory: str, config: SearchConfig
     ) -> Learnt | None:
-        """Give a structure that holds the first rows of these shards; None: it is to be learnt."""
+        """Return an ANN index that holds the first rows of these shards; None to train one."""
         return None
 
 

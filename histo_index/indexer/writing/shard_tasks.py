@@ -55,7 +55,7 @@ class _Facts:
 
 @dataclass(kw_only=True)
 class _Filled:
-    """What has become of a task's tiles so far."""
+    """The finished tiles of a task so far."""
 
     kept: list[int] = field(default_factory=list)
     facts: list[_Facts | Encoded] = field(default_factory=list)
@@ -98,7 +98,7 @@ class EmbeddingStore:
         return _Facts(embedding=embeddings[row], **facts)
 
     def runtime(self, place: int) -> Mapping[str, str]:
-        """Say what computed the embedding at a place."""
+        """Return what computed the embedding of a row."""
         return self._shards[self._number(place)].receipt.runtime
 
     def _number(self, place: int) -> int:
@@ -130,7 +130,7 @@ def run_tasks(
         store: what need not be encoded again.
         folder: the index.
         root: the folder that tile paths are relative to.
-        progress: told about every tile.
+        progress: called for every tile.
         encoded: results of the encoder over all tiles of the tasks, if it was started before.
 
     Yields:
@@ -189,7 +189,7 @@ def _fill(
 def _rejection(
     outcome: Encoded | _Facts | ImageError, path: str, sha256: str, *, root: Path
 ) -> Rejection | None:
-    """Say why a tile cannot be used.
+    """Return why a tile cannot be used; None if it can.
 
     Only what lies in the content is put down with its hash, which keeps the next build from trying
     again: a file that was changed or out of reach meanwhile gets another try.
@@ -236,7 +236,7 @@ def _publish(task: ShardTask, filled: _Filled, *, encode: Encode, folder: Path) 
 
 
 def _merge(runtimes: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Say in one record what computed a shard, with every value where copies differ."""
+    """Merge runtimes into one record; different values are joined by a comma."""
     merged: dict[str, dict[str, None]] = {}
     for runtime in runtimes:
         for name, value in runtime.items():

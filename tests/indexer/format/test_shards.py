@@ -100,7 +100,7 @@ def test_any_flip_or_truncation_of_a_shard_is_refused_by_name(tmp_path: Path) ->
         found = checksum(path.read_bytes())
         assert str(caught.value) == (
             f"{path}: damaged: checksum {found}, expected {record.checksum}; "
-            "run `histo-index build` again: only its tiles are encoded anew"
+            "run `histo-index build` again: only its tiles are encoded again"
         )
         path.write_bytes(whole)
     for length in (0, 1, len(whole) // 2, len(whole) - 1):

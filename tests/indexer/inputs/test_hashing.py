@@ -17,7 +17,7 @@ from histo_index.indexer.format.shards import Rejection
 from histo_index.indexer.inputs import hashing
 from histo_index.indexer.inputs.hashing import STATES, hash_file, hash_tiles
 from histo_index.indexer.inputs.tiles import TileList, list_tiles
-from tests.indexer.fakes import is_root, settled, write_tiles
+from tests.indexer.fakes import UNCHANGED_NS, is_root, write_tiles
 
 
 def test_a_file_is_hashed_as_sha_256_of_its_bytes(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ NO_DIGEST = "f" * 64
 
 def as_if_hashed(tiles: TileList) -> pa.Table:
     """States of tiles as they are, with a digest that tells whether it is believed."""
-    states = hash_tiles(tiles, lambda done: None).states
+    states = hash_tiles(tiles, lambda done: None, settled_ns=UNCHANGED_NS).states
     return states.set_column(5, "sha256", pa.array([NO_DIGEST] * len(states)))
 
 
@@ -140,7 +140,6 @@ def digests(tiles: TileList, known: pa.Table | None) -> dict[str, str]:
     return dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
 
 
-@settled()
 def test_files_as_they_were_are_not_read_again(tmp_path: Path) -> None:
     names = [f"{number:04d}.png" for number in range(2500)]
     write_tiles(tmp_path, names)
@@ -168,7 +167,6 @@ def _replace(path: Path) -> None:
     other.replace(path)
 
 
-@settled()
 @pytest.mark.parametrize("change", [_rewrite, _replace, Path.touch])
 def test_a_file_that_changed_is_read_whatever_its_size_and_time_say(
     tmp_path: Path, change: Callable[[Path], None]
@@ -199,19 +197,17 @@ def test_what_changed_just_before_is_not_taken_as_it_was(
     assert hash_tiles(tiles, lambda done: None).states["path"].to_pylist() == ["a.png"]
 
 
-@settled()
 @pytest.mark.parametrize("modified", [-11_644_473_600 * 10**9, 2**63])
 def test_a_time_that_no_table_holds_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modified: int
 ) -> None:
     write_tiles(tmp_path, ["a.png"])
-    monkeypatch.setattr(hashing, "_marks", lambda status: (status.st_size, modified, 0, 1))
-    hashed = hash_tiles(list_tiles([tmp_path]), lambda done: None)
+    monkeypatch.setattr(hashing, "read_marks", lambda status: (status.st_size, modified, 0, 1))
+    hashed = hash_tiles(list_tiles([tmp_path]), lambda done: None, settled_ns=UNCHANGED_NS)
     assert hashed.table["sha256"].to_pylist() == [hash_file(tmp_path / "a.png")]
     assert len(hashed.states) == 0
 
 
-@settled()
 @pytest.mark.parametrize("mark", ["bytes", "modified", "changed", "inode"])
 def test_every_mark_of_a_file_counts(tmp_path: Path, mark: str) -> None:
     write_tiles(tmp_path, ["a.png", "b.png"])
@@ -223,13 +219,12 @@ def test_every_mark_of_a_file_counts(tmp_path: Path, mark: str) -> None:
     assert found == {"a.png": NO_DIGEST, "b.png": hash_file(tmp_path / "b.png")}
 
 
-@settled()
 def test_what_is_gone_is_rejected_though_it_is_known(tmp_path: Path) -> None:
     write_tiles(tmp_path, ["a.png", "b.png"])
     tiles = list_tiles([tmp_path])
     known = as_if_hashed(tiles)
     (tmp_path / "b.png").unlink()
-    hashed = hash_tiles(tiles, lambda done: None, known)
+    hashed = hash_tiles(tiles, lambda done: None, known, settled_ns=UNCHANGED_NS)
     assert hashed.table["sha256"].to_pylist() == [NO_DIGEST]
     assert hashed.rejected == [
         Rejection(path="b.png", reason="cannot be read (No such file or directory)")

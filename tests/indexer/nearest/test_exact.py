@@ -99,12 +99,11 @@ def test_more_candidates_come_where_more_are_wanted() -> None:
 
 
 @pytest.mark.parametrize("share", [2, 10, 500])
-def test_where_candidates_run_short_every_vector_is_compared(
-    monkeypatch: pytest.MonkeyPatch, share: int
-) -> None:
-    monkeypatch.setattr("histo_index.indexer.nearest.candidates._ROW_COST", 10**6)
+def test_where_candidates_run_short_every_vector_is_compared(share: int) -> None:
     allowed = np.arange(N) % share == 0
-    search = CandidateSearch(made("IVF16,SQ8"), ExactSearch(HALVES), effort=1, candidates=40)
+    search = CandidateSearch(
+        made("IVF16,SQ8"), ExactSearch(HALVES), effort=1, candidates=40, row_cost=10**6
+    )
     found = search.search(QUERIES, 12, allowed)
     assert allowed[found[found >= 0]].all()
     assert ((found >= 0).sum(axis=1) >= min(12, allowed.sum())).all()

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from histo_index.arrays import Float32
-from histo_index.indexer.nearest import exact as faiss_search
-from histo_index.indexer.nearest import gpu as gpu_search
+from histo_index.indexer.nearest import gpu
 from histo_index.indexer.nearest.candidates import CandidateSearch
 from histo_index.indexer.nearest.exact import ExactSearch
 from histo_index.indexer.nearest.faiss_index import make_candidates
-from histo_index.indexer.nearest.gpu import Later, candidates_on_gpu, exact_on_gpu, fits_gpu
+from histo_index.indexer.nearest.gpu import LazyGpuSearch, candidates_on_gpu, exact_on_gpu, fits_gpu
 from histo_index.indexer.nearest.torch_exact import TorchSearch
 from tests.vectors import sorted_rows, unit_vectors
 
@@ -41,7 +40,7 @@ def answer(gpu: str) -> Any:
 
 def test_it_starts_once_enough_was_asked() -> None:
     starts = Starts("gpu")
-    later = Later(starts, after=100)
+    later = LazyGpuSearch(starts, after=100)
     assert later.ask(60, answer) is None
     assert starts.count == 0
     assert later.ask(40, answer) is ANSWER
@@ -50,7 +49,7 @@ def test_it_starts_once_enough_was_asked() -> None:
 
 
 def test_the_cpu_answers_while_the_gpu_is_busy() -> None:
-    later = Later(Starts("gpu"), after=1)
+    later = LazyGpuSearch(Starts("gpu"), after=1)
     # Asked from within a question, as another thread would.
     assert later.ask(1, lambda gpu: np.array([[later.ask(1, answer) is None]])) == [[True]]
     assert later.ask(1, answer) is ANSWER
@@ -58,13 +57,13 @@ def test_the_cpu_answers_while_the_gpu_is_busy() -> None:
 
 def test_without_a_gpu_nobody_looks_again() -> None:
     starts = Starts(None)
-    later = Later(starts, after=1)
+    later = LazyGpuSearch(starts, after=1)
     assert [later.ask(5, answer) for _ in range(3)] == [None] * 3
     assert starts.count == 1
 
 
 def test_a_gpu_that_fails_is_told_once_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
-    later = Later(Starts("gpu"), after=1)
+    later = LazyGpuSearch(Starts("gpu"), after=1)
 
     def fail(gpu: str) -> Any:
         raise RuntimeError("CUDA error 2\n out of memory")
@@ -88,11 +87,10 @@ def test_exact_search_moves_with_the_work_and_answers_alike(
     def start(matrix: Any) -> TorchSearch:
         return Watched(matrix, device="cpu", room_bytes=10**9)
 
-    monkeypatch.setattr(gpu_search, "has_cuda", lambda: True)
+    monkeypatch.setattr(gpu, "has_cuda", lambda: True)
     monkeypatch.setattr("histo_index.indexer.nearest.torch_exact.start_on_gpu", start)
-    monkeypatch.setattr(gpu_search, "_WORTH", 40 * N * D)
     allowed = np.arange(N) % 3 == 0
-    exact = ExactSearch(HALVES)
+    exact = ExactSearch(HALVES, gpu=exact_on_gpu(HALVES, worth=40 * N * D))
     before = [exact.search(QUERIES, 9), exact.search(QUERIES[:1], 9)]
     assert asked == []
     after = [exact.search(QUERIES, 9), exact.search(QUERIES[:1], 9)]
@@ -120,8 +118,7 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch, searched: list[int]) -> None:
         assert device == 0
         return Gpu(faiss.clone_index(index))
 
-    monkeypatch.setattr(gpu_search, "gpu_count", lambda: 1)
-    monkeypatch.setattr(gpu_search, "_QUERIES", 50)
+    monkeypatch.setattr(gpu, "gpu_count", lambda: 1)
     # Not every build of FAISS has these.
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", copy, raising=False)
@@ -129,7 +126,13 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch, searched: list[int]) -> None:
 
 def candidate_search(kind: str = "PCA16,IVF16,SQ8") -> CandidateSearch:
     index = make_candidates(kind, HALVES[::2], [HALVES], size=D)
-    return CandidateSearch(index, ExactSearch(HALVES), effort=4, candidates=64)
+    return CandidateSearch(
+        index,
+        ExactSearch(HALVES),
+        effort=4,
+        candidates=64,
+        gpu=candidates_on_gpu(index, after=50),
+    )
 
 
 def test_candidates_move_to_the_gpu_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,33 +174,28 @@ def test_what_a_gpu_sorts_is_limited() -> None:
 
 
 def test_a_machine_without_a_gpu_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_search, "has_cuda", lambda: False)
-    monkeypatch.setattr(gpu_search, "gpu_count", lambda: 0)
-    monkeypatch.setattr(gpu_search, "_WORTH", 1)
-    monkeypatch.setattr(gpu_search, "_QUERIES", 1)
-    for later in (exact_on_gpu(HALVES), candidates_on_gpu(None)):
+    monkeypatch.setattr(gpu, "has_cuda", lambda: False)
+    monkeypatch.setattr(gpu, "gpu_count", lambda: 0)
+    for later in (exact_on_gpu(HALVES, worth=1), candidates_on_gpu(None, after=1)):
         assert later.ask(10, lambda _: ANSWER) is None
 
 
 def test_faiss_counts_no_gpus_where_torch_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
-    monkeypatch.setattr(gpu_search, "has_cuda", lambda: False)
-    assert gpu_search.gpu_count() == 0
-    monkeypatch.setattr(gpu_search, "has_cuda", lambda: True)
-    assert gpu_search.gpu_count() == 2
+    monkeypatch.setattr(gpu, "has_cuda", lambda: False)
+    assert gpu.gpu_count() == 0
+    monkeypatch.setattr(gpu, "has_cuda", lambda: True)
+    assert gpu.gpu_count() == 2
 
 
 @pytest.mark.parametrize("queries", [1, 15, 16, 30])
 @pytest.mark.parametrize("share", [1, 7, 1500])
-def test_few_and_many_queries_find_the_same(
-    monkeypatch: pytest.MonkeyPatch, queries: int, share: int
-) -> None:
-    monkeypatch.setattr(faiss_search, "_BLOCK", 700)
-    monkeypatch.setattr(faiss_search, "_MANY", 16)
+def test_few_and_many_queries_find_the_same(queries: int, share: int) -> None:
     allowed = None if share == 1 else np.arange(N) % share == 0
     expected = sorted_rows(QUERIES[:queries], HALVES, allowed)[:, :9]
     if allowed is not None:
         expected[~allowed[expected]] = -1
-    found = ExactSearch(HALVES).search(QUERIES[:queries], 9, allowed)
+    search = ExactSearch(HALVES, many=16, block=700)
+    found = search.search(QUERIES[:queries], 9, allowed)
     np.testing.assert_array_equal(found, expected)

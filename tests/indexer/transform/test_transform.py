@@ -1,4 +1,4 @@
-"""The distance of an index: fitted once, kept, made anew on request, and refused when damaged."""
+"""The distance of an index: fitted once, kept, fitted again on request, refused when damaged."""
 
 import json
 import logging
@@ -231,7 +231,7 @@ def test_an_index_that_has_grown_says_so(
     run_build(fitted, encoder, write_tiles(tiles, ["last.png"]), shard_rows=500)
     assert caplog.messages == [
         "480 tiles, but distances were fitted when there were 120; `histo-index reindex "
-        "--distance diffused` fits them anew, and a calibration is then to be made again"
+        "--distance diffused` fits them again; recalibrate afterwards"
     ]
 
 

@@ -69,7 +69,7 @@ def test_a_damaged_shard_is_named_removed_and_its_tiles_alone_encoded_anew(
     else:
         (message,) = caplog.messages
         assert message.startswith(f"{file}: {'missing' if how == 'missing' else 'damaged'}")
-        assert message.endswith("run `histo-index build` again: only its tiles are encoded anew")
+        assert message.endswith("run `histo-index build` again: only its tiles are encoded again")
     assert leftovers(built) == []
 
 

@@ -1,4 +1,4 @@
-"""A commit takes over what was made of shards that stay: as good as made anew, and no damage."""
+"""A commit reuses search files of shards that stay: same bytes as a rebuild, no damage."""
 
 import logging
 from collections.abc import Callable
@@ -175,7 +175,7 @@ def test_damage_is_not_taken_over(
     assert len(read) == shards
     (message,) = caplog.messages
     assert message.startswith(f"{path}: damaged")
-    assert message.endswith("; made anew from the shards")
+    assert message.endswith("; rebuilt from the shards")
     require_as_anew(built)
 
 
@@ -187,7 +187,7 @@ def test_what_is_missing_is_made_from_the_shards(
     path.unlink()
     add(built, encoder, "z.png")
     assert len(read) == 7
-    assert caplog.messages == [f"{path}: missing; made anew from the shards"]
+    assert caplog.messages == [f"{path}: missing; rebuilt from the shards"]
     require_as_anew(built)
 
 
@@ -331,7 +331,7 @@ def test_a_structure_that_is_not_whole_is_learnt_anew(
     assert (after.tiles, after.added) == (601, 0)
     (message,) = caplog.messages
     assert message.startswith(f"{path}: {how}")
-    assert message.endswith("; made anew from the shards")
+    assert message.endswith("; rebuilt from the shards")
 
 
 def test_a_graph_grows_but_is_made_anew_where_rows_move(
