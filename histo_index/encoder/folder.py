@@ -208,7 +208,7 @@ def bundled_encoder() -> Path:
     """
     if not (BUNDLED / CONFIG_NAME).is_file():
         raise InputError(
-            "no encoder lies in this package; pass --encoder DIR or install histo-index anew"
+            "this package has no encoder; pass --encoder DIR or install histo-index again"
         )
     return BUNDLED
 

@@ -396,7 +396,7 @@ def test_a_package_without_its_encoder_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(encoder_folder, "BUNDLED", tmp_path)
-    with pytest.raises(InputError, match="no encoder lies in this package; pass --encoder DIR"):
+    with pytest.raises(InputError, match="this package has no encoder; pass --encoder DIR"):
         bundled_encoder()
 
 
