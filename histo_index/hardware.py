@@ -1,12 +1,12 @@
-"""Whether there is a GPU here that torch can use."""
+"""The hardware of this machine: GPUs and usable CPU cores."""
 
 import os
 from pathlib import Path
 
 
 def has_cuda() -> bool:
-    """Tell whether torch can use a GPU here."""
-    # Importing torch takes seconds; the driver's device file tells as well that there is no GPU.
+    """Return whether torch can use a GPU on this machine."""
+    # Importing torch takes seconds; without the device files of the driver there is no GPU.
     if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidiactl").exists():
         return False
     import torch
@@ -15,7 +15,7 @@ def has_cuda() -> bool:
 
 
 def usable_cores() -> int:
-    """Count the cores this process may run on."""
+    """Return the number of cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

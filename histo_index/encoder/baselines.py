@@ -1,4 +1,4 @@
-"""Embeddings that have learnt nothing: colour alone, and the same network with random weights."""
+"""Baselines: the colour histogram, and the network of an encoder with random weights."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,7 @@ from histo_index.encoder.folder import EncoderFolder, load_encoder
 from histo_index.errors import ImageError
 from histo_index.hardware import usable_cores
 
-# Levels a channel: 512 colours. With Hellinger distances it reaches a pair ROC-AUC of 0.8 on sets
-# of tissue classes, which many a trained network does not.
+# Levels per channel: 512 colours.
 _LEVELS: Final = 8
 # 38 MB of pixels at 224 px.
 _BATCH: Final = 256
@@ -28,15 +27,15 @@ _SEED: Final = 0
 def baseline_vectors(
     encoder: Path, paths: Sequence[Path], *, device: str
 ) -> tuple[Float32, Float32]:
-    """Embed tiles by their colours, and by an encoder's architecture untrained.
+    """Compute the vectors of both baselines.
 
     Args:
-        encoder: the encoder folder, whose architecture and preprocessing are taken.
-        paths: the tiles, n of them.
+        encoder: the encoder folder; its architecture and preprocessing are used.
+        paths: the tiles [N].
         device: `auto`, `cpu` or `cuda`.
 
     Returns:
-        float32 [n, 512] of colours and float32 [n, D] of random weights, rows of length 1.
+        float32 [N, 512] of colours and float32 [N, D] of random weights, rows of unit length.
 
     Raises:
         ImageError: a tile cannot be read.
@@ -55,13 +54,15 @@ def baseline_vectors(
 
 
 def colour_histogram(pixels: Pixels) -> Float32:
-    """Count colours, and take roots: squared distances are then twice the squared Hellinger ones.
+    """Compute the square roots of a colour histogram.
+
+    Distances between them are twice the squared Hellinger distance.
 
     Args:
         pixels: uint8 RGB [H, W, 3].
 
     Returns:
-        float32 [512], of length 1.
+        float32 [512], of unit length.
 
     Source: Hellinger (1909); as a kernel of histograms Arandjelović and Zisserman (2012), Three
     things everyone should know to improve object retrieval.
@@ -74,7 +75,7 @@ def colour_histogram(pixels: Pixels) -> Float32:
 
 
 def _untrained(encoder: EncoderFolder) -> EncoderFolder:
-    # Imported here: it brings torch.
+    # Imported here, because it imports torch.
     from histo_index.encoder.runtime.reference import random_weights
 
     weights = random_weights(encoder.config.architecture, seed=_SEED)

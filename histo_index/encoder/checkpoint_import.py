@@ -1,6 +1,6 @@
 """Read a foreign checkpoint: a torchvision-style state dict of a ResNeXt.
 
-For a file nobody vouches for go through `import_child.read_in_child`.
+For untrusted files use `import_child.read_in_child`.
 """
 
 import pickle
@@ -18,7 +18,7 @@ from histo_index.encoder.folder import Weights, used_weights
 from histo_index.errors import InputError, MismatchError
 from histo_index.wording import counted, printable
 
-# What torch.load was seen to raise on damaged and foreign files.
+# What torch.load raises on damaged and foreign files.
 _LOAD_FAULTS: Final = (
     pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError,
     TypeError, AttributeError, AssertionError, OverflowError, MemoryError, struct.error,
@@ -26,28 +26,28 @@ _LOAD_FAULTS: Final = (
 )  # fmt: skip
 # Where training code keeps a state dict inside its checkpoint.
 _CONTAINERS: Final = ("state_dict", "model_state_dict", "model")
-# What BYOL, Lightning and parallel wrappers put before the network's own names.
+# Prefixes that BYOL, Lightning and parallel wrappers add to the names of the network.
 _PREFIXES: Final = ("module.", "learner.", "online_encoder.net.", "net.", "backbone.", "encoder.")
 
 
 def read_checkpoint(path: Path, architecture: str, *, pooling: str = MEAN) -> Weights:
-    """Read the trunk's weights out of a `.pth` file, running none of its code.
+    """Read the weights of the trunk from a `.pth` file; no code in it is run.
 
     Args:
         path: a file written by `torch.save`.
-        architecture: which network the weights belong to.
-        pooling: what embeddings will be made by; see `EncoderConfig`.
+        architecture: of the weights.
+        pooling: of the new encoder; see `EncoderConfig`.
 
     Returns:
         Parameter name to float32 array, of the stages that are pooled and those before.
 
     Raises:
         InputError: the file is missing, not a checkpoint, or holds more than tensors.
-        MismatchError: the weights are not of this architecture, or not finite.
+        MismatchError: the weights do not fit the architecture, or are not finite.
     """
     name = printable(path)
     state = _stripped(_state_dict(path, name), name)
-    # Networks are known by torchvision, which takes seconds to load: a bad file is told before.
+    # Imported after the file is read: torchvision takes seconds to load.
     from histo_index.encoder.runtime.reference import compare_shapes, random_weights
 
     state = used_weights(state, pooling)
@@ -74,7 +74,7 @@ def _state_dict(path: Path, name: str) -> dict[str, torch.Tensor]:
     try:
         _require_undamaged(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles it does not like, which it then refuses
+            warnings.simplefilter("ignore")  # on pickles that it then refuses
             loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except _LOAD_FAULTS as error:
         raise InputError(
@@ -95,7 +95,7 @@ def _state_dict(path: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def _require_undamaged(path: Path) -> None:
-    """Compare the checksums that `torch.save` writes and `torch.load` never reads."""
+    """Check the checksums that `torch.save` writes and `torch.load` ignores."""
     if not zipfile.is_zipfile(path):
         return  # the old format has none
     with zipfile.ZipFile(path) as archive:
@@ -105,7 +105,7 @@ def _require_undamaged(path: Path) -> None:
 
 
 def _as_arrays(tensors: dict[str, torch.Tensor], name: str) -> Weights:
-    """Turn tensors, whose kind and storage are what the file says, into float32 arrays."""
+    """Convert tensors of any kind and storage to float32 arrays."""
     arrays: Weights = {}
     for key, tensor in tensors.items():
         try:
@@ -121,29 +121,29 @@ def _as_arrays(tensors: dict[str, torch.Tensor], name: str) -> Weights:
 
 
 def _brief(text: str) -> str:
-    # Names of weights are what the file says: of any length, with any characters.
+    # A file may contain names of any length, with any characters.
     return printable(text)[:500]
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "it asks for more memory than a file of its size can need"
-    # Torch tells first how to load the file unsafely, and last where to read about it.
+    # The message of torch starts with advice to load the file unsafely, and ends with a link.
     said = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n\n")[-2:][0]
     reason = " ".join(said.split()).split(". ")[0][:160]
-    # A KeyError says no more than its key: a number tells nothing.
+    # The message of a KeyError is its key; a number does not help.
     is_number = reason.strip("-'\"").isdigit()
     return type(error).__name__ if is_number or not reason else reason
 
 
 def _only_online(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Of a whole BYOL learner keep the online network, not target, projector and predictor."""
+    """Return the online network of a BYOL learner, without target, projector and predictor."""
     online = {name: value for name, value in tensors.items() if "online_encoder.net." in name}
     return online or tensors
 
 
 def _stripped(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    """Name the trunk's weights as torchvision does; classifier and batch counts are left out."""
+    """Return the weights by torchvision name, without classifier and batch counts."""
     state: dict[str, torch.Tensor] = {}
     for long_key, value in tensors.items():
         key = _strip(long_key)

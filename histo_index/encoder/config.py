@@ -1,4 +1,4 @@
-"""What an encoder is: its network, its preprocessing, where its weights come from."""
+"""The description of an encoder: network, preprocessing, pooling, origin of the weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from histo_index.encoder.covariance_sketch import SKETCH_SIZE
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.errors import InputError
 
-# Channels of the last stage of each trunk, from torchvision's definitions of the networks; every
-# stage before has half as many.
+# Channels of the last stage of each trunk, as torchvision defines the networks; each earlier stage
+# has half as many as the next.
 ARCHITECTURES: Final = {"resnet18": 512, "resnext50_32x4d": 2048, "resnext101_32x8d": 2048}
 # How the feature maps of the network become an embedding, see `Trunk`.
 MEAN: Final = "mean"
@@ -19,17 +19,17 @@ STAGES: Final = 4
 # see.
 POOLED_STAGES: Final = {MEAN: (STAGES,), COVARIANCE: (1, 2, 3)}
 POOLINGS: Final = tuple(POOLED_STAGES)
-# Those of EncoderConfig that are published thresholds, one for each distance an index may have.
+# The published thresholds in EncoderConfig, one for each kind of distance.
 THRESHOLD_FIELDS: Final = ("threshold", "diffused_threshold")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedThreshold:
-    """The distance at which an encoder's author cuts same from different.
+    """The distance below which a pair counts as same, published with an encoder.
 
     Attributes:
-        value: squared distance, 0…4.
-        origin: on what it was chosen, in words a user can judge.
+        value: distance, 0 to 4.
+        origin: the data it was chosen on, for the user.
     """
 
     value: float
@@ -42,20 +42,20 @@ class PublishedThreshold:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """What an encoder is and where it comes from.
+    """The description of an encoder.
 
     Attributes:
         architecture: a key of ARCHITECTURES.
         pooling: how features become an embedding: the `mean` of the last stage, as torchvision has
             it, or the `covariance` of stages 1 to 3.
         preprocessing: how a tile becomes the input.
-        training: how the weights came about; `{"method": "none"}` marks untrained ones.
-        mpp: microns per pixel of the images trained at, if known.
-        threshold: the published threshold, if there is one.
-        diffused_threshold: the same for distances that an index joins with diffusion coordinates.
+        training: the model card; `{"method": "none"}` marks untrained weights.
+        mpp: microns per pixel of the training images, if known.
+        threshold: published for plain distances, if any.
+        diffused_threshold: published for diffused distances, if any.
 
     Raises:
-        InputError: architecture or pooling are unknown, or mpp is no length.
+        InputError: architecture or pooling is unknown, or mpp is not above 0.
     """
 
     architecture: str
@@ -77,7 +77,7 @@ class EncoderConfig:
                 f"unknown pooling {self.pooling}; expected one of {', '.join(POOLINGS)}"
             )
         if self.mpp is not None and not 0 < self.mpp < float("inf"):
-            raise InputError(f"mpp {self.mpp} is no length; expected microns per pixel above 0")
+            raise InputError(f"mpp {self.mpp} is not a length; expected microns per pixel above 0")
 
     @property
     def embedding_size(self) -> int:
@@ -88,10 +88,10 @@ class EncoderConfig:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the weights have seen any image."""
+        """Whether the weights were trained."""
         return self.training.get("method") != "none"
 
 
 def unused_stages(pooling: str) -> list[str]:
-    """Tell which stages come after all that a pooling takes, by torchvision's names."""
+    """Return the torchvision names of the stages after the last pooled one."""
     return [f"layer{stage}" for stage in range(max(POOLED_STAGES[pooling]) + 1, STAGES + 1)]

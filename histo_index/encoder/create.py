@@ -1,4 +1,4 @@
-"""Make encoder folders: import a checkpoint or draw untrained weights."""
+"""Create encoder folders: import a checkpoint or draw random weights."""
 
 from pathlib import Path
 
@@ -17,16 +17,16 @@ def import_encoder(
     mpp: float | None = None,
     overwrite: bool = False,
 ) -> str:
-    """Turn a torchvision-style checkpoint into an encoder folder; see `read_in_child`.
+    """Import a torchvision-style checkpoint as an encoder folder; see `read_in_child`.
 
-    A checkpoint does not say how it is pooled; see `EncoderConfig`.
+    A checkpoint does not contain its pooling; see `EncoderConfig`.
 
     Returns:
         The fingerprint.
 
     Raises:
         InputError: checkpoint, architecture or output cannot be used.
-        MismatchError: the weights are not of the architecture.
+        MismatchError: the weights do not fit the architecture.
     """
     published = None
     if threshold is not None:
@@ -38,14 +38,14 @@ def import_encoder(
         mpp=mpp,
         threshold=published,
     )
-    # Reading takes a minute at worst: it is not done for nothing.
+    # Checked first, because reading may take a minute.
     require_free(output, overwrite=overwrite)
     weights = read_in_child(checkpoint, arch, pooling=pooling)
     return save_encoder(output, config, weights, overwrite=overwrite)
 
 
 def init_encoder(output: Path, *, arch: str, seed: int, overwrite: bool = False) -> str:
-    """Make an untrained encoder folder, marked as such.
+    """Create an encoder folder with random weights, marked as untrained.
 
     Returns:
         The fingerprint.

@@ -1,4 +1,4 @@
-"""Run an encoder over tiles on the best runtime here: decode, infer, in order, streaming."""
+"""Encode tiles on the best runtime of this machine: a stream of images in, embeddings out."""
 
 import itertools
 import os
@@ -26,14 +26,14 @@ from histo_index.hardware import usable_cores
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedTile:
-    """One tile's embedding and what was learnt while reading it.
+    """The embedding of one tile, with what a shard stores about its file.
 
     Attributes:
-        embedding: float32 [D], length 1.
-        sha256: hex digest of the file that was encoded.
-        width: pixels, orientation applied.
-        height: likewise.
-        note: what was left out when decoding, or None.
+        embedding: float32 [D], of unit length.
+        sha256: hex digest of the encoded file.
+        width: in pixels, orientation applied.
+        height: in pixels, orientation applied.
+        note: what decoding left out, or None.
     """
 
     embedding: Float32
@@ -47,9 +47,9 @@ class Encoder:
     """An encoder on a runtime.
 
     Attributes:
-        config: what the encoder is.
-        fingerprint: what embeddings must share to be compared.
-        folder: where its files lie.
+        config: the description of the encoder.
+        fingerprint: embeddings with different fingerprints cannot be compared.
+        folder: the encoder folder.
     """
 
     def __init__(
@@ -60,17 +60,17 @@ class Encoder:
         precision: str = "auto",
         limits: DecodeLimits | None = None,
     ) -> None:
-        """Choose a runtime; it starts with the first image, which is when a missing GPU shows.
+        """Choose a runtime. It starts with the first image; a missing GPU is reported then.
 
         Args:
             encoder: read by `load_encoder`.
             device: one of DEVICES; `auto` is a GPU if there is one.
             precision: one of PRECISIONS; `auto` is bfloat16 on a GPU or a CPU that has it, else
                 float32.
-            limits: what is refused for its size.
+            limits: the largest accepted images.
 
         Raises:
-            InputError: device or precision are unknown, or do not go together.
+            InputError: device or precision is unknown, or they do not fit together.
         """
         require_possible(device, precision)
         self.folder = encoder.path
@@ -81,7 +81,7 @@ class Encoder:
         self.fingerprint = encoder.fingerprint
         self.limits = limits or DecodeLimits()
         self._runtime: Runtime | None = None
-        self._process = 0  # which started the runtime
+        self._process = 0  # id of the process that started the runtime
 
     @property
     def embedding_size(self) -> int:
@@ -111,11 +111,11 @@ class Encoder:
 
     @property
     def max_pixels(self) -> int:
-        """The decoding limit, which decides what is rejected."""
+        """The largest number of pixels of an accepted image."""
         return self.limits.max_pixels
 
     def card(self) -> Mapping[str, Any]:
-        """Say what the encoder is, for the record kept beside embeddings; loads nothing."""
+        """Describe the encoder for the manifest, without starting the runtime."""
         thresholds = {name: getattr(self.config, name) for name in THRESHOLD_FIELDS}
         return {
             "fingerprint": self.fingerprint,
@@ -127,12 +127,12 @@ class Encoder:
         }
 
     def describe(self) -> Mapping[str, str]:
-        """Say what computes the embeddings, for the record kept beside them."""
+        """Describe the runtime for the record of a shard."""
         runtime = self.runtime
         return {"name": runtime.name, "device": runtime.device, "precision": runtime.precision}
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[EncodedTile | ImageError]:
-        """Encode image files; decoding, which happens in other processes, overlaps with it.
+        """Encode image files, while other processes decode the next ones.
 
         Args:
             paths: read lazily, a bounded number ahead.
@@ -148,16 +148,16 @@ class Encoder:
             yield from self._infer(pool.prepare(paths))
 
     def encode_pixels(self, images: Sequence[Pixels]) -> Float32:
-        """Encode images that are in memory.
+        """Encode images in memory.
 
         Args:
             images: uint8 RGB [H, W, 3] each, of any size.
 
         Returns:
-            float32 [B, D], rows of length 1.
+            float32 [B, D], rows of unit length.
 
         Raises:
-            ImageError: an array is no image, or the encoder makes nothing of it.
+            ImageError: an array is not an image, or its features are all 0 or not finite.
         """
         spec = self.config.preprocessing
         prepared = (
@@ -182,7 +182,7 @@ class Encoder:
         """Run the network over a stream, `parallel` batches at a time, results in order."""
         runtime, process = self.runtime, os.getpid()
         pending: deque[tuple[list[Prepared], Future[Float32]]] = deque()
-        # One spare batch per thread, so that none waits while results are taken.
+        # One spare batch per thread, so that no thread waits while results are consumed.
         ahead = 2 * runtime.parallel
         with ThreadPoolExecutor(runtime.parallel, thread_name_prefix="infer") as threads:
             for batch in _batches(prepared, runtime.batch):

@@ -1,4 +1,4 @@
-"""The encoder folder: `config.json` and `model.safetensors`, tied together by a fingerprint."""
+"""The encoder folder: `config.json`, `model.safetensors`, and the fingerprint over both."""
 
 import hashlib
 import json
@@ -41,13 +41,13 @@ BUNDLED: Final = Path(__file__).parent / "bundled"
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFolder:
-    """An encoder read from disk and found whole.
+    """An encoder that was read and checked.
 
     Attributes:
         path: the folder.
-        config: what it is.
-        weights: parameter name (torchvision's, without `fc.*`) to float32 array; stages that are
-            not pooled may be there.
+        config: its description.
+        weights: torchvision parameter name (without `fc.*`) to float32 array; may include stages
+            that are not pooled.
         fingerprint: hex digest over weights and preprocessing.
     """
 
@@ -60,19 +60,19 @@ class EncoderFolder:
 def save_encoder(
     folder: Path, config: EncoderConfig, weights: Weights, *, overwrite: bool = False
 ) -> str:
-    """Write an encoder folder where nothing else is.
+    """Write an encoder into a new or empty folder.
 
     Args:
         folder: created if missing.
-        config: what the encoder is.
-        weights: parameters in torchvision's names; written in the float type they have.
-        overwrite: replace an encoder that is there; anything else stays.
+        config: the description of the encoder.
+        weights: parameters by torchvision name, written in their own float type.
+        overwrite: replace an existing encoder; other files are never replaced.
 
     Returns:
         The fingerprint.
 
     Raises:
-        InputError: the folder holds something already; with overwrite, other than an encoder.
+        InputError: the folder is not empty; with overwrite, it holds no encoder.
         OSError: the disk is full or not writable.
     """
     require_free(folder, overwrite=overwrite)
@@ -80,10 +80,10 @@ def save_encoder(
 
 
 def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
-    """Write an encoder's files into a folder, over those of an encoder that is there.
+    """Write the files of an encoder into a folder; an existing encoder is replaced.
 
-    The config comes last: killed before it, there is no encoder yet; killed while overwriting, the
-    two files may not belong together, which `load_encoder` refuses.
+    The config is written last. If the process is killed before, there is no encoder yet, or while
+    replacing one, the two files do not belong together, which `load_encoder` detects.
 
     Returns:
         The fingerprint.
@@ -92,7 +92,7 @@ def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
         OSError: the disk is full or not writable.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fingerprint = fingerprint_of(config, weights)
+    fingerprint = compute_fingerprint(config, weights)
     document = {
         "format": _FORMAT,
         "format_version": FORMAT_VERSION,
@@ -100,14 +100,14 @@ def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
         "embedding_size": config.embedding_size,
         **asdict(config),
     }
-    document["checksum"] = _checksum(document)
+    document["checksum"] = config_checksum(document)
     replace_file(folder / WEIGHTS_NAME, pack_weights(weights))
     replace_file(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
     return fingerprint
 
 
 def require_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that an encoder cannot be written to; see `save_encoder`."""
+    """Check that an encoder can be written to a folder; see `save_encoder`."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not overwrite:
@@ -124,12 +124,12 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
 
 
 def load_encoder(folder: Path) -> EncoderFolder:
-    """Read an encoder folder and check that it is whole.
+    """Read and check an encoder folder.
 
-    A training run that is not finished is a warning in the log.
+    An unfinished training run is a warning in the log.
 
     Raises:
-        IndexFormatError: something is missing, damaged, or of a version not known here.
+        IndexFormatError: a file is missing, damaged, or of a newer version.
     """
     document = _read_config(folder)
     try:
@@ -137,14 +137,14 @@ def load_encoder(folder: Path) -> EncoderFolder:
     except (KeyError, TypeError, ValueError, IndexFormatError) as error:
         raise IndexFormatError(
             f"{folder / CONFIG_NAME}: not a usable encoder description ({error!r}); "
-            "restore the file or make the encoder anew"
+            "restore the file or create the encoder again"
         ) from error
     path = folder / WEIGHTS_NAME
     try:
         stored = unpack_weights(path.read_bytes())
     except (OSError, ValueError) as error:
         raise IndexFormatError(f"{path}: cannot be read ({error}); restore the file") from error
-    found, expected = fingerprint_of(config, stored), document.get("fingerprint")
+    found, expected = compute_fingerprint(config, stored), document.get("fingerprint")
     if found != expected:
         raise IndexFormatError(
             f"{path}: damaged: fingerprint {found}, expected {expected}; restore the file"
@@ -156,9 +156,8 @@ def load_encoder(folder: Path) -> EncoderFolder:
 
 
 def pack_weights(weights: Weights) -> bytes:
-    """Write weights as safetensors."""
-    # safetensors writes memory as it lies: an array that is stored channels-last would come back
-    # with its axes mixed up.
+    """Serialise weights as safetensors."""
+    # safetensors ignores strides: a channels-last array would come back with its axes mixed up.
     data: bytes = save_safetensors(
         {name: np.ascontiguousarray(array) for name, array in weights.items()}
     )
@@ -169,7 +168,7 @@ def unpack_weights(data: bytes) -> Weights:
     """Read weights from safetensors.
 
     Raises:
-        ValueError: these are none.
+        ValueError: the bytes are not valid safetensors.
     """
     try:
         weights: Weights = load_safetensors(data)
@@ -179,19 +178,19 @@ def unpack_weights(data: bytes) -> Weights:
 
 
 def used_weights(weights: Mapping[str, _Weight], pooling: str) -> dict[str, _Weight]:
-    """Leave out the stages that a pooling does not take, which checkpoints have, by their names."""
+    """Return the weights without the stages after the last pooled one."""
     unused = tuple(f"{stage}." for stage in unused_stages(pooling))
     return {name: array for name, array in weights.items() if not name.startswith(unused)}
 
 
 @cache
 def bundled_thresholds(fingerprint: str) -> Mapping[str, Any]:
-    """Give the thresholds that the bundled encoder publishes, by field, if it is that very one.
+    """Return the published thresholds of the bundled encoder, by field, if it has this fingerprint.
 
-    What was built with it earlier may know fewer of them.
+    An index may have been built before all of them were published.
 
     Raises:
-        IndexFormatError: its config is damaged.
+        IndexFormatError: the config of the bundled encoder is damaged.
     """
     if not (BUNDLED / CONFIG_NAME).is_file():
         return {}
@@ -202,20 +201,20 @@ def bundled_thresholds(fingerprint: str) -> Mapping[str, Any]:
 
 
 def bundled_encoder() -> Path:
-    """Locate the encoder that ships with the package.
+    """Return the folder of the encoder in this package.
 
     Raises:
-        InputError: it is not there.
+        InputError: it is missing.
     """
     if not (BUNDLED / CONFIG_NAME).is_file():
         raise InputError(
-            "no encoder lies in this package; pass --encoder DIR or install histo-index anew"
+            "this package has no encoder; pass --encoder DIR or install histo-index again"
         )
     return BUNDLED
 
 
-def fingerprint_of(config: EncoderConfig, weights: Weights) -> str:
-    """Hash everything that decides the numbers an encoder gives.
+def compute_fingerprint(config: EncoderConfig, weights: Weights) -> str:
+    """Hash everything that determines the embeddings.
 
     Returns:
         32 hex digits over architecture, preprocessing, pooling, and every weight with its name and
@@ -258,7 +257,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{path}: encoder format {version}, this release reads {FORMAT_VERSION}; "
             "upgrade histo-index"
         )
-    stored, found = document.pop("checksum", None), _checksum(document)
+    stored, found = document.pop("checksum", None), config_checksum(document)
     if found != stored or not isinstance(version, int) or version < 1:
         raise IndexFormatError(
             f"{path}: damaged: checksum {found}, expected {stored}; restore the file"
@@ -266,8 +265,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _checksum(document: Mapping[str, Any]) -> str:
-    """Hash everything that stands in the config; the fingerprint covers what decides numbers."""
+def config_checksum(document: Mapping[str, Any]) -> str:
+    """Hash the whole config; the fingerprint covers only what determines the embeddings."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -1,7 +1,7 @@
-"""What a forked child does with what its parent has running.
+"""Keep forked processes from using or freeing the runtime of their parent.
 
-A child has one thread, whichever its parent has. OpenVINO (2026.4) waits for the others for ever:
-when a model is asked, and when it is freed. A model that is compiled in the child works.
+A forked child has a single thread. OpenVINO (2026.4) then blocks forever when a model of the parent
+is used or freed. A model that is compiled in the child works.
 """
 
 import ctypes
@@ -15,15 +15,15 @@ _runtimes: Final[WeakSet[object]] = WeakSet()
 
 
 def keep_in_children(runtime: object) -> None:
-    """Never free this object in a process that is forked from this one."""
+    """Keep this object alive in every process that is forked from this one."""
     _runtimes.add(runtime)
 
 
 def require_same_process(process: int) -> None:
-    """Check that a stream goes on in the process that started it.
+    """Check that a stream continues in the process that started it.
 
     Raises:
-        HistoIndexError: it was started before a fork.
+        HistoIndexError: this process was forked since.
     """
     if process != os.getpid():
         raise HistoIndexError(

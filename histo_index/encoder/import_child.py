@@ -1,6 +1,6 @@
-"""Read a foreign checkpoint in a process of its own, with limited memory and time.
+"""Read a foreign checkpoint in a child process with limited memory and time.
 
-Whatever the file does to its reader, the caller gets the weights or one line that says why not.
+Whatever the file does to the child, the caller gets the weights or an error of one line.
 """
 
 import json
@@ -20,28 +20,28 @@ from histo_index.encoder.folder import Weights, pack_weights, unpack_weights
 from histo_index.errors import HistoIndexError, InputError, MismatchError
 from histo_index.wording import printable
 
-# As in the decode pool: nothing in the working directory can take the place of a module, and the
-# child finds the package where the parent did.
+# As in the decode pool: nothing in the working directory can replace a module, and the child finds
+# the package where the parent did.
 _CHILD: Final = (
     "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root); "
     "from histo_index.encoder.import_child import main; main()"
 )
 _PACKAGE_ROOT: Final = Path(__file__).parents[2]
-# How the child ends when it has understood the file and refuses it; Python's own are 1 and 2.
+# Exit status of a child that refuses the file; Python uses 1 and 2.
 _REFUSED: Final = 3
 _KINDS: Final = {kind.__name__: kind for kind in (InputError, MismatchError)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportLimits:
-    """What a checkpoint may cost before it is refused.
+    """The memory and time that reading a checkpoint may take.
 
     Attributes:
         max_bytes: size of the file. The largest network (88 million weights) in float64, online
             and target, with both moments of Adam, has 4.2 GB.
-        spare_bytes: memory beyond what a file of its size may need, most of it for libraries.
-        cpu_s: computing time; a checkpoint of 2 GB takes some seconds.
-        wait_s: time until it is given up, which a stalled network folder may come to.
+        spare_bytes: memory beyond that for the file, mostly for libraries.
+        cpu_s: CPU time; a checkpoint of 2 GB takes some seconds.
+        wait_s: wall time, for example of a stalled network folder.
     """
 
     max_bytes: int = 8 * 2**30
@@ -50,21 +50,21 @@ class ImportLimits:
     wait_s: float = 1800.0
 
     def memory(self, size: int) -> int:
-        """Say how many bytes a child may set aside for a file."""
-        # A half-precision file is held once, and then twice as large in float32.
+        """Return how many bytes a child may allocate for a file of that size."""
+        # A half-precision file is held as it is, and once in float32, twice as large.
         return self.spare_bytes + 3 * size
 
 
 def read_in_child(
     path: Path, architecture: str, limits: ImportLimits | None = None, *, pooling: str = MEAN
 ) -> Weights:
-    """Read the trunk's weights out of a `.pth` file; see `importing.read_checkpoint`.
+    """Read the weights of the trunk from a `.pth` file; see `checkpoint_import.read_checkpoint`.
 
     Args:
         path: a file written by `torch.save`, by anybody.
-        architecture: which network the weights belong to.
-        limits: what it may cost; on systems without such limits it may cost more.
-        pooling: what embeddings will be made by; see `EncoderConfig`.
+        architecture: of the weights.
+        limits: memory and time; some systems cannot enforce all of them.
+        pooling: of the new encoder; see `EncoderConfig`.
 
     Returns:
         Parameter name to float32 array, of the stages that are pooled and those before.
@@ -72,7 +72,7 @@ def read_in_child(
     Raises:
         InputError: the file is missing, too large, not a checkpoint, holds more than tensors, or
             ended the process that read it.
-        MismatchError: the weights are not of this architecture, or not finite.
+        MismatchError: the weights do not fit the architecture, or are not finite.
     """
     limits = limits or ImportLimits()
     name = printable(path)
@@ -111,16 +111,16 @@ def read_in_child(
 
 
 def main() -> None:
-    """Read the checkpoint that the arguments name and write its weights to stdout."""
+    """Read the checkpoint named by the arguments and write its weights to stdout."""
     path, architecture, pooling, memory, cpu_s = sys.argv[2:]
-    # Anything a library prints must not end up among the weights.
+    # Output of libraries must not mix with the weights.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     import torch
 
     from histo_index.encoder.checkpoint_import import read_checkpoint
 
-    # Each thread sets memory aside that the limit counts.
+    # Each thread reserves memory that counts towards the limit.
     torch.set_num_threads(1)
     _limit(memory=int(memory), cpu_s=int(cpu_s))
     with answers:
@@ -130,14 +130,14 @@ def main() -> None:
             refusal = {"kind": type(error).__name__, "message": str(error)}
             answers.write(json.dumps(refusal).encode())
             sys.exit(_REFUSED)
-        # The file has had its say. Short of memory, safetensors would wait for itself for ever.
+        # The file is read. With too little memory, safetensors would hang.
         _lift_memory_limit()
         answers.write(pack_weights(weights))
 
 
 def _limit(*, memory: int, cpu_s: int) -> None:
-    """Bound what this process may take from now on, where the system can."""
-    # Windows has no such limits; what a process has mapped so far is told by Linux alone.
+    """Limit the memory and CPU time of this process from now on, where the system can."""
+    # Windows has no such limits, and only Linux reports the mapped memory.
     with suppress(ImportError, FileNotFoundError):
         import resource
 
@@ -149,7 +149,7 @@ def _limit(*, memory: int, cpu_s: int) -> None:
             (resource.RLIMIT_AS, mapped + memory),
         )
         for kind, wanted in limits:
-            # The hard limit stays: it is the user's, and what is below it can be lifted again.
+            # The hard limit belongs to the user; the soft limit can be lifted again.
             _, most = resource.getrlimit(kind)
             is_free = most == resource.RLIM_INFINITY
             resource.setrlimit(kind, (wanted if is_free else min(wanted, most), most))
@@ -164,7 +164,7 @@ def _lift_memory_limit() -> None:
 
 
 def _cause(status: int, stderr: bytes) -> str:
-    """Say in a few words how a process ended."""
+    """Describe in a few words how a process ended."""
     if status < 0:
         return f"killed by signal {-status}: {signal.strsignal(-status)}"
     last = stderr.decode(errors="replace").strip().splitlines()[-1:]

@@ -1,23 +1,23 @@
-"""Recognise the folder of a training run that was not finished."""
+"""Recognise the folder of an unfinished training run."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-# A run deletes it when it is done.
+# Deleted at the end of a run.
 CHECKPOINT_NAME: Final = "checkpoint.pt"
 REMEDY: Final = "the same `histo-index train` command with --resume finishes it"
 
 
 def describe_unfinished(folder: Path, training: Mapping[str, Any]) -> str | None:
-    """Describe how far the training run of an encoder folder is.
+    """Describe the progress of an unfinished training run.
 
     Args:
         folder: the encoder folder.
         training: the model card in its config.
 
     Returns:
-        One line if the run was not finished, else None.
+        One line, or None if the run is finished.
     """
     done, planned = training.get("epochs"), training.get("recipe", {}).get("epochs")
     if done is None or planned is None or done >= planned:

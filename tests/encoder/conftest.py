@@ -17,7 +17,7 @@ from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, Weights, load_encoder, save_encoder
-from histo_index.encoder.runtime.reference import load_trunk, random_weights, weights_of
+from histo_index.encoder.runtime.reference import extract_weights, load_trunk, random_weights
 from tests.indexer.conftest import drop_root, open_folder
 
 # Fixtures that the tests of the indexer have too.
@@ -50,7 +50,7 @@ def settle(encoder: EncoderFolder, tiles: Pixels) -> EncoderFolder:
             module.momentum = 0.5
     with torch.no_grad():
         trunk(torch.from_numpy(tiles))
-    return replace(encoder, weights=weights_of(trunk.eval()))
+    return replace(encoder, weights=extract_weights(trunk.eval()))
 
 
 @pytest.fixture

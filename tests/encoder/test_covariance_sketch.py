@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from histo_index.encoder.covariance_sketch import SKETCH_SIZE, sketch_of
+from histo_index.encoder.covariance_sketch import SKETCH_SIZE, draw_sketch
 
 
 @pytest.mark.parametrize(
@@ -17,14 +17,14 @@ from histo_index.encoder.covariance_sketch import SKETCH_SIZE, sketch_of
     ],
 )
 def test_a_sketch_is_the_same_for_ever(channels: int, digest: str) -> None:
-    sketch = sketch_of(channels)
+    sketch = draw_sketch(channels)
     content = b"".join(part.tobytes() for part in (sketch.sums, sketch.order, sketch.signs))
     assert hashlib.sha256(content).hexdigest()[:32] == digest
 
 
 @pytest.mark.parametrize("channels", [64, 256, 1024])
 def test_each_channel_and_each_covariance_enters_one_sum_with_a_sign(channels: int) -> None:
-    sketch = sketch_of(channels)
+    sketch = draw_sketch(channels)
     assert np.array_equal(np.abs(sketch.sums).sum(axis=1), np.ones(channels))
     assert np.array_equal(np.abs(sketch.sums).sum(axis=0), np.full(64, channels // 64))
     assert sketch.order.shape == sketch.signs.shape == (SKETCH_SIZE, 8)
@@ -33,7 +33,7 @@ def test_each_channel_and_each_covariance_enters_one_sum_with_a_sign(channels: i
 
 
 def test_angles_between_covariances_are_kept() -> None:
-    random, sketch = np.random.default_rng(0), sketch_of(256)
+    random, sketch = np.random.default_rng(0), draw_sketch(256)
     # Channels that vary together in four ways, more or less so.
     ways = random.normal(size=(4, 256, 20))
     full, short = [], []

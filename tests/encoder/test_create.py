@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from histo_index.encoder import create as making
+from histo_index.encoder import create
 from histo_index.encoder.checkpoint_import import read_checkpoint
 from histo_index.encoder.create import import_encoder, init_encoder
 from histo_index.encoder.decode.preprocessing import Preprocessing
@@ -26,7 +26,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     # Another process spends seconds on loading torch.
-    monkeypatch.setattr(making, "read_in_child", read_checkpoint)
+    monkeypatch.setattr(create, "read_in_child", read_checkpoint)
 
 
 def test_an_untrained_encoder_is_marked_as_such(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_refused_import_leaves_no_folder(checkpoint: Path, tmp_path: Path) -> 
     words = "unknown pooling max; expected one of mean, covariance"
     with pytest.raises(InputError, match=words):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18", pooling="max")
-    with pytest.raises(InputError, match=r"mpp 0\.0 is no length"):
+    with pytest.raises(InputError, match=r"mpp 0\.0 is not a length"):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18", mpp=0.0)
     assert not (tmp_path / "a").exists()
 

@@ -22,8 +22,7 @@ from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
 from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.encoder import EncodedTile, Encoder
 from histo_index.encoder.folder import EncoderFolder
-from histo_index.encoder.runtime import choose as runtime
-from histo_index.encoder.runtime import openvino as openvino_cpu
+from histo_index.encoder.runtime import choose, openvino
 from histo_index.encoder.runtime.openvino import has_bfloat16
 from histo_index.encoder.runtime.reference import ReferenceRuntime
 from histo_index.errors import ImageError, InputError
@@ -245,7 +244,7 @@ def test_devices_and_precisions_that_cannot_be_had_are_refused(
 def test_a_missing_gpu_is_named_at_the_first_image(
     settled: EncoderFolder, tiles: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "has_cuda", lambda: False)
+    monkeypatch.setattr(choose, "has_cuda", lambda: False)
     encoder = Encoder(settled, device="cuda")
     with pytest.raises(InputError, match=r"^no CUDA device here; pass --device cpu"):
         encoder.encode_pixels(list(tiles[:1]))
@@ -254,10 +253,10 @@ def test_a_missing_gpu_is_named_at_the_first_image(
 def test_auto_takes_what_this_cpu_is_fast_in(
     settled: EncoderFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "has_cuda", lambda: False)
+    monkeypatch.setattr(choose, "has_cuda", lambda: False)
     best = "bfloat16" if has_bfloat16() else "float32"
     assert Encoder(settled).runtime.precision == best
-    monkeypatch.setattr(openvino_cpu, "cpu_capabilities", lambda: ["FP32", "FP16", "INT8"])
+    monkeypatch.setattr(openvino, "cpu_capabilities", lambda: ["FP32", "FP16", "INT8"])
     assert Encoder(settled).runtime.precision == "float32"
     with pytest.raises(InputError, match="this CPU has no bfloat16"):
         Encoder(settled, precision="bfloat16").describe()

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from histo_index.encoder import folder as module
+from histo_index.encoder import folder as encoder_folder
 from histo_index.encoder.config import EncoderConfig, PublishedThreshold
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import (
     BUNDLED,
     Weights,
     bundled_encoder,
-    fingerprint_of,
+    compute_fingerprint,
+    config_checksum,
     load_encoder,
     pack_weights,
     save_encoder,
@@ -70,7 +71,7 @@ def test_what_is_saved_is_read_back(tmp_path: Path, kind: Any) -> None:
     assert encoder.config == CONFIG
     assert encoder.config.is_trained
     assert encoder.path == tmp_path / "encoder"
-    assert encoder.fingerprint == fingerprint == fingerprint_of(CONFIG, weights)
+    assert encoder.fingerprint == fingerprint == compute_fingerprint(CONFIG, weights)
     assert encoder.weights.keys() == weights.keys()
     for name, array in encoder.weights.items():
         assert array.dtype == np.float32
@@ -93,17 +94,21 @@ def test_the_fingerprint_changes_with_whatever_decides_the_numbers() -> None:
     reshaped = weights | {"conv1.weight": weights["conv1.weight"].reshape(2, 27, 1, 1)}
     spec = CONFIG.preprocessing
     fingerprints = [
-        fingerprint_of(CONFIG, weights),
-        fingerprint_of(CONFIG, nudged),
-        fingerprint_of(CONFIG, renamed),
-        fingerprint_of(CONFIG, reshaped),
-        fingerprint_of(CONFIG, small_weights(np.float16)),
-        fingerprint_of(replace(CONFIG, preprocessing=replace(spec, resize_px=81)), weights),
-        fingerprint_of(replace(CONFIG, preprocessing=replace(spec, crop_px=63)), weights),
-        fingerprint_of(replace(CONFIG, preprocessing=replace(spec, mean=(0.1, 0.2, 0))), weights),
-        fingerprint_of(replace(CONFIG, preprocessing=replace(spec, std=(0.1, 0.2, 1))), weights),
-        fingerprint_of(replace(CONFIG, architecture="resnext50_32x4d"), weights),
-        fingerprint_of(replace(CONFIG, pooling="covariance"), weights),
+        compute_fingerprint(CONFIG, weights),
+        compute_fingerprint(CONFIG, nudged),
+        compute_fingerprint(CONFIG, renamed),
+        compute_fingerprint(CONFIG, reshaped),
+        compute_fingerprint(CONFIG, small_weights(np.float16)),
+        compute_fingerprint(replace(CONFIG, preprocessing=replace(spec, resize_px=81)), weights),
+        compute_fingerprint(replace(CONFIG, preprocessing=replace(spec, crop_px=63)), weights),
+        compute_fingerprint(
+            replace(CONFIG, preprocessing=replace(spec, mean=(0.1, 0.2, 0))), weights
+        ),
+        compute_fingerprint(
+            replace(CONFIG, preprocessing=replace(spec, std=(0.1, 0.2, 1))), weights
+        ),
+        compute_fingerprint(replace(CONFIG, architecture="resnext50_32x4d"), weights),
+        compute_fingerprint(replace(CONFIG, pooling="covariance"), weights),
     ]
     assert len(set(fingerprints)) == len(fingerprints)
     assert all(len(value) == 32 for value in fingerprints)
@@ -114,11 +119,11 @@ def test_the_fingerprint_ignores_what_decides_no_number() -> None:
     backwards = dict(reversed(weights.items()))
     strided = {name: np.asfortranarray(array) for name, array in weights.items()}
     same = [
-        fingerprint_of(CONFIG, weights),
-        fingerprint_of(CONFIG, backwards),
-        fingerprint_of(CONFIG, strided),
-        fingerprint_of(replace(CONFIG, threshold=None, mpp=None), weights),
-        fingerprint_of(replace(CONFIG, training={"method": "none"}), weights),
+        compute_fingerprint(CONFIG, weights),
+        compute_fingerprint(CONFIG, backwards),
+        compute_fingerprint(CONFIG, strided),
+        compute_fingerprint(replace(CONFIG, threshold=None, mpp=None), weights),
+        compute_fingerprint(replace(CONFIG, training={"method": "none"}), weights),
     ]
     assert len(set(same)) == 1
 
@@ -167,7 +172,7 @@ def test_weights_of_another_encoder_are_refused(saved: Path, tmp_path: Path) -> 
     (tmp_path / "other/model.safetensors").replace(saved / "model.safetensors")
     assert refusal(saved) == (
         f"{saved}/model.safetensors: damaged: fingerprint {theirs}, "
-        f"expected {fingerprint_of(CONFIG, small_weights())}; restore the file"
+        f"expected {compute_fingerprint(CONFIG, small_weights())}; restore the file"
     )
 
 
@@ -197,7 +202,7 @@ def test_a_description_without_a_field_is_refused(saved: Path, field: str) -> No
     path = saved / "config.json"
     document = json.loads(path.read_text())
     del document[field], document["checksum"]
-    document["checksum"] = module._checksum(document)
+    document["checksum"] = config_checksum(document)
     path.write_text(json.dumps(document))
     words = f"{path}: not a usable encoder description (KeyError('{field}')"
     assert refusal(saved).startswith(words)
@@ -255,7 +260,7 @@ def test_an_impossible_description_is_refused(saved: Path, changes: dict[str, ob
     path = saved / "config.json"
     document = json.loads(path.read_text()) | changes
     del document["checksum"]
-    document["checksum"] = module._checksum(document)
+    document["checksum"] = config_checksum(document)
     path.write_text(json.dumps(document))
     assert refusal(saved).startswith(f"{path}: not a usable encoder description (")
 
@@ -293,7 +298,7 @@ def test_overwriting_replaces_everything_with_it(saved: Path) -> None:
     other = small_weights(np.float16)
     fingerprint = save_encoder(saved, replace(CONFIG, mpp=0.25), other, overwrite=True)
     encoder = load_encoder(saved)
-    assert encoder.fingerprint == fingerprint == fingerprint_of(CONFIG, other)
+    assert encoder.fingerprint == fingerprint == compute_fingerprint(CONFIG, other)
     assert encoder.config.mpp == 0.25
     assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
 
@@ -367,7 +372,7 @@ def test_killed_before_the_config_there_is_no_encoder_yet(
             raise KeyboardInterrupt
         replace_file(path, data)
 
-    monkeypatch.setattr(module, "replace_file", die_at_config)
+    monkeypatch.setattr(encoder_folder, "replace_file", die_at_config)
     with pytest.raises(KeyboardInterrupt):
         save_encoder(tmp_path / "encoder", CONFIG, small_weights())
     assert [path.name for path in (tmp_path / "encoder").iterdir()] == ["model.safetensors"]
@@ -390,8 +395,8 @@ def test_the_bundled_encoder_keeps_its_fingerprint_in_format_1() -> None:
 def test_a_package_without_its_encoder_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "BUNDLED", tmp_path)
-    with pytest.raises(InputError, match="no encoder lies in this package; pass --encoder DIR"):
+    monkeypatch.setattr(encoder_folder, "BUNDLED", tmp_path)
+    with pytest.raises(InputError, match="this package has no encoder; pass --encoder DIR"):
         bundled_encoder()
 
 

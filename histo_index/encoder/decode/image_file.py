@@ -1,10 +1,9 @@
-"""Read one image file into uint8 RGB pixels, or say in one line why it cannot be read.
+"""Read one image file into uint8 RGB pixels, or raise an ImageError of one line.
 
-Pillow decodes, because it survives hostile files (torchvision's decoders were seen to end the
-process). What Pillow leaves open is decided here, once: 16-bit is scaled and not clipped, alpha is
-composited on white, EXIF orientation is applied, the first page of several is taken and noted.
-
-Every message is `NAME: KIND`, and details after one of `: ( ; ,`, so that reasons can be counted.
+Pillow decodes, because it survives hostile files; decoders of torchvision can end the process.
+16-bit values are scaled and not clipped, alpha is composited on white, EXIF orientation is applied,
+and only the first of several pages is read, with a note. Every message is `NAME: KIND`, details
+follow one of `: ( ; ,`, so that reasons can be counted.
 """
 
 import hashlib
@@ -35,13 +34,13 @@ HIGHEST_MAX_PIXELS: Final = 178_956_970
 # Uncompressed 16-bit RGBA of the default pixel limit is 512 MB: no readable tile is larger.
 DEFAULT_MAX_BYTES: Final = 512 * 2**20
 
-# What Pillow's plugins were seen to raise on damaged files; everything else is our own fault.
+# What Pillow raises on damaged files; anything else is an error in this package.
 _DECODE_FAULTS: Final = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
     OverflowError, ZeroDivisionError, RuntimeError, struct.error,
 )  # fmt: skip
 _ALPHA_MODES: Final = ("RGBA", "LA", "PA", "RGBa")
-# EXIF 2.32, tag 0x0112: what brings each stored orientation upright.
+# EXIF 2.32, tag 0x0112: the turn that makes each stored orientation upright.
 _ORIENTATION: Final = 0x0112
 _TURNS: Final[Mapping[Any, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,7 +51,7 @@ _TURNS: Final[Mapping[Any, Image.Transpose]] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# TIFF 6.0, tags of greyscale that Pillow leaves as they are in deep images.
+# TIFF 6.0: tags of greyscale that Pillow does not apply to deep images.
 _BITS_PER_SAMPLE: Final = 258
 _PHOTOMETRIC: Final = 262
 _WHITE_IS_ZERO: Final = 0
@@ -62,10 +61,10 @@ _SIGNED: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
-    """How large a file may be before it is refused unread.
+    """The largest accepted image; a larger one is refused before it is decoded.
 
     Attributes:
-        max_pixels: width times height, taken from the header before anything is decoded.
+        max_pixels: width times height, from the header.
         max_bytes: size of the file on disk.
     """
 
@@ -86,8 +85,8 @@ class TileImage:
 
     Attributes:
         pixels: uint8 RGB [H, W, 3].
-        sha256: hex digest of the file's bytes.
-        note: what was left out, such as further pages; None if nothing was.
+        sha256: hex digest of the bytes of the file.
+        note: what was left out, such as further pages, or None.
     """
 
     pixels: Pixels
@@ -98,11 +97,11 @@ class TileImage:
 def read_tile(path: Path, limits: DecodeLimits) -> TileImage:
     """Read and decode one image file.
 
-    The bytes are read once, so that hash and pixels belong to the same content.
+    The bytes are read once, so that hash and pixels belong together.
 
     Args:
-        path: PNG, JPEG, TIFF, BMP or WebP, told by its content and not by its name.
-        limits: what is refused for its size.
+        path: PNG, JPEG, TIFF, BMP or WebP, recognised by content, not by name.
+        limits: the largest accepted image.
 
     Returns:
         The tile, orientation applied, at its full size.
@@ -116,7 +115,7 @@ def read_tile(path: Path, limits: DecodeLimits) -> TileImage:
 
 
 def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
-    """Read a whole file, refusing pipes, devices and files over the limit.
+    """Read a whole regular file; pipes, devices and files over the limit are refused.
 
     Raises:
         ImageError: the file cannot be read, is not a regular file, is empty or too large.
@@ -132,7 +131,7 @@ def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
                     f"{name}: too large: {status.st_size:,} bytes, the limit is {max_bytes:,}; "
                     "cut it into tiles"
                 )
-            # Asked for more, Python would set that much memory aside.
+            # With a larger size Python would allocate that much memory.
             data = file.read(status.st_size)
     except OSError as error:
         raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from error
@@ -147,19 +146,19 @@ def decode(data: bytes, *, max_pixels: int, name: str) -> tuple[Pixels, str | No
     """Decode the bytes of an image file.
 
     Args:
-        data: the file's content.
-        max_pixels: width times height above which the header alone leads to refusal.
-        name: how messages call the image.
+        data: the content of the file.
+        max_pixels: the largest width times height; checked before decoding.
+        name: of the image in messages.
 
     Returns:
-        uint8 RGB [H, W, 3], and a note on what was left out, or None.
+        uint8 RGB [H, W, 3], and a note of what was left out, or None.
 
     Raises:
         ImageError: the format is not one of FORMATS, the image is too large or damaged.
     """
     try:
         with warnings.catch_warnings():
-            # Metadata that Pillow finds odd is no concern of ours; the bomb check is our own.
+            # Warnings on odd metadata do not matter; the size is checked below.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
@@ -190,7 +189,7 @@ def decode(data: bytes, *, max_pixels: int, name: str) -> tuple[Pixels, str | No
 
 
 def to_pixels(image: "Image.Image | Pixels") -> Pixels:
-    """Take an image that is already in memory.
+    """Check and convert an image in memory.
 
     Args:
         image: a Pillow image, or uint8 RGB [H, W, 3].
@@ -213,12 +212,12 @@ def to_pixels(image: "Image.Image | Pixels") -> Pixels:
 
 
 def one_line(error: BaseException) -> str:
-    """Give the message of somebody else's error on one line of bearable length."""
+    """Return the message of a foreign error as one line of at most 200 characters."""
     return printable(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
+    # Without O_NONBLOCK, opening a named pipe blocks until it has a writer.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -231,10 +230,10 @@ def _too_large(name: str, width: int, height: int, max_pixels: int) -> str:
 
 
 def _size_of(data: bytes) -> tuple[int, int] | None:
-    """Read width and height from a header that Pillow's own open refuses; None if not there."""
+    """Read width and height from a header that `Image.open` refuses; None if unknown."""
     for kind in FORMATS:
         factory, accepts = Image.OPEN[kind]
-        # A text is what a plugin answers that knows the format and cannot read it.
+        # A plugin returns a string if it knows the format and cannot read it.
         if accepts is None or accepts(data[:16]) is True:
             with warnings.catch_warnings(), suppress(*_DECODE_FAULTS, Image.DecompressionBombError):
                 warnings.simplefilter("ignore")
@@ -244,13 +243,13 @@ def _size_of(data: bytes) -> tuple[int, int] | None:
 
 
 def _upright_rgb(image: Image.Image, name: str) -> tuple[Pixels, str | None]:
-    """Load an opened image; what its metadata could not tell comes back as a note."""
+    """Load an opened image upright, with a note if its EXIF data cannot be read."""
     image.load()
     pixels = _to_rgb(image, name)
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION))
     except _DECODE_FAULTS:
-        # The pixels are whole; only what stands beside them is not.
+        # The pixels are intact; only the metadata is damaged.
         return pixels, "unreadable EXIF, orientation unknown"
     if turn is not None:
         pixels = np.asarray(Image.fromarray(pixels).transpose(turn))
@@ -261,7 +260,7 @@ def _to_rgb(image: Image.Image, name: str) -> Pixels:
     if image.mode.startswith(("I", "F")):
         return _scale_deep(image, name)
     if _SIGNED in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ()):
-        # Pillow takes -5 for 251.
+        # Pillow reads -5 as 251.
         raise ImageError(
             f"{name}: values out of range: 8-bit ones with a sign; convert it to unsigned ones"
         )
@@ -273,10 +272,10 @@ def _to_rgb(image: Image.Image, name: str) -> Pixels:
 
 
 def _scale_deep(image: Image.Image, name: str) -> Pixels:
-    """Scale 12-bit, 16-bit and float greyscale to 8 bits; Pillow's own conversion clips it."""
+    """Scale 12-bit, 16-bit and float greyscale to 8 bits; Pillow would clip it."""
     tags: Any = getattr(image, "tag_v2", {})
     full = 1.0 if image.mode == "F" else 4095.0 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65535.0
-    # float32 holds each of the 65,536 levels, and none of them falls near the middle of two.
+    # float32 holds all 65,536 levels exactly, and no scaled level is near a rounding boundary.
     values = np.asarray(image).astype(np.float32)
     lowest, highest = float(values.min()), float(values.max())
     if not (lowest >= 0 and highest <= full):

@@ -1,7 +1,7 @@
 """Decode tiles in child processes, in order, a bounded number ahead.
 
-A child that dies (killed for memory, or by a fault in a decoder) or hangs costs the tile it was at,
-with that reason; a new child goes on with the next one.
+If a child dies (killed for memory, or by a fault in a decoder) or hangs, its current tile is
+rejected with that reason, and a new child continues with the next tile.
 """
 
 import contextlib
@@ -26,23 +26,23 @@ from histo_index.wording import printable
 
 Prepared = PreparedTile | ImageError
 
-# -P and -c: nothing in the working directory can take the place of a module, and classes are
-# pickled under their module's own name. The child finds the package where the parent did.
+# -P and -c: nothing in the working directory can replace a module, and classes are pickled under
+# the name of their module. The child finds the package where the parent did.
 WORKER_CODE: Final = (
     "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root); "
     "from histo_index.encoder.decode.worker import main; main()"
 )
 _PACKAGE_ROOT: Final = Path(__file__).parents[3]
-# Tiles per message: enough that pipes and threads cost little, few enough to share a short list.
+# Tiles per message: many enough for little overhead, few enough to divide a short list.
 CHUNK: Final = 8
 # Chunks in flight per worker: one being decoded, one being read, one in reserve (3.6 MB at 224 px).
 AHEAD: Final = 3
 # A tile within the limits decodes in under 10 s; a network folder may stall for longer.
 CHUNK_TIMEOUT_S: Final = 300.0
-# How often a child that is killed while it starts is started anew.
+# Attempts to start a child that is killed while it starts.
 _STARTS: Final = 5
-# Between the end of a child's answers and its own: for a traceback to be written.
-_LAST_WORDS_S: Final = 5.0
+# After the last answer of a child: time to write a traceback and exit.
+_EXIT_TIMEOUT_S: Final = 5.0
 
 
 class DecodePool:
@@ -83,9 +83,9 @@ class DecodePool:
         self.close()
 
     def close(self) -> None:
-        """End the child processes; tiles under way are given up.
+        """End the child processes; unfinished tiles are dropped.
 
-        In a process that was forked from the pool's own this does nothing.
+        In a process that was forked from that of the pool this does nothing.
         """
         if os.getpid() != self._process:
             return
@@ -93,7 +93,7 @@ class DecodePool:
             worker.stop()
         self._threads.shutdown(cancel_futures=True)
         for worker in self._workers:
-            worker.bury()
+            worker.wait()
 
     def prepare(self, paths: Iterable[Path]) -> Iterator[Prepared]:
         """Decode and fit tiles.
@@ -105,8 +105,8 @@ class DecodePool:
             One result per path, in order: the tile, or the error it is rejected with.
 
         Raises:
-            HistoIndexError: a child process could not be started, or the pool was made before a
-                fork.
+            HistoIndexError: a child process does not start, or this process was forked since the
+                pool was created.
         """
         source = iter(paths)
         pending: deque[Future[list[Prepared]]] = deque()
@@ -143,7 +143,7 @@ class _Worker:
         self._code = code
         self._chunk_timeout_s = chunk_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()  # guards the two beside it against `stop`
+        self._lock = threading.Lock()  # guards process and flags against `stop`
         self._is_stopped = False
         self._is_overdue = False
 
@@ -155,7 +155,7 @@ class _Worker:
             results += answered
             if len(answered) < len(rest):
                 name = printable(rest[len(answered)])
-                results.append(ImageError(f"{name}: {self._obituary()}"))
+                results.append(ImageError(f"{name}: {self._exit_reason()}"))
         return results
 
     def stop(self) -> None:
@@ -165,8 +165,8 @@ class _Worker:
             if self._process is not None:
                 self._process.kill()
 
-    def bury(self) -> int:
-        """Wait for the end of the child, if there is one, and give its exit status."""
+    def wait(self) -> int:
+        """Wait until the child, if any, has exited; return its status."""
         if self._process is None:
             return 0
         process, self._process = self._process, None
@@ -175,13 +175,13 @@ class _Worker:
             with contextlib.suppress(BrokenPipeError):  # what it never read is lost
                 pipe.close()
         try:
-            return process.wait(_LAST_WORDS_S)
+            return process.wait(_EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
 
     def _ask(self, paths: list[Path]) -> list[Prepared]:
-        """Send paths and take answers until all have come or the process is gone."""
+        """Send paths and read answers until all have arrived or the process has exited."""
         requests, replies = self._pipes()
         watchdog = threading.Timer(self._chunk_timeout_s, self._expire)
         watchdog.start()
@@ -191,15 +191,15 @@ class _Worker:
             while len(answers) < len(paths):
                 answers.append(pickle.load(replies))
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            pass  # fewer answers than paths tell the caller
+            pass  # the caller sees fewer answers than paths
         finally:
             watchdog.cancel()
         return answers
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        """Give the ends of a running child's pipes: requests, replies."""
+        """Return the pipes of a running child: requests, replies."""
         if self._process is not None and self._process.poll() is not None:
-            self.bury()
+            self.wait()
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -211,11 +211,11 @@ class _Worker:
             process = self._launch(command)
             if self._is_ready(process):
                 return process
-            status = self.bury()
-            # Killed from outside, for want of memory perhaps: no tile's fault, nor one of ours.
+            status = self.wait()
+            # Killed from outside, perhaps for lack of memory: try again.
             if status >= 0 or self._is_stopped:
                 break
-        # Our own fault, and no tile's: every one would be rejected for it.
+        # Not an ImageError, because every tile would be rejected.
         raise HistoIndexError(
             f"a decoder process did not start (status {status}): {' '.join(command[:3])}; "
             "what it wrote stands above"
@@ -230,7 +230,7 @@ class _Worker:
             return self._process
 
     def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
-        """Tell a new child its settings and wait until it has understood them."""
+        """Send a new child its settings and wait for its answer."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -245,8 +245,8 @@ class _Worker:
             if self._process is not None:
                 self._process.kill()
 
-    def _obituary(self) -> str:
-        status = self.bury()
+    def _exit_reason(self) -> str:
+        status = self.wait()
         if self._is_overdue:
             return f"decoding took too long (over {self._chunk_timeout_s:g} s); remove the tile"
         how = f"killed by signal {-status}" if status < 0 else f"it ended with status {status}"

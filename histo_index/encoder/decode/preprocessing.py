@@ -1,4 +1,4 @@
-"""The one definition of how a tile becomes the network's input, for training and inference."""
+"""Turn a tile into the input of the network, the same in training and inference."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +16,7 @@ IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a tile becomes the network's input; part of the encoder's fingerprint.
+    """How a tile becomes the input of the network; part of the fingerprint of an encoder.
 
     Attributes:
         resize_px: length of the shorter side after resizing (antialiased bilinear, Pillow's).
@@ -31,7 +31,7 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        # JSON gives lists and whole numbers back; the fingerprint must not depend on that.
+        # JSON returns lists and whole numbers; the fingerprint must not depend on that.
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
         whole = isinstance(self.crop_px, int) and isinstance(self.resize_px, int)
@@ -46,21 +46,21 @@ class Preprocessing:
 
 
 def fit_tile(pixels: Pixels, spec: Preprocessing) -> Pixels:
-    """Resize the shorter side and cut the centre.
+    """Resize the shorter side and crop the centre.
 
     Args:
         pixels: uint8 RGB [H, W, 3].
-        spec: the encoder's preprocessing.
+        spec: the preprocessing of the encoder.
 
     Returns:
-        uint8 RGB [crop_px, crop_px, 3], not yet normalised: the network does that itself.
+        uint8 RGB [crop_px, crop_px, 3], not normalised: the network does that.
     """
     height, width = pixels.shape[:2]
     scale = spec.resize_px / min(height, width)
-    # The cut is made while resizing: a strip of 1 × 1,000,000 pixels never becomes a larger one.
+    # Cropped while resizing, so that a strip of 1 × 1,000,000 pixels is never enlarged as a whole.
     side = spec.crop_px / scale
-    # Rounding may leave a corner a hair below zero, which Pillow refuses; a hair too far right or
-    # down is lost when it takes the box in float32.
+    # Rounding may put a corner just below zero, which Pillow refuses. Just beyond the right or
+    # lower edge does not matter, because Pillow reads the box in float32.
     left, top = max((width - side) / 2, 0.0), max((height - side) / 2, 0.0)
     if (height, width) == (spec.crop_px, spec.crop_px) and scale == 1.0:
         return pixels

@@ -1,7 +1,7 @@
-"""The process that decodes tiles: hostile files meet it and not the run.
+"""The child process that decodes tiles, so that a hostile file cannot end the run.
 
-Reads pickled requests from stdin, answers each tile on stdout. It imports Pillow and numpy only, so
-that it starts in a tenth of a second.
+It reads pickled requests from stdin and writes one answer per tile to stdout. It imports only
+Pillow and numpy, so that it starts in a tenth of a second.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
 from histo_index.errors import ImageError
 from histo_index.wording import printable
 
-# The first answer: everything was imported and the settings were understood.
+# The first answer: imports and settings are loaded.
 READY: Final = "ready"
-# Of 1,000, added to a process's share of the memory when the kernel chooses which one to kill: a
-# decoder costs one tile, its parent the build.
+# Out of 1,000; raises the chance that the kernel kills a decoder (one tile is lost) and not its
+# parent (the build is lost) when memory runs out.
 _OOM_SCORE: Final = 500
 
 
@@ -31,12 +31,12 @@ class PreparedTile:
     """A tile ready for the network.
 
     Attributes:
-        name: how messages call the tile.
+        name: of the tile in messages.
         pixels: uint8 RGB [S, S, 3].
         sha256: hex digest of the file.
-        width: of the whole tile, orientation applied, pixels.
-        height: likewise.
-        note: what was left out when decoding, or None.
+        width: of the whole tile in pixels, orientation applied.
+        height: of the whole tile in pixels, orientation applied.
+        note: what decoding left out, or None.
     """
 
     name: str
@@ -49,14 +49,14 @@ class PreparedTile:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeSettings:
-    """What a worker is told once, before its first tile."""
+    """The settings that a worker receives before its first tile."""
 
     limits: DecodeLimits
     preprocessing: Preprocessing
 
 
 def prepare(path: Path, settings: DecodeSettings) -> PreparedTile | ImageError:
-    """Read, decode and fit one tile; a bad one is returned as its error."""
+    """Read, decode and fit one tile; return the error of one that cannot be read."""
     try:
         tile = read_tile(path, settings.limits)
     except ImageError as error:
@@ -73,7 +73,7 @@ def prepare(path: Path, settings: DecodeSettings) -> PreparedTile | ImageError:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Say READY, then answer lists of paths until the input ends: one answer per path, in order."""
+    """Answer READY, then each list of paths until the input ends: one answer per path, in order."""
     settings: DecodeSettings = pickle.load(requests)
     _send(READY, answers)
     while True:
@@ -89,23 +89,23 @@ def main() -> None:
     """Serve on stdin and stdout."""
     # Ctrl-C reaches every process of the group; the parent ends its children itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _offer_to_the_kernel()
-    # What Pillow found wrong with a file stands in the answer.
+    _raise_oom_score()
+    # The answer contains the message of Pillow.
     logging.getLogger("PIL").addHandler(logging.NullHandler())
-    # Anything a library prints must not end up between the answers, and libtiff's remarks on a
-    # "tempfile.tif" help nobody; a traceback of ours still reaches the old stderr.
+    # Output of libraries must not mix with the answers, and remarks of libtiff on a "tempfile.tif"
+    # are useless; a traceback of this package still reaches the old stderr.
     private = os.dup(1)
     sys.stderr = os.fdopen(os.dup(2), "w")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    # The parent may be gone before it has read everything.
+    # The parent may exit before it has read everything.
     with contextlib.suppress(BrokenPipeError), open(private, "wb") as out:
         serve(sys.stdin.buffer, out)
 
 
-def _offer_to_the_kernel() -> None:
-    """Be killed before others when memory runs out; only Linux can be told."""
+def _raise_oom_score() -> None:
+    """Let Linux kill this process before others when memory runs out."""
     path = Path("/proc/self/oom_score_adj")
     with contextlib.suppress(OSError):
         path.write_text(str(min(int(path.read_text()) + _OOM_SCORE, 1000)))

@@ -1,4 +1,4 @@
-"""Choose what runs the network here: a GPU, OpenVINO on the CPU, or the slow reference."""
+"""Choose the runtime: a GPU, OpenVINO on the CPU, or the slow reference."""
 
 from typing import Final, Protocol, cast
 
@@ -13,7 +13,7 @@ PRECISIONS: Final = ("auto", "float32", "bfloat16")
 
 
 class Runtime(Protocol):
-    """A network ready to run. `embed` may be called from `parallel` threads at a time."""
+    """A network ready to run; `parallel` threads may call `embed` at a time."""
 
     @property
     def name(self) -> str: ...
@@ -29,10 +29,10 @@ class Runtime(Protocol):
 
 
 def require_possible(device: str, precision: str) -> None:
-    """Check that a device and a precision go together; whether they are here shows at the start.
+    """Check that a device and a precision fit together; they may still be missing here.
 
     Raises:
-        InputError: one of them is unknown, or they do not go together.
+        InputError: one of them is unknown, or they do not fit together.
     """
     if device not in DEVICES or precision not in PRECISIONS:
         raise InputError(
@@ -44,11 +44,11 @@ def require_possible(device: str, precision: str) -> None:
 
 
 def start_runtime(encoder: EncoderFolder, device: str, precision: str) -> Runtime:
-    """Load the network on a device; both are as `require_possible` accepts them.
+    """Load the network on a device; for device and precision see `require_possible`.
 
     Raises:
-        InputError: this machine has no such device, or not this precision.
-        MismatchError: the weights are not those of the architecture.
+        InputError: this machine lacks the device or the precision.
+        MismatchError: the weights do not fit the architecture.
     """
     if device == "reference":
         from histo_index.encoder.runtime.reference import ReferenceRuntime

@@ -12,14 +12,14 @@ from histo_index.encoder.runtime.reference import load_trunk
 
 
 class CudaRuntime:
-    """One CUDA device. Batches have one fixed size, so that what else is in one changes nothing.
+    """One CUDA device. Batches have a fixed size, so that an embedding does not depend on them.
 
-    The network is compiled at the first full batch: that takes longer than a few images are worth.
-    Compiled it rounds otherwise, so a job of fewer images agrees with a larger one within bfloat16.
+    The network is compiled at the first full batch, because compilation takes longer than a few
+    images. Compiled and eager results agree within the precision of bfloat16.
     """
 
     device: Final = "cuda"
-    # Not yet measured on a GPU; large enough to fill one, 40 MB of pixels at 224 px.
+    # Not yet measured; large enough to fill a GPU, 40 MB of pixels at 224 px.
     batch: Final = 256
     parallel: Final = 1
 

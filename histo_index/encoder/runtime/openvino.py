@@ -1,7 +1,7 @@
 """The fast CPU runtime: the trunk as an OpenVINO graph, built from the weights without torch.
 
-Every request has one fixed number of images, so that an embedding cannot depend on its batch: at
-64 px requests of 1 and of 2 were seen to differ in the last bit, and places within one never.
+Every request has the same number of images, because embeddings from requests of different size
+differ in the last bit. A graph converted from torch is no faster: docs/benchmarks.md, Encoding.
 """
 
 import queue
@@ -22,21 +22,15 @@ from histo_index.hardware import usable_cores
 
 Precision = Literal["float32", "bfloat16"]
 
-# torchvision's BatchNorm2d default.
+# Default of BatchNorm2d in torchvision.
 _BATCH_NORM_EPSILON: Final = 1e-5
-# CPU ms an image of ResNeXt-50 in bfloat16 on a core with AMX, by images a request 1, 4, 16: at
-# 128 px 4.3, 4.1, 3.8, and 8.2, 5.4, 5.2 where ten processes shared the caches (the weights are
-# read anew for each request); there at 192 px 13.3, 10.7, 12.0, at 224 px 16.8, 16.6, 17.1.
+# Images per request below 224 px; from there on one image is as fast. See docs/benchmarks.md.
 _SMALL_PX: Final = 224
 _SMALL_BATCH: Final = 4
 
 
 class OpenVinoRuntime:
-    """OpenVINO on the CPU: one single-threaded stream per core.
-
-    Two one-thread streams were measured as fast as one two-thread stream on an idle machine and up
-    to twice as fast on a busy one.
-    """
+    """OpenVINO on the CPU: one single-threaded stream per core, the fastest on a busy machine."""
 
     device: Final = "cpu"
 
@@ -44,8 +38,8 @@ class OpenVinoRuntime:
         """Compile the trunk.
 
         Raises:
-            InputError: bfloat16 is asked for and this CPU has it not.
-            MismatchError: the weights are not those of the architecture.
+            InputError: bfloat16 is requested and this CPU lacks it.
+            MismatchError: the weights do not fit the architecture.
         """
         if precision == "bfloat16" and not has_bfloat16():
             raise InputError("this CPU has no bfloat16; pass --precision auto or float32")
@@ -69,10 +63,10 @@ class OpenVinoRuntime:
     def embed(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Encode uint8 RGB [B, S, S, 3] to float32 [B, D]; fewer than `batch` are padded.
 
-        Any number of threads may call.
+        Any number of threads may call this.
         """
         count = len(images)
-        assert count <= self.batch, f"{count} images, a request takes {self.batch}"
+        assert count <= self.batch, f"{count} images, at most {self.batch} per request"
         if count < self.batch:
             images = np.resize(images, (self.batch, *images.shape[1:]))
         request = self._requests.get()
@@ -84,26 +78,26 @@ class OpenVinoRuntime:
 
 
 def cpu_capabilities() -> list[str]:
-    """Name the number formats that OpenVINO runs fast on this CPU, such as BF16 and INT8."""
+    """Return the number formats that OpenVINO runs fast on this CPU, such as BF16 and INT8."""
     return list(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def has_bfloat16() -> bool:
-    """Tell whether the CPU computes in bfloat16 itself; where it does not, float32 is faster."""
+    """Return whether the CPU computes in bfloat16; if not, float32 is faster."""
     return "BF16" in cpu_capabilities()
 
 
 def build_graph(encoder: EncoderFolder, *, batch: int = 1) -> ov.Model:
-    """Write the trunk as an OpenVINO model: uint8 [B, S, S, 3] in, float32 [B, D] out.
+    """Build the trunk as an OpenVINO model: uint8 [B, S, S, 3] in, float32 [B, D] out.
 
-    Batch norm is folded into the convolutions, normalisation into the graph.
+    Batch norm is folded into the convolutions. The graph includes the normalisation of pixels.
 
     Args:
-        encoder: what to compute.
-        batch: B, images a request.
+        encoder: the encoder to build.
+        batch: B, images per request.
 
     Raises:
-        MismatchError: the weights are not those of the architecture.
+        MismatchError: the weights do not fit the architecture.
     """
     spec = encoder.config.preprocessing
     image = ops.parameter([batch, spec.crop_px, spec.crop_px, 3], np.uint8, name="image")
@@ -119,7 +113,7 @@ def build_graph(encoder: EncoderFolder, *, batch: int = 1) -> ov.Model:
 
 
 def trace_trunk(weights: Weights, spec: Preprocessing, image: Any) -> list[Any]:
-    """Compute the features [B, C, H, W] of the stages there are."""
+    """Return the features [B, C, H, W] of each stage in the weights."""
     pixels = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
     x = ops.divide(ops.subtract(pixels, _channels(spec.mean)), _channels(spec.std))
     layer = _Layer(weights)
@@ -138,7 +132,7 @@ def trace_trunk(weights: Weights, spec: Preprocessing, image: Any) -> list[Any]:
 
 
 def _residual_block(x: Any, prefix: str, stride: int, layer: "_Layer") -> Any:
-    """ResNet's two block forms: bottleneck (three convolutions) and basic (two)."""
+    """Build a bottleneck block (three convolutions) or a basic block (two) of ResNet."""
     is_bottleneck = f"{prefix}conv3.weight" in layer.weights
     first_stride, second_stride = (1, stride) if is_bottleneck else (stride, 1)
     pad = 0 if is_bottleneck else 1
@@ -159,19 +153,19 @@ class _Layer:
 
     def __call__(self, x: Any, conv: str, norm: str, *, stride: int, pad: int) -> Any:
         kernel, bias = self._folded(conv, norm)  # [out, in / groups, h, w], [out]
-        place = ([stride, stride], [pad, pad], [pad, pad], [1, 1])
+        geometry = ([stride, stride], [pad, pad], [pad, pad], [1, 1])
         out, per_group = kernel.shape[:2]
         groups = x.get_output_partial_shape(0)[1].get_length() // per_group
         filters = ops.constant(kernel)
         if groups == 1:
-            y = ops.convolution(x, filters, *place)
+            y = ops.convolution(x, filters, *geometry)
         else:
             shape = np.array([groups, out // groups, *kernel.shape[1:]], np.int64)
-            y = ops.group_convolution(x, ops.reshape(filters, shape, False), *place)
+            y = ops.group_convolution(x, ops.reshape(filters, shape, False), *geometry)
         return ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
 
     def _folded(self, conv: str, norm: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        # In float64, because the fold is rounded once and used for ever.
+        # In float64, so that the folded weights are rounded only once.
         parts = {
             part: self.weights[f"{norm}.{part}"].astype(np.float64)
             for part in ("weight", "bias", "running_mean", "running_var")

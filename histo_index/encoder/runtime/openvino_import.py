@@ -1,8 +1,8 @@
-"""OpenVINO, imported without its telemetry; import it from here and nowhere else.
+"""Import OpenVINO without its telemetry. No other module imports it.
 
-`import openvino` alone was seen (2026.4) to make `~/intel/openvino_ga_cid` and `~/intel/stats`, to
-start a process and to report to www.google-analytics.com, without asking. Where its package
-`openvino_telemetry` is not installed it does none of that, so that is what it finds.
+`import openvino` (2026.4) creates `~/intel/openvino_ga_cid` and `~/intel/stats`, starts a process
+and reports to www.google-analytics.com, unless the package `openvino_telemetry` is missing. So that
+package is hidden during the import.
 """
 
 import sys

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from histo_index.encoder.config import MEAN, POOLED_STAGES
-from histo_index.encoder.covariance_sketch import sketch_of
+from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.runtime.openvino_import import opset13 as ops
 
 
@@ -24,7 +24,7 @@ def pool(stages: Sequence[Any], pooling: str) -> Any:
 
 def _sketch_covariances(centred: Any) -> Any:
     batch, channels, height, width = centred.get_output_shape(0)
-    sketch = sketch_of(channels)
+    sketch = draw_sketch(channels)
     kernel = np.ascontiguousarray(sketch.sums.T)[:, :, None, None]
     summed = ops.convolution(centred, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
     flat = ops.reshape(summed, [batch, kernel.shape[0], height * width], False)

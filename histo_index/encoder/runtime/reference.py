@@ -1,6 +1,6 @@
 """The ResNeXt trunks as torchvision defines them, and the reference runtime: torch, float32, eager.
 
-Everything faster is tested against this file.
+All faster runtimes are tested against this file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from histo_index.encoder.config import (
     STAGES,
     unused_stages,
 )
-from histo_index.encoder.covariance_sketch import sketch_of
+from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, Weights, used_weights
@@ -34,9 +34,9 @@ class Shaped(Protocol):
 
 
 class Trunk(torch.nn.Module):
-    """A torchvision network up to the last stage that its pooling takes, normalisation included.
+    """A torchvision network up to the last pooled stage, with normalisation and pooling.
 
-    For poolings see `EncoderConfig`.
+    See `EncoderConfig` for the poolings.
     """
 
     mean: torch.Tensor
@@ -58,7 +58,7 @@ class Trunk(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Encode uint8 RGB [B, H, W, 3] to float [B, D], not normalised to unit length."""
-        # Normalised in float32 whatever the network's precision: a rounded mean shifts every pixel.
+        # Normalised in float32 at any precision of the network: a rounded mean shifts every pixel.
         pixels = (images.permute(0, 3, 1, 2) - self.mean) / self.std  # [B, 3, H, W]
         pixels = pixels.to(self.network.conv1.weight.dtype)
         embeddings: torch.Tensor = (
@@ -93,7 +93,7 @@ class CovarianceSketch(torch.nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        for name, part in vars(sketch_of(channels)).items():
+        for name, part in vars(draw_sketch(channels)).items():
             self.register_buffer(name, torch.tensor(part), persistent=False)
 
     def forward(self, centred: torch.Tensor) -> torch.Tensor:
@@ -132,25 +132,25 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
     """Build the network of an encoder and fill in its weights, ready for inference.
 
     Raises:
-        MismatchError: the weights are not those of the architecture.
+        MismatchError: the weights do not fit the architecture.
     """
     config = encoder.config
     trunk = Trunk(config.architecture, config.preprocessing, pooling=config.pooling)
     weights = used_weights(encoder.weights, config.pooling)
-    differences = compare_shapes(weights, weights_of(trunk))
+    differences = compare_shapes(weights, extract_weights(trunk))
     if differences:
         raise MismatchError(
             f"{encoder.path}: weights do not belong to {encoder.config.architecture}: "
             f"{differences}; import the checkpoint again with its own --arch"
         )
     tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
-    # Not strict: how many batches were counted is not kept.
+    # Not strict, because the batch counts of the norms are not stored.
     trunk.network.load_state_dict(tensors, strict=False)
     return trunk.eval()
 
 
 def compare_shapes(found: Mapping[str, Shaped], expected: Mapping[str, Shaped]) -> str | None:
-    """Say in which names and shapes weights differ from the expected ones; None if in none."""
+    """Describe how names and shapes differ from the expected ones; None if they do not."""
     missing, unknown = (
         sorted(expected.keys() - found.keys()),
         sorted(found.keys() - expected.keys()),
@@ -172,11 +172,11 @@ def random_weights(architecture: str, *, seed: int) -> Weights:
     """Draw untrained weights as torchvision initialises them.
 
     Returns:
-        Parameter name to float32 array, without the classifier.
+        Parameter name to float32 array, without the classifier layer.
 
     Raises:
         MismatchError: the architecture is unknown.
-        InputError: the seed is not 0 to 2**63 - 1, which is what torch and other tools share.
+        InputError: the seed is not 0 to 2**63 - 1.
     """
     if not 0 <= seed < 2**63:
         raise InputError(f"seed {seed} is out of range; expected 0 to {2**63 - 1}")
@@ -185,11 +185,11 @@ def random_weights(architecture: str, *, seed: int) -> Weights:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk = Trunk(architecture, Preprocessing())
-    return weights_of(trunk)
+    return extract_weights(trunk)
 
 
-def weights_of(trunk: Trunk) -> Weights:
-    """Take the float parameters and statistics out of a trunk, in torchvision's names."""
+def extract_weights(trunk: Trunk) -> Weights:
+    """Return the parameters and statistics of a trunk, by torchvision name."""
     return {
         name: tensor.detach().cpu().numpy()
         for name, tensor in trunk.network.state_dict().items()

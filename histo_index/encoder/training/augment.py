@@ -1,4 +1,4 @@
-"""Random changes that a slide undergoes too: its stains, which way up it lies, how it is cut."""
+"""Augmentation of tiles as slides vary: stain strength, orientation, crop."""
 
 import math
 from typing import Final
@@ -15,18 +15,18 @@ _DARKEST: Final = 1 / 255
 
 
 class StainJitter(torch.nn.Module):
-    """Scale and shift how much of each stain a tile took up.
+    """Scale and shift the amount of each stain.
 
     Source: Tellez et al. (2018), Whole-slide mitosis detection in H&E breast histology using PHH3
     as a reference to train distilled stain-invariant convolutional networks, section III-C.
     """
 
     def __init__(self, strength: float) -> None:
-        """Set how strong.
+        """Set the strength.
 
         Args:
             strength: each stain is scaled by 1 ± strength and shifted by ± strength / 5 of optical
-                density (natural logarithm), drawn evenly.
+                density (natural logarithm), both uniformly distributed.
         """
         super().__init__()
         self.strength = strength
@@ -35,7 +35,7 @@ class StainJitter(torch.nn.Module):
         self._unmixing = torch.linalg.inv(self._stains)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Change float RGB [3, H, W] in 0…1 by scales and shifts drawn for it."""
+        """Change float RGB [3, H, W], 0 to 1, by random scales and shifts."""
         scales, shifts = (torch.rand(2, 3) * 2 - 1) * self.strength
         density = -torch.log(image.clamp(min=_DARKEST)).flatten(1).T  # [H·W, 3]
         amounts = density @ self._unmixing * (1 + scales) + shifts / 5
@@ -44,7 +44,7 @@ class StainJitter(torch.nn.Module):
 
 
 class QuarterTurn(torch.nn.Module):
-    """Turn by a random multiple of 90°; with flips these are the eight ways a tile can lie."""
+    """Turn by a random multiple of 90°; with flips these are all eight orientations."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Turn [..., H, W]."""
@@ -52,11 +52,12 @@ class QuarterTurn(torch.nn.Module):
 
 
 class TissueCrop(torch.nn.Module):
-    """Cut a square whose magnification stays near that of inference.
+    """Crop a square whose magnification stays near that of inference.
 
-    At inference a tile's shorter side becomes `tile_px`. Here the same, times a zoom drawn evenly
-    in the logarithm, and of that a square of `crop_px`: magnification carries meaning in
-    histology, and a crop of 8 to 100 % of the area, as for photographs, would wash it out.
+    In inference the shorter side of a tile becomes `tile_px`. Here it becomes `tile_px` times a
+    random zoom (uniform in its logarithm), and a square of `crop_px` is cropped from it.
+    Magnification has meaning in histology; a crop of 8 to 100 % of the area, as for photographs,
+    would hide it.
     """
 
     def __init__(self, crop_px: int, *, tile_px: int, zoom: float) -> None:
@@ -66,7 +67,7 @@ class TissueCrop(torch.nn.Module):
         self.zoom = zoom
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Cut and resize [3, H, W] to [3, crop_px, crop_px] by a zoom and place drawn for it."""
+        """Crop and resize [3, H, W] to [3, crop_px, crop_px] at a random zoom and position."""
         height, width = image.shape[-2:]
         across, down, zoom = torch.rand(3).tolist()
         scale = self.tile_px / min(height, width) * self.zoom ** (2 * zoom - 1)

@@ -13,7 +13,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.folder import EncoderFolder
-from histo_index.encoder.runtime.reference import Trunk, weights_of
+from histo_index.encoder.runtime.reference import Trunk, extract_weights
 from histo_index.errors import MismatchError
 
 _VIEWS: Final = 2
@@ -96,7 +96,7 @@ def start_from(byol: Byol, start: EncoderFolder, wanted: EncoderConfig) -> None:
             f"{start.path} is a {start.config.architecture}, this run trains a "
             f"{wanted.architecture}; pass --arch {start.config.architecture}"
         )
-    if weights_of(byol.online.trunk).keys() - start.weights.keys():
+    if extract_weights(byol.online.trunk).keys() - start.weights.keys():
         raise MismatchError(
             f"{start.path} ends before the stage that a {wanted.pooling} is taken of, as this "
             "recipe does; start from another encoder, or from none"

@@ -1,4 +1,4 @@
-"""What a training run is asked to do, and how far it is."""
+"""The settings of a training run, and its progress."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +11,21 @@ from histo_index.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training run.
+    """The settings of a training run.
 
     Attributes:
-        output: the encoder folder to be; the run's own files lie in it too.
-        recipe: what is learnt, and how.
+        output: the encoder folder; the other files of the run are written there too.
+        recipe: the hyperparameters.
         architecture: a key of ARCHITECTURES.
         seed: of weights, order and views.
         device: `cpu` or `cuda`.
-        accumulate: parts that each batch is cut into to save memory. Batch norm sees a part.
-        workers: processes that decode and make views; the result does not depend on it.
-        init: encoder folder to start from; left out, random weights.
-        compile: let torch compile the network: a minute or two at the start; pays on GPUs.
-        precision: `bfloat16`, or `float32` where the hardware has no other.
-        checkpoint_every_s: seconds between checkpoints, besides one an epoch. With the step at work
-            and the writing, an interruption loses less than five minutes.
+        accumulate: parts that each batch is split into to save memory; batch norm sees one part.
+        workers: processes that decode and augment; the result does not depend on their number.
+        init: encoder folder to start from; None starts from random weights.
+        compile: compile the network with torch: takes a minute or two at the start; for GPUs.
+        precision: `bfloat16`, or `float32` where the hardware has no bfloat16.
+        checkpoint_every_s: seconds between checkpoints, besides one per epoch. Together with the
+            current step and the writing, an interruption loses less than five minutes.
     """
 
     output: Path
@@ -50,7 +50,7 @@ class TrainConfig:
 
     @property
     def encoder(self) -> EncoderConfig:
-        """The encoder to be, as far as it is settled before the run."""
+        """The description of the encoder, as far as it is known before the run."""
         return EncoderConfig(
             architecture=self.architecture,
             pooling=self.recipe.pooling,
@@ -60,16 +60,16 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainProgress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        step: steps done.
+        step: number of finished steps.
         steps: of the whole run.
-        epoch: the one at work, from 1.
+        epoch: the current one, from 1.
         epochs: of the whole run.
-        batch: tiles a step.
+        batch: tiles per step.
         loss: of the last step.
-        images_per_second: of this process's steps of the epoch so far.
+        images_per_second: of this process in the current epoch.
     """
 
     step: int

@@ -1,4 +1,4 @@
-"""Several processes that train as one: who they are, and batch norm over their joined batch."""
+"""Train in several processes: their group, and batch norm over their joint batch."""
 
 import os
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class Team:
 
     Attributes:
         rank: this process, from 0.
-        size: how many.
-        device: where this one computes.
+        size: number of processes.
+        device: of this process.
     """
 
     rank: int
@@ -25,7 +25,7 @@ class Team:
 
     @classmethod
     def join(cls, device: str) -> Self:
-        """Join the processes that `torchrun` started, or be alone."""
+        """Join the processes that `torchrun` started, or return a group of one."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls(rank=0, size=1, device=torch.device(device))
@@ -36,11 +36,11 @@ class Team:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process writes the files."""
         return self.rank == 0
 
     def wrap(self, module: torch.nn.Module) -> torch.nn.Module:
-        """Make a network learn from the joined batch of all processes.
+        """Return a network that averages gradients over all processes.
 
         Its batch norms must be synchronised already, see `synchronise`.
         """
@@ -52,7 +52,7 @@ class Team:
         )
 
     def mean(self, value: float) -> float:
-        """Average a figure over all processes."""
+        """Return the mean of a figure over all processes."""
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -60,13 +60,13 @@ class Team:
         return float(total) / self.size
 
     def leave(self) -> None:
-        """Part from the others."""
+        """Leave the group."""
         if self.size > 1:
             distributed.destroy_process_group()
 
 
 def synchronise(module: torch.nn.Module, team: Team) -> torch.nn.Module:
-    """Make every batch norm take its statistics over all processes."""
+    """Replace every batch norm by one with statistics over all processes."""
     if team.size == 1:
         return module
     if team.device.type == "cuda":
@@ -82,12 +82,12 @@ def synchronise(module: torch.nn.Module, team: Team) -> torch.nn.Module:
 
 
 class _CpuSyncBatchNorm(torch.nn.modules.batchnorm._BatchNorm):
-    """Batch norm over all processes on the CPU, which torch's own does on GPUs alone."""
+    """Batch norm over all processes on the CPU; that of torch needs GPUs."""
 
     @classmethod
     def like(cls, norm: Any) -> Self:
         made = cls(norm.num_features, norm.eps, norm.momentum)
-        # The parameters themselves, for those of the target take no gradient.
+        # The same parameters, because those of the target have no gradient.
         made.weight, made.bias = norm.weight, norm.bias
         made.load_state_dict(norm.state_dict())
         return made
@@ -121,5 +121,5 @@ class _CpuSyncBatchNorm(torch.nn.modules.batchnorm._BatchNorm):
         return normalised
 
 
-# Unlike `distributed.all_reduce` it lets gradients through.
+# Unlike `distributed.all_reduce` this is differentiable.
 _sum_over_team: Any = all_reduce

@@ -13,7 +13,7 @@ import torch
 
 from histo_index.encoder.config import EncoderConfig, PublishedThreshold
 from histo_index.encoder.folder import load_encoder, write_encoder
-from histo_index.encoder.runtime.reference import weights_of
+from histo_index.encoder.runtime.reference import extract_weights
 from histo_index.encoder.training.checkpoint import Interruption, Stopwatch, remove_temporaries
 from histo_index.encoder.training.config import TrainConfig, TrainProgress
 from histo_index.encoder.training.distributed import Team
@@ -214,7 +214,7 @@ def _finish_epoch(
     if monitor is not None and thresholds is not None:
         encoder = _publish(encoder, thresholds, monitor.name)
     encoder = replace(encoder, training=_model_card(run, data, figures), mpp=data.get("mpp"))
-    weights = weights_of(run.byol.online.trunk)
+    weights = extract_weights(run.byol.online.trunk)
     if _best_epoch(epochs, monitor) is figures:
         write_encoder(folder / BEST_NAME, encoder, weights)
     write_encoder(folder, encoder, weights)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from histo_index.arrays import Float32
-from histo_index.encoder.covariance_sketch import sketch_of
+from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.folder import EncoderFolder, used_weights
-from histo_index.encoder.runtime import openvino as openvino_cpu
+from histo_index.encoder.runtime import openvino
 from histo_index.encoder.runtime.openvino import (
     OpenVinoRuntime,
     Precision,
@@ -136,7 +136,7 @@ def test_covariances_are_those_of_sums_of_channels_in_hashed_sums(settled: Encod
         found = trunk(torch.from_numpy(image)).numpy()[0]
     parts = []
     for features in stages:
-        sketch = sketch_of(len(features))
+        sketch = draw_sketch(len(features))
         full = np.cov(features.reshape(len(features), -1).astype(np.float64), bias=True)
         summed = (sketch.sums.T @ full @ sketch.sums).ravel()
         part = (summed[sketch.order] * sketch.signs).sum(axis=1)
@@ -188,7 +188,7 @@ def test_an_embedding_depends_on_its_image_alone(
         together = np.concatenate([first.embed(batch) for batch in batches if len(batch)])
         assert np.array_equal(together, expected[order])
     for cores in (1, 3):
-        monkeypatch.setattr(openvino_cpu, "usable_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(openvino, "usable_cores", lambda cores=cores: cores)
         runtime = OpenVinoRuntime(settled, precision=precision)
         assert runtime.parallel == cores
         with ThreadPoolExecutor(cores) as threads:
@@ -209,7 +209,7 @@ def test_later_images_do_not_change_earlier_answers(
 def test_bfloat16_is_refused_where_the_cpu_has_it_not(
     settled: EncoderFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_cpu, "cpu_capabilities", lambda: ["FP32", "INT8"])
+    monkeypatch.setattr(openvino, "cpu_capabilities", lambda: ["FP32", "INT8"])
     with pytest.raises(InputError, match="this CPU has no bfloat16; pass --precision auto or flo"):
         OpenVinoRuntime(settled, precision="bfloat16")
 

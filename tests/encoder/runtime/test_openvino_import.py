@@ -25,9 +25,9 @@ def test_importing_it_starts_nothing_and_leaves_no_file(tmp_path: Path) -> None:
     script = """
         import sys, threading
         import psutil
-        from histo_index.encoder.runtime import openvino as openvino_cpu
+        from histo_index.encoder.runtime import openvino
         print("openvino_telemetry" in sys.modules, threading.active_count())
-        print(len(psutil.Process().children()), openvino_cpu.ov.convert_model is not None)
+        print(len(psutil.Process().children()), openvino.ov.convert_model is not None)
     """
     assert run(script, tmp_path / "home") == "False 1\n0 True\n"
     assert list((tmp_path / "home").iterdir()) == []

@@ -15,7 +15,7 @@ from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import load_encoder
-from histo_index.encoder.runtime.reference import weights_of
+from histo_index.encoder.runtime.reference import extract_weights
 from histo_index.encoder.training.byol import Byol
 from tests.encoder.training.team_child import learn
 
@@ -54,7 +54,9 @@ def test_two_gloo_processes_have_the_loss_of_one_on_the_joined_batch(tmp_path: P
         architecture="resnet18", preprocessing=Preprocessing(resize_px=48, crop_px=48)
     )
     start = Byol(encoder, hidden=32, size=16).online.trunk
-    moves = [weights - weights_of(start)["layer1.0.conv1.weight"] for weights in (ours, theirs)]
+    moves = [
+        weights - extract_weights(start)["layer1.0.conv1.weight"] for weights in (ours, theirs)
+    ]
     lengths = [float(np.linalg.norm(move)) for move in moves]
     assert lengths[0] == pytest.approx(lengths[1], rel=0.01)
     assert float((moves[0] * moves[1]).sum()) > 0.999 * lengths[0] * lengths[1]

@@ -13,7 +13,7 @@ from PIL import Image
 from histo_index.encoder.create import init_encoder
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.runtime.reference import random_weights
-from histo_index.encoder.training import loop as run_module
+from histo_index.encoder.training import loop
 from histo_index.encoder.training.byol import Byol
 from histo_index.encoder.training.monitor import Monitor, effective_rank, spread
 from histo_index.encoder.training.recipes import REFERENCE
@@ -182,7 +182,7 @@ def test_running_out_of_memory_names_batch_and_crop(
 def test_collapse_stops_with_what_to_change(
     tiles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "spread", lambda projections: 0.001)
+    monkeypatch.setattr(loop, "spread", lambda projections: 0.001)
     with pytest.raises(TrainingError, match=r"collapsed in epoch 1: .* lower --learning-rate"):
         train(tiles, config(tmp_path / "out"))
 
