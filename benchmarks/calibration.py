@@ -85,7 +85,7 @@ def as_built(pairs: Pairs) -> tuple[Callable[[Float64], Float64], float]:
     bins, ones = Bins(sample, Objective()), np.ones(len(sample.distances))
     sigmoid = bins.sigmoid(ones)
     assert sigmoid is not None
-    return lambda d: expit(sigmoid.log_odds(d)), bins.cut(sigmoid, ones)
+    return lambda d: expit(sigmoid.log_odds(d)), bins.threshold(sigmoid, ones)
 
 
 def by_power(pairs: Pairs, power: float) -> tuple[Callable[[Float64], Float64], float]:

@@ -344,23 +344,23 @@ class Index:
         names: bool = False,
     ) -> None:
         """Write an answer as one HTML page with images; see `report.write.write_report`."""
-        from histo_index.report.question_page import Asked
+        from histo_index.report.query_page import Query
         from histo_index.report.write import NEIGHBOURS_OF_PAIR, write_report
 
         folder = self._tiles_folder(tiles)
         is_pair = isinstance(answer, PairAnswer)
         found = self.search(images, k=NEIGHBOURS_OF_PAIR) if is_pair else answer
         files = [self._images.find_file(image, folder) for image in images]
-        asked = [
+        queries = [
             # The queries' files are relative to here, those of neighbours to the folder.
-            Asked(name=display_name(image), file=file and file.absolute(), neighbours=neighbours)
+            Query(name=display_name(image), file=file and file.absolute(), neighbours=neighbours)
             for image, file, neighbours in zip(
                 images, files, found if isinstance(found, list) else (), strict=True
             )
         ]
         threshold = self.threshold(is_decisive=False)
         write_report(
-            self.opened, answer, Path(output), asked=asked, threshold=threshold, folder=folder,
+            self.opened, answer, Path(output), queries=queries, threshold=threshold, folder=folder,
             names=names,
         )  # fmt: skip
 

@@ -39,8 +39,8 @@ def facts_text(facts: dict[str, Any]) -> str:
             lines.append(f"{name}:")
             lines += [f"  {line}" for line in facts_text(value).splitlines()]
         else:
-            text = "; ".join(map(_cell, value)) if isinstance(value, list) else _cell(value)
-            lines.append(f"{name:<14} {text}")
+            entries = value if isinstance(value, list | tuple) else [value]
+            lines.append(f"{name:<14} {'; '.join(map(_cell, entries)) or 'none'}")
     return "\n".join(lines)
 
 

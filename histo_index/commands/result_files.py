@@ -1,4 +1,4 @@
-"""Write answers to files: CSV, TSV, Parquet or JSON lines, whole or not at all."""
+"""Write answers to CSV, TSV, Parquet or JSON lines files. A file is complete or absent."""
 
 import csv
 import io
@@ -23,24 +23,28 @@ if TYPE_CHECKING:
     from histo_index.search.answers.neighbours import Answered, Neighbour
 
 OUTPUT_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
-
-
-_BATCH_ROWS: Final = 65_536
 FORMS: Final = ("table", "query-prediction")
+NEIGHBOUR_COLUMNS: Final = ("query", "rank", "image_id", "path", "distance")
+# User columns of these names get the prefix `tile_`.
+_ANSWER_COLUMNS: Final = (
+    *NEIGHBOUR_COLUMNS, "verdict", "probability", "probability_low", "probability_high",
+    "status", "message",
+)  # fmt: skip
+_BATCH_ROWS: Final = 65_536
 
 
 def check_output(
     path: Path | None, *, overwrite: bool, suffixes: tuple[str, ...] = OUTPUT_SUFFIXES
 ) -> None:
-    """Refuse an output before any work is done for it.
+    """Check an output file before any work is done for it.
 
     Args:
-        path: where to write; None is standard output.
-        overwrite: whether a file that is there may be replaced.
-        suffixes: what the file's name may end in.
+        path: the file; None means standard output.
+        overwrite: whether an existing file may be replaced.
+        suffixes: allowed suffixes.
 
     Raises:
-        InputError: the file is there already, its folder is not, or its suffix is unknown.
+        InputError: the file exists, its folder does not, or its suffix is unknown.
     """
     if path is None:
         return
@@ -55,14 +59,14 @@ def check_output(
 def check_answer_files(
     output: Path | None, montage: Path | None, report: Path | None, *, overwrite: bool
 ) -> None:
-    """Refuse any of the files that an answer is to be written to; see `check_output`."""
+    """Check all files that an answer is written to; see `check_output`."""
     check_output(output, overwrite=overwrite)
     check_output(montage, overwrite=overwrite, suffixes=(".png",))
     check_output(report, overwrite=overwrite, suffixes=(".html",))
 
 
 def check_form(form: str) -> None:
-    """Refuse an unknown output form before any work is done for it."""
+    """Check the output form before any work is done for it."""
     if form not in FORMS:
         raise InputError(f"unknown format {form}; expected one of {', '.join(FORMS)}")
 
@@ -79,7 +83,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path, *, columns: Sequen
     Args:
         rows: column to value.
         path: the file.
-        columns: what a table without rows still has.
+        columns: the columns of a table without rows.
     """
     names = list(rows[0]) if rows else columns
     write_table(pa.table({name: pa.array([row[name] for row in rows]) for name in names}), path)
@@ -110,12 +114,12 @@ def write_table(table: pa.Table, path: Path | None) -> None:
 
 
 def query_prediction_table(scores: PairScores) -> pa.Table:
-    """Give the answer in the reference method's form: `query,prediction`, 1 = same.
+    """Convert answers to the form of the reference method: `query,prediction`, 1 = same.
 
-    A row without an answer keeps its place with an empty prediction.
+    A row without an answer has an empty prediction.
 
     Raises:
-        InputError: there is no threshold to decide by.
+        InputError: there is no threshold.
     """
     if scores.threshold.value is None:
         raise InputError(
@@ -135,7 +139,7 @@ def _stem(names: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _write_csv(table: pa.Table, file: BinaryIO, delimiter: str) -> None:
-    """Write with quotes only around what needs them; Arrow alone quotes every text or none."""
+    """Write CSV with quotes only where needed; Arrow alone quotes every text or none."""
     header = io.StringIO()
     csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(table.column_names)
     file.write(header.getvalue().encode())
@@ -154,7 +158,7 @@ def _needs_quotes(batch: pa.RecordBatch, delimiter: str) -> bool:
 
 
 def _write_quoted(batch: pa.RecordBatch, file: BinaryIO, delimiter: str) -> None:
-    # Numbers as Arrow writes them, so that the form does not depend on a neighbour's quotes.
+    # Numbers in the format of Arrow, as in rows without quotes.
     texts = [pc.fill_null(column.cast(pa.string()), "").to_pylist() for column in batch.columns]
     lines = io.StringIO()
     writer = csv.writer(lines, delimiter=delimiter, lineterminator="\n")
@@ -162,34 +166,24 @@ def _write_quoted(batch: pa.RecordBatch, file: BinaryIO, delimiter: str) -> None
     file.write(lines.getvalue().encode())
 
 
-NEIGHBOUR_COLUMNS: Final = ("query", "rank", "image_id", "path", "distance")
-
-
-# With those that a calibration adds: what the user's own columns may not be called.
-_ANSWERED: Final = (
-    *NEIGHBOUR_COLUMNS, "verdict", "probability", "probability_low", "probability_high",
-    "status", "message",
-)  # fmt: skip
-
-
 def neighbour_rows(
     names: Sequence[str], found: "Sequence[Answered]", *, with_status: bool = False
 ) -> list[dict[str, Any]]:
-    """Flatten neighbours: a dict per neighbour, the query's name first.
+    """Flatten neighbours: a dict per neighbour, the name of the query first.
 
-    With a status a query without any neighbour has a row, too, that says why.
+    With a status, a query without neighbours has a row with the reason.
     """
     rows: list[dict[str, Any]] = []
     for name, answer in zip(names, found, strict=True):
         if isinstance(answer, HistoIndexError):
             near, status, reason = [], "error", str(answer)
         else:
-            near, status, reason = answer, "ok", "" if answer else "no tile may come back"
-        told = {"status": status, "message": reason} if with_status else {}
-        rows += [_neighbour_row(name, neighbour) | told for neighbour in near]
-        if told and not near:
-            rows.append({"query": printable(name), **told})
-    # The user's columns are those of a row that has them.
+            near, status, reason = answer, "ok", "" if answer else "no tile matches"
+        outcome = {"status": status, "message": reason} if with_status else {}
+        rows += [_neighbour_row(name, neighbour) | outcome for neighbour in near]
+        if outcome and not near:
+            rows.append({"query": printable(name), **outcome})
+    # Rows with neighbours also have the columns of the user.
     columns = max(rows, key=len, default={})
     shown = dict.fromkeys((*NEIGHBOUR_COLUMNS, *columns))
     return [{column: row.get(column) for column in shown} for row in rows]
@@ -203,9 +197,8 @@ def _neighbour_row(name: str, neighbour: "Neighbour") -> dict[str, Any]:
         "path": neighbour.path,
         "distance": neighbour.distance,
         **_chances(neighbour),
-        # The user's columns keep their names unless the answer needs them.
         **{
-            f"tile_{column}" if column in _ANSWERED else column: value
+            f"tile_{column}" if column in _ANSWER_COLUMNS else column: value
             for column, value in neighbour.metadata.items()
         },
     }

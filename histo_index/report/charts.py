@@ -1,4 +1,4 @@
-"""The charts of a report, each with words that say the same."""
+"""The charts of a report, each with a text alternative."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -25,7 +25,7 @@ _DASHES: Final = (("same", "-"), ("accent", "--"), ("muted", "-."))
 
 
 def distance_histogram(found: Evaluation) -> Markup:
-    """Show how the distances of same and of different pairs are spread, and the threshold."""
+    """Draw the distributions of distances of same and different pairs, with the threshold."""
     distances, is_same = found.distances.astype(np.float64), found.dataset.is_same
     edges = np.linspace(0, max(float(distances.max()), 1e-6), _BINS + 1)
     counts = Histogram(
@@ -44,7 +44,7 @@ def distance_histogram(found: Evaluation) -> Markup:
 def placed_distances(
     name: str, calibration: Calibration | None, distances: Sequence[float], threshold: float | None
 ) -> Markup | None:
-    """Show where distances lie among those of the calibration; None if it holds none."""
+    """Draw distances over those of the calibration pairs; None without their histogram."""
     histogram = calibration.histogram if calibration else None
     if histogram is None:
         return None
@@ -86,21 +86,21 @@ def _spread(
             axes.axvline(threshold, color=COLOURS["ink"], linewidth=1.4, label="threshold")
         # One distance is a line, several are a rug.
         height = 0.6 if len(marks) == 1 else 0.12
-        for place, mark in enumerate(marks):
+        for number, mark in enumerate(marks):
             axes.axvline(
                 mark, ymax=height, color=COLOURS["accent"], linewidth=2,
-                label=None if place else "here",
+                label=None if number else "this query",
             )  # fmt: skip
         axes.set(xlabel="distance (smaller is more alike)", ylabel="% of the pairs of its kind")
         axes.set_xlim(0, max(histogram.edges[-1], *marks, threshold or 0.0))
-        # Above the picture: bars may be high anywhere in it.
+        # Above the axes, because bars may be high anywhere.
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
 
     return draw(name, alternative, paint)
 
 
 def roc(found: Evaluation) -> Markup:
-    """Show what every threshold would find, against what it would mistake."""
+    """Draw the ROC curves of the index and the baselines."""
     alarms, hits = _operating_point(found)
 
     def paint(axes: Any) -> None:
@@ -116,14 +116,14 @@ def roc(found: Evaluation) -> Markup:
 
     alternative = (
         f"ROC curves, area {_of_each(found, 'roc_auc', '.3f')}; the threshold in use finds "
-        f"{hits:.1%} of the same pairs and takes {alarms:.1%} of the different ones for same."
+        f"{hits:.1%} of the same pairs and calls {alarms:.1%} of the different ones same."
     )
     return draw("roc", alternative, paint, size=_SQUARE)
 
 
 def det(found: Evaluation) -> Markup:
-    """Show both kinds of error at every threshold, on the scale of normal deviates."""
-    # Half a pair away from 0 and 1, which lie at infinity.
+    """Draw both error rates at every threshold, on the scale of normal deviates."""
+    # Half a pair away from 0 and 1, which are at infinity.
     same = int(found.dataset.is_same.sum())
     edges = 0.5 / max(same, 1), 0.5 / max(len(found.distances) - same, 1)
     alarm, hit = _operating_point(found)
@@ -155,7 +155,7 @@ def det(found: Evaluation) -> Markup:
 
 
 def _lines(found: Evaluation) -> Iterator[tuple[RocCurve, dict[str, Any]]]:
-    """Give the curve of the index, then of each baseline that has one, and how it is drawn."""
+    """Yield the curve and line style of the index, then of each baseline with a curve."""
     for contender, (colour, dashes) in zip(_with_curve(found), _DASHES, strict=False):
         width = 2.0 if contender is found.index else 1.4
         style = {"color": COLOURS[colour], "linestyle": dashes, "linewidth": width}
@@ -168,7 +168,7 @@ def _with_curve(found: Evaluation) -> list[Contender]:
 
 
 def _of_each(found: Evaluation, name: str, form: str) -> str:
-    """Format a figure of the index, then in brackets those of the baselines drawn beside it."""
+    """Format a metric of the index, with those of the drawn baselines in brackets."""
     values = [(each.name, each.pairs[name].value) for each in _with_curve(found)]
     shown = [(who, "unknown" if value is None else f"{value:{form}}") for who, value in values]
     baselines = ", ".join(f"{who} {value}" for who, value in shown[1:])
@@ -179,12 +179,12 @@ def _operating_point(found: Evaluation) -> tuple[float, float]:
     curve, threshold = found.index.curve, found.threshold.value
     assert curve is not None
     assert threshold is not None
-    place = int(np.searchsorted(curve.thresholds, threshold, side="right")) - 1
-    return float(curve.false_alarms[place]), float(curve.hits[place])
+    step = int(np.searchsorted(curve.thresholds, threshold, side="right")) - 1
+    return float(curve.false_alarms[step]), float(curve.hits[step])
 
 
 def reliability(found: Reliability) -> Markup:
-    """Show probabilities said against shares found; larger points hold more pairs."""
+    """Draw observed shares over predicted probabilities; larger points hold more pairs."""
     is_filled = found.share > 0
     said, share = found.said[is_filled], found.share[is_filled]
 
@@ -193,7 +193,7 @@ def reliability(found: Reliability) -> Markup:
         axes.plot(said, found.found[is_filled], color=COLOURS["same"], linewidth=1.4)
         axes.scatter(said, found.found[is_filled], s=20 + 600 * share, color=COLOURS["same"])
         axes.set(
-            xlabel="probability said", ylabel="share of same pairs found",
+            xlabel="predicted probability", ylabel="observed share of same pairs",
             xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal",
         )  # fmt: skip
 
@@ -203,7 +203,7 @@ def reliability(found: Reliability) -> Markup:
 
 
 def risk_coverage(found: RiskCoverage) -> Markup:
-    """Show how many answers are wrong if only the surest are given."""
+    """Draw the share of wrong answers if only the most certain pairs are answered."""
     answered, risk = found.answered, found.risk_answered
 
     def paint(axes: Any) -> None:
@@ -213,7 +213,7 @@ def risk_coverage(found: RiskCoverage) -> Markup:
                       label="with --unsure")  # fmt: skip
             axes.legend(loc="upper left")
         axes.set(
-            xlabel="% of the pairs answered, surest first", ylabel="% of the answers wrong",
+            xlabel="% of the pairs answered, most certain first", ylabel="% of the answers wrong",
             xlim=(0, 101), ylim=(0, None),
         )  # fmt: skip
 
@@ -223,13 +223,13 @@ def risk_coverage(found: RiskCoverage) -> Markup:
 
 
 def scatter(name: str, points: Float64, codes: npt.NDArray[np.int64], alternative: str) -> Markup:
-    """Show tiles as points; colour and shape tell their kind, as `hue_of` and `shape_of` say.
+    """Draw tiles as points; colour and shape encode their kind, by `hue_of` and `shape_of`.
 
     Args:
-        name: of the chart.
+        name: name of the chart.
         points: float64 [n, 2].
         codes: int64 [n], kind of each, -1 unknown.
-        alternative: what the chart shows.
+        alternative: text alternative of the chart.
     """
 
     def paint(axes: Any) -> None:
@@ -248,7 +248,7 @@ def scatter(name: str, points: Float64, codes: npt.NDArray[np.int64], alternativ
 
 
 def legend_mark(name: str, code: int) -> Markup:
-    """Draw the point that stands for a kind in the chart of that name."""
+    """Draw the legend mark of a kind."""
 
     def paint(axes: Any) -> None:
         axes.plot(
@@ -265,10 +265,10 @@ def legend_mark(name: str, code: int) -> Markup:
 
 
 def hue_of(code: int) -> str:
-    """Name the colour of a kind; eight of them, then they come again with other shapes."""
+    """Return the colour name of a kind; the eight colours repeat with other shapes."""
     return "muted" if code < 0 else f"c{code % _HUES}"
 
 
 def shape_of(code: int) -> str:
-    """Name the shape of a kind: kinds next to each other differ in shape as well as in colour."""
+    """Return the marker of a kind: adjacent kinds differ in shape and colour."""
     return "." if code < 0 else _MARKERS[(code + code // _HUES) % len(_MARKERS)]

@@ -1,4 +1,4 @@
-"""The report of an evaluation: what an index is worth on some labels, in figures and pictures."""
+"""The report of an evaluation: metrics, charts and examples of one index on labelled tiles."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from histo_index.report.pictures import Pictures
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.evaluation.result import Contender, Evaluation
 
-# Pairs of copies and warnings shown; the JSON has more.
-_MOST_TWINS: Final = 12
-_MOST_KINDS: Final = 24
-# How figures are called, and which direction is better.
-_SPOKEN: Final = {
+# Duplicates and kinds shown; the JSON has all.
+_MAX_DUPLICATES: Final = 12
+_MAX_KINDS: Final = 24
+# Display name of each metric, and the better direction.
+_METRICS: Final = {
     "accuracy": ("Accuracy", "↑"),
     "balanced_accuracy": ("Balanced accuracy", "↑"),
     "cross_validated_accuracy": ("Accuracy, cross-validated", "↑"),
@@ -28,31 +28,31 @@ _SPOKEN: Final = {
     "equal_error_rate": ("Equal error rate", "↓"),
     "brier": ("Brier score", "↓"),
     "expected_calibration_error": ("Expected calibration error", "↓"),
-    "accuracy@1": ("Nearest neighbour right", "↑"),
-    "vote@3": ("Majority of 3 right", "↑"),
-    "vote@5": ("Majority of 5 right", "↑"),
-    "vote@10": ("Majority of 10 right", "↑"),
+    "accuracy@1": ("Accuracy of the nearest neighbour", "↑"),
+    "vote@3": ("Majority vote of 3", "↑"),
+    "vote@5": ("Majority vote of 5", "↑"),
+    "vote@10": ("Majority vote of 10", "↑"),
     "map@5": ("mAP@5", "↑"),
     "map@10": ("mAP@10", "↑"),
-    "recall@5": ("Any of 5 right", "↑"),
-    "recall@10": ("Any of 10 right", "↑"),
+    "recall@5": ("Recall@5", "↑"),
+    "recall@10": ("Recall@10", "↑"),
 }
 _CARDS: Final = (
-    ("pairs", "accuracy", "of the verdicts on pairs are right"),
+    ("pairs", "accuracy", "accuracy of the verdicts on pairs"),
     ("pairs", "roc_auc", "ROC-AUC of pairs: 0.5 is chance, 1 is perfect"),
-    ("pairs", "equal_error_rate", "errors where both kinds are equally frequent"),
-    ("micro", "accuracy@1", "of the nearest neighbours are of the tile's class"),
+    ("pairs", "equal_error_rate", "equal error rate of pairs"),
+    ("micro", "accuracy@1", "accuracy of the nearest neighbour"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A tile as the page shows it.
+    """A tile on the page.
 
     Attributes:
         picture: a `data:` address; None if the file cannot be read.
         kind: its class; None if unknown.
-        name: its image id; None unless names are wanted.
+        name: its image id; None in an anonymous report.
     """
 
     picture: str | None
@@ -62,7 +62,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line of the table of figures: the index, then each baseline."""
+    """A row of the table of metrics: the index, then each baseline."""
 
     key: str
     name: str
@@ -72,7 +72,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Lead:
-    """By how much the index is ahead of a baseline."""
+    """The lead of the index over a baseline."""
 
     baseline: str
     key: str
@@ -83,7 +83,7 @@ class Lead:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether the whole interval lies above zero."""
+        """Whether the whole interval is above zero."""
         return self.lead.low is not None and self.lead.low > 0
 
 
@@ -95,14 +95,14 @@ def evaluation_page(
     training: Mapping[str, Any] | None = None,
     names: bool = False,
 ) -> str:
-    """Write the report of an evaluation.
+    """Format the report of an evaluation.
 
     Args:
-        index: what was judged.
-        found: what was found.
+        index: the evaluated index.
+        found: the evaluation.
         pictures: reads the tiles.
-        training: how the encoder was made, and on what.
-        names: whether tiles and groups are named; else they are only shown and numbered.
+        training: training record of the encoder.
+        names: whether tiles and groups are named; otherwise groups are numbered.
 
     Returns:
         One HTML document.
@@ -113,21 +113,21 @@ def evaluation_page(
     dataset = found.dataset
     paths = index.rows["path"].take(pa.array(dataset.rows)).to_pylist()
 
-    def tile(place: int) -> Shown:
-        code = int(dataset.labels[place])
+    def tile(number: int) -> Shown:
+        code = int(dataset.labels[number])
         return Shown(
-            picture=pictures.of(paths[place]),
+            picture=pictures.of(paths[number]),
             kind=dataset.classes[code] if code >= 0 else None,
-            name=dataset.names[place] if names else None,
+            name=dataset.names[number] if names else None,
         )
 
-    def group(place: int) -> str:
-        code = int(dataset.groups[place])
+    def group(number: int) -> str:
+        code = int(dataset.groups[number])
         return dataset.group_names[code] if names else f"group {code + 1}"
 
     return fill(
         "evaluation.html",
-        title=f"What {index.folder.name} is worth",
+        title=f"Evaluation of {index.folder.name}",
         found=found,
         cards=_cards(found.index),
         tables=_tables(found),
@@ -136,7 +136,7 @@ def evaluation_page(
         confusion=_confusion(found),
         tile=tile,
         group=group,
-        twins=found.leakage.listed[:_MOST_TWINS],
+        twins=found.leakage.listed[:_MAX_DUPLICATES],
         map=_map(map_index(index, dataset), found, names=names),
         provenance=_provenance(found, training or {}),
         pictures=pictures,
@@ -144,30 +144,30 @@ def evaluation_page(
 
 
 def _cards(own: Contender) -> list[tuple[str, Estimate, str]]:
-    places = {"pairs": own.pairs, **own.retrieval}
+    metrics = {"pairs": own.pairs, **own.retrieval}
     return [
-        (f"index.{place}.{name}", places[place][name], words)
-        for place, name, words in _CARDS
-        if name in places.get(place, {})
+        (f"index.{kind}.{name}", metrics[kind][name], words)
+        for kind, name, words in _CARDS
+        if name in metrics.get(kind, {})
     ]
 
 
 def _tables(found: Evaluation) -> list[tuple[str, list[Line]]]:
-    """Lay out the figures of pairs and of neighbours, the index beside its baselines."""
+    """Arrange the metrics of pairs and of neighbours, the index first, then the baselines."""
     everyone = [found.index, *found.baselines]
     titles = {
         "pairs": "Pairs",
-        "micro": "Neighbours, every tile counting the same",
-        "macro": "Neighbours, every class counting the same",
+        "micro": "Neighbours, averaged over tiles (micro)",
+        "macro": "Neighbours, averaged over classes (macro)",
     }
     tables = []
-    for place, title in titles.items():
-        columns = [c.pairs if place == "pairs" else c.retrieval.get(place, {}) for c in everyone]
+    for kind, title in titles.items():
+        columns = [c.pairs if kind == "pairs" else c.retrieval.get(kind, {}) for c in everyone]
         lines = [
             Line(
-                key=f"{place}.{name}",
-                name=_SPOKEN.get(name, (name, ""))[0],
-                better=_SPOKEN.get(name, (name, ""))[1],
+                key=f"{kind}.{name}",
+                name=_METRICS.get(name, (name, ""))[0],
+                better=_METRICS.get(name, (name, ""))[1],
                 figures=[column.get(name) for column in columns],
             )
             for name in columns[0]
@@ -182,7 +182,7 @@ def _leads(found: Evaluation) -> list[Lead]:
         Lead(
             baseline=baseline.name,
             key=key,
-            name=_SPOKEN[key][0],
+            name=_METRICS[key][0],
             its=_figure(baseline, key),
             mine=_figure(found.index, key),
             lead=lead,
@@ -207,7 +207,7 @@ def _charts(found: Evaluation) -> dict[str, Markup | None]:
 
 
 def _confusion(found: Evaluation) -> list[tuple[str, list[tuple[int, float]]]] | None:
-    """Give each class its counts, and their shares of its tiles."""
+    """Return counts and shares of each class."""
     if found.confusion is None:
         return None
     sums = np.maximum(found.confusion.sum(axis=1), 1)
@@ -233,10 +233,10 @@ def _map(made: Map, found: Evaluation, *, names: bool) -> dict[str, Any]:
         alternative = f"Map of {len(made.points):,} tiles by {name}; {len(kinds)} of them."
         marks = [
             (charts.legend_mark(f"map-{name}", code), kind)
-            for code, kind in enumerate(kinds[:_MOST_KINDS])
+            for code, kind in enumerate(kinds[:_MAX_KINDS])
         ]
         chart = charts.scatter(f"map-{name}", made.points, codes, alternative)
-        panels.append((name, chart, marks, max(0, len(kinds) - _MOST_KINDS)))
+        panels.append((name, chart, marks, max(0, len(kinds) - _MAX_KINDS)))
     return {"panels": panels, "made": made}
 
 

@@ -1,4 +1,4 @@
-"""Fill the templates: everything that comes from data is escaped, and no page needs a network."""
+"""Render the templates. All data is escaped, and no page loads anything from a network."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -12,7 +12,7 @@ from histo_index.search.bootstrap import Estimate
 from histo_index.wording import counted, printable
 
 UNKNOWN: Final = "–"
-# What the index knows of its calibration beyond what a reader can take in; its warnings name tiles.
+# Parts of a calibration that are too long for the page, and warnings, which name tiles.
 _LEFT_OUT: Final = ("curve", "histogram", "contents", "warnings")
 
 
@@ -31,25 +31,25 @@ def _environment() -> Environment:
 
 
 def fill(template: str, **values: Any) -> str:
-    """Fill a template of this piece; what is text in `values` is text on the page."""
+    """Render a template; text in `values` is escaped."""
     return _environment().get_template(template).render(**values)
 
 
 def number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
-    """Write a figure; an unknown one is a dash."""
-    # z: what rounds to nothing has no sign.
+    """Format a number; None is a dash."""
+    # z: a number that rounds to zero has no sign.
     return UNKNOWN if value is None else f"{value:{'+' if sign else '-'}z.{digits}f}"
 
 
 def ends(figure: Estimate | None) -> str:
-    """Write the interval of a figure; nothing where there is none."""
+    """Format the interval of an estimate; empty without one."""
     if figure is None or figure.low is None or figure.high is None:
         return ""
     return f"{figure.low:z.3f}…{figure.high:z.3f}"
 
 
 def percent(value: float | None) -> str:
-    """Write a share; what is not quite all or none does not look so."""
+    """Format a share; only 0 and 1 themselves become 0 % and 100 %."""
     if value is None:
         return UNKNOWN
     if 0.005 < value < 0.995 or value in (0, 1):
@@ -58,7 +58,7 @@ def percent(value: float | None) -> str:
 
 
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lay out nested facts as names and texts; of a whole path only its end is told."""
+    """Flatten nested facts to names and texts; absolute paths lose their folder."""
     found: list[tuple[str, str]] = []
     for name, value in values.items():
         if name in _LEFT_OUT:
@@ -86,7 +86,7 @@ def _fact(value: Any) -> str:
 
 
 def without_folder(text: str) -> str:
-    """Cut a whole path down to its last part; other text stays as it is."""
+    """Return the last part of an absolute path, or the text itself."""
     for kind in (PurePosixPath, PureWindowsPath):
         if kind(text).is_absolute():
             return kind(text).name

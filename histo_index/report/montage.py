@@ -1,4 +1,4 @@
-"""Draw queries and their neighbours as one picture."""
+"""Draw queries and their neighbours as one image."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,9 @@ from histo_index.wording import counted, printable
 _TILE_PX: Final = 160
 _GAP_PX: Final = 8
 _LINE_PX: Final = 16
-# Lines for a name; of a longer one the end is shown, where file names differ.
+# Lines of a name; of a longer one the end is shown, because file names differ there.
 _NAME_LINES: Final = 4
-# Neighbours in a line; more go on below.
+# Neighbours per line.
 _COLUMNS: Final = 10
 _PAPER: Final = "white"
 _INK: Final = "#202020"
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class _Cell:
-    """A tile in the picture: its column, its file, and the lines below it."""
+    """A tile of the montage: its column, its file, and its captions."""
 
     column: int
     file: Path | None
@@ -45,12 +45,12 @@ def draw_montage(
     """Draw a row per query: the query, then its neighbours with their distances.
 
     Args:
-        queries: name and file of each; without a file its place says so.
-        neighbours: of each query, nearest first.
+        queries: name and file of each; without a file an empty frame is drawn.
+        neighbours: neighbours of each query, nearest first.
         tiles: the folder that the neighbours' paths are relative to.
 
     Returns:
-        An RGB picture. A tile that cannot be read is drawn as an empty frame with its name.
+        An RGB image. A tile that cannot be read is drawn as an empty frame with its name.
     """
     lines = list(_lines(queries, neighbours, tiles))
     cells = [cell for line in lines for cell in line]
@@ -60,13 +60,14 @@ def draw_montage(
     size = (columns * (_TILE_PX + _GAP_PX) + 3 * _GAP_PX, len(lines) * height + _GAP_PX)
     picture = Image.new("RGB", size, _PAPER)
     missing = sum(
-        not _draw_cell(picture, cell, top=place * height + _GAP_PX) and cell.column > 0
-        for place, line in enumerate(lines)
+        not _draw_cell(picture, cell, top=number * height + _GAP_PX) and cell.column > 0
+        for number, line in enumerate(lines)
         for cell in line
     )
     if missing:
-        told = counted(missing, "tile")
-        _log.warning("%s could not be drawn from %s; pass --tiles DIR", told, tiles)
+        _log.warning(
+            "%s could not be drawn from %s; pass --tiles DIR", counted(missing, "tile"), tiles
+        )
     return picture
 
 
@@ -78,20 +79,20 @@ def _lines(
     names = short_names([name for name, _ in queries])
     for name, (_, file), found in zip(names, queries, neighbours, strict=True):
         line = [_Cell(column=0, file=file, captions=["query", *_fold(name)])]
-        for place, neighbour in enumerate(found):
-            if place and place % _COLUMNS == 0:
+        for number, neighbour in enumerate(found):
+            if number and number % _COLUMNS == 0:
                 yield line
                 line = []
             head = f"{neighbour.rank}.  distance {neighbour.distance:.4f}"
             captions = [head, *_fold(neighbour.image_id)]
-            column = 1 + place % _COLUMNS
+            column = 1 + number % _COLUMNS
             line.append(_Cell(column=column, file=tiles / neighbour.path, captions=captions))
         yield line
 
 
 def _draw_cell(picture: Image.Image, cell: _Cell, *, top: int) -> bool:
-    """Draw a tile or an empty frame; tells whether there was a tile."""
-    # A wider gap sets the query apart from its answers.
+    """Draw a tile or an empty frame; return whether there was a tile."""
+    # A wider gap separates the query from its neighbours.
     left = cell.column * (_TILE_PX + _GAP_PX) + (2 if cell.column else 1) * _GAP_PX
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT_PX)
     for line, caption in enumerate(cell.captions):
@@ -110,7 +111,7 @@ def _draw_cell(picture: Image.Image, cell: _Cell, *, top: int) -> bool:
 
 
 def _fold(name: str) -> list[str]:
-    """Lay a name out in lines as wide as a tile, so that long ones can be told apart."""
+    """Wrap a name to the width of a tile."""
     font = ImageFont.load_default(_FONT_PX)
     lines = [""]
     for character in printable(name):

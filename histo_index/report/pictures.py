@@ -1,4 +1,4 @@
-"""Small pictures of tiles, inside the page."""
+"""Thumbnails of tiles, embedded in the page."""
 
 import base64
 import io
@@ -12,33 +12,29 @@ from PIL import Image
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.errors import ImageError
 
-# Twice what the page shows of a tile, for fine screens and for print.
+# Twice the displayed size, for fine screens and for print.
 _SIDE_PX: Final = 208
 _QUALITY: Final = 82
 
 
 class Pictures:
-    """Pictures of tiles, each read once.
-
-    Attributes:
-        missing: how many tiles could not be read.
-    """
+    """Thumbnails of tiles, each read once."""
 
     def __init__(self, folder: Path) -> None:
-        """Read from a folder that paths are relative to."""
+        """Prepare to read tiles below a folder."""
         self._folder = folder
         self._made: dict[Path, str | None] = {}
 
     @property
     def missing(self) -> int:
-        """Count the tiles that could not be read."""
+        """Return the number of tiles that could not be read."""
         return sum(picture is None for picture in self._made.values())
 
     def of(self, path: str | Path | None) -> str | None:
-        """Give a tile's picture as a `data:` address; None if it cannot be read.
+        """Return the thumbnail of a tile as a `data:` URL; None if it cannot be read.
 
         Args:
-            path: relative to the folder, or absolute; None where there is no file.
+            path: relative to the folder, or absolute; None without a file.
         """
         if path is None:
             return None
@@ -60,18 +56,18 @@ def _picture(file: Path) -> str | None:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Take from whole paths the folders that all of them share; other names stay as they are.
+    """Remove the common parent folders of absolute paths; other names are unchanged.
 
-    What is shown tells images of one file name apart, and no more of where they lie: a whole path
-    that would look like another name begins with `…/`.
+    Images of equal file names stay distinguishable, and no folder above them is shown. A shortened
+    path that equals another name starts with `…/`.
     """
     shown = list(names)
     for kind in (PurePosixPath, PureWindowsPath):
-        whole = [place for place, name in enumerate(names) if kind(name).is_absolute()]
-        levels = zip(*(kind(names[place]).parent.parts for place in whole), strict=False)
+        whole = [row for row, name in enumerate(names) if kind(name).is_absolute()]
+        levels = zip(*(kind(names[row]).parent.parts for row in whole), strict=False)
         shared = len(list(takewhile(lambda level: len(set(level)) == 1, levels)))
-        ends = ["/".join(kind(names[place]).parts[max(shared, 1) :]) for place in whole]
-        others = {shown[place] for place in set(range(len(names))).difference(whole)}
-        for place, end in zip(whole, ends, strict=True):
-            shown[place] = f"…/{end}" if end in others else end
+        ends = ["/".join(kind(names[row]).parts[max(shared, 1) :]) for row in whole]
+        others = {shown[row] for row in set(range(len(names))).difference(whole)}
+        for row, end in zip(whole, ends, strict=True):
+            shown[row] = f"…/{end}" if end in others else end
     return shown

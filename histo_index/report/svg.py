@@ -1,6 +1,6 @@
 """Charts as SVG inside the page: matplotlib draws, the page's style sheet chooses the colours.
 
-No text of the user's gets into a chart: matplotlib would read `$` in it as a formula.
+User text never enters a chart: matplotlib would parse `$` as a formula.
 """
 
 import io
@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-# Stand-ins that matplotlib draws with; each becomes a variable of the style sheet, so that the same
-# chart is legible in light, in dark and in print.
+# Placeholder colours for matplotlib. Each becomes a variable of the style sheet, so that one chart
+# is legible in light mode, in dark mode and in print.
 _NAMES: Final = (
     "ink", "muted", "grid", "same", "different", "accent", "paper", "band",
     "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7",
 )  # fmt: skip
-COLOURS: Final = {name: f"#0f0f{0xA0 + place:02x}" for place, name in enumerate(_NAMES)}
+COLOURS: Final = {name: f"#0f0f{0xA0 + number:02x}" for number, name in enumerate(_NAMES)}
 _VARIABLES: Final = {code: f"var(--{name})" for name, code in COLOURS.items()}
 
 # matplotlib types this by the names of its parameters, which differ between its versions.
@@ -51,18 +51,18 @@ def draw(
     """Draw a chart.
 
     Args:
-        name: of the chart, different for each of a page.
-        alternative: what the chart shows, for those who do not see it.
-        paint: draws on the axes it is handed.
+        name: name of the chart, unique on a page.
+        alternative: text alternative of the chart.
+        paint: draws on the axes it receives.
         size: width and height in inches of 72 px; the page scales it.
 
     Returns:
-        An `svg` element with a title, ready to stand in a page.
+        An `svg` element with a title, for use in a page.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    # The salt keeps the ids of one chart apart from those of the next, and the same in every run.
+    # The salt makes the ids of charts distinct, and equal in every run.
     with rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
         paint(figure.add_subplot())
@@ -72,7 +72,7 @@ def draw(
 
 
 def _inlined(svg: str, alternative: str) -> Markup:
-    """Make an SVG file part of a page: no header, no style of its own, the page's colours."""
+    """Convert an SVG file for a page: no header, no style, colours of the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)

@@ -9,7 +9,7 @@ from histo_index.files import publish_bytes
 from histo_index.indexer.reader import OpenIndex
 from histo_index.report.evaluation_page import evaluation_page
 from histo_index.report.pictures import Pictures
-from histo_index.report.question_page import Asked, pair_page, search_page
+from histo_index.report.query_page import Query, pair_page, search_page
 from histo_index.search.answers.neighbours import Neighbour
 from histo_index.search.answers.pair import PairAnswer
 from histo_index.search.calibration.threshold import Threshold
@@ -26,7 +26,7 @@ def write_report(
     answer: Answer,
     output: Path,
     *,
-    asked: Sequence[Asked],
+    queries: Sequence[Query],
     threshold: Threshold,
     folder: Path,
     names: bool,
@@ -37,7 +37,7 @@ def write_report(
         index: the index that answered.
         answer: result of `evaluate`, `pair` or `search`.
         output: the HTML file.
-        asked: the images of `pair` or `search`, each with its neighbours; empty for an evaluation.
+        queries: the images of `pair` or `search`, with neighbours; empty for an evaluation.
         threshold: decides the verdicts of neighbours.
         folder: folder of the tile files.
         names: whether the page names tiles and groups.
@@ -51,7 +51,7 @@ def write_report(
         training = load_encoder(index.folder / "encoder").config.training
         page = evaluation_page(index, answer, pictures, training=training, names=names)
     elif isinstance(answer, PairAnswer):
-        page = pair_page(index, answer, asked, threshold.calibration, pictures, names=names)
+        page = pair_page(index, answer, queries, threshold.calibration, pictures, names=names)
     else:
-        page = search_page(index, asked, threshold, pictures, names=names)
+        page = search_page(index, queries, threshold, pictures, names=names)
     publish_bytes(output, page.encode())

@@ -77,21 +77,29 @@ def take_vectors(index: OpenIndex, extra: Float16, places: Int64) -> Float16:
     return vectors
 
 
-# Pairs at a time: 50 MB of places, copies in order and masks, however long the list. The more there
-# are, the closer are the first images of two pairs in order.
+# 50 MB of row numbers, sorted copies and masks. More pairs at a time read the vectors more nearly
+# in order.
 _PIECE_PAIRS: Final = 1 << 20
 
 
-def indexed_pair_distances(index: OpenIndex, extra: Float16, left: Int64, right: Int64) -> Float32:
-    """Measure distances between stored vectors, in memory that does not grow with the list.
+def indexed_pair_distances(
+    index: OpenIndex,
+    extra: Float16,
+    left: Int64,
+    right: Int64,
+    *,
+    piece_pairs: int = _PIECE_PAIRS,
+) -> Float32:
+    """Compute the distances of pairs of stored vectors, in memory independent of the list.
 
-    `pair_distances` on gathered vectors is the plain form, and gives the same.
+    The reference is `pair_distances` on gathered vectors.
 
     Args:
-        index: holds places below N.
-        extra: float16 [m, D], holds places from N on.
-        left: int64 [P], place of the first image of each pair.
-        right: int64 [P], place of the second.
+        index: holds the vectors of rows 0 to N - 1.
+        extra: float16 [m, D], the vectors of rows N to N + m - 1.
+        left: int64 [P], row of the first image of each pair.
+        right: int64 [P], row of the second.
+        piece_pairs: pairs computed at a time.
 
     Returns:
         float32 [P].
@@ -100,8 +108,8 @@ def indexed_pair_distances(index: OpenIndex, extra: Float16, left: Int64, right:
         IndexFormatError: a vector that is needed is damaged.
     """
     distances = np.empty(len(left), np.float32)
-    for start in range(0, len(left), _PIECE_PAIRS):
-        part = slice(start, start + _PIECE_PAIRS)
+    for start in range(0, len(left), piece_pairs):
+        part = slice(start, start + piece_pairs)
         distances[part] = _piece_distances(index, extra, left[part], right[part])
     return distances
 

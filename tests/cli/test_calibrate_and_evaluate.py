@@ -124,7 +124,7 @@ def test_few_pairs_are_told(
     Path("few.csv").write_text("\n".join([*some, f"{PAIR[0]},none.png,1"]))
     done = run("calibrate", "--pairs", "few.csv", "-i", calibrated.index)
     assert done.code == 3, done.err
-    doubt = "the accuracy is known no better than"
+    doubt = "the accuracy is uncertain"
     assert f"  warning    {doubt}" in done.out
     assert doubt not in caplog.text
     assert "few.csv pair 25: none.png is not in the index" in caplog.text
@@ -134,7 +134,7 @@ def test_unsure_without_a_calibration_is_one_line(workshop: Workshop, run: Run) 
     done = run("pair", *PAIR, "-i", workshop.index, "--unsure")
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines()[-1] == (
-        "histo-index: error: nothing tells which pairs are unsure: run `histo-index calibrate` "
+        "histo-index: error: no calibration, so no pair can be unsure: run `histo-index calibrate` "
         "first, or leave out --unsure"
     )
 
@@ -183,10 +183,10 @@ def test_bad_pairs_are_one_line_and_leave_the_old_calibration(
 def test_without_labels_it_says_so_wherever_it_shows(workshop: Workshop, run: Run) -> None:
     done = run("calibrate", "--unlabelled", "-i", workshop.index)
     assert done.code == 0, done.err
-    assert "guessed without labels, which is weaker" in done.out
+    assert "estimated without labels (less reliable)" in done.out
     assert "unknown without labels" in done.out
     answer = run("pair", *PAIR, "-i", workshop.index)
-    assert "guessed without labels, which is weaker" in answer.out
+    assert "estimated without labels (less reliable)" in answer.out
     refused = run("calibrate", "--unlabelled", "--labels", "label", "-i", workshop.index)
     assert refused.code == 2
     assert "without labels there is nothing to choose by" in refused.err

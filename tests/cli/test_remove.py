@@ -39,7 +39,7 @@ def test_a_rule_holds_for_later_builds_until_it_is_lifted(workshop: Workshop, ru
         0,
         [
             f"tiles.hx: {gone} tiles removed; {tiles - gone} tiles left",
-            "  rule      label = 'fat': later builds leave out every tile of which this is true",
+            "  rule      label = 'fat': later builds leave out every tile that matches",
         ],
     )
     facts = run("info").out.splitlines()
@@ -48,14 +48,15 @@ def test_a_rule_holds_for_later_builds_until_it_is_lifted(workshop: Workshop, ru
     ]
     assert lines == [
         f"tiles {tiles - gone}",
-        f"removed {gone} (kept out of later builds; {gone} still on disk: compact frees them)",
+        f"removed {gone} (kept out of later builds; {gone} still on disk: "
+        "`histo-index compact` erases them)",
         "purged 0",
         "rules label = 'fat'",
     ]
     labels = "tiles/labels.csv"
     ran = run("build", "tiles", "-o", "tiles.hx", "--manifest", labels)
     assert (
-        f"  left out  {gone}, removed before\n            {gone} × rule label = 'fat'\n" in ran.out
+        f"  left out  {gone}, removed earlier\n            {gone} × rule label = 'fat'\n" in ran.out
     )
     assert "  dropped   0\n" in ran.out
     ran = run("restore", "--rule", "label = 'fat'")
@@ -63,8 +64,8 @@ def test_a_rule_holds_for_later_builds_until_it_is_lifted(workshop: Workshop, ru
         0,
         [
             f"tiles.hx: 0 tiles restored; {tiles - gone} tiles in the index",
-            "  lifted    rule label = 'fat'",
-            f"  later     {gone} contents no more stored: the next `histo-index build` encodes "
+            "  deleted   rule label = 'fat'",
+            f"  later     {gone} contents no longer stored: the next `histo-index build` encodes "
             "them again",
         ],
     )
@@ -72,10 +73,10 @@ def test_a_rule_holds_for_later_builds_until_it_is_lifted(workshop: Workshop, ru
     assert len(histo_index.open(workshop.index)) == tiles
 
 
-def test_what_holds_in_future_is_said(workshop: Workshop, run: Run) -> None:
+def test_remove_prints_its_effect_on_later_builds(workshop: Workshop, run: Run) -> None:
     ran = run("remove", "--where", "label = 'fat' and mpp > 0")
     assert ran.out.splitlines()[1:] == [
-        "  no rule   later builds leave out these contents alone; a rule is column = value, "
+        "  no rule   later builds leave out these contents only; a rule is column = value, "
         "several joined by OR, or column IN (...)"
     ]
     ran = run("restore", "--all")
@@ -89,7 +90,7 @@ def test_what_holds_in_future_is_said(workshop: Workshop, run: Run) -> None:
     )
     ran = run("remove", "--where", "label = 'fat'", "--no-rule")
     assert ran.out.splitlines()[1:] == [
-        "  no rule   later builds leave out these contents alone; --no-rule"
+        "  no rule   later builds leave out these contents only; --no-rule"
     ]
     ran = run("remove", "--where", "label = 'not there yet'", "--rule")
     assert ran.out.splitlines()[0] == "tiles.hx: 0 tiles removed; 14 tiles left"
@@ -103,10 +104,10 @@ def test_what_holds_in_future_is_said(workshop: Workshop, run: Run) -> None:
     ran = run("remove", "--purge")
     assert ran.out.splitlines() == [
         "tiles.hx: 0 tiles removed; 14 tiles left",
-        "  purged    nothing more: of removed tiles the index holds only hashes",
+        "  purged    nothing more: the index holds only hashes of removed tiles",
     ]
     ran = run("restore", "--all")
     assert ran.out.splitlines()[1:] == [
-        "  lifted    rule label = 'not there yet'",
+        "  deleted   rule label = 'not there yet'",
         "  purged    2 contents stay out; with --purged the next build encodes them again",
     ]

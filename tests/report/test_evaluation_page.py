@@ -103,10 +103,10 @@ def test_where_abstaining_leaves_no_answer_it_is_said_without_figures(judged: Ju
     silent = replace(judged.found.risk_coverage, answered=none, risk_answered=unknown)
     found = replace(judged.found, risk_coverage=silent)
     page = Page(evaluation_page(judged.index, found, Pictures(judged.tiles)))
-    assert "With --unsure not one of the pairs is answered." in page.text
+    assert "With --unsure none of the pairs is answered." in page.text
     assert "risk.wrong" not in page.figures
     last = describe_evaluation(found).splitlines()[-1]
-    assert last == "With --unsure not one of the pairs is answered."
+    assert last == "With --unsure none of the pairs is answered."
 
 
 def test_groups_of_one_tile_each_are_no_colours_of_a_map(judged: Judged, page: Page) -> None:
@@ -165,7 +165,7 @@ def test_tiles_are_pictures_with_words(page: Page) -> None:
             assert picture.size == (16, 12)
 
 
-def test_a_missing_tile_costs_its_picture_and_is_told(judged: Judged) -> None:
+def test_missing_tiles_are_marked_and_counted(judged: Judged) -> None:
     pictures = Pictures(judged.tiles / "nowhere")
     page = Page(evaluation_page(judged.index, judged.found, pictures))
     assert not [tag for tag, _ in page.elements if tag == "img"]
@@ -173,7 +173,7 @@ def test_a_missing_tile_costs_its_picture_and_is_told(judged: Judged) -> None:
     shown = {strip.query for strip in judged.found.strips}
     shown |= {place for strip in judged.found.strips for place in strip.neighbours}
     shown |= {tile for wrong in judged.found.wrong_pairs for tile in (wrong.tile_a, wrong.tile_b)}
-    assert page.figures["missing"][0].startswith(f"{len(shown)} of the tiles shown here")
+    assert page.figures["missing"][0].startswith(f"{len(shown)} of the tiles could not be read")
 
 
 def test_ids_are_there_once(page: Page) -> None:

@@ -46,7 +46,7 @@ def test_facts_are_flat_and_tell_no_folder() -> None:
 
 def test_bytes_that_were_no_text_do_not_stop_a_page() -> None:
     html = fill(
-        "search.html", title="\udcff", asked=[], charts=[], origin="a\nb", names=False,
+        "search.html", title="\udcff", queries=[], charts=[], origin="a\nb", names=False,
         pictures=type("None_", (), {"missing": 0}), shown_names=[], kind=str, provenance=[],
     )  # fmt: skip
     assert "\\udcff" in html

@@ -21,10 +21,10 @@ def test_the_plane_keeps_the_two_largest_variances(judged: Judged) -> None:
 
 def test_of_many_tiles_some_are_drawn_and_those_unknown_are_told_apart(judged: Judged) -> None:
     part = judged.found.dataset.subset(np.arange(0, 60, 2))
-    made = map_index(judged.index, part, most_points=20)
+    made = map_index(judged.index, part, max_points=20)
     assert len(made.points) == 20
     assert (made.labels >= 0).sum() == 10
     assert made.tiles == 96
-    few = map_index(judged.index, judged.found.dataset.subset(np.arange(4)), most_points=20)
+    few = map_index(judged.index, judged.found.dataset.subset(np.arange(4)), max_points=20)
     assert len(few.points) == 20
     assert (few.labels >= 0).sum() == 4

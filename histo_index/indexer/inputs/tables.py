@@ -1,10 +1,17 @@
-"""Read a table that a user wrote: CSV, TSV or Parquet, as text first, numbers only where safe."""
+"""Read tables written by users: CSV, TSV or Parquet.
+
+`read_table` reads a whole table with a header and typed columns, or raises. `read_text` and
+`split_rows` read CSV row by row, so that a caller can report the rows that cannot be used.
+"""
 
 import csv
+import io
 import os
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +29,8 @@ _FLOAT_DIGITS: Final = 15
 # Numbered paths were seen to come to 11 rows a byte, sorted pairs to 13.
 _FREE_ROWS: Final = 1_000_000
 _ROWS_PER_BYTE: Final = 128
+# A field of a broken file may contain the rest of it; no name is that long.
+_LONGEST_FIELD: Final = 2**17
 
 
 def read_table(path: Path) -> pa.Table:
@@ -39,7 +48,7 @@ def read_table(path: Path) -> pa.Table:
         if suffix == ".parquet":
             return _read_parquet(path)
         if suffix in (".csv", ".tsv"):
-            return _read_text(path, "\t" if suffix == ".tsv" else ",")
+            return _read_csv(path, delimiter_of(path))
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())[:200]
         raise InputError(f"{path}: cannot be read ({reason})") from error
@@ -50,25 +59,97 @@ def read_table(path: Path) -> pa.Table:
     raise InputError(f"{path}: unknown kind of table; pass .csv, .tsv or .parquet")
 
 
-def _read_text(path: Path, delimiter: str) -> pa.Table:
+def _read_csv(path: Path, delimiter: str) -> pa.Table:
     with open(path, encoding="utf-8-sig", newline="") as file:
         names = next(csv.reader(file, delimiter=delimiter), [])
     if not names:
         raise ValueError("the first line, which names the columns, is empty")
     _require_distinct(names)
     with open(path, "rb") as file:
-        table = pa_csv.read_csv(  # noqa: TID251
-            file,
-            read_options=pa_csv.ReadOptions(use_threads=False),
-            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
-        )
+        table = parse_texts(file, delimiter, names, newlines_in_values=True)
     columns = zip(table.column_names, table.columns, strict=True)
     return pa.table(
         {name: column if name in _NAMES else _as_number(column) for name, column in columns}
     )
+
+
+def delimiter_of(path: Path | None) -> str:
+    """Return the delimiter that a suffix stands for: a tab for `.tsv`, else a comma."""
+    return "\t" if path is not None and path.suffix.lower() == ".tsv" else ","
+
+
+def parse_texts(
+    data: IO[bytes],
+    delimiter: str,
+    names: list[str],
+    *,
+    is_headed: bool = True,
+    newlines_in_values: bool = False,
+) -> pa.Table:
+    """Parse CSV into string columns.
+
+    Args:
+        data: the file.
+        delimiter: between cells.
+        names: of the columns, [C].
+        is_headed: whether the first row is a header, to be replaced by the names.
+        newlines_in_values: whether quoted cells may contain line ends.
+
+    Raises:
+        pa.ArrowInvalid: a row has another number of cells, or is not UTF-8.
+    """
+    return pa_csv.read_csv(  # noqa: TID251
+        data,
+        read_options=pa_csv.ReadOptions(
+            column_names=names, skip_rows_after_names=int(is_headed), use_threads=False
+        ),
+        parse_options=pa_csv.ParseOptions(
+            delimiter=delimiter, newlines_in_values=newlines_in_values
+        ),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+        ),
+    )
+
+
+def read_text(source: Path | None, name: str) -> bytes:
+    """Read a text file in UTF-8, without its byte order mark.
+
+    Args:
+        source: the file; None is standard input.
+        name: how messages call it.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        data = sys.stdin.buffer.read() if source is None else source.read_bytes()
+        data.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{name}: line {line} is not UTF-8; save the file as UTF-8") from error
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def split_rows(data: bytes, delimiter: str) -> Iterator[tuple[int, list[str], str | None]]:
+    """Split CSV in UTF-8 into rows, as far as it can be read.
+
+    Yields:
+        The line that a row ends on, its cells, and None; where the text stops being readable, no
+        cells and the reason, as the last row. Empty lines are no rows.
+    """
+    csv.field_size_limit(_LONGEST_FIELD)
+    # Zero bytes end a field for some readers and not for others: no name contains them.
+    text = io.StringIO(data.decode().replace("\0", ""), newline="")
+    reader = csv.reader(text, delimiter=delimiter)
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells, None
+    except csv.Error as error:
+        yield reader.line_num, [], f"not readable as CSV from here on ({error})"
 
 
 def _as_number(column: pa.ChunkedArray) -> pa.ChunkedArray:

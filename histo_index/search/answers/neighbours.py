@@ -1,4 +1,4 @@
-"""Find what else looks like a tile."""
+"""Search: the nearest tiles of images, with verdicts."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -51,10 +51,10 @@ Answered = list[Neighbour] | HistoIndexError
 
 
 def neighbours_of(index: OpenIndex, found: Found) -> list[list[Neighbour]]:
-    """Say which tiles were found near each query, nearest first.
+    """Build the result rows of each query, nearest first.
 
     Args:
-        index: where.
+        index: the index.
         found: rows and distances, as `nearest_rows` gives them.
     """
     return [
@@ -78,12 +78,12 @@ def _neighbour(index: OpenIndex, row: int, distance: float, rank: int) -> Neighb
 def add_verdicts(
     found: Sequence[Neighbour], threshold: Threshold, *, is_far: bool
 ) -> list[Neighbour]:
-    """Say of each neighbour how probably it is of the query's category.
+    """Add verdict and probability to the neighbours of a query.
 
     Args:
         found: the neighbours of a query.
-        threshold: what verdicts rest on; without a calibration nothing is said.
-        is_far: whether the query is unlike everything in the index.
+        threshold: decides the verdicts; without a calibration nothing is added.
+        is_far: whether the query is novel.
     """
     distances = np.array([neighbour.distance for neighbour in found])
     chances = threshold.likelihoods(distances)
@@ -108,10 +108,10 @@ class SearchOptions:
     """How to search.
 
     Attributes:
-        k: neighbours of each query; fewer come back only if fewer pass the filters.
+        k: neighbours of each query; fewer if fewer tiles match.
         exclude_self: leave out the query itself where it is in the index.
-        where: an SQL expression over the index's columns; only tiles it is true of come back.
-        exclude_same: columns; tiles that have the query's own value there, or none, stay out.
+        where: an SQL expression over the index's columns; only tiles that match are returned.
+        exclude_same: columns; tiles with the query's value, or none, are left out.
         near_duplicates: `keep`, or `drop` copies of the query and all but one of other copies.
     """
 
@@ -128,12 +128,12 @@ def search(
     threshold: Threshold,
     options: SearchOptions,
 ) -> list[Answered]:
-    """Find the nearest tiles of images; one without an answer costs no other.
+    """Find the nearest tiles of images; an error of one image leaves the others unaffected.
 
     Args:
-        index: where.
+        index: the index.
         located: the images with their vectors, or why one has none.
-        threshold: what verdicts rest on.
+        threshold: decides the verdicts.
         options: how to search.
 
     Returns:
@@ -182,9 +182,7 @@ def _find_neighbours(
     found = neighbours_of(index, rows)
     fewest = min(map(len, found))
     if 0 < fewest < options.k:
-        _log.warning(
-            "k is %d but only %s can come back: fewer are given", options.k, counted(fewest, "tile")
-        )
+        _log.warning("k is %d but only %s can be returned", options.k, counted(fewest, "tile"))
     far = {image.name for image in far_among(index, located, threshold.far_distance)}
     pairs = zip(found, located, strict=True)
     return [add_verdicts(row, threshold, is_far=image.name in far) for row, image in pairs]

@@ -1,4 +1,4 @@
-"""Fit what `calibration.json` holds: threshold, probabilities, and how far to trust them."""
+"""Fit a calibration: threshold, probabilities and their uncertainty."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from histo_index.search.inputs.sample import Sample
 from histo_index.search.neighbours.novelty import far_distance
 
 UNKNOWN: Final = Estimate(value=None, low=None, high=None)
-_NO_ANSWER: Final = "with --unsure not one of these pairs would be answered; label more of others"
+_NO_ANSWER: Final = 'with --unsure every one of these pairs would be "unsure"; label more pairs'
 _BINS: Final = 40
 # Reading more hashes than this would slow down every look-up.
 _MAX_CONTENTS: Final = 20_000
@@ -41,14 +41,15 @@ def calibrate(
     """Fit threshold and probabilities to labelled pairs of indexed tiles.
 
     Args:
-        index: whose distances are calibrated.
+        index: the index to calibrate.
         dataset: the pairs.
-        objective: what the threshold is to be best at.
+        objective: what the threshold optimises.
         answers_unsure: whether verdicts may be unsure unless the user says otherwise.
-        group: column of the index that holds the groups; left out, `group` where there is one.
+        group: column of the index that holds the groups; default: `group` if it exists.
 
     Raises:
-        InputError: the pairs are too few, share one tile, or same ones are not the nearer ones.
+        InputError: the pairs are too few, all share one tile, or same pairs are not nearer than
+            different ones.
         IndexFormatError: a vector that is needed is damaged.
     """
     require_enough(dataset)
@@ -89,7 +90,7 @@ def calibrate(
 
 
 def _storable(index: OpenIndex, dataset: LabelledPairs) -> LabelledPairs:
-    """Number the groups if their names may be private: later commands print what is stored."""
+    """Replace group names by numbers if they may be private: later commands print the warnings."""
     if not index.shows_private:
         return dataset
     numbers = [str(number) for number in range(1, len(dataset.group_names) + 1)]

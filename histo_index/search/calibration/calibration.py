@@ -1,7 +1,7 @@
-"""What an index knows of its distances: threshold and probability, fitted on the user's own pairs.
+"""The stored calibration of an index: threshold and probability by distance.
 
-It lies in `calibration.json` beside the manifest and is replaced as a whole. Reading and using it
-needs numpy alone; `calibrating.py` makes it.
+It is `calibration.json` beside the manifest and is replaced as a whole. Reading and using it needs
+numpy only; `calibrate.py` and `otsu.py` fit it.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ CONTENT_DIGITS: Final = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """How the distances of the pairs were spread.
+    """Histogram of the distances of the pairs.
 
     Attributes:
         edges: squared distances, rising, one more than there are bins.
@@ -42,28 +42,28 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A threshold, a probability curve, and all that they rest on.
+    """A threshold, a probability curve, and the data behind them.
 
     Attributes:
         fingerprint: of the encoder whose distances it is about.
         distance: how vectors are compared: `plain`, or `diffused` and by which fit.
         threshold: squared distance, 0…4, up to which a pair is the same.
         curve: probability of the same by distance, with its band; None without labels.
-        objective: what the threshold is best at, in words.
+        objective: what the threshold optimises, in words.
         prior: share of same pairs that threshold and probabilities are made for.
         accuracy: share of right verdicts, each by a threshold that saw neither of its units.
         answers_unsure: whether verdicts may be unsure unless the user says otherwise.
-        far_distance: an image outside the index whose nearest tile is further is unlike all of it.
-        is_unlabelled: fitted without any label, hence weaker.
+        far_distance: an image whose nearest tile is further is novel.
+        is_unlabelled: estimated without labels, hence less reliable.
         source: where the pairs come from, without folders.
-        unit: what was drawn anew for the intervals: `group` or `tile`.
+        unit: what the bootstrap resamples: `group` or `tile`.
         pairs: how many.
         same: how many of them are the same.
         tiles: how many tiles are in them.
         units: how many groups, or tiles, they are of.
         unused: rows of labels or pairs that could not be used.
-        warnings: what is doubtful about them, a line each.
-        histogram: how their distances were spread; None without labels.
+        warnings: about the pairs, one line each.
+        histogram: of their distances; None without labels.
         contents: start of the SHA-256 of each tile; None where they are too many.
         created: when: UTC, ISO 8601, seconds.
         libraries: name to version of what made it.
@@ -94,9 +94,9 @@ class Calibration:
 
     @property
     def origin(self) -> str:
-        """Say where the threshold comes from."""
+        """Describe where the threshold comes from."""
         if self.is_unlabelled:
-            return f"guessed without labels, which is weaker, from {self.source}"
+            return f"estimated without labels (less reliable) from {self.source}"
         units = f" of {counted(self.units, 'group')}" if self.unit == "group" else ""
         return (
             f"calibrated for {self.objective} on {counted(self.pairs, 'pair')} of "
@@ -104,7 +104,7 @@ class Calibration:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values, for JSON."""
+        """Return plain values for JSON."""
         return {
             **{field.name: getattr(self, field.name) for field in fields(self)},
             "threshold": asdict(self.threshold),
@@ -116,7 +116,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Take what `as_dict` gave."""
+        """Build from the result of `as_dict`."""
         curve, histogram = values["curve"], values["histogram"]
         made = {
             "threshold": Estimate(**values["threshold"]),
@@ -166,7 +166,7 @@ def read_calibration(folder: Path, fingerprint: str, distance: str = PLAIN) -> C
 
 
 def store_calibration(folder: Path, calibration: Calibration) -> None:
-    """Make a calibration the index's own, whole or not at all; the next look-up uses it.
+    """Write the calibration of an index atomically; the next look-up uses it.
 
     Raises:
         MismatchError: the index is now of another encoder, or compares by another distance.
@@ -177,7 +177,7 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
     from histo_index.files import publish_bytes, remove_leftovers
     from histo_index.indexer.format.lock import writer_lock
 
-    # A build clears away the temporary files of others, hence the lock.
+    # A build removes the temporary files of other writers, hence the lock.
     with writer_lock(folder):
         remove_leftovers(folder)
         manifest = read_manifest(folder)

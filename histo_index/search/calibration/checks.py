@@ -1,4 +1,4 @@
-"""What makes labelled pairs unfit, or doubtful, to calibrate by."""
+"""Checks of labelled pairs before a calibration."""
 
 from typing import Final
 
@@ -12,17 +12,17 @@ from histo_index.search.bootstrap import FEWEST_UNITS, Estimate
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.wording import counted
 
-# Below this two parameters are not fitted to two kinds of pairs, they are drawn by them.
+# Fewer pairs do not determine the two parameters of the fit.
 _FEWEST_PAIRS: Final = 20
 _FEWEST_OF_A_KIND: Final = 5
-# An interval of accuracy wider than this cannot tell a good threshold from a bad one.
+# A wider interval of accuracy does not separate a good threshold from a bad one.
 _WIDE: Final = 0.2
-# A tile in more pairs than this share of them decides for all others.
+# A tile in a larger share of the pairs dominates the fit.
 _MUCH: Final = 0.5
 
 
 def require_enough(dataset: LabelledPairs) -> None:
-    """Refuse pairs that cannot tell a threshold.
+    """Check that the pairs suffice to fit a threshold.
 
     Raises:
         InputError: they are too few, or all share one tile or group.
@@ -38,21 +38,20 @@ def require_enough(dataset: LabelledPairs) -> None:
     if len(counts) < FEWEST_UNITS:
         raise InputError(
             f"{name}: the pairs are of {counted(len(counts), _unit(dataset))}; expected "
-            f"at least {FEWEST_UNITS}: label pairs of other ones"
+            f"at least {FEWEST_UNITS}: label pairs of others"
         )
     if counts.max() == pairs:
         raise InputError(
-            f"{name}: all {pairs} pairs share {unit}, so they tell of it alone; "
-            "label pairs of other ones"
+            f"{name}: all {pairs} pairs share {unit}; add pairs that do not involve it"
         )
 
 
 def find_warnings(dataset: LabelledPairs, accuracy: Estimate) -> list[str]:
-    """Say what makes pairs doubtful, a line each.
+    """Return warnings about the pairs, one line each.
 
     Args:
         dataset: the pairs.
-        accuracy: what they were found to allow.
+        accuracy: cross-validated, of the threshold fitted to them.
     """
     found = [*_contradictions(dataset), *_within_groups(dataset)]
     unit, counts = _busiest(dataset)
@@ -60,17 +59,17 @@ def find_warnings(dataset: LabelledPairs, accuracy: Estimate) -> list[str]:
         found.append(f"{counts.max():,} of {len(dataset.is_same):,} pairs share {unit}")
     if accuracy.low is None or accuracy.high is None:
         found.append(
-            f"the {_unit(dataset)}s are too few to say how accurate the threshold is; label more"
+            f"too few {_unit(dataset)}s to estimate the accuracy of the threshold; label more"
         )
     elif accuracy.high - accuracy.low > _WIDE:
         found.append(
-            f"the accuracy is known no better than {accuracy.low:.2f}…{accuracy.high:.2f}; label "
+            f"the accuracy is uncertain, {accuracy.low:.2f}…{accuracy.high:.2f}; label "
             f"pairs of other {_unit(dataset)}s"
         )
     if not dataset.has_groups:
         found.append(
-            "no groups: tiles of one slide or patient count as strangers, which makes intervals "
-            "too narrow; pass --group COLUMN"
+            "no groups: tiles of one patient are treated as independent, so intervals are too "
+            "narrow; pass --group COLUMN"
         )
     return found
 
@@ -99,7 +98,7 @@ def _contradictions(dataset: LabelledPairs) -> list[str]:
         return []
     first = dataset.names[left[wrong[0]]], dataset.names[right[wrong[0]]]
     return [
-        f"{counted(len(wrong), 'pair')} said to be different against same ones "
+        f"{counted(len(wrong), 'pair')} labelled different, contradicting same pairs "
         f"(a = b, b = c, a ≠ c); the first: {first[0]} and {first[1]}"
     ]
 

@@ -1,4 +1,4 @@
-"""Judge labelled pairs by thresholds that never saw their images."""
+"""Cross-validation by group: verdicts by thresholds fitted on other groups."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -16,27 +16,27 @@ _FOLDS: Final = 10
 
 
 def cross_validate(sample: Sample, objective: Objective, *, seed: int = 0) -> tuple[Bools, Bools]:
-    """Judge every pair by a threshold that was fitted without either of its units.
+    """Decide every pair by a threshold fitted without either of its units.
 
-    Units are dealt to ten folds, or one a fold if there are fewer. The pairs between two folds, and
-    within them, are judged by the threshold fitted on all pairs that touch neither.
+    Units are split into ten folds, or one a fold if there are fewer. The threshold for the pairs
+    between two folds is fitted on all pairs that touch neither.
 
     Returns:
-        Which pairs are called the same, and which could be judged at all: bool [P] each.
+        Which pairs are decided as same, and which could be decided: bool [P] each.
     """
     units, codes = np.unique([sample.units_a, sample.units_b], return_inverse=True)
     folds = min(_FOLDS, len(units))
     order = np.random.default_rng(seed).permutation(len(units))
     left, right = (order % folds)[codes.reshape(2, -1)]
-    called, judged = np.zeros(left.shape, bool), np.zeros(left.shape, bool)
+    called, decided = np.zeros(left.shape, bool), np.zeros(left.shape, bool)
     for one, other in _fold_pairs(left, right):
         outside = ~np.isin(left, (one, other)) & ~np.isin(right, (one, other))
         tested = (np.minimum(left, right) == one) & (np.maximum(left, right) == other)
         cut = _cut_of(sample, objective, outside)
         if cut is not None:
             called[tested] = sample.distances[tested] <= cut
-            judged[tested] = True
-    return called, judged
+            decided[tested] = True
+    return called, decided
 
 
 def _fold_pairs(left: npt.NDArray[np.int64], right: npt.NDArray[np.int64]) -> Iterator[list[int]]:
@@ -58,19 +58,19 @@ def _cut_of(sample: Sample, objective: Objective, chosen: Bools) -> float | None
     )
     bins, ones = Bins(part, objective), np.ones(len(is_same))
     sigmoid = bins.sigmoid(ones)
-    return None if sigmoid is None else bins.cut(sigmoid, ones)
+    return None if sigmoid is None else bins.threshold(sigmoid, ones)
 
 
 def share_of(
     sample: Sample, is_hit: Bools, counted: Bools, *, rounds: int = 1000
 ) -> tuple[float, Interval]:
-    """Give the share of hits among some pairs as they come in use, with its interval.
+    """Estimate the share of hits among some pairs at the prior, with its interval.
 
     Args:
         sample: the pairs.
         is_hit: bool [P].
-        counted: bool [P], the pairs among which.
-        rounds: drawings.
+        counted: bool [P], the pairs that count.
+        rounds: bootstrap rounds.
     """
     importance = np.where(counted, sample.importance(), 0.0)[counted]
     hits = importance * is_hit[counted]

@@ -1,6 +1,6 @@
-"""How probable it is, at a distance, that two images are the same: a curve stored as knots.
+"""Probability of "same" by distance, a curve stored as knots.
 
-Looking up needs numpy alone; fitting is in `fitting.py`.
+Looking up needs numpy only; fitting is in `fit.py`.
 """
 
 from collections.abc import Mapping
@@ -12,18 +12,17 @@ import numpy.typing as npt
 
 from histo_index.arrays import Float64
 
-# Of opposites, which have no logarithm: as those that lie 0.002 short of it.
+# Opposite vectors have no logarithm: they count as 0.002 nearer.
 _LEAST_ROOM: Final = 5e-4
 
 
 def farness(distances: Float64 | float) -> Float64:
-    """Give what log-odds of "same" fall with, in a line: -log(1 - d/4), 0 for equal images.
+    """Compute the feature of the logistic model: -log(1 - d/4), 0 for equal images.
 
     Args:
         distances: squared, float64 [n], 0…4.
 
-    Source: Kull, Silva Filho and Flach (2017), Beta calibration, of whose two terms this is one:
-    on training tiles the other brings nothing more.
+    Source: Kull, Silva Filho and Flach (2017), Beta calibration, one of its two terms.
     """
     room: Float64 = 1 - np.asarray(distances) / 4
     found: Float64 = -np.log(np.maximum(room, _LEAST_ROOM))
@@ -32,7 +31,7 @@ def farness(distances: Float64 | float) -> Float64:
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihoods:
-    """How probable "same" is for some pairs, and between which values that lies.
+    """Probability of "same" of pairs, with its 95 % interval.
 
     Attributes:
         probability: float64 [P], 0…1.
@@ -69,7 +68,7 @@ class Curve:
             assert ((line >= 0) & (line <= 1)).all()
 
     def at(self, distances: npt.NDArray[np.floating]) -> Likelihoods:
-        """Look up float [P]; beyond the ends the value at the end holds."""
+        """Interpolate at distances [P]; beyond the ends the curve is constant."""
         lines = (
             np.interp(distances, self.distance, line)
             for line in (self.probability, self.low, self.high)
@@ -78,20 +77,20 @@ class Curve:
         return Likelihoods(probability=probability, low=low, high=high)
 
     def distances_with_band_at(self, probability: float) -> Float64:
-        """Find the nearest and the furthest distance whose band may hold a probability.
+        """Find the nearest and the furthest distance whose band includes a probability.
 
         Returns:
-            float64 [2], squared distances; an end of the curve where the band holds it up to there.
+            float64 [2], squared distances; an end of the curve where the band reaches it.
         """
         # Both ends of the band fall, and what is interpolated has to rise.
         ends = (np.interp(-probability, -line, self.distance) for line in (self.low, self.high))
         return np.fromiter(ends, np.float64)
 
     def as_dict(self) -> dict[str, list[float]]:
-        """Give plain lists, for JSON."""
+        """Return plain lists for JSON."""
         return {field.name: getattr(self, field.name).tolist() for field in fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Take what `as_dict` gave."""
+        """Build from the result of `as_dict`."""
         return cls(**{name: np.array(line, np.float64) for name, line in values.items()})

@@ -1,9 +1,7 @@
-"""Fit a threshold and a probability curve to labelled pairs, and say how far to trust them.
+"""Fit a threshold and a probability curve, with bootstrap bands, to labelled pairs.
 
-The curve is a sigmoid over -log(1 - d/4). `benchmarks/calibration.py` measures on tiles of the
-training side (lung and colon classes, fields kept apart) what it is worth on new fields, beside a
-sigmoid over the distance or its root and isotonic regression, which lose more or want more pairs;
-figures are in docs/metrics.md.
+The curve is a sigmoid over -log(1 - d/4); `benchmarks/calibration.py` compares it with other curves
+(figures: docs/metrics.md).
 """
 
 from dataclasses import dataclass
@@ -31,7 +29,7 @@ class Fitted:
 
     Attributes:
         threshold: squared distance, 0…4.
-        threshold_interval: where it lies; NaN if the units do not allow to tell.
+        threshold_interval: where it lies; NaN with too few units.
         curve: probability of "same" by distance, with its band.
     """
 
@@ -53,18 +51,18 @@ def fit(sample: Sample, objective: Objective, *, rounds: int = ROUNDS, seed: int
     knots = np.unique(np.concatenate([[0.0, 4.0], sigmoid.distance_at(steps)]))
 
     def figures(weights: Float64) -> Float64:
-        """Give the log-odds at each knot, and by how much they are above those at the threshold."""
+        """Return log-odds at each knot, and their difference from those at the threshold."""
         drawn = bins.sigmoid(weights)
         if drawn is None:
             return np.full((2, len(knots)), np.nan)
         log_odds = drawn.log_odds(knots)
-        return np.stack([log_odds, log_odds - drawn.log_odds(bins.cut(drawn, weights))])
+        return np.stack([log_odds, log_odds - drawn.log_odds(bins.threshold(drawn, weights))])
 
     low, high = bands(
         figures, sample.units_a, sample.units_b, rounds=rounds, seed=seed, is_share=False
     )
     return Fitted(
-        threshold=bins.cut(sigmoid, ones),
+        threshold=bins.threshold(sigmoid, ones),
         threshold_interval=Interval(low=_crossing(knots, low[1]), high=_crossing(knots, high[1])),
         curve=_curve(knots, sigmoid.log_odds(knots), low[0], high[0]),
     )
@@ -73,23 +71,23 @@ def fit(sample: Sample, objective: Objective, *, rounds: int = ROUNDS, seed: int
 def fit_threshold(sample: Sample, objective: Objective) -> float:
     """Fit the threshold alone; see `fit`."""
     bins, ones = Bins(sample, objective), np.ones(len(sample.distances))
-    return bins.cut(_require(bins.sigmoid(ones)), ones)
+    return bins.threshold(_require(bins.sigmoid(ones)), ones)
 
 
 def _require(sigmoid: Sigmoid | None) -> Sigmoid:
     if sigmoid is None:
         raise InputError(
-            "same pairs are not nearer than different ones, so distances tell nothing here; "
+            "same pairs are not nearer than different ones, so distances do not separate them; "
             "check the labels, or use another encoder"
         )
     return sigmoid
 
 
 def _curve(knots: Float64, middle: Float64, low: Float64, high: Float64) -> Curve:
-    """Make the curve of log-odds; a band that is not known is all there is."""
+    """Build the curve from log-odds; an undefined band spans 0 to 1."""
     lines = np.array([middle, np.where(np.isfinite(low), low, -np.inf), high])
     lines[2] = np.where(np.isfinite(high), high, np.inf)
-    # Each line of a drawing falls; their spread need not leave the ends of the band falling.
+    # Each bootstrap curve falls; the ends of their band need not.
     lines[1] = np.minimum.accumulate(lines[1])
     lines[2] = np.maximum.accumulate(lines[2][::-1])[::-1]
     probability, lowest, highest = expit(lines)

@@ -1,4 +1,4 @@
-"""What a threshold is to be best at, and where it then lies on a probability curve."""
+"""Objectives of a threshold, and the threshold that optimises each."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ NAMES: Final = ("accuracy", "balanced-accuracy", "f1")
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What the threshold is chosen for.
+    """What the threshold optimises.
 
     Attributes:
         name: `accuracy` (share of right verdicts), `balanced-accuracy` (mean of the shares right
@@ -56,7 +56,7 @@ class Objective:
 def decision_probability(
     objective: Objective, prior: float, probabilities: Float64, weights: Float64
 ) -> float:
-    """Tell from which probability on "same" is the better answer.
+    """Compute the probability from which on "same" is the better answer.
 
     Args:
         objective: not one of a false positive rate, which no single probability meets.
@@ -83,7 +83,7 @@ def decision_probability(
 
 
 def threshold_at_max_fpr(distances: Float64, weights: Float64, most: float) -> float:
-    """Find the largest cut that calls at most a share of different pairs the same.
+    """Find the largest threshold with at most a given false positive rate.
 
     Args:
         distances: float64 [n], of different pairs, in rising order.
@@ -91,13 +91,13 @@ def threshold_at_max_fpr(distances: Float64, weights: Float64, most: float) -> f
         most: the share, 0…1.
 
     Returns:
-        A cut halfway to the first distance too many; below the nearest if that is one too many
-        already; NaN if no pair has a weight.
+        The distance halfway to the first one too many; below the nearest if that is already one
+        too many; NaN without any weight.
     """
     if not weights.sum() > 0:
         return float("nan")
     share = np.cumsum(weights) / weights.sum()
-    # Equal distances stand or fall together: judge each at the last of its kind.
+    # A threshold cannot separate equal distances: use the last of each.
     last = np.searchsorted(distances, distances, side="right") - 1
     is_allowed = share[last] <= most
     count = int(is_allowed.sum())

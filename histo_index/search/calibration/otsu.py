@@ -1,12 +1,7 @@
-"""Guess a threshold without any label: where near pairs end and far ones begin.
+"""Estimate a threshold without labels: Otsu's method on distances of random pairs.
 
-The distances of random pairs, or the logarithms of plain ones, which crowd near zero, are parted in
-two, so that each part is as much of one kind as can be. Measured on the training side (subsets of
-five classes; held-out groups, and a source that the encoder never saw), such thresholds are right
-as often as labelled ones or by a point less often on average, and by five at worst. Fixed quantiles
-lost 10 or more at worst, a mixture of two normal distributions as much as parts. With diffused
-distances logarithms lost 20 at worst (10 on average), with plain ones distances as they are 15.
-`benchmarks/calibration.py` measures it again. Nothing tells how probable "same" is.
+Plain distances are split by their logarithms, diffused ones as they are. There are no
+probabilities. Measured against labelled thresholds in docs/benchmarks.md.
 
 Source: Otsu (1979), A threshold selection method from gray-level histograms, IEEE Transactions on
 Systems, Man, and Cybernetics 9(1), here without bins.
@@ -42,7 +37,7 @@ _COPIES: Final = 0.01
 
 
 def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calibration:
-    """Guess a threshold from the distances of random pairs of tiles of different groups.
+    """Estimate a threshold from the distances of random pairs of tiles of different groups.
 
     Args:
         index: whose distances are calibrated.
@@ -64,13 +59,13 @@ def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calib
         raise InputError(
             f"{index.folder}: {counted(len(rows), 'tile')} of "
             f"{counted(int(units.max()) + 1, 'group')}; expected at least "
-            f"{_FEWEST_TILES} tiles of two groups to guess a threshold: add tiles"
+            f"{_FEWEST_TILES} tiles of two groups to estimate a threshold: add tiles"
         )
     vectors = index.vectors(rows)
     distances = pair_distances(vectors[left], vectors[right])
     order = np.argsort(distances)
     left, right = left[order], right[order]
-    threshold = _part(
+    threshold = _split(
         distances[order].astype(np.float64),
         units[left],
         units[right],
@@ -104,8 +99,8 @@ def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calib
     )
 
 
-def _part(distances: Float64, units_a: Int64, units_b: Int64, *, by_logarithms: bool) -> Estimate:
-    """Part rising distances of pairs in two, and tell where with its interval."""
+def _split(distances: Float64, units_a: Int64, units_b: Int64, *, by_logarithms: bool) -> Estimate:
+    """Split rising distances of pairs in two: the threshold with its interval."""
     values = _logarithms(distances) if by_logarithms else distances
     low, high = bands(
         lambda weights: np.array([_valley(values, weights)]),
@@ -119,14 +114,14 @@ def _part(distances: Float64, units_a: Int64, units_b: Int64, *, by_logarithms: 
 
 
 def _logarithms(distances: Float64) -> Float64:
-    floor = np.quantile(distances, _COPIES)
-    if not floor > 0:
-        floor = distances[distances > 0].min(initial=1.0)
-    return np.log(np.maximum(distances, floor))
+    smallest = np.quantile(distances, _COPIES)
+    if not smallest > 0:
+        smallest = distances[distances > 0].min(initial=1.0)
+    return np.log(np.maximum(distances, smallest))
 
 
 def _valley(values: Float64, weights: Float64) -> float:
-    """Part rising numbers in two and give what lies halfway between the means of the parts.
+    """Split rising numbers in two; return the midpoint between the means of the parts.
 
     The parts are those whose means differ most, for how many numbers they hold; NaN if all are one.
     """

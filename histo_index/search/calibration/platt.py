@@ -1,4 +1,4 @@
-"""Labelled pairs as numbers, and a sigmoid fitted to them by weights."""
+"""Weighted Platt scaling."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -30,7 +30,7 @@ class Sigmoid:
     slope: float
 
     def log_odds(self, distances: "Float64 | float") -> Float64:
-        """Give float64 [n]."""
+        """Compute log-odds at distances [n], float64 [n]."""
         return self.intercept - self.slope * farness(distances)
 
     def distance_at(self, log_odds: Float64) -> Float64:
@@ -42,7 +42,7 @@ class Sigmoid:
 
 
 class Bins:
-    """Distances of a sample, fewer of them, so that hundreds of fits take seconds."""
+    """Distances of a sample in bins, so that hundreds of bootstrap fits take seconds."""
 
     def __init__(self, sample: Sample, objective: Objective) -> None:
         self._objective = objective
@@ -76,7 +76,7 @@ class Bins:
         return _fit_sigmoid(self._farness, shares, importance)
 
     def _weigh(self, weights: Float64) -> Float64:
-        """Give every bin the importance of its pairs, the classes in the shares of the prior."""
+        """Weight every bin by its pairs, the two classes in the shares of the prior."""
         found = np.bincount(self._codes, weights, minlength=len(self._farness))
         same, other = found[self._is_same].sum(), found[~self._is_same].sum()
         total = same + other
@@ -86,7 +86,7 @@ class Bins:
         weighed: Float64 = found * shares
         return weighed
 
-    def cut(self, sigmoid: Sigmoid, weights: Float64) -> float:
+    def threshold(self, sigmoid: Sigmoid, weights: Float64) -> float:
         """Choose the threshold by the objective: a squared distance."""
         most = self._objective.max_false_positive_rate
         if most is not None:

@@ -1,4 +1,4 @@
-"""From a distance to an answer: same, different or unsure, and on whose authority."""
+"""The threshold: from distances to verdicts (same, different, unsure)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,15 +27,15 @@ _VERDICTS: Final = (Verdict.SAME, Verdict.DIFFERENT, Verdict.UNSURE)
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """Where same ends and different begins.
+    """The distance up to which a pair is the same, and its origin.
 
     Attributes:
-        value: squared distance, 0…4; at or below it two images are the same. None if nobody has
-            chosen one, and then every verdict is unsure.
-        origin: who chose it, on what.
+        value: squared distance, 0…4; at or below it two images are the same. None if there is
+            no threshold; every verdict is then unsure.
+        origin: where it comes from, for messages.
         is_calibrated: whether it was fitted on the user's own pairs.
-        calibration: of the index, which gives probabilities, whoever chose the value.
-        answers_unsure: whether a pair that the calibration cannot tell gets the verdict unsure.
+        calibration: of the index, for probabilities; also with another value.
+        answers_unsure: whether verdicts may be unsure.
     """
 
     value: float | None
@@ -65,7 +65,7 @@ class Threshold:
         *,
         unsure: bool | None = None,
     ) -> Self:
-        """Take the user's threshold, else the calibrated, else the encoder's published one.
+        """Choose the user's threshold, else the calibrated, else the encoder's published one.
 
         Args:
             given: the user's, if any.
@@ -74,16 +74,17 @@ class Threshold:
             unsure: whether verdicts may be unsure; None is as calibrated.
 
         Raises:
-            InputError: the threshold is no distance, or nothing tells what is unsure.
+            InputError: the threshold is no distance, or unsure verdicts have no calibration.
         """
         if unsure and calibration is None:
             raise InputError(
-                "nothing tells which pairs are unsure: run `histo-index calibrate` first, or "
+                "no calibration, so no pair can be unsure: run `histo-index calibrate` first, or "
                 "leave out --unsure"
             )
         value, origin = (
             None,
-            "none: the encoder publishes none for such distances; calibrate, or pass --threshold",
+            "none: the encoder publishes no threshold for these distances; calibrate, or pass "
+            "--threshold",
         )
         if given is not None:
             value, origin = given, "given by the user"
@@ -101,7 +102,7 @@ class Threshold:
         )
 
     def likelihoods(self, distances: npt.NDArray[np.floating]) -> Likelihoods | None:
-        """Give the probability that each pair [P] is the same; None where no labels told it."""
+        """Return the probability that each pair [P] is the same; None without a curve."""
         curve = self.calibration.curve if self.calibration else None
         return None if curve is None else curve.at(distances)
 
@@ -114,7 +115,7 @@ class Threshold:
 
         Args:
             distances: squared distances [P].
-            is_far: bool [P], pairs with an image that is unlike all of the index.
+            is_far: bool [P], pairs with a novel image.
         """
         codes = self._codes(distances, is_far)
         return pa.DictionaryArray.from_arrays(codes, [*_VERDICTS]).cast(pa.string())
@@ -124,7 +125,7 @@ class Threshold:
 
         Args:
             distance: squared distance of the pair.
-            is_far: whether an image of the pair is unlike all of the index.
+            is_far: whether an image of the pair is novel.
         """
         return _VERDICTS[int(self._codes(np.array([distance]), np.array([is_far]))[0])]
 
@@ -144,19 +145,18 @@ class Threshold:
         distances: npt.NDArray[np.floating],
         is_far: npt.NDArray[np.bool_] | None = None,
     ) -> npt.NDArray[np.bool_]:
-        """Tell which pairs the calibration cannot tell, bool [P]; none unless unsure is wanted.
+        """Flag pairs without a verdict, bool [P]; none unless verdicts may be unsure.
 
-        Those are pairs whose probability may lie on either side of the cut, pairs no further from
-        the cut than such a one may be, and pairs with an image that is far from everything in the
-        index.
+        These are pairs with a margin up to the largest at which the 95 % band still includes the
+        probability at the threshold, and pairs with a novel image.
         """
         is_unsure = np.zeros(len(distances), bool)
         if not self.answers_unsure or self.value is None:
             return is_unsure
         curve = self.calibration.curve if self.calibration else None
         if curve is not None:
-            # With few groups the band is often wide on one side alone. Answers from the other side
-            # only would be wrong more often than as many of the surest.
+            # One margin for both sides: with few groups the band is often wide on one side only,
+            # and verdicts from the other side would be wrong more often.
             reach = self.margins(
                 curve.distances_with_band_at(float(curve.at(np.array(self.value)).probability))
             )
@@ -164,12 +164,12 @@ class Threshold:
         return is_unsure if is_far is None else is_unsure | is_far
 
     def margins(self, distances: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """Tell how sure verdicts are: how far the log-odds of pairs [P] are from the threshold's.
+        """Compute how far the log-odds of pairs [P] are from those at the threshold.
 
-        In units of the sigmoid's slope; larger is surer.
+        In units of the sigmoid's slope; larger is more certain.
         """
         assert self.value is not None
-        gaps: npt.NDArray[np.float64] = np.abs(
+        margins: npt.NDArray[np.float64] = np.abs(
             farness(distances.astype(np.float64)) - farness(self.value)
         )
-        return gaps
+        return margins

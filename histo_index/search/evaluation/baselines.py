@@ -1,4 +1,4 @@
-"""What an encoder has to beat: colour alone, its own architecture untrained, always one answer."""
+"""Baselines: a colour histogram, the untrained network, the most frequent answer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -26,7 +26,7 @@ RANDOM: Final = "random weights"
 MAJORITY: Final = "majority"
 # What the index is compared by: pairs and neighbours, neither of which needs a threshold.
 _AUC, _NEAREST = "roc_auc", RETRIEVAL_METRICS[0]
-_SPOKEN: Final = {
+_LABELS: Final = {
     _AUC: "pair ROC-AUC",
     _NEAREST: "nearest-neighbour accuracy",
     CROSS_VALIDATED: "pair accuracy",
@@ -73,7 +73,7 @@ def _mean_lead(gaps: Float64, units_a: Int64, units_b: Int64 | None = None) -> E
 
 
 def majority(dataset: LabelledPairs, metrics: Metrics) -> Contender:
-    """Judge what always gives the most frequent answer, of pairs and of classes."""
+    """Compute the metrics of always giving the most frequent answer, for pairs and classes."""
     is_common = dataset.is_same == (dataset.is_same.mean() >= 0.5)
     units = dataset.groups[dataset.left], dataset.groups[dataset.right]
     (share,) = estimates(lambda w: np.array([pair_metrics.share(is_common, w)]), *units)
@@ -94,7 +94,7 @@ def majority(dataset: LabelledPairs, metrics: Metrics) -> Contender:
 
 
 def headline(own: Contender, baselines: Sequence[Contender], *, is_trained: bool) -> str:
-    """Say first whether the index is worth anything here."""
+    """Summarise in one line whether the index beats its baselines."""
     kind = "The encoder" if is_trained else "The encoder is untrained, and"
     behind = [
         (baseline, name, lead)
@@ -107,12 +107,12 @@ def headline(own: Contender, baselines: Sequence[Contender], *, is_trained: bool
         shown = "does not beat" if not (lead.value or 0.0) > 0 else "is not shown to beat"
         kind = kind if is_trained else kind.replace(", and", ": it")
         return (
-            f"{kind} {shown} {_named(baseline.name)} here: {_SPOKEN[name]} "
+            f"{kind} {shown} {_named(baseline.name)} here: {_LABELS[name]} "
             f"{_figure(own, name)} against {_figure(baseline, name)} (lead {_lead(lead)})"
         )
     names = [baseline.name for baseline in baselines if baseline.lead]
     if COLOUR not in names:
-        return f"{kind} was not compared with colour or random weights: nothing says what it adds"
+        return f"{kind} was not compared with colour or random weights: its gain is unknown"
     others = " and ".join(
         f"{_figure(baseline, _AUC)} ({baseline.name})"
         for baseline in baselines
@@ -123,7 +123,7 @@ def headline(own: Contender, baselines: Sequence[Contender], *, is_trained: bool
 
 
 def _named(baseline: str) -> str:
-    return {COLOUR: "a colour histogram", MAJORITY: "always giving the commonest answer"}.get(
+    return {COLOUR: "a colour histogram", MAJORITY: "always giving the most frequent answer"}.get(
         baseline, baseline
     )
 

@@ -1,4 +1,4 @@
-"""Judge one set of vectors on labelled pairs and classes: every figure with its interval."""
+"""Metrics of one set of vectors on labelled pairs and classes, each with its interval."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,8 +25,8 @@ from histo_index.search.retrieval_metrics import (
     retrieval_values,
 )
 
-# Accuracy at thresholds fitted on these very labels, but never on a pair's own groups or tiles: by
-# it anything can be compared that has no threshold of its own.
+# Accuracy at thresholds fitted on other groups of the same labels: compares methods without a
+# threshold.
 CROSS_VALIDATED: Final = "cross_validated_accuracy"
 PAIR_METRICS: Final = (
     "accuracy", "balanced_accuracy", CROSS_VALIDATED, "roc_auc", "equal_error_rate", "brier",
@@ -35,12 +35,12 @@ PAIR_METRICS: Final = (
 # Enough for an end to move by less than a twentieth of the width.
 _ROUNDS: Final = 400
 # More queries than this are drawn from; their figures differ from all by less than a hundredth.
-_MOST_QUERIES: Final = 5_000
+_MAX_QUERIES: Final = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """What a set of vectors is worth.
+    """Metrics of one set of vectors.
 
     Attributes:
         distances: squared distances of the pairs, float32 [P].
@@ -64,11 +64,11 @@ def compute_metrics(
     threshold: float | None = None,
     curve: Curve | None = None,
 ) -> Metrics:
-    """Judge vectors by the pairs and the classes of a dataset.
+    """Compute the metrics of vectors on labelled pairs and classes.
 
     Args:
         vectors: floats [T, D] of its tiles, rows of length 1.
-        dataset: what they are judged on.
+        dataset: the tiles, classes and pairs.
         threshold: squared distance up to which a pair is called same; None leaves out accuracies.
         curve: probability of "same" by distance; None leaves out Brier and calibration error.
     """
@@ -95,21 +95,21 @@ def compute_metrics(
 
 
 def curve_of(metrics: Metrics, dataset: LabelledPairs) -> RocCurve:
-    """Tell what every threshold would do to the pairs."""
+    """Compute the ROC curve of the pairs."""
     figures = SortedPairs(metrics.distances, dataset.is_same)
     return figures.curve(np.ones(len(metrics.distances)))
 
 
 def queries_of(dataset: LabelledPairs) -> Int64:
-    """Choose the tiles to ask about: those with one of their class in another group, int64 [Q]."""
+    """Select the query tiles: those with a tile of their class in another group, int64 [Q]."""
     labelled = dataset.labelled
     if not len(labelled):
         return labelled
     labels, groups = dataset.labels[labelled], dataset.groups[labelled]
     queries = labelled[answerable(labels, groups, np.arange(len(labelled)))]
-    if len(queries) > _MOST_QUERIES:
+    if len(queries) > _MAX_QUERIES:
         generator = np.random.default_rng(0)
-        queries = np.sort(generator.choice(queries, _MOST_QUERIES, replace=False))
+        queries = np.sort(generator.choice(queries, _MAX_QUERIES, replace=False))
     return queries
 
 
@@ -121,8 +121,8 @@ def _rank_labelled(
     inner = rank_others(
         vectors[labelled], dataset.groups[labelled], np.searchsorted(labelled, queries)
     )
-    places = np.where(inner.neighbours >= 0, labelled[inner.neighbours], -1)
-    return Ranking(queries=queries, neighbours=places, distances=inner.distances)
+    neighbours = np.where(inner.neighbours >= 0, labelled[inner.neighbours], -1)
+    return Ranking(queries=queries, neighbours=neighbours, distances=inner.distances)
 
 
 def _pair_metrics(
@@ -160,7 +160,7 @@ def _pair_metrics(
 def estimates(
     statistic: Callable[[Float64], Float64], units_a: Int64, units_b: Int64 | None = None
 ) -> list[Estimate]:
-    """Give several figures of weights, each with its interval; see `bands`."""
+    """Compute several metrics, each with its interval; see `bands`."""
     center = statistic(np.ones(len(units_a)))
     low, high = bands(statistic, units_a, units_b, rounds=_ROUNDS)
     return [Estimate.of(*ends) for ends in zip(center, low, high, strict=True)]
@@ -169,7 +169,7 @@ def estimates(
 def difference(
     statistic: Callable[[Float64], float], units_a: Int64, units_b: Int64 | None = None
 ) -> Estimate:
-    """Give a difference of two figures on the same items with its interval: both drawn alike."""
+    """Compute the difference of two metrics on the same items with its paired interval."""
     center = statistic(np.ones(len(units_a)))
     low, high = bands(
         lambda weights: np.array([statistic(weights)]),

@@ -1,4 +1,4 @@
-"""Evaluate an index on labels: its figures, those of the baselines, and what is behind them."""
+"""Evaluate an index on labelled pairs: metrics, baselines, examples and leakage."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -34,8 +34,8 @@ from histo_index.search.neighbours.near_duplicates import near_limit
 from histo_index.search.retrieval_metrics import rank_others
 from histo_index.wording import counted
 
-# More tiles than this are drawn from when looking for twins, so that it takes seconds.
-_MOST_SEARCHED: Final = 5_000
+# Tiles searched for duplicates; of more a random sample, so that it takes seconds.
+_MAX_SEARCHED: Final = 5_000
 
 
 def evaluate(
@@ -106,7 +106,7 @@ def evaluate(
 
 def _fitted_threshold(dataset: LabelledPairs, metrics: Metrics) -> Threshold:
     value = fit_threshold(dataset.sample(metrics.distances), Objective())
-    return Threshold(value=value, origin="fitted on these very pairs, to draw pictures by")
+    return Threshold(value=value, origin="fitted on these pairs, for the charts only")
 
 
 def _leakage(
@@ -117,9 +117,9 @@ def _leakage(
 ) -> Leakage:
     digests = index.rows["sha256"].take(pa.array(dataset.rows)).to_pylist()
     queries = np.arange(len(dataset.rows))
-    if len(queries) > _MOST_SEARCHED:
+    if len(queries) > _MAX_SEARCHED:
         generator = np.random.default_rng(0)
-        queries = np.sort(generator.choice(queries, _MOST_SEARCHED, replace=False))
+        queries = np.sort(generator.choice(queries, _MAX_SEARCHED, replace=False))
     fitted_on = None
     if threshold.calibration is not None and threshold.calibration.contents is not None:
         known = set(threshold.calibration.contents)
@@ -140,8 +140,8 @@ def _warnings(dataset: LabelledPairs, threshold: Threshold, leakage: Leakage) ->
         found.append(f"{counted(len(dataset.problems), 'row')} could not be used")
     if not dataset.has_groups:
         found.append(
-            "no groups: tiles of one slide or patient count as strangers, which flatters every "
-            "figure; pass --group COLUMN"
+            "no groups: tiles of one patient are treated as independent, so every metric is too "
+            "good; pass --group COLUMN"
         )
     if threshold.value is None:
         found.append("no threshold: run `histo-index calibrate`, or pass --threshold")

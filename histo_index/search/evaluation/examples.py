@@ -1,4 +1,4 @@
-"""What stands behind the figures of an evaluation: curves, tables, pairs and tiles to look at."""
+"""Examples and tables behind the metrics: reliability, risk, confusion, wrong pairs, strips."""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,13 +15,13 @@ from histo_index.search.evaluation.result import Reliability, RiskCoverage, Stri
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 
 _MOST_WRONG: Final = 24
-# One odd tile is wrong in most of its pairs, and would fill the page.
+# One odd tile is wrong in most of its pairs and would fill the page.
 _MOST_TIMES: Final = 2
 _STRIP: Final = 8
 
 
 def reliability_of(probabilities: Float64 | None, is_same: Bools) -> Reliability | None:
-    """Compare probabilities [P] with what was found; None without them."""
+    """Compare probabilities [P] with the labels; None without probabilities."""
     if probabilities is None:
         return None
     said, found, share = pair_metrics.calibration_bins(
@@ -41,7 +41,7 @@ def _are_wrong(
 def risk_coverage_of(
     distances: npt.NDArray[np.floating], dataset: LabelledPairs, threshold: Threshold
 ) -> RiskCoverage:
-    """Tell how many verdicts are wrong if only the surest are given."""
+    """Compute the error among the most certain verdicts, for every coverage."""
     is_wrong = _are_wrong(distances, dataset, threshold)
     order = np.argsort(-threshold.margins(distances), kind="stable")
     counts = np.arange(1, len(order) + 1)
@@ -83,7 +83,7 @@ def wrong_pairs_of(
     dataset: LabelledPairs,
     threshold: Threshold,
 ) -> list[WrongPair]:
-    """Choose the wrong pairs that lie furthest from the threshold, furthest first.
+    """Select the wrong pairs furthest from the threshold, furthest first.
 
     A tile is in two of them at most.
     """
@@ -91,33 +91,33 @@ def wrong_pairs_of(
     order = np.argsort(-threshold.margins(distances), kind="stable")
     return [
         WrongPair(
-            pair=place,
-            tile_a=int(dataset.left[place]),
-            tile_b=int(dataset.right[place]),
-            distance=float(distances[place]),
-            probability=None if probabilities is None else float(probabilities[place]),
-            is_same=bool(dataset.is_same[place]),
+            pair=position,
+            tile_a=int(dataset.left[position]),
+            tile_b=int(dataset.right[position]),
+            distance=float(distances[position]),
+            probability=None if probabilities is None else float(probabilities[position]),
+            is_same=bool(dataset.is_same[position]),
         )
-        for place in _spread(order[is_wrong[order]], dataset)
+        for position in _spread(order[is_wrong[order]], dataset)
     ]
 
 
-def _spread(places: Int64, dataset: LabelledPairs) -> list[int]:
-    """Take the first of some pairs, leaving out those of tiles that were taken often enough."""
+def _spread(positions: Int64, dataset: LabelledPairs) -> list[int]:
+    """Select the first pairs, each tile in at most two of them."""
     times: Counter[int] = Counter()
     taken: list[int] = []
-    for place in places.tolist():
-        tiles = int(dataset.left[place]), int(dataset.right[place])
+    for position in positions.tolist():
+        tiles = int(dataset.left[position]), int(dataset.right[position])
         if all(times[tile] < _MOST_TIMES for tile in tiles):
             times.update(tiles)
-            taken.append(place)
+            taken.append(position)
         if len(taken) == _MOST_WRONG:
             break
     return taken
 
 
 def strips_of(dataset: LabelledPairs, metrics: Metrics) -> list[Strip]:
-    """Take a tile of each class by lot: one chosen for its answer would flatter or shame."""
+    """Draw a random tile of each class (random, to avoid cherry-picking)."""
     if metrics.ranking is None:
         return []
     ranking, generator = metrics.ranking, np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Find tiles that are in two places at once: what was learnt on one is then found on the other."""
+"""Detect leakage: duplicates across groups, and between calibration and evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ MOST_LISTED: Final = 50
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicatePair:
-    """Two tiles that are, or look like, one.
+    """Two tiles with the same content, or nearly.
 
     Attributes:
-        tile_a: place among the T tiles evaluated.
-        tile_b: place of the other.
+        tile_a: index among the T tiles evaluated.
+        tile_b: index of the other.
         kind: `identical` (the same file content) or `nearly identical` (by distance).
         distance: squared distance, 0…4.
     """
@@ -34,15 +34,15 @@ class DuplicatePair:
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """What was found where it should not be.
+    """Duplicates found across groups, and between calibration and evaluation.
 
     Attributes:
         identical: pairs of tiles of different groups with the same content.
         near: further such pairs whose distance is at most `limit`.
-        limit: squared distance up to which two tiles are taken for one.
+        limit: squared distance up to which two tiles are near-duplicates.
         listed: up to MOST_LISTED of them, nearest first.
         shared_tiles: tiles evaluated on that the calibration was fitted on; None if there is no
-            calibration or it does not say.
+            calibration, or it stores no contents.
         calibration_duplicates: further tiles evaluated on that are, or nearly are, one of those.
     """
 
@@ -59,17 +59,17 @@ class Leakage:
         return not (self.identical or self.near or self.shared_tiles or self.calibration_duplicates)
 
     def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
-        """Give plain values, for JSON."""
-        twins = [
+        """Return plain values for JSON."""
+        duplicates = [
             {
-                "tile_a": names[twin.tile_a],
-                "tile_b": names[twin.tile_b],
-                "kind": twin.kind,
-                "distance": twin.distance,
+                "tile_a": names[pair.tile_a],
+                "tile_b": names[pair.tile_b],
+                "kind": pair.kind,
+                "distance": pair.distance,
             }
-            for twin in self.listed
+            for pair in self.listed
         ]
-        return {**self.__dict__, "listed": twins, "is_clean": self.is_clean}
+        return {**self.__dict__, "listed": duplicates, "is_clean": self.is_clean}
 
 
 def find_leakage(
@@ -81,7 +81,7 @@ def find_leakage(
     limit: float,
     fitted_on: Int64 | None = None,
 ) -> Leakage:
-    """Look for tiles that are one across groups, and across calibration and evaluation.
+    """Find duplicates across groups, and between calibration and evaluation.
 
     Args:
         vectors: float16 [T, D] of the tiles evaluated, rows of length 1.
@@ -89,7 +89,7 @@ def find_leakage(
         groups: int64 [T].
         ranking: the nearest tiles of other groups.
         limit: squared distance up to which two tiles are nearly identical; see `near_limit`.
-        fitted_on: places of the tiles that the calibration was fitted on, if it says.
+        fitted_on: indices of the tiles that the calibration was fitted on; None if unknown.
     """
     left = np.repeat(ranking.queries, ranking.neighbours.shape[1])
     right = ranking.neighbours.ravel()
@@ -100,30 +100,30 @@ def find_leakage(
     is_one = hashes[pairs[0]] == hashes[pairs[1]]
     is_near = (distances <= limit) & ~is_one
     order = np.argsort(distances, kind="stable")
-    listed = [place for place in order.tolist() if is_one[place] or is_near[place]]
-    shared, twins = _across_calibration(vectors, hashes, fitted_on, limit)
+    listed = [position for position in order.tolist() if is_one[position] or is_near[position]]
+    shared, duplicates = _across_calibration(vectors, hashes, fitted_on, limit)
     return Leakage(
         identical=int(is_one.sum()),
         near=int(is_near.sum()),
         limit=limit,
         listed=tuple(
             DuplicatePair(
-                tile_a=int(pairs[0, place]),
-                tile_b=int(pairs[1, place]),
-                kind="identical" if is_one[place] else "nearly identical",
-                distance=float(distances[place]),
+                tile_a=int(pairs[0, position]),
+                tile_b=int(pairs[1, position]),
+                kind="identical" if is_one[position] else "nearly identical",
+                distance=float(distances[position]),
             )
-            for place in listed[:MOST_LISTED]
+            for position in listed[:MOST_LISTED]
         ),
         shared_tiles=shared,
-        calibration_duplicates=twins,
+        calibration_duplicates=duplicates,
     )
 
 
 def _across_calibration(
     vectors: npt.NDArray[np.float16], hashes: Int64, fitted_on: Int64 | None, limit: float
 ) -> tuple[int | None, int]:
-    """Count the tiles that were fitted on, and the others that look like one of them."""
+    """Count tiles that the calibration was fitted on, and near-duplicates of these."""
     if fitted_on is None:
         return None, 0
     is_fitted = np.zeros(len(vectors), bool)
@@ -134,5 +134,5 @@ def _across_calibration(
     # With two groups, fitted and not, the nearest of the other group is the nearest fitted one.
     nearest = rank_others(vectors, is_fitted.astype(np.int64), others, k=1).neighbours[:, 0]
     distances = pair_distances(vectors[others], vectors[nearest])
-    is_twin = (distances <= limit) | np.isin(hashes[others], hashes[fitted_on])
-    return len(fitted_on), int(is_twin.sum())
+    is_duplicate = (distances <= limit) | np.isin(hashes[others], hashes[fitted_on])
+    return len(fitted_on), int(is_duplicate.sum())

@@ -1,7 +1,7 @@
-"""The answer to: what is this index worth on these labels? All that a report needs, as numbers.
+"""The result of an evaluation: all numbers that a report needs.
 
-`evaluating.py` makes it. Tiles are named by their place among the T of the dataset, pairs by their
-place among its P.
+`evaluate.py` computes it. Tiles are given by their index among the T of the dataset, pairs by their
+index among its P.
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ _MOST_POINTS: Final = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """What one way of comparing tiles is worth.
+    """Metrics of one way of comparing tiles: the index or a baseline.
 
     Attributes:
         name: `index`, or a baseline: `colour histogram`, `random weights`, `majority`.
-        pairs: figures of the pairs by name (`judging.PAIR_METRICS`).
+        pairs: figures of the pairs by name (`compare.PAIR_METRICS`).
         retrieval: figures of the neighbours by `micro` and `macro`, then by name
-            (`retrieval.RETRIEVAL_METRICS`); empty without classes.
+            (`retrieval_metrics.RETRIEVAL_METRICS`); empty without classes.
         lead: of a baseline, by how much the index is ahead of it on the same tiles: `roc_auc` and
             `accuracy@1`; empty for the index itself.
         curve: what every threshold would do: ROC and DET are drawn from it. None of the majority,
@@ -45,14 +45,14 @@ class Contender:
     curve: RocCurve | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values, for JSON, the curve thinned."""
+        """Return plain values for JSON, the curve thinned."""
         curve = None if self.curve is None else _thinned(self.curve.__dict__)
         return {**asdict(self), "curve": curve}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """Probabilities said beside shares found, in equally wide bins of probability; NaN where empty.
+    """Predicted probabilities and observed shares in bins of equal width; NaN where empty.
 
     Attributes:
         said: mean probability of each bin's pairs, float64 [10].
@@ -67,13 +67,13 @@ class Reliability:
 
 @dataclass(frozen=True, kw_only=True)
 class RiskCoverage:
-    """What abstaining buys: the errors among the pairs that are answered, the surest first.
+    """Error among the pairs that are answered, the most certain first.
 
     Attributes:
         coverage: share of the pairs that are answered, float64 [M], rising to 1.
         risk: share of those that are wrong, float64 [M].
         answered: share of the pairs that `unsure` leaves answered; None without a calibration.
-        risk_answered: share of those that are wrong; likewise.
+        risk_answered: share of those that are wrong; None without a calibration.
     """
 
     coverage: Float64
@@ -87,9 +87,9 @@ class WrongPair:
     """A pair whose verdict is wrong.
 
     Attributes:
-        pair: its place among the P.
-        tile_a: place of the first tile.
-        tile_b: place of the second.
+        pair: its index among the P.
+        tile_a: index of the first tile.
+        tile_b: index of the second.
         distance: squared distance.
         probability: that it is the same; None without a calibration.
         is_same: what the label says; the verdict says the opposite.
@@ -109,8 +109,8 @@ class Strip:
 
     Attributes:
         label: the class.
-        query: place of the tile.
-        neighbours: places of its neighbours, nearest first.
+        query: index of the tile.
+        neighbours: indices of its neighbours, nearest first.
         distances: squared distances of them.
     """
 
@@ -122,7 +122,7 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What an index is worth on some labels.
+    """Metrics of an index on labelled tiles, next to its baselines.
 
     Attributes:
         headline: the first thing to know, one line.
@@ -131,18 +131,18 @@ class Evaluation:
         dataset: the tiles, classes, groups and labelled pairs.
         threshold: what verdicts rest on; if the index has none, fitted on these very pairs, which
             is good for pictures only.
-        index: figures of the index.
-        baselines: figures of what it has to beat.
+        index: metrics of the index.
+        baselines: metrics of the baselines.
         distances: squared distances of the pairs, float32 [P].
         probabilities: of the same, float64 [P]; None without a calibration.
         reliability: None without a calibration.
-        risk_coverage: what abstaining buys.
+        risk_coverage: error by share of answered pairs.
         confusion: int64 [C, C], queries of a class (row) whose nearest neighbour in another group
             is of a class (column); None without classes.
         ranking: neighbours of the queries; None without classes.
         wrong_pairs: the most confidently wrong, worst first, no tile in more than two of them.
         strips: of each class.
-        leakage: tiles that are where they should not be.
+        leakage: duplicates across groups and with the calibration.
         distance: what index and random weights are compared by: `diffused` or `plain`.
         provenance: of encoder, data and calibration.
     """
@@ -166,7 +166,7 @@ class Evaluation:
     provenance: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values, for JSON; tiles by their image ids, long curves thinned."""
+        """Return plain values for JSON: tiles by their image ids, long curves thinned."""
         names = self.dataset.names
         return {
             "headline": self.headline,
@@ -206,10 +206,10 @@ class Evaluation:
 
 
 def _thinned(columns: Mapping[str, npt.NDArray[np.floating]]) -> dict[str, list[float]]:
-    """Take evenly spread points of parallel arrays, the first and the last among them."""
+    """Select evenly spread points of parallel arrays, including the first and the last."""
     count = len(next(iter(columns.values())))
-    places = np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(np.int64))
-    return _lists({name: column[places] for name, column in columns.items()})
+    points = np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(np.int64))
+    return _lists({name: column[points] for name, column in columns.items()})
 
 
 def _lists(columns: Mapping[str, npt.NDArray[np.floating]]) -> dict[str, list[float]]:

@@ -1,72 +1,68 @@
-"""A table that a user wrote, as text: label files, whose rows are named by their lines."""
+"""Label files as text columns; messages name a row by its line."""
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from histo_index.errors import InputError
-from histo_index.indexer.inputs.tables import read_table
+from histo_index.indexer.inputs.tables import delimiter_of, read_table, read_text, split_rows
 from histo_index.wording import counted, printable
 
 SUFFIXES: Final = (".csv", ".tsv", ".parquet")
-# As in pair lists: a field of a broken file may swallow the rest of it; no name is that long.
-_LONGEST_FIELD: Final = 2**17
 _LONGEST_QUOTE: Final = 120
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class LabelTable:
     """A table as text.
 
     Attributes:
         name: of the file, without its folder.
         columns: name to values.
-        places: where each row stands in the file; empty where rows are those of the index.
+        origins: file and line of each row; empty where rows are those of the index.
         problems: what could not be used, one line each.
     """
 
     name: str
     columns: dict[str, list[str]]
-    places: list[str]
+    origins: list[str]
     problems: list[str]
 
 
-def read_sheet(path: Path) -> Sheet:
-    """Read CSV, TSV or Parquet with a header; rows that cannot be used become problems.
+def read_label_table(path: Path) -> LabelTable:
+    """Read CSV, TSV or Parquet with a header; a row that cannot be used becomes a problem.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, or has no rows.
     """
     if path.suffix.lower() == ".parquet":
-        table = read_table(path)
-        columns = {name: texts_of(table[name]) for name in table.column_names}
-        places = [f"{path.name} row {row}" for row in range(1, len(table) + 1)]
-        sheet = Sheet(name=path.name, columns=columns, places=places, problems=[])
+        stored = read_table(path)
+        columns = {name: texts_of(stored[name]) for name in stored.column_names}
+        origins = [f"{path.name} row {row}" for row in range(1, len(stored) + 1)]
+        table = LabelTable(name=path.name, columns=columns, origins=origins, problems=[])
     else:
-        sheet = _parse(path)
-    if not sheet.places:
+        table = _parse(path)
+    if not table.origins:
         raise InputError(
             f"{path}: no rows below the header; expected `path,label` and a row a tile"
         )
-    return sheet
+    return table
 
 
-def _parse(path: Path) -> Sheet:
-    text = _decode(path)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+def _parse(path: Path) -> LabelTable:
     header: list[str] = []
     cells: list[list[str]] = []
-    places: list[str] = []
+    origins: list[str] = []
     problems: list[str] = []
-    for line, row in _lines(reader, path, problems):
-        if not header:
+    for line, row, problem in split_rows(read_text(path, str(path)), delimiter_of(path)):
+        if problem is not None:
+            problems.append(f"{path.name} line {line}: {problem}")
+        elif not any(cell.strip() for cell in row):
+            continue
+        elif not header:
             header = _require_header(row, path)
         elif len(row) != len(header):
             problems.append(
@@ -74,40 +70,13 @@ def _parse(path: Path) -> Sheet:
             )
         else:
             cells.append(row)
-            places.append(f"{path.name} line {line}")
+            origins.append(f"{path.name} line {line}")
     if not header:
         raise InputError(f"{path}: empty; expected a header `path,label` and a row a tile")
     if problems and not cells:
         raise InputError(f"{path}: not one row can be used; the first: {problems[0]}")
     columns = dict(zip(header, map(list, zip(*cells, strict=True)), strict=True)) if cells else {}
-    return Sheet(name=path.name, columns=columns, places=places, problems=problems)
-
-
-def _lines(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Give the rows that hold anything, with the line each ends on."""
-    csv.field_size_limit(_LONGEST_FIELD)
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            problems.append(f"{path.name} line {reader.line_num}: not readable as CSV ({error})")
-            return
-        if any(cell.strip() for cell in row):
-            yield reader.line_num, row
-
-
-def _decode(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        # Zero bytes end a field for some readers and not for others: they are no part of any name.
-        return data.decode("utf-8-sig").replace("\0", "")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from error
+    return LabelTable(name=path.name, columns=columns, origins=origins, problems=problems)
 
 
 def _require_header(row: list[str], path: Path) -> list[str]:
@@ -118,20 +87,24 @@ def _require_header(row: list[str], path: Path) -> list[str]:
     return header
 
 
-def require_column(sheet: Sheet, name: str) -> list[str]:
-    """Give a column; one that is not there is an error that names those that are."""
-    if name not in sheet.columns:
-        found = quoted(", ".join(sheet.columns))
-        raise InputError(f"{sheet.name}: no column {quoted(name)}; found {found}")
-    return sheet.columns[name]
+def require_column(table: LabelTable, name: str) -> list[str]:
+    """Return a column.
+
+    Raises:
+        InputError: there is no such column; the message lists the columns.
+    """
+    if name not in table.columns:
+        found = quoted(", ".join(table.columns))
+        raise InputError(f"{table.name}: no column {quoted(name)}; found {found}")
+    return table.columns[name]
 
 
 def texts_of(column: pa.ChunkedArray) -> list[str]:
-    """Write values of any type as text; null is empty."""
+    """Convert values of any type to text; null becomes empty."""
     return ["" if value is None else str(value) for value in column.to_pylist()]
 
 
 def quoted(text: str) -> str:
-    """Write what a file holds on one line of bearable length."""
+    """Shorten text from a file to one line for a message."""
     cut = text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
     return printable(cut) if cut.strip() else "an empty cell"

@@ -20,9 +20,9 @@ from histo_index.indexer.private import private_among, refusal
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.inputs.label_table import (
     SUFFIXES,
-    Sheet,
+    LabelTable,
     quoted,
-    read_sheet,
+    read_label_table,
     require_column,
     texts_of,
 )
@@ -31,7 +31,7 @@ from histo_index.wording import counted
 LABEL_COLUMN: Final = "label"
 GROUP_COLUMN: Final = "group"
 _NAME_COLUMNS: Final = ("path", "image_id", "image")
-# How spreadsheets and table libraries write a cell without a value.
+# How spreadtables and table libraries write a cell without a value.
 _NO_VALUE: Final = frozenset(("", "nan", "na", "n/a", "null", "<na>"))
 
 
@@ -79,24 +79,24 @@ def read_labels(
             rows can be used, or all tiles are of one class.
     """
     if _is_file_name(source):
-        sheet = read_sheet(Path(str(source)))
-        chosen = require_column(sheet, label or LABEL_COLUMN)
-        rows, kept, problems = _place(index, sheet, chosen)
+        table = read_label_table(Path(str(source)))
+        chosen = require_column(table, label or LABEL_COLUMN)
+        rows, kept, problems = _place(index, table, chosen)
         labels = [chosen[place].strip() for place in kept]
     else:
         column = str(source or LABEL_COLUMN)
-        sheet = _own_sheet(index, column, asked=source is not None)
-        values = sheet.columns[column]
+        table = _own_column(index, column, asked=source is not None)
+        values = table.columns[column]
         kept = [row for row in index.live_rows().tolist() if not _is_missing(values[row])]
         rows, problems = np.array(kept, np.int64), []
         labels = [values[row] for row in kept]
-    _require_classes(sheet.name, labels, problems)
-    groups, group_from = _groups(index, sheet, kept, rows, group)
+    _require_classes(table.name, labels, problems)
+    groups, group_from = _groups(index, table, kept, rows, group)
     return Labels(
         rows=rows,
         labels=labels,
         groups=groups,
-        source=sheet.name,
+        source=table.name,
         group_from=group_from,
         has_groups=group_from != _BY_ITSELF,
         problems=problems,
@@ -122,8 +122,8 @@ def own_groups(index: OpenIndex, rows: Int64, group: str | None = None) -> list[
     Raises:
         InputError: the column asked for is not there.
     """
-    sheet = Sheet(name="the index", columns={}, places=[], problems=[])
-    return _groups(index, sheet, [], rows, group)[0]
+    table = LabelTable(name="the index", columns={}, origins=[], problems=[])
+    return _groups(index, table, [], rows, group)[0]
 
 
 def _is_file_name(source: str | Path | None) -> bool:
@@ -137,7 +137,7 @@ def _require_shown(index: OpenIndex, column: str) -> None:
         raise refusal(column)
 
 
-def _own_sheet(index: OpenIndex, column: str, *, asked: bool) -> Sheet:
+def _own_column(index: OpenIndex, column: str, *, asked: bool) -> LabelTable:
     _require_shown(index, column)
     if column not in index.rows.column_names:
         found = ", ".join(name for name in index.rows.column_names if name != "stem")
@@ -148,22 +148,22 @@ def _own_sheet(index: OpenIndex, column: str, *, asked: bool) -> Sheet:
         )
     name = f"column {column} of the index"
     columns = {column: texts_of(index.rows[column])}
-    return Sheet(name=name, columns=columns, places=[], problems=[])
+    return LabelTable(name=name, columns=columns, origins=[], problems=[])
 
 
 def _place(
-    index: OpenIndex, sheet: Sheet, labels: Sequence[str]
+    index: OpenIndex, table: LabelTable, labels: Sequence[str]
 ) -> tuple[Int64, list[int], list[str]]:
-    """Find each row's tile: rows of the index, places in the sheet, and what went wrong."""
-    by = next((name for name in _NAME_COLUMNS if name in sheet.columns), None)
+    """Find each row's tile: rows of the index, places in the table, and what went wrong."""
+    by = next((name for name in _NAME_COLUMNS if name in table.columns), None)
     if by is None:
         raise InputError(
-            f"{sheet.name}: no column {', '.join(_NAME_COLUMNS[:-1])} or {_NAME_COLUMNS[-1]}; "
-            f"found {quoted(', '.join(sheet.columns))}"
+            f"{table.name}: no column {', '.join(_NAME_COLUMNS[:-1])} or {_NAME_COLUMNS[-1]}; "
+            f"found {quoted(', '.join(table.columns))}"
         )
-    names = [name.strip() for name in sheet.columns[by]]
+    names = [name.strip() for name in table.columns[by]]
     found = index.find_names(pa.array(names, pa.string())).tolist()
-    problems = list(sheet.problems)
+    problems = list(table.problems)
     first: dict[int, int] = {}
     for place, (name, row) in enumerate(zip(names, found, strict=True)):
         why = _objection(name, row, labels[place])
@@ -173,12 +173,12 @@ def _place(
                 continue
             why = (
                 f"{quoted(name)} is {quoted(labels[place].strip())} here and {quoted(other)} at "
-                f"{sheet.places[first[row]]}"
+                f"{table.origins[first[row]]}"
             )
         if why is None:
             first[row] = place
         else:
-            problems.append(f"{sheet.places[place]}: {why}")
+            problems.append(f"{table.origins[place]}: {why}")
     return np.array(list(first), np.int64), list(first.values()), problems
 
 
@@ -209,22 +209,20 @@ def first_unusable(problems: Sequence[str]) -> str:
 
 
 def _groups(
-    index: OpenIndex, sheet: Sheet, kept: Sequence[int], rows: Int64, group: str | None
+    index: OpenIndex, table: LabelTable, kept: Sequence[int], rows: Int64, group: str | None
 ) -> tuple[list[str], str]:
     column = group or GROUP_COLUMN
     ids = index.rows["image_id"].take(pa.array(rows)).to_pylist()
-    if column in sheet.columns and sheet.places:
-        values = [sheet.columns[column][place].strip() for place in kept]
-        return _each_by_itself(values, ids), f"column {column} of {sheet.name}"
+    if column in table.columns and table.origins:
+        values = [table.columns[column][place].strip() for place in kept]
+        return _each_by_itself(values, ids), f"column {column} of {table.name}"
     _require_shown(index, column)
     if column in index.rows.column_names:
         values = texts_of(index.rows[column].take(pa.array(rows)))
         origin = f"column {column} of the index"
     elif group is not None:
-        raise InputError(
-            f"no column {quoted(group)} in {f'{sheet.name} or ' if sheet.places else ''}the index; "
-            "pass another --group"
-        )
+        where = f"{table.name} or the index" if table.origins else "the index"
+        raise InputError(f"no column {quoted(group)} in {where}; pass another --group")
     else:
         return ids, _BY_ITSELF
     return _each_by_itself(values, ids), origin

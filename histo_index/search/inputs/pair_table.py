@@ -1,21 +1,22 @@
 """Read a list of pairs as columns of texts, named as its form names them: CSV, TSV or Parquet."""
 
-import csv
 import io
 import re
-import sys
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 
 from histo_index.errors import InputError
-from histo_index.indexer.inputs.tables import read_table
+from histo_index.indexer.inputs.tables import (
+    delimiter_of,
+    parse_texts,
+    read_table,
+    read_text,
+    split_rows,
+)
 from histo_index.wording import counted, printable
 
-# A field of a broken file may swallow the rest of it; no name is that long.
-_LONGEST_FIELD: Final = 2**17
 _LEADING_BLANKS: Final = re.compile(rb"\A(?:[ \t]*\r?\n)+")
 
 
@@ -40,8 +41,9 @@ def read_columns(
     if source is not None and source.suffix.lower() == ".parquet":
         table = read_table(source)
     else:
-        delimiter = "\t" if source is not None and source.suffix.lower() == ".tsv" else ","
-        table, problems, is_headed = _parse(_read_bytes(source, name), delimiter, name)
+        # Readers differ in how they skip blank lines before the header.
+        data = _LEADING_BLANKS.sub(b"", read_text(source, name))
+        table, problems, is_headed = _parse(data, delimiter_of(source), name)
     columns = {column.strip().lower(): table[column] for column in table.column_names}
     if not len(table):
         raise InputError(f"{name}: no pairs in it; expected rows `a.png,b.png`")
@@ -51,28 +53,11 @@ def read_columns(
     return columns, problems, is_headed
 
 
-def _read_bytes(source: Path | None, name: str) -> bytes:
-    try:
-        data = sys.stdin.buffer.read() if source is None else source.read_bytes()
-        data.decode("utf-8")
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{name}: line {line} is not UTF-8; save the list as UTF-8") from error
-    # Blank lines before the header are skipped by no reader in the same way.
-    return _LEADING_BLANKS.sub(b"", data.removeprefix(b"\xef\xbb\xbf"))
-
-
 def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, str], bool]:
     """Parse delimited text into string columns named as the forms name them, or as its header."""
-    csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        first = next(csv.reader(io.StringIO(_first_line(data)), delimiter=delimiter), [])
-    except csv.Error as error:
-        raise InputError(
-            f"{name}: not readable as CSV ({error}); expected `a.png,b.png`"
-        ) from error
+    _, first, problem = next(split_rows(_first_line(data), delimiter), (0, [], None))
+    if problem is not None:
+        raise InputError(f"{name}: {problem}; expected `a.png,b.png`")
     header = [cell.strip().lower() for cell in first]
     if {"image_a", "image_b"} <= set(header) or "query" in header:
         names, skipped = header, 1
@@ -92,20 +77,11 @@ def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, 
         repeated = printable(", ".join(names))
         raise InputError(f"{name}: a column name is there twice: {brief(repeated)}")
     try:
-        return _parse_fast(data, delimiter, names, skipped), {}, skipped == 1
+        table = parse_texts(io.BytesIO(data), delimiter, names, is_headed=skipped == 1)
+        return table, {}, skipped == 1
     except pa.ArrowInvalid:
-        # The fast reader gives up at a ragged row; the plain one keeps its place and goes on.
+        # The fast reader stops at a ragged row; the plain one marks it and continues.
         return *_parse_plain(data, delimiter, names, skipped), skipped == 1
-
-
-def _parse_fast(data: bytes, delimiter: str, names: list[str], skipped: int) -> pa.Table:
-    options = pa_csv.ReadOptions(column_names=names, skip_rows=skipped, use_threads=False)
-    return pa_csv.read_csv(  # noqa: TID251
-        io.BytesIO(data),
-        read_options=options,
-        parse_options=pa_csv.ParseOptions(delimiter=delimiter),
-        convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-    )
 
 
 def _parse_plain(
@@ -113,32 +89,20 @@ def _parse_plain(
 ) -> tuple[pa.Table, dict[int, str]]:
     problems: dict[int, str] = {}
     rows: list[list[str]] = []
-    # Zero bytes end a field for some readers and not for others: they are no part of any name.
-    text = io.StringIO(data.decode().replace("\0", ""), newline="")
-    csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(text, delimiter=delimiter)
-    try:
-        for cells in reader:
-            if not cells:
-                continue
-            if len(cells) != len(names):
-                problems[len(rows) - skipped] = (
-                    f"{counted(len(cells), 'column')}, expected {len(names)}"
-                )
-            rows.append((cells + [""] * len(names))[: len(names)])
-    except csv.Error as error:
-        problems[len(rows) - skipped] = f"not readable as CSV from here on ({error})"
-        rows.append([""] * len(names))
+    for _, cells, problem in split_rows(data, delimiter):
+        if problem is not None:
+            problems[len(rows) - skipped] = problem
+        elif len(cells) != len(names):
+            found = counted(len(cells), "column")
+            problems[len(rows) - skipped] = f"{found}, expected {len(names)}"
+        rows.append((cells + [""] * len(names))[: len(names)])
     columns = zip(*rows[skipped:], strict=True) if rows[skipped:] else [()] * len(names)
     arrays = [pa.array(column, pa.string()) for column in columns]
     return pa.table(arrays, names=names), problems
 
 
-def _first_line(data: bytes) -> str:
-    for line in data.splitlines():
-        if line.strip():
-            return line.decode()
-    return ""
+def _first_line(data: bytes) -> bytes:
+    return next((line for line in data.splitlines() if line.strip()), b"")
 
 
 def brief(text: str) -> str:

@@ -18,13 +18,12 @@ from histo_index.files import publishing
 from histo_index.indexer.nearest.kernel import row_distances, to_float32
 from histo_index.indexer.reader import OpenIndex
 
-_SHORT: Final = 64
+_DIRECTIONS: Final = 64
 # Rows that the directions are taken from; which ones decides the speed and never the answer.
 _SAMPLE: Final = 4096
 _STEPS: Final = 3
 # Rows by rows at a time: 34 MB of distances.
-_LEFT: Final = 1024
-_RIGHT: Final = 8192
+_BLOCK: Final = (1024, 8192)
 # What float32 may lose in squared distances between vectors of length 1.
 _ROUNDING: Final = 1e-4
 _SCHEMA: Final = pa.schema(
@@ -32,12 +31,20 @@ _SCHEMA: Final = pa.schema(
 )
 
 
-def close_pairs(index: OpenIndex, threshold: float) -> Iterator[tuple[Int64, Int64, Float32]]:
+def close_pairs(
+    index: OpenIndex,
+    threshold: float,
+    *,
+    directions: int = _DIRECTIONS,
+    block: tuple[int, int] = _BLOCK,
+) -> Iterator[tuple[Int64, Int64, Float32]]:
     """Find every pair of tiles that are at most so far apart.
 
     Args:
         index: whose tiles.
         threshold: squared distance, 0…4.
+        directions: dimensions of the projection.
+        block: rows by rows compared at a time.
 
     Yields:
         int64 [P] twice, the smaller row first, and float32 [P]; each pair once, in no order.
@@ -49,12 +56,12 @@ def close_pairs(index: OpenIndex, threshold: float) -> Iterator[tuple[Int64, Int
     if not 0 <= threshold <= 4:
         raise InputError(f"threshold is {threshold}; expected a distance from 0 to 4")
     index.verify(np.arange(len(index)))
-    short = _shortened(index)
+    short = _project(index, directions)
     squares = np.einsum("nd,nd->n", short, short)
-    for top in range(0, len(short), _LEFT):
-        upper = slice(top, top + _LEFT)
-        for start in range(top, len(short), _RIGHT):
-            lower = slice(start, start + _RIGHT)
+    for top in range(0, len(short), block[0]):
+        upper = slice(top, top + block[0])
+        for start in range(top, len(short), block[1]):
+            lower = slice(start, start + block[1])
             gaps = short[upper] @ short[lower].T
             gaps *= -2
             gaps += squares[upper, None]
@@ -86,8 +93,8 @@ def write_close_pairs(index: OpenIndex, threshold: float, path: Path) -> int:
     return count
 
 
-def _shortened(index: OpenIndex) -> Float32:
-    """Project all vectors on the directions in which they differ most: float32 [N, short].
+def _project(index: OpenIndex, directions: int) -> Float32:
+    """Project all vectors on the directions in which they differ most: float32 [N, directions].
 
     Source: Halko, Martinsson and Tropp (2011), Finding structure with randomness, algorithm 4.4.
     """
@@ -95,12 +102,12 @@ def _shortened(index: OpenIndex) -> Float32:
     sample = to_float32(index.matrix[rows])
     sample -= sample.mean(axis=0)
     # Found by a few steps of subspace iteration: a tenth of the time of all eigenvectors.
-    shape = (sample.shape[1], min(_SHORT, sample.shape[1]))
+    shape = (sample.shape[1], min(directions, sample.shape[1]))
     basis = np.random.default_rng(0).standard_normal(shape, np.float32)
     for _ in range(_STEPS):
         basis, _ = np.linalg.qr(sample.T @ (sample @ basis))
     parts = [
-        to_float32(index.matrix[start : start + _RIGHT]) @ basis
-        for start in range(0, len(index), _RIGHT)
+        to_float32(index.matrix[start : start + _BLOCK[1]]) @ basis
+        for start in range(0, len(index), _BLOCK[1])
     ]
     return np.concatenate(parts)

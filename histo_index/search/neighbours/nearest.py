@@ -43,6 +43,7 @@ def nearest_rows(
     own_rows: Sequence[int | None],
     exclude_self: bool = True,
     filters: Filters | None = None,
+    block: int = _BLOCK,
 ) -> Found:
     """Find the nearest tiles of each query.
 
@@ -52,7 +53,8 @@ def nearest_rows(
         k: how many; fewer come back only if fewer may.
         own_rows: [Q], the row that the query itself is, or None.
         exclude_self: leave that row out.
-        filters: which tiles may come back; left out, all.
+        filters: which tiles may come back; default: all.
+        block: queries searched at a time.
 
     Raises:
         InputError: k is not positive, or the filters do not fit the index.
@@ -69,8 +71,8 @@ def nearest_rows(
     limit = near_limit(index) if filters.near_duplicates == "drop" else None
     for group in group_queries(index.rows, filters, own_rows):
         search = _Search(index=index, k=k, limit=limit, allowed=index.allowed(group.allowed))
-        for start in range(0, len(group.queries), _BLOCK):
-            places = group.queries[start : start + _BLOCK]
+        for start in range(0, len(group.queries), block):
+            places = group.queries[start : start + block]
             search.run(queries[places], np.array(own, np.int64)[places], found, places)
     return found
 

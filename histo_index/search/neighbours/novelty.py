@@ -11,6 +11,11 @@ from histo_index.search.inputs.labels import own_groups
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.retrieval_metrics import rank_others
 
+_FAR_QUANTILE: Final = 0.99
+_FAR_QUERIES: Final = 1_000
+# A sample: its nearest neighbours are a little further than those of millions, so fewer are far.
+_FAR_GALLERY: Final = 20_000
+
 
 def are_far(index: OpenIndex, vectors: Float16, far_distance: float | None) -> Bools:
     """Flag images whose nearest tile is further than the far distance of the calibration.
@@ -44,17 +49,6 @@ def far_among(
     vectors = np.array([image.vector for image in unseen], np.float16)
     is_far = are_far(index, vectors, far_distance)
     return [image for image, answer in zip(unseen, is_far, strict=True) if answer]
-
-
-# An image as far from its nearest tile as one in a hundred tiles of the index is from its own.
-_FAR_QUANTILE: Final = 0.99
-
-
-_FAR_QUERIES: Final = 1_000
-
-
-# Nearest neighbours among these are a little further than among millions, which calls fewer far.
-_FAR_GALLERY: Final = 20_000
 
 
 def far_distance(index: OpenIndex, group: str | None) -> float:

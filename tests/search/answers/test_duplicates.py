@@ -11,7 +11,6 @@ from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.duplicates import find_duplicates, find_outliers
 from histo_index.search.distance import pair_distances
-from histo_index.search.neighbours import close_pairs as module
 from histo_index.search.neighbours.close_pairs import close_pairs, write_close_pairs
 from histo_index.search.neighbours.near_duplicates import near_limit
 from tests.vectors import build_numbered, unit_vectors
@@ -44,18 +43,15 @@ def all_distances(index: OpenIndex) -> Float32:
     return np.stack([pair_distances(np.broadcast_to(row, matrix.shape), matrix) for row in matrix])
 
 
-@pytest.mark.parametrize("short", [5, D])
+@pytest.mark.parametrize("directions", [5, D])
 @pytest.mark.parametrize("threshold", [0.0, 0.01, 0.3, 4.0])
 def test_close_pairs_are_all_and_only_those(
-    index: OpenIndex, monkeypatch: pytest.MonkeyPatch, threshold: float, short: int
+    index: OpenIndex, threshold: float, directions: int
 ) -> None:
-    monkeypatch.setattr(module, "_LEFT", 64)
-    monkeypatch.setattr(module, "_RIGHT", 100)
-    monkeypatch.setattr(module, "_SHORT", short)
     distances = all_distances(index)
     expected = {(a, b) for a, b in np.argwhere(distances <= threshold).tolist() if a < b}
     found = {}
-    for left, right, gaps in close_pairs(index, threshold):
+    for left, right, gaps in close_pairs(index, threshold, directions=directions, block=(64, 100)):
         for a, b, gap in zip(left.tolist(), right.tolist(), gaps.tolist(), strict=True):
             assert (a, b) not in found
             found[a, b] = gap

@@ -8,11 +8,10 @@ import pytest
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search import distance
-from histo_index.search.answers import pair_list as scoring
+from histo_index.search.answers.pair_list import score_pairs
 from histo_index.search.calibration.calibration import Calibration
 from histo_index.search.calibration.threshold import Threshold
-from histo_index.search.distance import pair_distances
+from histo_index.search.distance import indexed_pair_distances, pair_distances
 from histo_index.search.inputs.pair_list import PairList
 from histo_index.search.inputs.resolve import Resolver
 from tests.search.classes import Classes
@@ -38,7 +37,7 @@ def pair_list(
 
 def test_one_row_out_per_row_in_with_the_right_numbers(numbers: Numbers) -> None:
     pairs = [("d.png", "s1/a.png"), ("new.png", "d.png"), ("gone", "d.png"), ("d.png", "d")]
-    scores = scoring.score_pairs(numbers.index, pair_list(pairs), numbers.resolver, HALF)
+    scores = score_pairs(numbers.index, pair_list(pairs), numbers.resolver, HALF)
     v = numbers.vectors
     expected = pair_distances(v[[4, 6, 4]], v[[0, 4, 4]])
     table = scores.table.to_pylist()
@@ -65,13 +64,13 @@ def test_accuracy_counts_labelled_and_answered_rows_only(numbers: Numbers) -> No
     is_same = pair_distances(v[[0, 1]], v[[2, 3]]) <= 2
     pairs = [("s1/a.png", "s2/a.png"), ("s1/b.png", "s2/c.png"), ("gone", "d"), ("d", "e_1.png")]
     labels: list[int | None] = [int(is_same[0]), int(not is_same[1]), 1, None]
-    scores = scoring.score_pairs(numbers.index, pair_list(pairs, labels), numbers.resolver, HALF)
+    scores = score_pairs(numbers.index, pair_list(pairs, labels), numbers.resolver, HALF)
     assert (scores.labelled, scores.correct, scores.accuracy) == (2, 1, 0.5)
 
 
 def test_rows_with_a_problem_keep_it(numbers: Numbers) -> None:
     listed = pair_list([("d", "d"), ("", "")], problems={0: "too odd", 1: "nothing here"})
-    scores = scoring.score_pairs(numbers.index, listed, numbers.resolver, HALF)
+    scores = score_pairs(numbers.index, listed, numbers.resolver, HALF)
     assert scores.table["message"].to_pylist() == ["too odd", "nothing here"]
     assert scores.answered == 0
 
@@ -79,15 +78,13 @@ def test_rows_with_a_problem_keep_it(numbers: Numbers) -> None:
 def test_without_threshold_rows_are_answered_unsure(numbers: Numbers) -> None:
     listed = pair_list([("d", "e_1")], labels=[1])
     nobody = Threshold.choose(None, None)
-    scores = scoring.score_pairs(numbers.index, listed, numbers.resolver, nobody)
+    scores = score_pairs(numbers.index, listed, numbers.resolver, nobody)
     assert scores.table["verdict"].to_pylist() == ["unsure"]
     assert scores.table["threshold"].to_pylist() == [None]
     assert (scores.answered, scores.labelled, scores.accuracy) == (1, 0, None)
 
 
-def test_the_fast_path_equals_the_plain_one(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_fast_path_equals_the_plain_one(tmp_path_factory: pytest.TempPathFactory) -> None:
     vectors = unit_vectors(300, 64)
     folder, _ = build_numbered(
         tmp_path_factory.mktemp("many"), vectors, [f"{n}.png" for n in range(300)]
@@ -98,11 +95,10 @@ def test_the_fast_path_equals_the_plain_one(
     left, right = generator.integers(0, 320, (2, 5000))
     stored = np.concatenate([index.matrix, extra])
     expected = pair_distances(stored[left], stored[right])
-    monkeypatch.setattr(scoring, "_PIECE_PAIRS", 700)
-    fast = distance.indexed_pair_distances(index, extra, left, right)
+    fast = indexed_pair_distances(index, extra, left, right, piece_pairs=700)
     assert fast == pytest.approx(expected, abs=1e-6)
     inside = np.flatnonzero((left < 300) & (right < 300))
-    alone = distance.indexed_pair_distances(index, extra[:0], left[inside], right[inside])
+    alone = indexed_pair_distances(index, extra[:0], left[inside], right[inside])
     assert alone == pytest.approx(expected[inside], abs=1e-6)
 
 
@@ -118,7 +114,7 @@ def test_an_unseen_image_unlike_the_index_makes_its_pairs_unsure(
     threshold = Threshold.choose(None, None, calibration, unsure=True)
     odd_pairs = [("odd.png", "t05.png"), ("t05.png", "odd.png"), ("odd.png", "odd.png")]
     listed = pair_list([*odd_pairs, ("t05.png", "t05.png")])
-    scores = scoring.score_pairs(classes.index, listed, resolver, threshold)
+    scores = score_pairs(classes.index, listed, resolver, threshold)
     message = "unsure: an image is unlike everything in the index"
     assert scores.table["message"].to_pylist() == [message] * 3 + [""]
     assert scores.table["verdict"].to_pylist() == ["unsure"] * 3 + ["same"]
@@ -133,10 +129,10 @@ def test_a_damaged_vector_is_not_scored(tmp_path: Path) -> None:
     file.write_bytes(damaged)
     index, nothing = OpenIndex(folder), np.empty((0, 8), np.float16)
     left = np.array([0, 511])
-    distances = distance.indexed_pair_distances(index, nothing, left, left[::-1])
+    distances = indexed_pair_distances(index, nothing, left, left[::-1])
     assert distances[0] == distances[1] > 0
     with pytest.raises(IndexFormatError, match="damaged at row 512"):
-        distance.indexed_pair_distances(index, nothing, left, np.array([5, 512]))
+        indexed_pair_distances(index, nothing, left, np.array([5, 512]))
 
 
 def test_the_reference_shape_encodes_each_image_once(
@@ -159,7 +155,7 @@ def test_the_reference_shape_encodes_each_image_once(
     listed = pair_list([(names[a], names[b]) for a, b in zip(left, right, strict=True)])
     index = OpenIndex(folder / "tiles.hx")
     resolver = Resolver(index, encoder.encode_files, root=unseen)
-    scores = scoring.score_pairs(index, listed, resolver, HALF)
+    scores = score_pairs(index, listed, resolver, HALF)
     assert sorted(encoder.encoded) == sorted(f"{name}.png" for name in names)
     assert scores.encoded == images
     rounded = vectors.astype(np.float16)

@@ -106,7 +106,7 @@ def test_one_that_could_answer_nothing_surely_says_so(
     dataset = dataset_of(classes)
     mixed = np.random.default_rng(0).random(len(dataset.is_same)) < 0.45
     vague = replace(dataset, is_same=dataset.is_same ^ mixed, groups=dataset.groups % 4)
-    line = "with --unsure not one of these pairs would be answered; label more of others"
+    line = 'with --unsure every one of these pairs would be "unsure"; label more pairs'
     assert line in calibrate(classes.index, vague, Objective()).warnings
     assert line not in calibration.warnings
 

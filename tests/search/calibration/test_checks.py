@@ -44,7 +44,7 @@ def chain(count: int, **options: Any) -> LabelledPairs:
 def test_enough_pairs_of_strangers_raise_no_doubt_but_the_missing_groups() -> None:
     require_enough(chain(40))
     (line,) = find_warnings(chain(40), KNOWN)
-    assert line.startswith("no groups: tiles of one slide or patient count as strangers")
+    assert line.startswith("no groups: tiles of one patient are treated as independent")
     assert find_warnings(chain(40, groups=list(range(80))), KNOWN) == []
 
 
@@ -63,7 +63,7 @@ def test_enough_pairs_of_strangers_raise_no_doubt_but_the_missing_groups() -> No
         (chain(40, groups=[0] * 80), "p.csv: the pairs are of 1 group; expected at least 4"),
         (
             of_pairs([(0, n, n % 2) for n in range(1, 41)]),
-            "p.csv: all 40 pairs share tile u00, so they tell of it alone",
+            "p.csv: all 40 pairs share tile u00; add pairs that do not involve it",
         ),
     ],
 )
@@ -79,7 +79,7 @@ def test_contradicting_labels_are_told_with_an_example() -> None:
     same = [(2 * n, 2 * n + 1, n % 2) for n in range(2, 40)]
     dataset = of_pairs([(0, 1, 1), (1, 2, 1), (0, 2, 0), *same], groups=list(range(80)))
     assert find_warnings(dataset, KNOWN) == [
-        "1 pair said to be different against same ones (a = b, b = c, a ≠ c); "
+        "1 pair labelled different, contradicting same pairs (a = b, b = c, a ≠ c); "
         "the first: tile-0 and tile-2"
     ]
 
@@ -106,9 +106,9 @@ def test_a_tile_in_most_pairs_is_told() -> None:
     [
         (
             Estimate(value=0.8, low=0.6, high=0.9),
-            "the accuracy is known no better than",
+            "the accuracy is uncertain",
         ),
-        (Estimate(value=0.8, low=None, high=None), "the groups are too few to say how accurate"),
+        (Estimate(value=0.8, low=None, high=None), "too few groups to estimate the accuracy"),
     ],
 )
 def test_an_accuracy_that_nobody_knows_is_told(accuracy: Estimate, message: str) -> None:

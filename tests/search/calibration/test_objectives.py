@@ -193,17 +193,17 @@ def test_no_pair_is_judged_by_a_threshold_that_saw_its_units() -> None:
     is_same = generator.random(len(left)) < 0.5
     sample = Sample(distances=distances, is_same=is_same, units_a=left, units_b=right, prior=0.5)
     seen: list[set[int]] = []
-    original = Bins.cut
+    original = Bins.threshold
 
     def watched(self: Bins, sigmoid: Sigmoid, weights: Float64) -> float:
         seen.append(set(np.round(4 - 4 * np.exp(-self._farness), 9).tolist()))
         return original(self, sigmoid, weights)
 
-    Bins.cut = watched  # type: ignore[method-assign]
+    Bins.threshold = watched  # type: ignore[method-assign]
     try:
         cross_validate(sample, Objective())
     finally:
-        Bins.cut = original  # type: ignore[method-assign]
+        Bins.threshold = original  # type: ignore[method-assign]
     assert seen
     for used in seen:
         units = {int(u) for d, a, b in zip(distances, left, right, strict=True)

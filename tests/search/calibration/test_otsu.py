@@ -52,7 +52,7 @@ def test_it_says_that_it_is_weaker_and_claims_no_probability(classes: Classes) -
     store_calibration(classes.index.folder, guess(classes.index, group="patient"))
     found = read_calibration(classes.index.folder, classes.index.manifest.fingerprint)
     assert found is not None
-    assert found.origin.startswith("guessed without labels, which is weaker, from 5,2")
+    assert found.origin.startswith("estimated without labels (less reliable) from 5,2")
     assert found.origin.endswith("random pairs across groups")
     assert (found.is_unlabelled, found.curve, found.accuracy.value) == (True, None, None)
     assert (found.tiles, found.units, found.same) == (96, 8, 0)

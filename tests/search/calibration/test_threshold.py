@@ -88,7 +88,7 @@ def test_a_calibration_comes_before_the_encoder_s_threshold_and_after_the_user_s
 
 def test_without_labels_the_origin_says_that_it_is_weaker() -> None:
     chosen = Threshold.choose(None, None, calibrated(is_unlabelled=True))
-    assert chosen.origin == "guessed without labels, which is weaker, from p.csv"
+    assert chosen.origin == "estimated without labels (less reliable) from p.csv"
 
 
 def test_probabilities_come_with_their_interval() -> None:

@@ -203,7 +203,7 @@ def test_without_a_threshold_one_is_fitted_for_the_pictures_only(classes: Classe
     found = evaluate(classes.index, dataset_of(classes), Threshold.choose(None, None))
     assert found.index.pairs["accuracy"].value is None
     assert found.index.pairs["cross_validated_accuracy"].value is not None
-    assert found.threshold.origin == "fitted on these very pairs, to draw pictures by"
+    assert found.threshold.origin == "fitted on these pairs, for the charts only"
     assert found.threshold.value is not None
     assert (found.probabilities, found.reliability) == (None, None)
     assert any(line.startswith("no threshold: run") for line in found.warnings)

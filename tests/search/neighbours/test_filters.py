@@ -153,7 +153,7 @@ def test_a_filter_that_leaves_no_other_tile_gives_none(index: OpenIndex) -> None
 def test_fewer_than_k_are_told(index: OpenIndex, caplog: pytest.LogCaptureFixture) -> None:
     (found,) = histo_index.open(index.folder).search("005.png", k=10, where="mpp < 0.004")
     assert len(found) == 4
-    assert caplog.messages == ["k is 10 but only 4 tiles can come back: fewer are given"]
+    assert caplog.messages == ["k is 10 but only 4 tiles can be returned"]
 
 
 def test_near_duplicates_are_dropped_and_replaced(

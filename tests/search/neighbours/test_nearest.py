@@ -11,7 +11,6 @@ from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import reindex
 from histo_index.search.distance import pair_distances
-from histo_index.search.neighbours import nearest as ranking
 from histo_index.search.neighbours.filters import Filters
 from histo_index.search.neighbours.nearest import NOBODY, Found, nearest_rows
 from tests.vectors import build_numbered, unit_vectors
@@ -48,13 +47,10 @@ def plain(
 
 
 def search(index: OpenIndex, k: int, filters: Filters | None = None) -> Found:
-    return nearest_rows(index, index.matrix, k=k, own_rows=range(N), filters=filters)
+    return nearest_rows(index, index.matrix, k=k, own_rows=range(N), filters=filters, block=250)
 
 
-def test_every_tile_gets_what_a_sort_gives_it(
-    index: OpenIndex, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ranking, "_BLOCK", 250)
+def test_every_tile_gets_what_a_sort_gives_it(index: OpenIndex) -> None:
     everything = np.ones(N, bool)
     found = search(index, 10)
     wrong = 0

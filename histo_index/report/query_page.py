@@ -1,4 +1,4 @@
-"""The report of one question: two tiles compared, or what else looks like some tiles."""
+"""The report of a query: a pair of tiles, or the neighbours of some tiles."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,12 +18,12 @@ from histo_index.search.calibration.threshold import Threshold
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """An image that was asked about.
+class Query:
+    """A query image.
 
     Attributes:
-        name: as the user called it.
-        file: where it lies; None where there is no file.
+        name: the name that the user passed.
+        file: its file, or None.
         neighbours: tiles of the index, nearest first.
     """
 
@@ -35,24 +35,24 @@ class Asked:
 def pair_page(
     index: OpenIndex,
     answer: PairAnswer,
-    asked: Sequence[Asked],
+    queries: Sequence[Query],
     calibration: Calibration | None,
     pictures: Pictures,
     *,
     names: bool = False,
 ) -> str:
-    """Write the report of a pair: the two tiles, where their distance lies, what is near each.
+    """Format the report of a pair: both tiles, their distance, and the neighbours of each.
 
     Args:
-        index: what answered.
+        index: the index that answered.
         answer: the answer.
-        asked: the two images, with their neighbours.
-        calibration: of the index, if any.
+        queries: both images, with their neighbours.
+        calibration: calibration of the index, or None.
         pictures: reads the tiles.
         names: whether images are named.
     """
     chart = charts.placed_distances("distance", calibration, [answer.distance], answer.threshold)
-    # What comes before the colon names images.
+    # The text before the colon names images.
     because = (answer.unsure_because or "").rpartition(": ")[2]
     return fill(
         "pair.html",
@@ -61,50 +61,50 @@ def pair_page(
         because=because,
         chart=chart,
         origin=answer.threshold_from,
-        **_shared(index, asked, calibration, pictures, names=names),
+        **_shared(index, queries, calibration, pictures, names=names),
     )
 
 
 def search_page(
     index: OpenIndex,
-    asked: Sequence[Asked],
+    queries: Sequence[Query],
     threshold: Threshold,
     pictures: Pictures,
     *,
     names: bool = False,
 ) -> str:
-    """Write the report of a search: each image, its neighbours, and where their distances lie.
+    """Format the report of a search: each image, its neighbours, and their distances.
 
     Args:
-        index: what was searched.
-        asked: the images, with their neighbours.
-        threshold: what verdicts rest on.
+        index: the searched index.
+        queries: the images, with their neighbours.
+        threshold: decides the verdicts.
         pictures: reads the tiles.
         names: whether images are named.
     """
     found: list[Markup | None] = [
         charts.placed_distances(
-            f"distances-{place}",
+            f"distances-{number}",
             threshold.calibration,
             [neighbour.distance for neighbour in image.neighbours],
             threshold.value,
         )
         if image.neighbours
         else None
-        for place, image in enumerate(asked)
+        for number, image in enumerate(queries)
     ]
     return fill(
         "search.html",
-        title="What looks alike",
+        title="Similar tiles",
         charts=found,
         origin=threshold.origin,
-        **_shared(index, asked, threshold.calibration, pictures, names=names),
+        **_shared(index, queries, threshold.calibration, pictures, names=names),
     )
 
 
 def _shared(
     index: OpenIndex,
-    asked: Sequence[Asked],
+    queries: Sequence[Query],
     calibration: Calibration | None,
     pictures: Pictures,
     *,
@@ -112,10 +112,10 @@ def _shared(
 ) -> dict[str, Any]:
     manifest = index.manifest
     return {
-        "asked": asked,
+        "queries": queries,
         "names": names,
         "pictures": pictures,
-        "shown_names": short_names([image.name for image in asked]),
+        "shown_names": short_names([image.name for image in queries]),
         "kind": lambda neighbour: neighbour.metadata.get("label"),
         "provenance": [
             ("encoder", facts(asdict(manifest.encoder))),

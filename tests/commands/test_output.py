@@ -1,0 +1,34 @@
+"""Facts and tables as text."""
+
+from typing import Any
+
+from histo_index.commands.output import duration_text, facts_text, size_text, table_text
+
+
+def test_facts_are_one_a_line_with_nested_ones_indented() -> None:
+    facts = {"tiles": 3, "search": {"recall": 0.99, "private": ()}, "sources": ["a", "b"]}
+    assert facts_text(facts).splitlines() == [
+        "tiles          3",
+        "search:",
+        "  recall         0.99000",
+        "  private        none",
+        "sources        a; b",
+    ]
+
+
+def test_a_table_has_one_width_a_column_and_no_path_equal_to_the_id() -> None:
+    rows: list[dict[str, Any]] = [
+        {"image_id": "a", "path": "a", "distance": 0.5},
+        {"image_id": "long", "path": "long", "distance": None},
+    ]
+    assert table_text(rows).splitlines() == [
+        "image_id  distance",
+        "a         0.50000",
+        "long      -",
+    ]
+    assert table_text([], nothing="no duplicates") == "no duplicates"
+
+
+def test_sizes_and_durations_have_the_unit_that_fits() -> None:
+    assert [size_text(n) for n in (999, 1500, 2_500_000)] == ["999 bytes", "1.5 KB", "2.5 MB"]
+    assert [duration_text(s) for s in (42, 188, 7500)] == ["42 s", "3 min 8 s", "2 h 5 min"]
