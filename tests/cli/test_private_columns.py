@@ -148,8 +148,7 @@ def test_with_private_it_is_a_column_like_others(secretive: Workshop, run: Run) 
     assert (ran.code, ran.out) == (
         0,
         "tiles.hx: 8 tiles removed; 8 tiles left\n"
-        "  rule      patient = (private): later builds leave out every tile of which this is "
-        "true\n",
+        "  rule      patient = (private): later builds leave out every tile that matches\n",
     )
 
 
