@@ -9,7 +9,7 @@ demo: $(VENV)/ready
 	rm -rf demo
 	$(BIN)/histo-index demo -o demo
 
-# In processes of their own, three at a time, the longest first: OpenVINO, torch's data loading and the
+# In processes of their own, two at a time, the longest first: OpenVINO, torch's data loading and the
 # report's libraries in one were seen to crash it.
 TESTS := promises encoder docs search cli training report
 FILES_promises := tests/promises
@@ -23,7 +23,7 @@ FILES_report := tests/report
 .PHONY: $(TESTS:%=test-%)
 
 test: $(VENV)/ready
-	$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(TESTS:%=test-%)
+	$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(TESTS:%=test-%)
 
 # Temporary folders lie in memory, except those of the promises: what survives a crash needs a disk.
 IN_MEMORY := $(BIN)/python tests/in_memory.py
