@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
-# The pages of which `console` and `python` blocks are run. Other pages show commands as `text`.
+# Pages whose `console` and `python` blocks are run. Other pages show commands as `text`.
 PAGES: Final = (
     "README.md",
     "docs/index.md",

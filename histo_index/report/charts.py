@@ -20,7 +20,7 @@ _BINS: Final = 48
 _DET_TICKS: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 _HUES: Final = 8
-# The index, then the baselines, of which two have curves.
+# The index, then the baselines; two of the baselines have curves.
 _DASHES: Final = (("same", "-"), ("accent", "--"), ("muted", "-."))
 
 

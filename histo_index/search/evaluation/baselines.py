@@ -24,7 +24,7 @@ from histo_index.search.retrieval_metrics import RETRIEVAL_METRICS, micro_and_ma
 COLOUR: Final = "colour histogram"
 RANDOM: Final = "random weights"
 MAJORITY: Final = "majority"
-# What the index is compared by: pairs and neighbours, neither of which needs a threshold.
+# What the index is compared by: pairs and neighbours; neither needs a threshold.
 _AUC, _NEAREST = "roc_auc", RETRIEVAL_METRICS[0]
 _LABELS: Final = {
     _AUC: "pair ROC-AUC",
