@@ -37,7 +37,7 @@ def test_at_every_size_of_a_small_disk(
         pytest.skip("no right to mount a small disk here; the limit on file sizes stands in")
     program = [sys.executable, "-W", "error", "-m", "tests.promises.filling", f"{tmp_path}/small"]
     swept = subprocess.run(
-        [*_UNSHARE, *program, str(tries(20, 200)), what, kind],
+        [*_UNSHARE, *program, str(tries(12, 200)), what, kind],
         cwd=ROOT,
         capture_output=True,
         text=True,

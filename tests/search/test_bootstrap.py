@@ -11,8 +11,8 @@ import pytest
 from histo_index.arrays import Bools, Float64, Int64
 from histo_index.errors import InputError
 from histo_index.search.bootstrap import Interval, Statistic, bands
-
-SIMULATIONS = 400
+from tests.conftest import Tries
+from tests.search.test_coverage import expected_shares
 
 
 def interval(
@@ -51,9 +51,11 @@ def simulate(
 TRUTH = NormalDist().cdf(1.2 / np.sqrt(2 + 0.5**2))
 
 
-def coverage(find: Callable[[Bools, Int64, Int64], Interval], **design: int | None) -> float:
-    """Tell how many of the simulated intervals hold the truth."""
-    found = [find(*simulate(seed, **design)) for seed in range(SIMULATIONS)]  # type: ignore[arg-type]
+def coverage(
+    find: Callable[[Bools, Int64, Int64], Interval], simulations: int, **design: int | None
+) -> float:
+    """Compute the share of the simulated intervals that hold the truth."""
+    found = [find(*simulate(seed, **design)) for seed in range(simulations)]  # type: ignore[arg-type]
     return float(np.mean([interval.low <= TRUTH <= interval.high for interval in found]))
 
 
@@ -71,11 +73,13 @@ def by_pairs(hits: Bools, a: Int64, b: Int64) -> Interval:
     ids=["pairs that share images", "hardly any shared image", "groups"],
 )
 def test_the_truth_is_inside_as_often_as_promised(
-    images: int, pairs: int, groups: int | None, most_by_pairs: float
+    images: int, pairs: int, groups: int | None, most_by_pairs: float, tries: Tries
 ) -> None:
-    found = coverage(by_units, images=images, pairs=pairs, groups=groups)
-    assert 0.93 <= found <= 0.97
-    assert coverage(by_pairs, images=images, pairs=pairs, groups=groups) < most_by_pairs
+    simulations = tries(100, 400)
+    design = {"images": images, "pairs": pairs, "groups": groups}
+    low, high = expected_shares(simulations)
+    assert low <= coverage(by_units, simulations, **design) <= high
+    assert coverage(by_pairs, simulations, **design) < most_by_pairs
 
 
 def test_single_items_are_resampled_by_group() -> None:
