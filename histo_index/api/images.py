@@ -117,7 +117,7 @@ def encode_image(encoder: "Encoder", image: Any) -> Located:
             raise InputError(f"{image}: no such file")
         (tile,) = raise_errors(encoder.encode_files([Path(image)]))
         return Located(name=str(image), vector=tile.embedding.astype(np.float16))
-    from histo_index.encoder.decode.image_file import to_pixels
+    from histo_index.encoder.decode.in_memory import to_pixels
 
     vector = encoder.encode_pixels([to_pixels(image)])[0].astype(np.float16)
     return Located(name="image", vector=vector)

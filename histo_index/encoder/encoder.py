@@ -13,7 +13,8 @@ import numpy as np
 
 from histo_index.arrays import Float32
 from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, to_pixels
+from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
+from histo_index.encoder.decode.in_memory import ImageInMemory, list_images, to_pixels
 from histo_index.encoder.decode.pool import DecodePool, Prepared
 from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
@@ -147,11 +148,37 @@ class Encoder:
         with DecodePool(settings, workers=usable_cores()) as pool:
             yield from self._infer(pool.prepare(paths))
 
-    def encode_pixels(self, images: Sequence[Pixels]) -> Float32:
+    def embed(self, images: Any) -> Float32:
+        """Embed images: files and images in memory, in any mixture.
+
+        Args:
+            images: one image, or several (B of them) as a list, array, Series, generator or batch
+                tensor; each a path, or an image in memory as `to_pixels` takes it.
+
+        Returns:
+            float32 [B, D], rows of unit length, in the order of the images.
+
+        Raises:
+            ImageError: an image cannot be used; the first that cannot.
+            InputError: this machine has no such device, or not this precision.
+        """
+        listed = list_images(images)
+        found = np.empty((len(listed), self.embedding_size), np.float32)
+        files = [at for at, image in enumerate(listed) if isinstance(image, str | os.PathLike)]
+        others = sorted(set(range(len(listed))) - set(files))
+        found[others] = self.encode_pixels([listed[at] for at in others])
+        results = self.encode_files(Path(listed[at]) for at in files) if files else iter(())
+        for at, result in zip(files, results, strict=True):
+            if isinstance(result, ImageError):
+                raise result
+            found[at] = result.embedding
+        return found
+
+    def encode_pixels(self, images: Sequence[ImageInMemory]) -> Float32:
         """Encode images in memory.
 
         Args:
-            images: uint8 RGB [H, W, 3] each, of any size.
+            images: as `to_pixels` takes them, of any size.
 
         Returns:
             float32 [B, D], rows of unit length.
