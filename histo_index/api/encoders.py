@@ -1,4 +1,4 @@
-"""Choose the encoder: the given one, that of the index, or the bundled one."""
+"""Open encoders: the given one, that of the index, or the bundled one."""
 
 import logging
 from pathlib import Path
@@ -12,6 +12,23 @@ if TYPE_CHECKING:
     from histo_index.encoder.encoder import Encoder
 
 _log = logging.getLogger(__name__)
+
+
+def open_encoder(folder: str | Path | None = None, *, device: str = "auto") -> "Encoder":
+    """Open an encoder, to embed images without an index.
+
+    Args:
+        folder: the encoder folder; default: the bundled encoder.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        InputError: no encoder is given and none is bundled, or there is no such device.
+        IndexFormatError: the folder is damaged or too new.
+    """
+    from histo_index.encoder.encoder import open_encoder as open_folder
+    from histo_index.encoder.folder import bundled_encoder
+
+    return open_folder(Path(folder) if folder else bundled_encoder(), device=device)
 
 
 def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":

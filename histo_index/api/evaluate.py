@@ -4,11 +4,11 @@
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -28,11 +28,9 @@ from histo_index.search.evaluation.evaluate import evaluate as evaluate_index
 from histo_index.search.evaluation.result import Evaluation
 from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
-from histo_index.search.inputs.pair_list import PairList, list_pairs, read_pair_list
+from histo_index.search.inputs.pair_list import PairList, PairsLike, read_pairs
 from histo_index.wording import counted
 
-# A pair-list file, `-`, or rows of two names and a label.
-Pairs = str | Path | Iterable[Sequence[Any]]
 # Tiles of the baselines: decoding and a ResNeXt-50 process 50 to 100 a second on two cores.
 MAX_BASELINE_TILES: Final = 2_000
 _NO_BASELINES: Final = f"{COLOUR} and {RANDOM} are left out: a tile is missing; pass --tiles DIR"
@@ -45,7 +43,7 @@ _log = logging.getLogger(__name__)
 def calibrate(
     index: OpenIndex,
     *,
-    pairs: Pairs | None = None,
+    pairs: "PairsLike | None" = None,
     labels: str | Path | None = None,
     label: str | None = None,
     group: str | None = None,
@@ -95,7 +93,7 @@ def evaluate(
     threshold: Threshold,
     *,
     labels: str | Path | None = None,
-    pairs: Pairs | None = None,
+    pairs: "PairsLike | None" = None,
     label: str | None = None,
     group: str | None = None,
     tiles: Path | None = None,
@@ -133,7 +131,7 @@ def evaluate(
 def read_labelled_pairs(
     index: OpenIndex,
     *,
-    pairs: Pairs | None,
+    pairs: "PairsLike | None",
     labels: str | Path | None,
     label: str | None,
     group: str | None,
@@ -150,14 +148,11 @@ def read_labelled_pairs(
     )
 
 
-def _read_pairs(index: OpenIndex, pairs: Pairs) -> PairList:
-    if not isinstance(pairs, str | Path):
-        return list_pairs([[*row] for row in pairs])
-
+def _read_pairs(index: OpenIndex, pairs: PairsLike) -> PairList:
     def are_indexed(names: Sequence[str]) -> list[bool]:
         return [row >= 0 for row in index.find_names(pa.array(names, pa.string())).tolist()]
 
-    return read_pair_list(None if str(pairs) == "-" else Path(pairs), [are_indexed])
+    return read_pairs(pairs, [are_indexed])
 
 
 def compute_baselines(

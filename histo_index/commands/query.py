@@ -65,7 +65,7 @@ def pair(
     as_json: JsonOption = False,
 ) -> None:
     """Are two images of the same tissue category? Files take precedence over image ids."""
-    from histo_index.api.index import compare
+    from histo_index.api.answers.compare import compare
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
 
@@ -167,6 +167,7 @@ def search(
     """Find the nearest tiles of each image."""
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
+    from histo_index.search.answers.neighbour_table import neighbour_rows
     from histo_index.search.answers.neighbours import SearchOptions
     from histo_index.search.inputs.name_list import gather_names
 
@@ -181,12 +182,11 @@ def search(
         ),
     )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
-    rows = result_files.neighbour_rows(names, found, with_status=batch is not None)
+    rows = neighbour_rows(names, found, with_status=batch is not None)
     write_pictures(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )
-    if output is not None:
-        result_files.write_rows(rows, output, columns=result_files.NEIGHBOUR_COLUMNS)
+    result_files.write_neighbours(rows, output)
     print_result(rows if as_json else table_text(rows))
     exit_if(batch and len(asked) < len(names), REJECTED_EXIT)
 
