@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from histo_index.api.build import build as build
     from histo_index.api.build import compact as compact
     from histo_index.api.build import reindex as reindex
+    from histo_index.api.declared.from_embeddings import from_embeddings as from_embeddings
     from histo_index.api.encoders import open_encoder as open_encoder
     from histo_index.api.index import Index as Index
     from histo_index.api.index import open as open
@@ -67,6 +68,7 @@ _HOMES = {
     "build": "api.build",
     "compact": "api.build",
     "compare": "api.answers.compare",
+    "from_embeddings": "api.declared.from_embeddings",
     "open": "api.index",
     "open_encoder": "api.encoders",
     "reindex": "api.build",
@@ -101,6 +103,7 @@ __all__ = [
     "build",
     "compact",
     "compare",
+    "from_embeddings",
     "open",
     "open_encoder",
     "reindex",

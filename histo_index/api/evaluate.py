@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from histo_index.api.encoders import no_encoder
 from histo_index.arrays import Float32, Int64
 from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
@@ -34,6 +35,7 @@ from histo_index.wording import counted
 # Tiles of the baselines: decoding and a ResNeXt-50 process 50 to 100 a second on two cores.
 MAX_BASELINE_TILES: Final = 2_000
 _NO_BASELINES: Final = f"{COLOUR} and {RANDOM} are left out: a tile is missing; pass --tiles DIR"
+_NO_IMAGES: Final = f"{COLOUR} and {RANDOM} are left out: the index was made from embeddings"
 # Further rows that cannot be used are counted.
 _MAX_LOGGED: Final = 20
 
@@ -117,6 +119,9 @@ def evaluate(
     """
     dataset = read_labelled_pairs(index, pairs=pairs, labels=labels, label=label, group=group)
     _log_problems(dataset)
+    if no_encoder(index.folder, index.manifest):
+        found = evaluate_index(index, dataset, threshold)
+        return replace(found, warnings=[_NO_IMAGES, *found.warnings])
     subset = dataset.subsample(MAX_BASELINE_TILES)
     root = tiles or index.manifest.tiles_root(index.folder)
     try:

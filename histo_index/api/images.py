@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.api.encoders import own_encoder
+from histo_index.api.encoders import no_encoder, own_encoder
 from histo_index.arrays import Float16
 from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.reader import OpenIndex
@@ -106,7 +106,8 @@ class Images:
         in_memory: dict[str, Float16] = {}
         names = [self.name(image, in_memory) for image in images]
         distinct = list(dict.fromkeys(names))
-        resolved = self.resolver(vectors=in_memory).resolve(distinct, prefer_files=True)
+        has_encoder = no_encoder(self.opened.folder, self.opened.manifest) is None
+        resolved = self.resolver(vectors=in_memory).resolve(distinct, prefer_files=has_encoder)
         is_found = resolved.places >= 0
         vectors = iter(take_vectors(self.opened, resolved.extra, resolved.places[is_found]))
         by_name = {
@@ -131,6 +132,8 @@ class Images:
         return Located(name=name, vector=vector, image_id=image_id, row=row)
 
     def _encode_files(self, paths: Iterable[Path]) -> "Iterator[EncodedTile | ImageError]":
+        if reason := no_encoder(self.opened.folder, self.opened.manifest):
+            return (ImageError(f"{path}: {reason}") for path in paths)
         return self.encoder.encode_files(paths)
 
 

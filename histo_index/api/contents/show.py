@@ -20,7 +20,7 @@ def describe(index: OpenIndex) -> str:
     manifest = index.manifest
     return (
         f"<Index {printable(index.folder)}: {counted(manifest.tiles, 'tile')}, "
-        f"{manifest.encoder.architecture}, {manifest.distance_kind} distances, "
+        f"{printable(manifest.encoder.title)}, {manifest.distance_kind} distances, "
         f"generation {manifest.generation}>"
     )
 
@@ -30,7 +30,7 @@ def describe_html(index: OpenIndex) -> str:
     manifest, classes = index.manifest, count_classes(index)
     facts = {
         "tiles": f"{manifest.tiles:,}",
-        "encoder": f"{manifest.encoder.architecture}, {manifest.embedding_size:,} numbers",
+        "encoder": f"{manifest.encoder.title}, {manifest.embedding_size:,} numbers",
         "distance": manifest.distance_kind,
         "columns": ", ".join(column_names(index)) or "none of your own",
         "classes": _name_classes(classes),

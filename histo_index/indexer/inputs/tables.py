@@ -181,6 +181,16 @@ def _read_parquet(path: Path) -> pa.Table:
         if rows > _FREE_ROWS + _ROWS_PER_BYTE * size:
             raise ValueError(f"it says that its {size:,} bytes hold {rows:,} rows")
         table = parquet.read(use_threads=False).replace_schema_metadata(None)
+    return plain_columns(table)
+
+
+def plain_columns(table: pa.Table) -> pa.Table:
+    """Convert columns to the types in which the index keeps them.
+
+    Raises:
+        ValueError: a column is of another kind, such as lists, or a name is there twice.
+        pa.ArrowException: a text is not UTF-8.
+    """
     # Texts that are not UTF-8, which nothing has looked at so far.
     table.validate(full=True)
     _require_distinct(table.column_names)
