@@ -100,7 +100,7 @@ def test_it_is_calibrated_evaluated_removed_from_and_rebuilt(index: histo_index.
     histo_index.compact("two.hx")
     histo_index.reindex("two.hx", distance="plain")
     left = histo_index.open("two.hx")
-    assert len(left) == N - 18
+    assert len(left) == N - 19
     assert "t003" not in left
     assert left.embeddings(["t004"]) == pytest.approx(
         vectors[[4]] / np.linalg.norm(vectors[4]), abs=1e-3
