@@ -51,6 +51,10 @@ class Index(Contents):
 
     def __init__(self, path: Path, *, device: str = "auto", private: bool = False) -> None:
         """Open an index; see `open`."""
+        if device == "cuda":  # a look-up that needs no encoder must not ignore it
+            from histo_index.encoder.runtime.choose import require_possible
+
+            require_possible(device, "auto")
         self.opened = OpenIndex(path, private=private)
         self._device = device
         self._private = private

@@ -51,7 +51,7 @@ def table_text(rows: Sequence[dict[str, Any]], *, nothing: str = "no neighbours"
     if not rows:
         return nothing
     header = list(rows[0])
-    if all(row.get("path") == row.get("image_id") for row in rows):
+    if all("path" in row and row["path"] == row.get("image_id") for row in rows):
         header.remove("path")
     cells = [[_cell(row.get(name), name) for name in header] for row in rows]
     return "\n".join(align([header, *cells]))
