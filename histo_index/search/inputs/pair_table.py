@@ -48,7 +48,7 @@ def read_columns(
     else:
         # Readers differ in how they skip blank lines before the header.
         data = _LEADING_BLANKS.sub(b"", read_text(source, name))
-        table, problems, is_headed = _parse(data, delimiter_of(source), name)
+        table, problems, is_headed = _parse(data, delimiter_of(source, _first_line(data)), name)
     columns = {column.strip().lower(): table[column] for column in table.column_names}
     _require_pairs(columns, name)
     return columns, problems, is_headed
