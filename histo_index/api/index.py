@@ -3,7 +3,7 @@
 Modules that only some methods need are imported inside them: a pair look-up must start fast.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,6 +157,7 @@ class Index(Contents):
         where: str | None = None,
         exclude_same: str | Sequence[str] = (),
         near_duplicates: str = "keep",
+        values: "Mapping[str, str] | None" = None,
     ) -> "SearchResult":
         """Find the nearest tiles of each image, nearest first.
 
@@ -167,6 +168,7 @@ class Index(Contents):
             where: SQL filter over the columns of the index.
             exclude_same: columns; tiles with the query's value, or without one, are left out.
             near_duplicates: `keep`, or `drop` copies of the query and all but one of others.
+            values: column to value of images that are not in the index, for `exclude_same`.
 
         Raises:
             InputError: k is not positive, a filter does not fit the index, or a name is neither in
@@ -180,7 +182,7 @@ class Index(Contents):
         asked = listed(images)
         options = SearchOptions(
             k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same,
-            near_duplicates=near_duplicates,
+            near_duplicates=near_duplicates, values=values or {},
         )  # fmt: skip
         found = require_answers(self.search_each(asked, options))
         return SearchResult(found, queries=[display_name(image) for image in asked])

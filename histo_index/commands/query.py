@@ -156,6 +156,12 @@ def search(
             "--exclude-same", help="Column whose value must differ from the query's; repeatable."
         ),
     ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--value", help="COLUMN=VALUE of queries that are not in the index; repeatable."
+        ),
+    ] = None,
     near_duplicates: Annotated[
         str, typer.Option("--near-duplicates", help="keep, or drop.")
     ] = "keep",
@@ -178,7 +184,7 @@ def search(
         names,
         SearchOptions(
             k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
-            near_duplicates=near_duplicates,
+            near_duplicates=near_duplicates, values=read_values(values or ()),
         ),
     )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
@@ -189,6 +195,15 @@ def search(
     result_files.write_neighbours(rows, output)
     print_result(rows if as_json else table_text(rows))
     exit_if(batch and len(asked) < len(names), REJECTED_EXIT)
+
+
+def read_values(given: Sequence[str]) -> dict[str, str]:
+    """Split COLUMN=VALUE options; exit with a usage error at one without `=`."""
+    pairs = [text.partition("=") for text in given]
+    for text, (column, mark, _) in zip(given, pairs, strict=True):
+        if not mark or not column:
+            fail(f"--value {printable(text)}: expected COLUMN=VALUE, such as group=patient-7", 2)
+    return {column: value for column, _, value in pairs}
 
 
 def describe_pair(answer: "PairAnswer") -> str:

@@ -116,6 +116,7 @@ class SearchOptions:
         where: an SQL expression over the index's columns; only tiles that match are returned.
         exclude_same: columns; tiles with the query's value, or none, are left out.
         near_duplicates: `keep`, or `drop` copies of the query and all but one of other copies.
+        values: column to value, as text, of queries that are not in the index.
     """
 
     k: int = 10
@@ -123,6 +124,7 @@ class SearchOptions:
     where: str | None = None
     exclude_same: str | Sequence[str] = ()
     near_duplicates: str = "keep"
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def search(
@@ -152,6 +154,7 @@ def search(
         exclude_same=[same] if isinstance(same, str) else same,
         near_duplicates=options.near_duplicates,
         hidden=index.hidden,
+        values=options.values,
     )
     asked = [
         one

@@ -5,8 +5,8 @@ neither files nor the network.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -58,12 +58,14 @@ class Filters:
         near_duplicates: `keep`, or `drop` all but the nearest of each set of near-copies and the
             near-copies of the query.
         hidden: private columns that are left out of the table; naming one is an error of its own.
+        values: column to value of queries that are not in the index, as text.
     """
 
     where: str | None = None
     exclude_same: Sequence[str] = ()
     near_duplicates: str = "keep"
     hidden: Sequence[str] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.near_duplicates not in ("keep", "drop"):
@@ -177,7 +179,10 @@ def group_queries(
     for position, row in enumerate(query_rows):
         if problem := exclusion_problem(rows, filters, row, f"query {position + 1}"):
             raise problem
-        own = tuple(column[row] for column in columns)
+        own = tuple(
+            _given(column, name, filters.values) if row is None else column[row]
+            for name, column in zip(filters.exclude_same, columns, strict=True)
+        )
         groups.setdefault(own, []).append(position)
     for own, positions in groups.items():
         mask = allowed
@@ -185,6 +190,17 @@ def group_queries(
             others = pc.fill_null(pc.not_equal(column, value), False).to_numpy()
             mask = others if mask is None else mask & others
         yield Group(queries=np.array(positions, np.int64), allowed=mask)
+
+
+def _given(column: pa.ChunkedArray, name: str, values: Mapping[str, str]) -> pa.Scalar:
+    """Read the value that a query outside the index has in a column."""
+    try:
+        return pa.scalar(values[name]).cast(column.type)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"--value {printable(name)}={printable(values[name])}: the column holds {column.type}; "
+            "expected a value of that type"
+        ) from error
 
 
 def _column(rows: pa.Table, name: str, hidden: Sequence[str]) -> pa.ChunkedArray:
@@ -215,10 +231,16 @@ def exclusion_problem(
     """
     for name in filters.exclude_same:
         column = _column(rows, name, filters.hidden)
+        if row is None and name in filters.values:
+            continue
         if row is None or not column[row].is_valid:
             reason = "is not in the index" if row is None else "has no value there"
             return InputError(
                 f"--exclude-same {printable(name)}: {printable(query)} {reason}; "
-                "ask for tiles whose value is known"
+                + (
+                    f"pass --value {printable(name)}=VALUE"
+                    if row is None
+                    else "ask for tiles whose value is known"
+                )
             )
     return None

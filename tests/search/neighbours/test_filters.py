@@ -11,7 +11,7 @@ from histo_index.arrays import Float32
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.distance import pair_distances
-from histo_index.search.neighbours.filters import Filters, passing, quote_columns
+from histo_index.search.neighbours.filters import Filters, group_queries, passing, quote_columns
 from histo_index.search.neighbours.nearest import NOBODY, nearest_rows
 from tests.vectors import build_numbered, unit_vectors
 
@@ -136,7 +136,7 @@ def test_bad_columns_and_values_of_exclude_same_are_one_line(index: OpenIndex) -
     )
     with pytest.raises(InputError, match=r"depth: query 1 has no value there; ask"):
         found_rows(index, 4, 3, Filters(exclude_same=["depth"]))
-    with pytest.raises(InputError, match=r"site: query 1 is not in the index; ask"):
+    with pytest.raises(InputError, match=r"site: query 1 is not in the index; pass"):
         nearest_rows(
             index,
             index.matrix[:1],
@@ -226,3 +226,18 @@ def test_duckdb_is_never_quoted() -> None:
             r"Binder|Parser|Catalog|Conversion|Error|Candidate|FROM|LINE", str(caught.value)
         )
         assert str(caught.value).endswith("over the columns group, n")
+
+
+def test_a_query_outside_the_index_may_have_a_value() -> None:
+    table = pa.table({"group": ["a", "b"], "n": [1, 2], "stem": ["x", "y"]})
+    filters = Filters(exclude_same=["group", "n"], values={"group": "a", "n": "2"})
+    (group,) = group_queries(table, filters, [None])
+    assert group.allowed is not None
+    assert group.allowed.tolist() == [False, False]
+    (group,) = group_queries(table, Filters(exclude_same=["n"], values={"n": "2"}), [None])
+    assert group.allowed is not None
+    assert group.allowed.tolist() == [True, False]
+    with pytest.raises(InputError, match=r"query 1 is not in the index; pass --value group=VALUE"):
+        list(group_queries(table, Filters(exclude_same=["group"]), [None]))
+    with pytest.raises(InputError, match=r"--value n=x: the column holds int64; expected a value"):
+        list(group_queries(table, Filters(exclude_same=["n"], values={"n": "x"}), [None]))
