@@ -79,8 +79,7 @@ def test_a_bad_row_of_a_batch_has_a_reason_and_others_are_answered(
     assert ran.code == 3
     assert [line.split(",")[0] for line in lines] == ["query", A, A, "red.png", B, B]
     assert lines[3].endswith(
-        ",error,--exclude-same group: red.png is not in the index; ask for tiles whose value is "
-        "known"
+        ",error,--exclude-same group: red.png is not in the index; pass --value group=VALUE"
     )
 
 
