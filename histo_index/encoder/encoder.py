@@ -61,7 +61,7 @@ class Encoder:
         precision: str = "auto",
         limits: DecodeLimits | None = None,
     ) -> None:
-        """Choose a runtime. It starts with the first image; a missing GPU is reported then.
+        """Choose a runtime. It starts with the first image.
 
         Args:
             encoder: read by `load_encoder`.
@@ -71,7 +71,8 @@ class Encoder:
             limits: the largest accepted images.
 
         Raises:
-            InputError: device or precision is unknown, or they do not fit together.
+            InputError: device or precision is unknown, they do not fit together, or there is no
+                GPU that was asked for.
         """
         require_possible(device, precision)
         self.folder = encoder.path
