@@ -7,11 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+    from histo_index.api.answers.compare import compare as compare
     from histo_index.api.build import build as build
     from histo_index.api.build import compact as compact
     from histo_index.api.build import reindex as reindex
+    from histo_index.api.declared.from_embeddings import from_embeddings as from_embeddings
+    from histo_index.api.encoders import open_encoder as open_encoder
     from histo_index.api.index import Index as Index
-    from histo_index.api.index import compare as compare
     from histo_index.api.index import open as open
     from histo_index.api.train import TrainOptions as TrainOptions
     from histo_index.api.train import train as train
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from histo_index.indexer.build_config import BuildReport as BuildReport
     from histo_index.indexer.removal.compact import CompactReport as CompactReport
     from histo_index.indexer.removal.remove import RestoreReport as RestoreReport
+    from histo_index.search.answers.neighbour_table import SearchResult as SearchResult
     from histo_index.search.answers.neighbours import Neighbour as Neighbour
     from histo_index.search.answers.pair import PairAnswer as PairAnswer
     from histo_index.search.answers.pair_list import PairScores as PairScores
@@ -56,14 +60,17 @@ _HOMES = {
     "PairScores": "search.answers.pair_list",
     "RemoveReport": "search.answers.removal",
     "RestoreReport": "indexer.removal.remove",
+    "SearchResult": "search.answers.neighbour_table",
     "ShapeError": "errors",
     "TrainOptions": "api.train",
     "TrainingError": "errors",
     "Verdict": "search.calibration.threshold",
     "build": "api.build",
     "compact": "api.build",
-    "compare": "api.index",
+    "compare": "api.answers.compare",
+    "from_embeddings": "api.declared.from_embeddings",
     "open": "api.index",
+    "open_encoder": "api.encoders",
     "reindex": "api.build",
     "restore": "search.answers.removal",
     "train": "api.train",
@@ -88,6 +95,7 @@ __all__ = [
     "PairScores",
     "RemoveReport",
     "RestoreReport",
+    "SearchResult",
     "ShapeError",
     "TrainOptions",
     "TrainingError",
@@ -95,7 +103,9 @@ __all__ = [
     "build",
     "compact",
     "compare",
+    "from_embeddings",
     "open",
+    "open_encoder",
     "reindex",
     "restore",
     "train",
@@ -105,6 +115,8 @@ __all__ = [
 if not TYPE_CHECKING:  # type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return import_module("importlib.metadata").version("histo-index")
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

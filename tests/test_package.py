@@ -17,13 +17,14 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = ROOT / "histo_index"
 
 # What a room may import: other rooms, and third-party packages. From DESIGN.md.
-_LOW: Final = {"arrays", "errors", "files", "hardware", "wording"}
+_LOW: Final = {"arrays", "errors", "files", "hardware", "progress", "wording"}
 ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "errors": (set(), set()),
     "wording": (set(), set()),
     "arrays": (set(), {"numpy"}),
     "files": (set(), set()),
     "hardware": (set(), {"torch"}),
+    "progress": (set(), set()),
     "encoder": (
         _LOW,
         {"torch", "torchvision", "PIL", "numpy", "safetensors", "openvino", "matplotlib"},

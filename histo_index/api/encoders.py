@@ -1,17 +1,35 @@
-"""Choose the encoder: the given one, that of the index, or the bundled one."""
+"""Open encoders: the given one, that of the index, or the bundled one."""
 
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histo_index.errors import IndexFormatError, MismatchError
+from histo_index.errors import IndexFormatError, InputError, MismatchError
 from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
 from histo_index.indexer.format.records import PLAIN, THRESHOLDS, ThresholdRecord, read_record
+from histo_index.wording import printable
 
 if TYPE_CHECKING:
     from histo_index.encoder.encoder import Encoder
 
 _log = logging.getLogger(__name__)
+
+
+def open_encoder(folder: str | Path | None = None, *, device: str = "auto") -> "Encoder":
+    """Open an encoder, to embed images without an index.
+
+    Args:
+        folder: the encoder folder; default: the bundled encoder.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        InputError: no encoder is given and none is bundled, or there is no such device.
+        IndexFormatError: the folder is damaged or too new.
+    """
+    from histo_index.encoder.encoder import open_encoder as open_folder
+    from histo_index.encoder.folder import bundled_encoder
+
+    return open_folder(Path(folder) if folder else bundled_encoder(), device=device)
 
 
 def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
@@ -63,15 +81,29 @@ def warn_if_untrained(folder: Path, *, is_trained: bool) -> None:
         _log.warning("%s is untrained: its distances mean little; train or import one", folder)
 
 
+def no_encoder(folder: Path, manifest: Manifest) -> str | None:
+    """Return why an index cannot encode images; None if it can."""
+    declared = manifest.encoder.declared
+    if declared is None:
+        return None
+    return (
+        f"{folder} was made from embeddings of {printable(declared.name)} and has no encoder, so "
+        "it encodes no image: ask about its own tiles, by image id"
+    )
+
+
 def own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
     """Open the encoder inside an index.
 
     Raises:
+        InputError: the index was made from embeddings.
         MismatchError: the index was built by another encoder.
         IndexFormatError: the index was removed after it was opened.
     """
     from histo_index.encoder.encoder import open_encoder
 
+    if reason := no_encoder(folder, manifest):
+        raise InputError(reason)
     if not folder.is_dir():
         raise IndexFormatError(
             f"{folder}: removed after it was opened, so no new image can be encoded; "

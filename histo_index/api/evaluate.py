@@ -4,15 +4,16 @@
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
+from histo_index.api.encoders import no_encoder
 from histo_index.arrays import Float32, Int64
 from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
@@ -28,14 +29,13 @@ from histo_index.search.evaluation.evaluate import evaluate as evaluate_index
 from histo_index.search.evaluation.result import Evaluation
 from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
-from histo_index.search.inputs.pair_list import PairList, list_pairs, read_pair_list
+from histo_index.search.inputs.pair_list import PairList, PairsLike, read_pairs
 from histo_index.wording import counted
 
-# A pair-list file, `-`, or rows of two names and a label.
-Pairs = str | Path | Iterable[Sequence[Any]]
 # Tiles of the baselines: decoding and a ResNeXt-50 process 50 to 100 a second on two cores.
 MAX_BASELINE_TILES: Final = 2_000
 _NO_BASELINES: Final = f"{COLOUR} and {RANDOM} are left out: a tile is missing; pass --tiles DIR"
+_NO_IMAGES: Final = f"{COLOUR} and {RANDOM} are left out: the index was made from embeddings"
 # Further rows that cannot be used are counted.
 _MAX_LOGGED: Final = 20
 
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 def calibrate(
     index: OpenIndex,
     *,
-    pairs: Pairs | None = None,
+    pairs: "PairsLike | None" = None,
     labels: str | Path | None = None,
     label: str | None = None,
     group: str | None = None,
@@ -95,7 +95,7 @@ def evaluate(
     threshold: Threshold,
     *,
     labels: str | Path | None = None,
-    pairs: Pairs | None = None,
+    pairs: "PairsLike | None" = None,
     label: str | None = None,
     group: str | None = None,
     tiles: Path | None = None,
@@ -119,6 +119,9 @@ def evaluate(
     """
     dataset = read_labelled_pairs(index, pairs=pairs, labels=labels, label=label, group=group)
     _log_problems(dataset)
+    if no_encoder(index.folder, index.manifest):
+        found = evaluate_index(index, dataset, threshold)
+        return replace(found, warnings=[_NO_IMAGES, *found.warnings])
     subset = dataset.subsample(MAX_BASELINE_TILES)
     root = tiles or index.manifest.tiles_root(index.folder)
     try:
@@ -133,7 +136,7 @@ def evaluate(
 def read_labelled_pairs(
     index: OpenIndex,
     *,
-    pairs: Pairs | None,
+    pairs: "PairsLike | None",
     labels: str | Path | None,
     label: str | None,
     group: str | None,
@@ -150,14 +153,11 @@ def read_labelled_pairs(
     )
 
 
-def _read_pairs(index: OpenIndex, pairs: Pairs) -> PairList:
-    if not isinstance(pairs, str | Path):
-        return list_pairs([[*row] for row in pairs])
-
+def _read_pairs(index: OpenIndex, pairs: PairsLike) -> PairList:
     def are_indexed(names: Sequence[str]) -> list[bool]:
         return [row >= 0 for row in index.find_names(pa.array(names, pa.string())).tolist()]
 
-    return read_pair_list(None if str(pairs) == "-" else Path(pairs), [are_indexed])
+    return read_pairs(pairs, [are_indexed])
 
 
 def compute_baselines(

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo_index.api.encoders import own_encoder
+from histo_index.api.encoders import no_encoder, own_encoder
 from histo_index.arrays import Float16
 from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.reader import OpenIndex
@@ -20,9 +20,19 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from histo_index.encoder.encoder import EncodedTile, Encoder
+    from histo_index.search.inputs.pair_list import PairList, PairsLike
 
-# A path, image id or file name; a Pillow image; or uint8 RGB [H, W, 3].
-ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[np.uint8]"
+
+class Tensor(Protocol):
+    """A torch tensor, as far as it is used."""
+
+    def detach(self) -> Any: ...
+
+
+# A path, image id or file name; a Pillow image; an array or tensor as `to_pixels` takes it.
+ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[Any] | Tensor"
+# One image, or several: a list, array, Series, generator or batch tensor.
+ImagesLike: TypeAlias = "ImageLike | Iterable[ImageLike]"
 _Result = TypeVar("_Result")
 
 
@@ -30,6 +40,9 @@ class Images:
     """The images that an open index is asked about.
 
     Vectors of images in memory are kept by the name that `name` returns for them.
+
+    Attributes:
+        opened: the index.
     """
 
     def __init__(self, opened: OpenIndex, *, device: str) -> None:
@@ -39,7 +52,7 @@ class Images:
             opened: the index.
             device: where images are encoded: `auto`, `cpu` or `cuda`.
         """
-        self._opened = opened
+        self.opened = opened
         self._device = device
 
     @cached_property
@@ -49,7 +62,7 @@ class Images:
         Raises:
             MismatchError: it is not the encoder that the index was built with.
         """
-        return own_encoder(self._opened.folder, self._opened.manifest, device=self._device)
+        return own_encoder(self.opened.folder, self.opened.manifest, device=self._device)
 
     def resolver(self, root: Path = Path(), vectors: dict[str, Float16] | None = None) -> Resolver:
         """Return a resolver of names.
@@ -58,7 +71,7 @@ class Images:
             root: folder of files that are not in the index.
             vectors: name to vector of images in memory.
         """
-        return Resolver(self._opened, self._encode_files, root=root, given=vectors)
+        return Resolver(self.opened, self._encode_files, root=root, given=vectors)
 
     def name(self, image: Any, vectors: dict[str, Float16]) -> str:
         """Return the name of an image; encode one in memory and enter its vector in `vectors`."""
@@ -66,8 +79,24 @@ class Images:
             return str(image or "")
         located = encode_image(self.encoder, image)
         name = f"image in memory {len(vectors) + 1}"
-        vectors[name] = vectors_of(self._opened, located.vector[None])[0]
+        vectors[name] = vectors_of(self.opened, located.vector[None])[0]
         return name
+
+    def read_pairs(
+        self, pairs: "PairsLike", resolver: Resolver, vectors: dict[str, Float16]
+    ) -> "PairList":
+        """Read pairs of any form; encode those in memory and enter their vectors in `vectors`.
+
+        Raises:
+            InputError: the list cannot be used as a whole.
+        """
+        from histo_index.search.inputs.pair_list import is_rows, list_pairs, read_pairs
+
+        if not is_rows(pairs):
+            return read_pairs(pairs, [resolver.are_indexed, resolver.are_files])
+        return list_pairs(
+            [[*(self.name(image, vectors) for image in row[:2]), *row[2:]] for row in pairs]
+        )
 
     def locate(self, images: Sequence[ImageLike]) -> list[Located | HistoIndexError]:
         """Return the vector of each image, or the error that prevents it.
@@ -77,9 +106,10 @@ class Images:
         in_memory: dict[str, Float16] = {}
         names = [self.name(image, in_memory) for image in images]
         distinct = list(dict.fromkeys(names))
-        resolved = self.resolver(vectors=in_memory).resolve(distinct, prefer_files=True)
+        has_encoder = no_encoder(self.opened.folder, self.opened.manifest) is None
+        resolved = self.resolver(vectors=in_memory).resolve(distinct, prefer_files=has_encoder)
         is_found = resolved.places >= 0
-        vectors = iter(take_vectors(self._opened, resolved.extra, resolved.places[is_found]))
+        vectors = iter(take_vectors(self.opened, resolved.extra, resolved.places[is_found]))
         by_name = {
             name: problem or self._located(name, next(vectors), int(row))
             for name, problem, row in zip(distinct, resolved.problems, resolved.places, strict=True)
@@ -92,16 +122,18 @@ class Images:
             return None
         if (file := self.resolver().file_of(str(image))) is not None:
             return file
-        row = int(self._opened.find_names(pa.array([str(image)]))[0])
-        return folder / self._opened.row(row)["path"] if row >= 0 else None
+        row = int(self.opened.find_names(pa.array([str(image)]))[0])
+        return folder / self.opened.row(row)["path"] if row >= 0 else None
 
     def _located(self, name: str, vector: Float16, row: int) -> Located:
-        if row >= len(self._opened):
+        if row >= len(self.opened):
             return Located(name=name, vector=vector, image_id=None, row=None)
-        image_id = self._opened.row(row)["image_id"]
+        image_id = self.opened.row(row)["image_id"]
         return Located(name=name, vector=vector, image_id=image_id, row=row)
 
     def _encode_files(self, paths: Iterable[Path]) -> "Iterator[EncodedTile | ImageError]":
+        if reason := no_encoder(self.opened.folder, self.opened.manifest):
+            return (ImageError(f"{path}: {reason}") for path in paths)
         return self.encoder.encode_files(paths)
 
 
@@ -117,9 +149,7 @@ def encode_image(encoder: "Encoder", image: Any) -> Located:
             raise InputError(f"{image}: no such file")
         (tile,) = raise_errors(encoder.encode_files([Path(image)]))
         return Located(name=str(image), vector=tile.embedding.astype(np.float16))
-    from histo_index.encoder.decode.image_file import to_pixels
-
-    vector = encoder.encode_pixels([to_pixels(image)])[0].astype(np.float16)
+    vector = encoder.encode_pixels([image])[0].astype(np.float16)
     return Located(name="image", vector=vector)
 
 
@@ -136,3 +166,15 @@ def raise_errors(results: Iterable[_Result | HistoIndexError]) -> list[_Result]:
 def display_name(image: ImageLike) -> str:
     """Return the name that pictures show for an image."""
     return str(image) if isinstance(image, str | Path) else "image"
+
+
+def listed(images: Any) -> list[Any]:
+    """List the images that a caller passed, one or several of any kind; see `list_images`."""
+    if isinstance(images, str | Path):
+        return [images]
+    if isinstance(images, list | tuple):
+        return list(images)
+    # Imported here: it brings Pillow, which names do without.
+    from histo_index.encoder.decode.in_memory import list_images
+
+    return list_images(images)

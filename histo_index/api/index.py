@@ -3,19 +3,16 @@
 Modules that only some methods need are imported inside them: a pair look-up must start fast.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
+from histo_index.api.contents.contents import Contents
 from histo_index.api.encoders import published_threshold, warn_if_untrained
-from histo_index.api.images import ImageLike, Images, display_name, encode_image, raise_errors
+from histo_index.api.images import ImageLike, Images, display_name, listed, raise_errors
 from histo_index.api.own_calibration import OwnCalibration
 from histo_index.arrays import Float16
-from histo_index.indexer.format.manifest import Manifest
-from histo_index.indexer.format.records import EncoderCard, read_record
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.pair import PairAnswer, answer_pair
 from histo_index.search.calibration.threshold import Threshold
@@ -23,16 +20,16 @@ from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.novelty import far_among
 
 if TYPE_CHECKING:
-    from histo_index.api.evaluate import Pairs
+    from histo_index.api.images import ImagesLike
     from histo_index.encoder.encoder import Encoder
     from histo_index.report.write import Answer
+    from histo_index.search.answers.neighbour_table import SearchResult
     from histo_index.search.answers.neighbours import Answered, Neighbour, SearchOptions
     from histo_index.search.answers.pair_list import PairScores
-    from histo_index.search.answers.removal import RemoveReport
     from histo_index.search.calibration.calibration import Calibration
     from histo_index.search.calibration.objectives import Objective
     from histo_index.search.evaluation.result import Evaluation
-    from histo_index.search.inputs.pair_list import PairList
+    from histo_index.search.inputs.pair_list import PairsLike
 
 
 def open(path: str | Path, *, device: str = "auto", private: bool = False) -> "Index":
@@ -49,39 +46,15 @@ def open(path: str | Path, *, device: str = "auto", private: bool = False) -> "I
     return Index(Path(path), device=device, private=private)
 
 
-def compare(
-    a: ImageLike,
-    b: ImageLike,
-    *,
-    encoder: str | Path | None = None,
-    threshold: float | None = None,
-    device: str = "auto",
-) -> PairAnswer:
-    """Compare two images without an index, by the bundled encoder or the one given.
-
-    Raises:
-        InputError: no encoder is given and none is bundled.
-        ImageError: an image cannot be used.
-    """
-    from histo_index.encoder.encoder import open_encoder
-    from histo_index.encoder.folder import bundled_encoder
-
-    runner = open_encoder(Path(encoder) if encoder else bundled_encoder(), device=device)
-    card = read_record(EncoderCard, runner.card())
-    warn_if_untrained(runner.folder, is_trained=card.is_trained)
-    chosen = Threshold.choose(threshold, card.threshold)
-    return answer_pair(encode_image(runner, a), encode_image(runner, b), chosen)
-
-
-class Index:
-    """An open index. A copy of it, also a pickled one, opens the newest generation.
-
-    Attributes:
-        opened: the generation behind it.
-    """
+class Index(Contents):
+    """An open index. A copy of it, also a pickled one, opens the newest generation."""
 
     def __init__(self, path: Path, *, device: str = "auto", private: bool = False) -> None:
         """Open an index; see `open`."""
+        if device == "cuda":  # a look-up that needs no encoder must not ignore it
+            from histo_index.encoder.runtime.choose import require_possible
+
+            require_possible(device, "auto")
         self.opened = OpenIndex(path, private=private)
         self._device = device
         self._private = private
@@ -93,14 +66,9 @@ class Index:
         reopen = partial(type(self), device=self._device, private=self._private)
         return reopen, (self.opened.folder.absolute(),)
 
-    def __len__(self) -> int:
-        """Return the number of tiles; removed ones do not count."""
-        return self.manifest.tiles
-
-    @property
-    def manifest(self) -> Manifest:
-        """The record of the contents of the index and how it was built."""
-        return self.opened.manifest
+    def close(self) -> None:
+        super().close()
+        self._images = Images(self.opened, device=self._device)
 
     @property
     def encoder(self) -> "Encoder":
@@ -131,7 +99,8 @@ class Index:
         """Decide whether two images are of the same tissue category.
 
         Args:
-            a: a file, image id or path in the index, a Pillow image, or uint8 RGB [H, W, 3].
+            a: a file; an image id or path in the index; a Pillow image; or an array or tensor of
+                uint8, or of floats from 0 to 1, as [H, W], [H, W, C] or [C, H, W].
             b: the other image.
             threshold: overrides the index's own.
             unsure: whether the verdict may be `unsure`; None means as calibrated.
@@ -148,7 +117,7 @@ class Index:
 
     def pairs(
         self,
-        pairs: "str | Path | PairList | Iterable[Sequence[Any]]",
+        pairs: "PairsLike",
         *,
         threshold: float | None = None,
         unsure: bool | None = None,
@@ -157,8 +126,9 @@ class Index:
         """Score a list of pairs; each unseen image is encoded once.
 
         Args:
-            pairs: a pair-list file, `-` for standard input, or rows of two images, each as for
-                `pair`, and an optional label: 1 same, 0 different.
+            pairs: a pair-list file; `-` for standard input; a DataFrame or Arrow table with columns
+                `image_a`, `image_b` and maybe `label`; or rows of two images, each as for `pair`,
+                and an optional label: 1 same, 0 different.
             threshold: overrides the index's own.
             unsure: whether verdicts may be `unsure`; None means as calibrated.
             root: folder of images that are not in the index.
@@ -171,40 +141,34 @@ class Index:
             IndexFormatError: a part of the index that is needed is damaged.
         """
         from histo_index.search.answers.pair_list import score_pairs
-        from histo_index.search.inputs.pair_list import PairList, list_pairs, read_pair_list
 
-        in_memory: dict[str, Float16] = {}  # filled below, read by the resolver
-        if not isinstance(pairs, str | Path | PairList):
-            name = self._images.name
-            pairs = list_pairs(
-                [[*(name(i, in_memory) for i in row[:2]), *row[2:]] for row in pairs]
-            )
+        in_memory: dict[str, Float16] = {}  # filled by `read_pairs`, read by the resolver
         resolver = self._images.resolver(Path(root), in_memory)
-        if not isinstance(pairs, PairList):
-            source = None if str(pairs) == "-" else Path(pairs)
-            pairs = read_pair_list(source, [resolver.are_indexed, resolver.are_files])
+        listed_pairs = self._images.read_pairs(pairs, resolver, in_memory)
         chosen = self.threshold(threshold, unsure=unsure)
-        return score_pairs(self.opened, pairs, resolver, chosen)
+        return score_pairs(self.opened, listed_pairs, resolver, chosen)
 
     def search(
         self,
-        images: "ImageLike | Sequence[ImageLike]",
+        images: "ImagesLike",
         *,
         k: int = 10,
         exclude_self: bool = True,
         where: str | None = None,
         exclude_same: str | Sequence[str] = (),
         near_duplicates: str = "keep",
-    ) -> "list[list[Neighbour]]":
+        values: "Mapping[str, str] | None" = None,
+    ) -> "SearchResult":
         """Find the nearest tiles of each image, nearest first.
 
         Args:
-            images: one, or several; each as for `pair`.
+            images: one; or several as a list, array, Series or generator; each as for `pair`.
             k: number of neighbours; fewer only if fewer tiles match.
             exclude_self: leave out the query image itself.
             where: SQL filter over the columns of the index.
             exclude_same: columns; tiles with the query's value, or without one, are left out.
             near_duplicates: `keep`, or `drop` copies of the query and all but one of others.
+            values: column to value of images that are not in the index, for `exclude_same`.
 
         Raises:
             InputError: k is not positive, a filter does not fit the index, or a name is neither in
@@ -212,14 +176,16 @@ class Index:
             ImageError: an image cannot be used.
             IndexFormatError: a part of the index that is needed is damaged.
         """
+        from histo_index.search.answers.neighbour_table import SearchResult
         from histo_index.search.answers.neighbours import SearchOptions, require_answers
 
-        several = images if isinstance(images, list | tuple) else [cast("ImageLike", images)]
+        asked = listed(images)
         options = SearchOptions(
             k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same,
-            near_duplicates=near_duplicates,
+            near_duplicates=near_duplicates, values=values or {},
         )  # fmt: skip
-        return require_answers(self.search_each(several, options))
+        found = require_answers(self.search_each(asked, options))
+        return SearchResult(found, queries=[display_name(image) for image in asked])
 
     def search_each(
         self, images: Sequence[ImageLike], options: "SearchOptions"
@@ -232,7 +198,7 @@ class Index:
 
     def calibrate(
         self,
-        pairs: "Pairs | None" = None,
+        pairs: "PairsLike | None" = None,
         *,
         labels: str | Path | None = None,
         label: str | None = None,
@@ -255,7 +221,7 @@ class Index:
         self,
         labels: str | Path | None = None,
         *,
-        pairs: "Pairs | None" = None,
+        pairs: "PairsLike | None" = None,
         label: str | None = None,
         group: str | None = None,
         threshold: float | None = None,
@@ -269,37 +235,6 @@ class Index:
             group=group, tiles=None if tiles is None else Path(tiles), device=self._device,
         )  # fmt: skip
 
-    def duplicates(self, *, threshold: float | None = None) -> pa.Table:
-        """Find near-duplicates; see `search.answers.duplicates.find_duplicates`."""
-        from histo_index.search.answers.duplicates import find_duplicates
-
-        return find_duplicates(self.opened, threshold=threshold)
-
-    def outliers(self, *, count: int = 20) -> pa.Table:
-        """List the most isolated tiles; see `search.answers.duplicates.find_outliers`."""
-        from histo_index.search.answers.duplicates import find_outliers
-
-        return find_outliers(self.opened, count=count)
-
-    def close_pairs(self, threshold: float, output: str | Path) -> int:
-        """Write all pairs within a distance to Parquet and return their number."""
-        from histo_index.search.neighbours.close_pairs import write_close_pairs
-
-        return write_close_pairs(self.opened, threshold, Path(output))
-
-    def remove(
-        self,
-        *,
-        where: str | None = None,
-        names: Sequence[str] | None = None,
-        rule: bool | None = None,
-        purge: bool = False,
-    ) -> "RemoveReport":
-        """Remove tiles permanently; this open index keeps them. See `search.answers.removal`."""
-        from histo_index.search.answers.removal import RemoveConfig, remove
-
-        return remove(self.opened, RemoveConfig(where=where, names=names, rule=rule, purge=purge))
-
     def locate(self, images: Sequence[ImageLike]) -> list[Located]:
         """Return the vector of each image; a file takes precedence over an image id.
 
@@ -311,13 +246,13 @@ class Index:
 
     def draw(
         self,
-        images: Sequence[ImageLike],
+        images: "ImagesLike",
         found: "Sequence[Sequence[Neighbour]]",
         output: str | Path,
         *,
         tiles: str | Path | None = None,
     ) -> None:
-        """Draw queries and their neighbours as a PNG.
+        """Draw queries and their neighbours, the result of `search`, as a PNG.
 
         Args:
             images: the queries of `search`.
@@ -325,43 +260,38 @@ class Index:
             output: the PNG file.
             tiles: folder of the tile files; default: where they were indexed.
         """
-        from histo_index.files import publishing
-        from histo_index.report.montage import draw_montage
+        from histo_index.api.answers.pictures import draw, tiles_folder
 
-        folder = self._tiles_folder(tiles)
-        queries = [(display_name(image), self._images.find_file(image, folder)) for image in images]
-        picture = draw_montage(queries, found, folder)
-        with publishing(Path(output)) as temporary:
-            picture.save(temporary, format="PNG")
+        draw(self._images, listed(images), found, Path(output), tiles_folder(self.opened, tiles))
 
     def report(
         self,
         answer: "Answer",
         output: str | Path,
         *,
-        images: Sequence[ImageLike] = (),
+        images: "ImagesLike" = (),
         tiles: str | Path | None = None,
         names: bool = False,
     ) -> None:
-        """Write an answer as one HTML page with images; see `report.write.write_report`."""
-        from histo_index.report.query_page import Query
-        from histo_index.report.write import NEIGHBOURS_OF_PAIR, write_report
+        """Write an answer as one HTML page with images.
 
-        folder = self._tiles_folder(tiles)
+        Args:
+            answer: result of `evaluate`, `pair` or `search`.
+            output: the HTML file.
+            images: the images of `pair` or `search`.
+            tiles: folder of the tile files; default: where they were indexed.
+            names: whether the page names tiles and groups.
+        """
+        from histo_index.api.answers.pictures import report, tiles_folder
+        from histo_index.report.write import NEIGHBOURS_OF_PAIR
+
+        asked, folder = listed(images), tiles_folder(self.opened, tiles)
         is_pair = isinstance(answer, PairAnswer)
-        found = self.search(images, k=NEIGHBOURS_OF_PAIR) if is_pair else answer
-        files = [self._images.find_file(image, folder) for image in images]
-        queries = [
-            # The queries' files are relative to here, those of neighbours to the folder.
-            Query(name=display_name(image), file=file and file.absolute(), neighbours=neighbours)
-            for image, file, neighbours in zip(
-                images, files, found if isinstance(found, list) else (), strict=True
-            )
-        ]
-        threshold = self.threshold(is_decisive=False)
-        write_report(
-            self.opened, answer, Path(output), queries=queries, threshold=threshold, folder=folder,
-            names=names,
+        found = self.search(asked, k=NEIGHBOURS_OF_PAIR) if is_pair else answer
+        queries = list(zip(asked, found, strict=True)) if isinstance(found, list) else []
+        report(
+            self._images, answer, queries, Path(output),
+            threshold=self.threshold(is_decisive=False), folder=folder, names=names,
         )  # fmt: skip
 
     def threshold(
@@ -383,7 +313,3 @@ class Index:
         return Threshold.choose(
             given, published_threshold(self.manifest), calibration, unsure=unsure
         )
-
-    def _tiles_folder(self, given: str | Path | None) -> Path:
-        """Return the folder of the tile files: the given one, else where they were indexed."""
-        return Path(given) if given else self.manifest.tiles_root(self.opened.folder)

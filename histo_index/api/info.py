@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from histo_index.api.contents.show import column_names, count_classes
 from histo_index.api.own_calibration import describe_stored
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.format.checksums import file_checksum, require_size
@@ -22,8 +23,9 @@ from histo_index.indexer.format.records import PLAIN, FileRecord, SourceRecord
 from histo_index.indexer.format.removed import describe_rule, private_columns, read_removed
 from histo_index.indexer.format.shards import receipt_path
 from histo_index.indexer.inputs.source import Source
+from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.transform.transform import remedy_of
-from histo_index.indexer.writing.commit import PLAN_NAME
+from histo_index.indexer.writing.commit import PLAN_NAME, read_rejected
 from histo_index.wording import counted
 
 
@@ -58,6 +60,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "tiles": manifest.tiles,
         **_removed_facts(folder, manifest),
         "rejected": manifest.rejected,
+        **_column_facts(folder),
         "shards": len(manifest.shards),
         "bytes": sum(record.bytes for record in manifest.records()),
         "encoder": document["encoder"],
@@ -74,6 +77,22 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     if progress := unfinished_build(folder):
         facts["unfinished"] = progress
     return facts
+
+
+def _column_facts(folder: Path) -> dict[str, Any]:
+    """Name the user's columns that are shown, and count the tiles of each class."""
+    index = OpenIndex(folder)
+    return {"columns": column_names(index), "classes": count_classes(index)}
+
+
+def list_rejected(folder: Path) -> list[dict[str, str]]:
+    """List the inputs that could not be used: `path` and `reason` of each.
+
+    Raises:
+        IndexFormatError: there is no index, or its list is damaged.
+    """
+    rejected = read_rejected(folder, read_manifest(folder))
+    return [{"path": entry.path, "reason": entry.reason} for entry in rejected]
 
 
 def _removed_facts(folder: Path, manifest: Manifest) -> dict[str, Any]:

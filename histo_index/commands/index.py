@@ -24,6 +24,7 @@ from histo_index.commands.output import (
     facts_text,
     print_result,
     size_text,
+    table_text,
 )
 from histo_index.commands.progress import BuildLine
 from histo_index.commands.remove import describe_removed
@@ -128,11 +129,18 @@ def info(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file and check its checksum.")
     ] = False,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="List the rejected files instead, with reasons.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Describe an index: contents, encoder, settings, and whether its files are intact."""
-    from histo_index.api.info import index_facts
+    from histo_index.api.info import index_facts, list_rejected
 
+    if rejected:
+        rows = list_rejected(require_index(index))
+        print_result(rows if as_json else table_text(rows, nothing="no rejected files"))
+        return
     facts = index_facts(require_index(index), verify=verify)
     print_result(facts if as_json else facts_text(describe_removed(facts)))
 
@@ -179,5 +187,5 @@ def describe_build(report: "BuildReport") -> str:
         f"  took      {report.seconds:.1f} s, {size_text(report.bytes)} on disk",
     ]
     if rejected:
-        lines.append(f"  reasons in {report.index / report.rejected_file}")
+        lines.append(f"  reasons   histo-index info --rejected -i {report.index}")
     return "\n".join(lines)

@@ -12,6 +12,8 @@ from histo_index.wording import printable
 
 # Finished, but some inputs could not be used or answered.
 REJECTED_EXIT: Final = 3
+# Columns of answers; a user's own numbers are printed as they are.
+_FIVE_DIGITS: Final = ("distance", "probability", "probability_low", "probability_high")
 
 
 def print_result(result: Any, *, to_stderr: bool = False) -> None:
@@ -49,9 +51,10 @@ def table_text(rows: Sequence[dict[str, Any]], *, nothing: str = "no neighbours"
     if not rows:
         return nothing
     header = list(rows[0])
-    if all(row.get("path") == row.get("image_id") for row in rows):
+    if all("path" in row and row["path"] == row.get("image_id") for row in rows):
         header.remove("path")
-    return "\n".join(align([header, *([_cell(row.get(name)) for name in header] for row in rows)]))
+    cells = [[_cell(row.get(name), name) for name in header] for row in rows]
+    return "\n".join(align([header, *cells]))
 
 
 def align(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -97,7 +100,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, name: str = "") -> str:
     if value is None:
         return "-"
-    return f"{value:.5f}" if isinstance(value, float) else printable(value)
+    if not isinstance(value, float):
+        return printable(value)
+    return f"{value:.5f}" if name in _FIVE_DIGITS else f"{value:.10g}"

@@ -65,7 +65,7 @@ def pair(
     as_json: JsonOption = False,
 ) -> None:
     """Are two images of the same tissue category? Files take precedence over image ids."""
-    from histo_index.api.index import compare
+    from histo_index.api.answers.compare import compare
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
 
@@ -156,6 +156,12 @@ def search(
             "--exclude-same", help="Column whose value must differ from the query's; repeatable."
         ),
     ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--value", help="COLUMN=VALUE of queries that are not in the index; repeatable."
+        ),
+    ] = None,
     near_duplicates: Annotated[
         str, typer.Option("--near-duplicates", help="keep, or drop.")
     ] = "keep",
@@ -167,6 +173,7 @@ def search(
     """Find the nearest tiles of each image."""
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
+    from histo_index.search.answers.neighbour_table import neighbour_rows
     from histo_index.search.answers.neighbours import SearchOptions
     from histo_index.search.inputs.name_list import gather_names
 
@@ -177,18 +184,26 @@ def search(
         names,
         SearchOptions(
             k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
-            near_duplicates=near_duplicates,
+            near_duplicates=near_duplicates, values=read_values(values or ()),
         ),
     )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
-    rows = result_files.neighbour_rows(names, found, with_status=batch is not None)
+    rows = neighbour_rows(names, found, with_status=batch is not None)
     write_pictures(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )
-    if output is not None:
-        result_files.write_rows(rows, output, columns=result_files.NEIGHBOUR_COLUMNS)
+    result_files.write_neighbours(rows, output)
     print_result(rows if as_json else table_text(rows))
     exit_if(batch and len(asked) < len(names), REJECTED_EXIT)
+
+
+def read_values(given: Sequence[str]) -> dict[str, str]:
+    """Split COLUMN=VALUE options; exit with a usage error at one without `=`."""
+    pairs = [text.partition("=") for text in given]
+    for text, (column, mark, _) in zip(given, pairs, strict=True):
+        if not mark or not column:
+            fail(f"--value {printable(text)}: expected COLUMN=VALUE, such as group=patient-7", 2)
+    return {column: value for column, _, value in pairs}
 
 
 def describe_pair(answer: "PairAnswer") -> str:

@@ -14,22 +14,16 @@ import pyarrow.csv as pa_csv
 from histo_index.commands.output import to_json
 from histo_index.errors import HistoIndexError, InputError
 from histo_index.files import publishing
+from histo_index.search.answers.neighbour_table import NEIGHBOUR_COLUMNS, rows_table
 from histo_index.search.answers.neighbours import require_answers
 from histo_index.search.answers.pair_list import PairScores
 from histo_index.search.calibration.threshold import Verdict
-from histo_index.wording import printable
 
 if TYPE_CHECKING:
     from histo_index.search.answers.neighbours import Answered, Neighbour
 
 OUTPUT_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
 FORMS: Final = ("table", "query-prediction")
-NEIGHBOUR_COLUMNS: Final = ("query", "rank", "image_id", "path", "distance")
-# User columns of these names get the prefix `tile_`.
-_ANSWER_COLUMNS: Final = (
-    *NEIGHBOUR_COLUMNS, "verdict", "probability", "probability_low", "probability_high",
-    "status", "message",
-)  # fmt: skip
 _BATCH_ROWS: Final = 65_536
 
 
@@ -77,6 +71,12 @@ def write_scores(scores: PairScores, path: Path | None, *, form: str) -> None:
     write_table(scores.table if is_table else query_prediction_table(scores), path)
 
 
+def write_neighbours(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
+    """Write rows of neighbours to a file; without one, nothing is written."""
+    if path is not None:
+        write_rows(rows, path, columns=NEIGHBOUR_COLUMNS)
+
+
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path, *, columns: Sequence[str]) -> None:
     """Write rows of equal columns; see `write_table`.
 
@@ -85,8 +85,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path, *, columns: Sequen
         path: the file.
         columns: the columns of a table without rows.
     """
-    names = list(rows[0]) if rows else columns
-    write_table(pa.table({name: pa.array([row[name] for row in rows]) for name in names}), path)
+    write_table(rows_table(rows, columns=columns), path)
 
 
 def write_table(table: pa.Table, path: Path | None) -> None:
@@ -164,55 +163,6 @@ def _write_quoted(batch: pa.RecordBatch, file: BinaryIO, delimiter: str) -> None
     writer = csv.writer(lines, delimiter=delimiter, lineterminator="\n")
     writer.writerows(zip(*texts, strict=True))
     file.write(lines.getvalue().encode())
-
-
-def neighbour_rows(
-    names: Sequence[str], found: "Sequence[Answered]", *, with_status: bool = False
-) -> list[dict[str, Any]]:
-    """Flatten neighbours: a dict per neighbour, the name of the query first.
-
-    With a status, a query without neighbours has a row with the reason.
-    """
-    rows: list[dict[str, Any]] = []
-    for name, answer in zip(names, found, strict=True):
-        if isinstance(answer, HistoIndexError):
-            near, status, reason = [], "error", str(answer)
-        else:
-            near, status, reason = answer, "ok", "" if answer else "no tile matches"
-        outcome = {"status": status, "message": reason} if with_status else {}
-        rows += [_neighbour_row(name, neighbour) | outcome for neighbour in near]
-        if outcome and not near:
-            rows.append({"query": printable(name), **outcome})
-    # Rows with neighbours also have the columns of the user.
-    columns = max(rows, key=len, default={})
-    shown = dict.fromkeys((*NEIGHBOUR_COLUMNS, *columns))
-    return [{column: row.get(column) for column in shown} for row in rows]
-
-
-def _neighbour_row(name: str, neighbour: "Neighbour") -> dict[str, Any]:
-    return {
-        "query": printable(name),
-        "rank": neighbour.rank,
-        "image_id": neighbour.image_id,
-        "path": neighbour.path,
-        "distance": neighbour.distance,
-        **_chances(neighbour),
-        **{
-            f"tile_{column}" if column in _ANSWER_COLUMNS else column: value
-            for column, value in neighbour.metadata.items()
-        },
-    }
-
-
-def _chances(neighbour: "Neighbour") -> dict[str, Any]:
-    if neighbour.verdict is None:
-        return {}
-    return {
-        "verdict": neighbour.verdict.value,
-        "probability": neighbour.probability,
-        "probability_low": neighbour.probability_low,
-        "probability_high": neighbour.probability_high,
-    }
 
 
 def answered(

@@ -13,7 +13,8 @@ import numpy as np
 
 from histo_index.arrays import Float32
 from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, to_pixels
+from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
+from histo_index.encoder.decode.in_memory import ImageInMemory, list_images, to_pixels
 from histo_index.encoder.decode.pool import DecodePool, Prepared
 from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
@@ -60,7 +61,7 @@ class Encoder:
         precision: str = "auto",
         limits: DecodeLimits | None = None,
     ) -> None:
-        """Choose a runtime. It starts with the first image; a missing GPU is reported then.
+        """Choose a runtime. It starts with the first image.
 
         Args:
             encoder: read by `load_encoder`.
@@ -70,7 +71,8 @@ class Encoder:
             limits: the largest accepted images.
 
         Raises:
-            InputError: device or precision is unknown, or they do not fit together.
+            InputError: device or precision is unknown, they do not fit together, or there is no
+                GPU that was asked for.
         """
         require_possible(device, precision)
         self.folder = encoder.path
@@ -124,6 +126,7 @@ class Encoder:
             "is_trained": self.config.is_trained,
             "mpp": self.config.mpp,
             **{name: asdict(own) if own else None for name, own in thresholds.items()},
+            "declared": None,
         }
 
     def describe(self) -> Mapping[str, str]:
@@ -147,11 +150,37 @@ class Encoder:
         with DecodePool(settings, workers=usable_cores()) as pool:
             yield from self._infer(pool.prepare(paths))
 
-    def encode_pixels(self, images: Sequence[Pixels]) -> Float32:
+    def embed(self, images: Any) -> Float32:
+        """Embed images: files and images in memory, in any mixture.
+
+        Args:
+            images: one image, or several (B of them) as a list, array, Series, generator or batch
+                tensor; each a path, or an image in memory as `to_pixels` takes it.
+
+        Returns:
+            float32 [B, D], rows of unit length, in the order of the images.
+
+        Raises:
+            ImageError: an image cannot be used; the first that cannot.
+            InputError: this machine has no such device, or not this precision.
+        """
+        listed = list_images(images)
+        found = np.empty((len(listed), self.embedding_size), np.float32)
+        files = [at for at, image in enumerate(listed) if isinstance(image, str | os.PathLike)]
+        others = sorted(set(range(len(listed))) - set(files))
+        found[others] = self.encode_pixels([listed[at] for at in others])
+        results = self.encode_files(Path(listed[at]) for at in files) if files else iter(())
+        for at, result in zip(files, results, strict=True):
+            if isinstance(result, ImageError):
+                raise result
+            found[at] = result.embedding
+        return found
+
+    def encode_pixels(self, images: Sequence[ImageInMemory]) -> Float32:
         """Encode images in memory.
 
         Args:
-            images: uint8 RGB [H, W, 3] each, of any size.
+            images: as `to_pixels` takes them, of any size.
 
         Returns:
             float32 [B, D], rows of unit length.

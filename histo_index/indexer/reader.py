@@ -146,6 +146,10 @@ class OpenIndex:
         for look in (self._find_paths, self._find_stems):
             if (found < 0).any():
                 found = np.where(found < 0, look(names), found)
+        if (found < 0).any() and pc.any(pc.match_substring(names, "\\")).as_py():
+            # As Windows writes paths.
+            slashed = pc.replace_substring(names, "\\", "/")
+            found = np.where(found < 0, self._find_paths(slashed), found)
         return self._without_removed(found)
 
     def find_contents(self, digests: pa.Array) -> Int64:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from histo_index.indexer.reader import OpenIndex
 from histo_index.report import charts
-from histo_index.report.html import facts, fill
+from histo_index.report.html import encoder_facts, facts, fill
 from histo_index.report.pca_map import Map, map_index
 from histo_index.report.pictures import Pictures
 from histo_index.search.bootstrap import Estimate
@@ -244,7 +244,7 @@ def _provenance(
     found: Evaluation, training: Mapping[str, Any]
 ) -> list[tuple[str, list[tuple[str, str]]]]:
     sections = {name: values or {} for name, values in found.provenance.items()}
-    sections["encoder"] = {**sections["encoder"], "training": training}
+    sections["encoder"] = {**encoder_facts(sections["encoder"]), "training": training}
     return [
         (name, facts(values) or [("", "none: run `histo-index calibrate`")])
         for name, values in sections.items()

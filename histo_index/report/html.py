@@ -13,6 +13,7 @@ from histo_index.wording import counted, printable
 
 UNKNOWN: Final = "–"
 # Parts of a calibration that are too long for the page, and warnings, which name tiles.
+_LONGEST_NAME: Final = 42
 _LEFT_OUT: Final = ("curve", "histogram", "contents", "warnings")
 
 
@@ -26,7 +27,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else printable(value),
     )
-    environment.filters |= {"counted": counted, "number": number, "ends": ends, "percent": percent}
+    environment.filters |= {
+        "counted": counted,
+        "number": number,
+        "ends": ends,
+        "percent": percent,
+        "brief": brief,
+    }
     return environment
 
 
@@ -48,6 +55,13 @@ def ends(figure: Estimate | None) -> str:
     return f"{figure.low:z.3f}…{figure.high:z.3f}"
 
 
+def brief(name: str) -> str:
+    """Shorten a name from its middle, so that it takes at most four lines below a tile."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME // 3]}…{name[1 + _LONGEST_NAME // 3 - _LONGEST_NAME :]}"
+
+
 def percent(value: float | None) -> str:
     """Format a share; only 0 and 1 themselves become 0 % and 100 %."""
     if value is None:
@@ -55,6 +69,12 @@ def percent(value: float | None) -> str:
     if 0.005 < value < 0.995 or value in (0, 1):
         return f"{100 * value:.0f} %"
     return f"{100 * min(max(value, 0.001), 0.999):.1f} %"
+
+
+def encoder_facts(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the facts about an encoder: no thresholds, since the page shows the one in use."""
+    left_out = ("threshold", "diffused_threshold", *(() if card.get("declared") else ("declared",)))
+    return {name: value for name, value in card.items() if name not in left_out}
 
 
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -12,8 +12,8 @@ from PIL import Image
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.errors import ImageError
 
-# Twice the displayed size, for fine screens and for print.
-_SIDE_PX: Final = 208
+# Shown small, and large on a click: three times the small size.
+_SIDE_PX: Final = 320
 _QUALITY: Final = 82
 
 

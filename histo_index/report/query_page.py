@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from histo_index.indexer.reader import OpenIndex
 from histo_index.report import charts
-from histo_index.report.html import facts, fill
+from histo_index.report.html import encoder_facts, facts, fill
 from histo_index.report.pictures import Pictures, short_names
 from histo_index.search.answers.neighbours import Neighbour
 from histo_index.search.answers.pair import PairAnswer
@@ -118,7 +118,7 @@ def _shared(
         "shown_names": short_names([image.name for image in queries]),
         "kind": lambda neighbour: neighbour.metadata.get("label"),
         "provenance": [
-            ("encoder", facts(asdict(manifest.encoder))),
+            ("encoder", facts(encoder_facts(asdict(manifest.encoder)))),
             ("index", facts({"name": index.folder.name, "generation": manifest.generation,
                              "created": manifest.created, "tiles": manifest.tiles})),
             ("calibration", facts(calibration.as_dict()) if calibration else [("", "none")]),

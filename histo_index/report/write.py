@@ -1,8 +1,8 @@
 """Write an answer of an index as one HTML page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from histo_index.encoder.folder import load_encoder
 from histo_index.files import publish_bytes
@@ -48,7 +48,9 @@ def write_report(
     """
     pictures = Pictures(folder)
     if isinstance(answer, Evaluation):
-        training = load_encoder(index.folder / "encoder").config.training
+        training: Mapping[str, Any] = {}
+        if index.manifest.encoder.declared is None:
+            training = load_encoder(index.folder / "encoder").config.training
         page = evaluation_page(index, answer, pictures, training=training, names=names)
     elif isinstance(answer, PairAnswer):
         page = pair_page(index, answer, queries, threshold.calibration, pictures, names=names)

@@ -29,7 +29,7 @@ def test_filters_from_the_command_line_are_those_from_python(workshop: Workshop,
 
 def test_filters_that_do_not_fit_are_one_line(workshop: Workshop, run: Run) -> None:
     for options, message in (
-        (("--where", "lable = 'fat'"), "--where lable = 'fat': Binder Error: Referenced column"),
+        (("--where", "lable = 'fat'"), "--where lable = 'fat': there is no column lable;"),
         (("--where", "label = 'stone'"), "--where label = 'stone': true of no tile"),
         (("--exclude-same", "patient"), "--exclude-same patient: no such column; the index has"),
         (("--near-duplicates", "some"), "--near-duplicates some: expected keep or drop"),
@@ -79,8 +79,7 @@ def test_a_bad_row_of_a_batch_has_a_reason_and_others_are_answered(
     assert ran.code == 3
     assert [line.split(",")[0] for line in lines] == ["query", A, A, "red.png", B, B]
     assert lines[3].endswith(
-        ",error,--exclude-same group: red.png is not in the index; ask for tiles whose value is "
-        "known"
+        ",error,--exclude-same group: red.png is not in the index; pass --value group=VALUE"
     )
 
 

@@ -394,3 +394,15 @@ def test_both_move_together_and_sources_are_found_again(
     (tmp_path / "here").rename(tmp_path / "there")
     report = run_build(tmp_path / "there" / "out" / "x.hx", encoder)
     assert (report.tiles, report.generation, encoder.encoded) == (3, 1, [])
+
+
+def test_a_part_of_a_known_folder_is_known(
+    tmp_path: Path, output: Path, encoder: FakeEncoder
+) -> None:
+    tiles = write_tiles(tmp_path / "whole", ["s/a.png", "t/b.png"])
+    whole = tmp_path / "whole.hx"
+    run_build(whole, encoder, tiles)
+    write_tiles(tiles, ["s/c.png"])
+    assert run_build(whole, encoder, tiles / "s").tiles == 3
+    with pytest.raises(InputError, match="no such file or folder"):
+        run_build(whole, encoder, tiles / "gone")

@@ -1,13 +1,16 @@
 """The reports of a pair and of a search show the answer, and of its data only what it may."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from histo_index.report.html import brief
 from histo_index.report.pictures import Pictures
 from histo_index.report.query_page import Query, pair_page, search_page
 from histo_index.search.answers.neighbours import add_verdicts, neighbours_of
 from histo_index.search.answers.pair import PairAnswer, answer_pair
-from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.calibration.threshold import Threshold, Verdict
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.nearest import nearest_rows
 from tests.report.conftest import Judged
@@ -109,3 +112,49 @@ def test_a_search_shows_each_image_and_its_neighbours(
     none = Page(search_page(judged.index, gone, threshold, Pictures(judged.tiles)))
     assert "No tile matches." in none.text
     assert "cannot be read" in none.text
+
+
+def test_every_picture_opens_large_without_a_script(
+    judged: Judged, threshold: Threshold, queries: list[Query]
+) -> None:
+    page = Page(search_page(judged.index, queries, threshold, Pictures(judged.tiles)))
+    tags = [tag for tag, _ in page.elements]
+    assert tags.count("img") == tags.count("summary") - len(page_folds(page))
+    assert [a["name"] for tag, a in page.elements if a.get("class") == "zoom"] == ["zoom"] * (
+        tags.count("img")
+    )
+
+
+def page_folds(page: Page) -> list[dict[str, str]]:
+    return [a for tag, a in page.elements if tag == "details" and a.get("class") == "fold"]
+
+
+def test_provenance_is_folded_and_names_no_threshold_that_is_not_used(
+    judged: Judged, threshold: Threshold, queries: list[Query]
+) -> None:
+    page = Page(search_page(judged.index, queries, threshold, Pictures(judged.tiles)))
+    folds = page_folds(page)
+    assert len(folds) == 3
+    assert all("open" not in fold for fold in folds)
+    assert "chosen for tests" not in page.text
+    assert "diffused threshold" not in page.text
+    assert threshold.origin in page.text
+
+
+def test_a_neighbour_shows_its_verdict_without_a_probability(
+    judged: Judged, queries: list[Query]
+) -> None:
+    neighbour = replace(
+        queries[0].neighbours[0], verdict=Verdict.SAME, probability=None,
+        probability_low=None, probability_high=None,
+    )  # fmt: skip
+    one = [replace(queries[0], neighbours=[neighbour])]
+    page = Page(search_page(judged.index, one, Threshold.choose(0.4, None), Pictures(judged.tiles)))
+    assert "\nsame\n" in page.text or ">same" in page.source
+
+
+def test_long_names_are_cut_in_the_middle() -> None:
+    name = "osteosarcoma-P9-B12-15791-34183-training-set-of-2019-x0-y0.jpg"
+    assert brief(name) == "osteosarcoma-P…ining-set-of-2019-x0-y0.jpg"
+    assert len(brief(name)) == 42
+    assert brief("short.png") == "short.png"

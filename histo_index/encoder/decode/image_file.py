@@ -35,7 +35,7 @@ HIGHEST_MAX_PIXELS: Final = 178_956_970
 DEFAULT_MAX_BYTES: Final = 512 * 2**20
 
 # What Pillow raises on damaged files; anything else is an error in this package.
-_DECODE_FAULTS: Final = (
+DECODE_FAULTS: Final = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
     OverflowError, ZeroDivisionError, RuntimeError, struct.error,
 )  # fmt: skip
@@ -165,7 +165,7 @@ def decode(data: bytes, *, max_pixels: int, name: str) -> tuple[Pixels, str | No
                 if width * height > max_pixels:
                     raise ImageError(_too_large(name, width, height, max_pixels))
                 is_one_of_several = getattr(image, "is_animated", False)
-                pixels, note = _upright_rgb(image, name)
+                pixels, note = upright_rgb(image, name)
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name}: not an image: expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]} content"
@@ -182,33 +182,10 @@ def decode(data: bytes, *, max_pixels: int, name: str) -> tuple[Pixels, str | No
             f"{name}: too large: not enough memory to decode it; cut it into tiles, or build again "
             "with --retry-rejected where there is more"
         ) from error
-    except _DECODE_FAULTS as error:
+    except DECODE_FAULTS as error:
         raise ImageError(f"{name}: damaged image ({one_line(error)})") from error
     notes = ["first of several pages"] if is_one_of_several else []
     return pixels, "; ".join(notes + ([note] if note else [])) or None
-
-
-def to_pixels(image: "Image.Image | Pixels") -> Pixels:
-    """Check and convert an image in memory.
-
-    Args:
-        image: a Pillow image, or uint8 RGB [H, W, 3].
-
-    Returns:
-        uint8 RGB [H, W, 3].
-
-    Raises:
-        ImageError: the array is of another type or shape, or Pillow cannot turn it into RGB.
-    """
-    if isinstance(image, Image.Image):
-        try:
-            return _upright_rgb(image, "image")[0]
-        except _DECODE_FAULTS as error:
-            raise ImageError(f"image: cannot be turned into RGB ({one_line(error)})") from error
-    kind, shape = getattr(image, "dtype", type(image).__name__), np.shape(image)
-    if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        raise ImageError(f"image: not an image: {kind} {list(shape)}, expected uint8 RGB [H, W, 3]")
-    return image
 
 
 def one_line(error: BaseException) -> str:
@@ -235,20 +212,20 @@ def _size_of(data: bytes) -> tuple[int, int] | None:
         factory, accepts = Image.OPEN[kind]
         # A plugin returns a string if it knows the format and cannot read it.
         if accepts is None or accepts(data[:16]) is True:
-            with warnings.catch_warnings(), suppress(*_DECODE_FAULTS, Image.DecompressionBombError):
+            with warnings.catch_warnings(), suppress(*DECODE_FAULTS, Image.DecompressionBombError):
                 warnings.simplefilter("ignore")
                 with factory(io.BytesIO(data), "") as image:
                     return image.size
     return None
 
 
-def _upright_rgb(image: Image.Image, name: str) -> tuple[Pixels, str | None]:
+def upright_rgb(image: Image.Image, name: str) -> tuple[Pixels, str | None]:
     """Load an opened image upright, with a note if its EXIF data cannot be read."""
     image.load()
     pixels = _to_rgb(image, name)
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION))
-    except _DECODE_FAULTS:
+    except DECODE_FAULTS:
         # The pixels are intact; only the metadata is damaged.
         return pixels, "unreadable EXIF, orientation unknown"
     if turn is not None:

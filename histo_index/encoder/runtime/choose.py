@@ -8,6 +8,7 @@ from histo_index.encoder.folder import EncoderFolder
 from histo_index.errors import InputError
 from histo_index.hardware import has_cuda
 
+_NO_CUDA: Final = "no CUDA device here; pass --device cpu (see `histo-index doctor`)"
 DEVICES: Final = ("auto", "cpu", "cuda", "reference")
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
 
@@ -29,16 +30,18 @@ class Runtime(Protocol):
 
 
 def require_possible(device: str, precision: str) -> None:
-    """Check that a device and a precision fit together; they may still be missing here.
+    """Check that a device and a precision fit together; a GPU must be here.
 
     Raises:
-        InputError: one of them is unknown, or they do not fit together.
+        InputError: one of them is unknown, they do not fit together, or there is no GPU.
     """
     if device not in DEVICES or precision not in PRECISIONS:
         raise InputError(
             f"device {device}, precision {precision}: expected one of {', '.join(DEVICES[:3])} "
             f"and one of {', '.join(PRECISIONS)}"
         )
+    if device == "cuda" and not has_cuda():
+        raise InputError(_NO_CUDA)
     if device == "reference" and precision not in ("auto", "float32"):
         raise InputError(f"the reference computes in float32, not {precision}; pass another device")
 
@@ -64,8 +67,6 @@ def start_runtime(encoder: EncoderFolder, device: str, precision: str) -> Runtim
 
 
 def _start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:
-    if not has_cuda():
-        raise InputError("no CUDA device here; pass --device cpu (see `histo-index doctor`)")
     from histo_index.encoder.runtime.cuda import CudaRuntime
 
     return CudaRuntime(encoder, precision="bfloat16" if precision == "auto" else precision)

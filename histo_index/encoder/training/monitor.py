@@ -17,8 +17,15 @@ from histo_index.files import replace_file
 
 LOG_NAME: Final = "train.jsonl"
 PLOT_NAME: Final = "train.png"
-# Figures of the machine, not of the network.
-_NOT_PLOTTED: Final = ("training_seconds", "monitoring_seconds", "images_per_second", "waiting")
+# Figures of the machine, and thresholds: they say nothing about the quality of the network.
+_NOT_PLOTTED: Final = (
+    "training_seconds", "monitoring_seconds", "images_per_second", "waiting", "threshold",
+    "diffused_threshold",
+)  # fmt: skip
+# Shares have one range whatever the run reached; 0.5 is chance for an AUC.
+_RANGES: Final = {
+    "pair_auc": (0.5, 1.0), "diffused_pair_auc": (0.5, 1.0), "neighbour_accuracy": (0.0, 1.0),
+}  # fmt: skip
 _BATCH: Final = 32
 _PLOT_COLUMNS: Final = 3
 
@@ -127,7 +134,14 @@ def write_log(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
 
 
 def plot(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
-    """Plot every figure over the epochs to `train.png`."""
+    """Plot the figures of the network over the epochs to `train.png`; see `draw_epochs`."""
+    picture = io.BytesIO()
+    draw_epochs(epochs).savefig(picture, format="png", dpi=100)
+    replace_file(folder / PLOT_NAME, picture.getvalue())
+
+
+def draw_epochs(epochs: Sequence[Mapping[str, Any]]) -> Any:
+    """Draw a figure of matplotlib: axes start at 0, those of shares have a fixed range."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -143,10 +157,10 @@ def plot(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
         axes = figure.add_subplot(rows, _PLOT_COLUMNS, position)
         values = [float(epoch.get(name, "nan")) for epoch in epochs]
         axes.plot(numbers, values, marker=".", color="#7b2d8e")
+        low, high = _RANGES.get(name, (min(0.0, *values), None))
+        axes.set_ylim(min(low, *values), high)
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.set_xlabel("epoch", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=100)
-    replace_file(folder / PLOT_NAME, picture.getvalue())
+    return figure

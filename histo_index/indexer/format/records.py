@@ -90,6 +90,17 @@ class ThresholdRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeclaredEncoder:
+    """An encoder that the index does not hold: its embeddings were computed elsewhere.
+
+    Attributes:
+        name: what the user calls it; embeddings of one name and size can be compared.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderCard:
     """The encoder of an index, as it described itself in the first build.
 
@@ -101,6 +112,7 @@ class EncoderCard:
         mpp: microns per pixel of the training images, if known.
         threshold: published for plain distances, if any.
         diffused_threshold: published for diffused distances, if any.
+        declared: set if embeddings were computed elsewhere; the index then encodes no image.
     """
 
     fingerprint: str
@@ -110,6 +122,12 @@ class EncoderCard:
     mpp: float | None
     threshold: ThresholdRecord | None
     diffused_threshold: ThresholdRecord | None
+    declared: DeclaredEncoder | None
+
+    @property
+    def title(self) -> str:
+        """What people call the encoder: the declared name, else the network."""
+        return self.declared.name if self.declared else self.architecture
 
     def threshold_for(self, distance: str) -> ThresholdRecord | None:
         """Return the threshold published for a distance, if any."""

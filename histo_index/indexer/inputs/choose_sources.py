@@ -68,6 +68,7 @@ def choose_sources(
     if new.places and (not remembered or named.replace):
         return (new,)
     known = set().union(*(source.places for source in remembered))
+    known |= {path.resolve() for path in new.paths if _is_inside(path, remembered)}
     unknown = [p for p in (*paths, *([manifest] if manifest else [])) if p.resolve() not in known]
     for path in unknown:
         if not path.exists():
@@ -83,6 +84,12 @@ def choose_sources(
         f"{unknown[0]} is not a source of {index} yet, which holds the tiles of {held}; nothing "
         "was changed: pass --add to add it, or --replace to keep only what is named"
     )
+
+
+def _is_inside(path: Path, remembered: Sequence[Source]) -> bool:
+    """Return whether a path lies in a remembered folder, and so is a part of it."""
+    folders = [folder.resolve() for source in remembered for folder in source.paths]
+    return path.exists() and any(path.resolve().is_relative_to(folder) for folder in folders)
 
 
 def _update(

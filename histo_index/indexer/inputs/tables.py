@@ -48,7 +48,9 @@ def read_table(path: Path) -> pa.Table:
         if suffix == ".parquet":
             return _read_parquet(path)
         if suffix in (".csv", ".tsv"):
-            return _read_csv(path, delimiter_of(path))
+            return _read_csv(path)
+    except InputError:
+        raise
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())[:200]
         raise InputError(f"{path}: cannot be read ({reason})") from error
@@ -59,11 +61,14 @@ def read_table(path: Path) -> pa.Table:
     raise InputError(f"{path}: unknown kind of table; pass .csv, .tsv or .parquet")
 
 
-def _read_csv(path: Path, delimiter: str) -> pa.Table:
+def _read_csv(path: Path) -> pa.Table:
+    data = read_text(path, str(path))
+    delimiter = delimiter_of(path, data.split(b"\n", 1)[0])
     with open(path, encoding="utf-8-sig", newline="") as file:
         names = next(csv.reader(file, delimiter=delimiter), [])
     if not names:
         raise ValueError("the first line, which names the columns, is empty")
+    names = _usual_names(names)
     _require_distinct(names)
     with open(path, "rb") as file:
         table = parse_texts(file, delimiter, names, newlines_in_values=True)
@@ -73,9 +78,29 @@ def _read_csv(path: Path, delimiter: str) -> pa.Table:
     )
 
 
-def delimiter_of(path: Path | None) -> str:
-    """Return the delimiter that a suffix stands for: a tab for `.tsv`, else a comma."""
-    return "\t" if path is not None and path.suffix.lower() == ".tsv" else ","
+def _usual_names(names: list[str]) -> list[str]:
+    """Spell `Path` and `Image_ID` as the index does, where no other column is called so."""
+    usual = {name: name.strip().lower() for name in names}
+    return [
+        usual[name] if usual[name] in _NAMES and usual[name] not in names else name
+        for name in names
+    ]
+
+
+def delimiter_of(path: Path | None, first_line: bytes = b"") -> str:
+    """Return the delimiter of a table: a tab for `.tsv`, else the one in its first line.
+
+    Spreadsheets of many countries write semicolons or tabs to `.csv`. A line with a comma has
+    commas.
+
+    Args:
+        path: the file; None is standard input.
+        first_line: the first line that is not blank.
+    """
+    if path is not None and path.suffix.lower() == ".tsv":
+        return "\t"
+    found = [mark for mark in (",", ";", "\t") if mark.encode() in first_line]
+    return found[0] if found else ","
 
 
 def parse_texts(
@@ -129,7 +154,9 @@ def read_text(source: Path | None, name: str) -> bytes:
         raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{name}: line {line} is not UTF-8; save the file as UTF-8") from error
+        raise InputError(
+            f"{name}: line {line} is not UTF-8; save the file as UTF-8, in Excel as `CSV UTF-8`"
+        ) from error
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -181,6 +208,16 @@ def _read_parquet(path: Path) -> pa.Table:
         if rows > _FREE_ROWS + _ROWS_PER_BYTE * size:
             raise ValueError(f"it says that its {size:,} bytes hold {rows:,} rows")
         table = parquet.read(use_threads=False).replace_schema_metadata(None)
+    return plain_columns(table)
+
+
+def plain_columns(table: pa.Table) -> pa.Table:
+    """Convert columns to the types in which the index keeps them.
+
+    Raises:
+        ValueError: a column is of another kind, such as lists, or a name is there twice.
+        pa.ArrowException: a text is not UTF-8.
+    """
     # Texts that are not UTF-8, which nothing has looked at so far.
     table.validate(full=True)
     _require_distinct(table.column_names)

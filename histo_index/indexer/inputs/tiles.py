@@ -192,6 +192,10 @@ def _list_manifest(manifest: Path, *, bases: Sequence[Path]) -> TileList:
         raise InputError(f"{manifest}: column `{reserved[0]}` is written by the index; rename it")
     paths = ["" if path is None else str(path) for path in table["path"].to_pylist()]
     root, tried = choose_base(paths, bases)
+    if tried and any("\\" in path for path in paths):
+        # As Windows writes paths; elsewhere a name may hold a backslash.
+        paths = [path.replace("\\", "/") for path in paths]
+        root, tried = choose_base(paths, bases)
     has_own_ids = "image_id" in table.column_names
     found = TileList(root=root.resolve(), table=table, has_own_ids=has_own_ids, tried=tried)
     # A path in full may name the root as the user does or as it really is.

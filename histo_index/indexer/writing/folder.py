@@ -79,7 +79,7 @@ def _remove_begun(folder: Path, encoder: Path) -> None:
     copies, shards = folder / ENCODER_FOLDER, folder / shard_files.FOLDER
     remove_leftovers(folder)
     for path in (
-        *(copies / file.name for file in encoder.iterdir()),
+        *(copies / file.name for file in (encoder.iterdir() if encoder.is_dir() else ())),
         *shards.glob("part-*.json"),
         *shards.glob("part-*.parquet"),
         folder / PLAN_NAME,

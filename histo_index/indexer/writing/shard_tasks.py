@@ -48,8 +48,8 @@ class _Facts:
 
     embedding: npt.NDArray[Any]
     sha256: str
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     note: str | None
 
 

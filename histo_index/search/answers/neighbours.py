@@ -29,8 +29,8 @@ class Neighbour:
         path: its file, relative to the source root.
         distance: squared distance, 0…4; smaller is more alike.
         metadata: the user's own columns.
-        verdict: whether it is of the query's category; None without a calibration, as what follows.
-        probability: that it is, 0…1.
+        verdict: whether it is of the query's category; None without a threshold.
+        probability: that it is, 0…1; None without a calibration, as what follows.
         probability_low: lower end of the 95 % interval.
         probability_high: upper end.
     """
@@ -82,14 +82,17 @@ def add_verdicts(
 
     Args:
         found: the neighbours of a query.
-        threshold: decides the verdicts; without a calibration nothing is added.
+        threshold: decides the verdicts; without a calibration there are no probabilities.
         is_far: whether the query is novel.
     """
     distances = np.array([neighbour.distance for neighbour in found])
-    chances = threshold.likelihoods(distances)
-    if chances is None:
+    if threshold.value is None:
         return list(found)
     verdicts = threshold.verdicts(distances, np.full(len(found), is_far)).to_pylist()
+    chances = threshold.likelihoods(distances)
+    if chances is None:
+        pairs = zip(found, verdicts, strict=True)
+        return [replace(neighbour, verdict=Verdict(verdict)) for neighbour, verdict in pairs]
     columns = (verdicts, chances.probability, chances.low, chances.high)
     return [
         replace(
@@ -113,6 +116,7 @@ class SearchOptions:
         where: an SQL expression over the index's columns; only tiles that match are returned.
         exclude_same: columns; tiles with the query's value, or none, are left out.
         near_duplicates: `keep`, or `drop` copies of the query and all but one of other copies.
+        values: column to value, as text, of queries that are not in the index.
     """
 
     k: int = 10
@@ -120,6 +124,7 @@ class SearchOptions:
     where: str | None = None
     exclude_same: str | Sequence[str] = ()
     near_duplicates: str = "keep"
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def search(
@@ -149,6 +154,7 @@ def search(
         exclude_same=[same] if isinstance(same, str) else same,
         near_duplicates=options.near_duplicates,
         hidden=index.hidden,
+        values=options.values,
     )
     asked = [
         one

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from histo_index.search.calibration.threshold import Threshold, Verdict
 from histo_index.search.distance import pair_distances
 from histo_index.search.inputs.resolve import Located
+from histo_index.search.tabular import Tabular
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairAnswer:
+class PairAnswer(Tabular):
     """The answer to: are these two of the same tissue category.
 
     Attributes:
@@ -46,6 +49,11 @@ class PairAnswer:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {**self.__dict__, "verdict": self.verdict.value}
+
+    @property
+    def table(self) -> pa.Table:
+        """The answer as a table of one row."""
+        return pa.Table.from_pylist([self.as_dict()])
 
 
 def answer_pair(

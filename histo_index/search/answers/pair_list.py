@@ -14,10 +14,11 @@ from histo_index.search.distance import indexed_pair_distances
 from histo_index.search.inputs.pair_list import PairList
 from histo_index.search.inputs.resolve import Resolved, Resolver
 from histo_index.search.neighbours.novelty import are_far
+from histo_index.search.tabular import Tabular
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairScores:
+class PairScores(Tabular):
     """The answer to a pair list.
 
     Attributes:

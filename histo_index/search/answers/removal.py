@@ -148,7 +148,10 @@ def restore(
     if rule is not None:
         stored = read_removed(folder, read_manifest(folder)).rules
         try:
-            rules = parse_rules(rule, list(dict.fromkeys(entry.column for entry in stored)))
+            # All columns: a rule that was lifted already is no longer among the stored ones.
+            columns = OpenIndex(folder, private=True).rows.column_names
+            known = dict.fromkeys([*(entry.column for entry in stored), *columns])
+            rules = parse_rules(rule, list(known))
         except NoRuleError as reason:
             raise InputError(
                 f"--rule {printable(rule)}: no standing rule of {folder}: {reason}; "

@@ -38,7 +38,8 @@ def require_enough(dataset: LabelledPairs) -> None:
     if len(counts) < FEWEST_UNITS:
         raise InputError(
             f"{name}: the pairs are of {counted(len(counts), _unit(dataset))}; expected "
-            f"at least {FEWEST_UNITS}: label pairs of others"
+            f"at least {FEWEST_UNITS}: label pairs of others, or pass --group path to treat every "
+            "tile as independent (tiles of one patient are not: accuracy then looks too good)"
         )
     if counts.max() == pairs:
         raise InputError(

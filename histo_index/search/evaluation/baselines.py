@@ -135,6 +135,8 @@ def _figure(contender: Contender, name: str) -> str:
 
 def _lead(lead: Estimate) -> str:
     ends = (
-        "unknown" if lead.low is None or lead.high is None else f"{lead.low:+.3f}…{lead.high:+.3f}"
+        "unknown"
+        if lead.low is None or lead.high is None
+        else f"{lead.low:+z.3f}…{lead.high:+z.3f}"
     )
-    return f"{lead.value or 0.0:+.3f}, 95 % interval {ends}"
+    return f"{lead.value or 0.0:+z.3f}, 95 % interval {ends}"

@@ -134,6 +134,11 @@ def _leakage(
     )
 
 
+def _name_counts(leakage: Leakage) -> str:
+    kinds = {"identical pair": leakage.identical, "nearly identical pair": leakage.near}
+    return " and ".join(counted(count, kind) for kind, count in kinds.items() if count)
+
+
 def _warnings(dataset: LabelledPairs, threshold: Threshold, leakage: Leakage) -> list[str]:
     found = []
     if dataset.problems:
@@ -147,8 +152,7 @@ def _warnings(dataset: LabelledPairs, threshold: Threshold, leakage: Leakage) ->
         found.append("no threshold: run `histo-index calibrate`, or pass --threshold")
     if leakage.identical or leakage.near:
         found.append(
-            f"{counted(leakage.identical, 'identical pair')} and "
-            f"{counted(leakage.near, 'nearly identical pair')} of tiles lie across "
+            f"{_name_counts(leakage)} of tiles lie across "
             f"{'groups' if dataset.has_groups else 'names'}"
         )
     shared = (leakage.shared_tiles or 0) + leakage.calibration_duplicates

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from histo_index.arrays import Float64, Int64
 from histo_index.search.bootstrap import Estimate
@@ -18,6 +19,7 @@ from histo_index.search.evaluation.leakage import Leakage
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.search.pair_metrics import RocCurve
 from histo_index.search.retrieval_metrics import Ranking
+from histo_index.search.tabular import Tabular
 
 # Points of a curve in JSON; the arrays have them all.
 _MOST_POINTS: Final = 200
@@ -121,7 +123,7 @@ class Strip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Tabular):
     """Metrics of an index on labelled tiles, next to its baselines.
 
     Attributes:
@@ -192,6 +194,17 @@ class Evaluation:
             "problems": self.dataset.problems,
             "provenance": self.provenance,
         }
+
+    @property
+    def table(self) -> pa.Table:
+        """The metrics: a row per contender, kind (`pairs`, `micro`, `macro`) and metric."""
+        rows = [
+            {"contender": each.name, "kind": kind, "metric": name, **asdict(figure)}
+            for each in (self.index, *self.baselines)
+            for kind, figures in {"pairs": each.pairs, **each.retrieval}.items()
+            for name, figure in figures.items()
+        ]
+        return pa.Table.from_pylist(rows)
 
     def _risk_coverage(self) -> dict[str, Any]:
         curve = {"coverage": self.risk_coverage.coverage, "risk": self.risk_coverage.risk}

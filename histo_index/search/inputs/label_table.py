@@ -57,7 +57,9 @@ def _parse(path: Path) -> LabelTable:
     cells: list[list[str]] = []
     origins: list[str] = []
     problems: list[str] = []
-    for line, row, problem in split_rows(read_text(path, str(path)), delimiter_of(path)):
+    data = read_text(path, str(path))
+    first_line = next((line for line in data.splitlines() if line.strip()), b"")
+    for line, row, problem in split_rows(data, delimiter_of(path, first_line)):
         if problem is not None:
             problems.append(f"{path.name} line {line}: {problem}")
         elif not any(cell.strip() for cell in row):
@@ -93,6 +95,9 @@ def require_column(table: LabelTable, name: str) -> list[str]:
     Raises:
         InputError: there is no such column; the message lists the columns.
     """
+    alike = [column for column in table.columns if column.lower() == name.lower()]
+    if name not in table.columns and len(alike) == 1:
+        return table.columns[alike[0]]
     if name not in table.columns:
         found = quoted(", ".join(table.columns))
         raise InputError(f"{table.name}: no column {quoted(name)}; found {found}")

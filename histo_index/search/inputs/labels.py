@@ -155,7 +155,8 @@ def _place(
     index: OpenIndex, table: LabelTable, labels: Sequence[str]
 ) -> tuple[Int64, list[int], list[str]]:
     """Match rows to tiles: rows of the index, rows of the table, and problems."""
-    by = next((name for name in _NAME_COLUMNS if name in table.columns), None)
+    lowered = {name.lower(): name for name in reversed(table.columns)}
+    by = next((lowered[name] for name in _NAME_COLUMNS if name in lowered), None)
     if by is None:
         raise InputError(
             f"{table.name}: no column {', '.join(_NAME_COLUMNS[:-1])} or {_NAME_COLUMNS[-1]}; "

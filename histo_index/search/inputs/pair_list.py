@@ -8,16 +8,16 @@ There is no other header: any other first row is read as a pair. A row that cann
 row number and gets a problem; only a file that is no list of pairs raises an error.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias, TypeGuard
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.errors import InputError
-from histo_index.search.inputs.pair_table import brief, read_columns
+from histo_index.search.inputs.pair_table import brief, columns_of_table, read_columns
 from histo_index.wording import counted, printable
 
 # Whether an index or a folder has each name.
@@ -53,6 +53,42 @@ class PairList:
         return len(self.image_a)
 
 
+class Table(Protocol):
+    """A pandas or Polars DataFrame, as far as it is used; an Arrow table will do too."""
+
+    @property
+    def columns(self) -> Any: ...
+
+
+# A file, `-` for standard input, a table with named columns, or rows of two images and a label.
+PairsLike: TypeAlias = "str | Path | PairList | Table | Iterable[Sequence[Any]]"
+
+
+def is_rows(pairs: PairsLike) -> TypeGuard[Iterable[Sequence[Any]]]:
+    """Return whether pairs are rows, and neither a file nor a table."""
+    return not (isinstance(pairs, str | Path | PairList) or hasattr(pairs, "columns"))
+
+
+def read_pairs(pairs: PairsLike, known: Sequence[IsKnown] = ()) -> PairList:
+    """Read pairs of any form but rows of images in memory.
+
+    Args:
+        pairs: a file; `-` for standard input; a table with the columns of a pair-list file; rows
+            of two names and maybe a label.
+        known: see `read_pair_list`.
+
+    Raises:
+        InputError: it is missing, unreadable, empty, or no list of pairs.
+    """
+    if isinstance(pairs, PairList):
+        return pairs
+    if is_rows(pairs):
+        return list_pairs([[*row] for row in pairs])
+    if isinstance(pairs, str | Path):
+        return read_pair_list(None if str(pairs) == "-" else Path(pairs), known)
+    return _pair_list(columns_of_table(pairs), {}, known, is_headed=True)
+
+
 def read_pair_list(source: Path | None, known: Sequence[IsKnown] = ()) -> PairList:
     """Read a pair list.
 
@@ -65,8 +101,17 @@ def read_pair_list(source: Path | None, known: Sequence[IsKnown] = ()) -> PairLi
     Raises:
         InputError: it is missing, unreadable, not UTF-8, empty, or no list of pairs.
     """
-    name = str(source or "standard input")
-    columns, problems, is_headed = read_columns(source, name)
+    columns, problems, is_headed = read_columns(source, str(source or "standard input"))
+    return _pair_list(columns, problems, known, is_headed=is_headed)
+
+
+def _pair_list(
+    columns: Mapping[str, pa.ChunkedArray],
+    problems: dict[int, str],
+    known: Sequence[IsKnown],
+    *,
+    is_headed: bool,
+) -> PairList:
     if {"image_a", "image_b"} <= columns.keys():
         halves = _trimmed(columns["image_a"]), _trimmed(columns["image_b"])
         label, queries = columns.get("label"), None

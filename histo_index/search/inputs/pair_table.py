@@ -2,8 +2,9 @@
 
 import io
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -17,6 +18,10 @@ from histo_index.indexer.inputs.tables import (
 )
 from histo_index.wording import counted, printable
 
+# The columns of a list of pairs, in lower case.
+_COLUMNS: Final = ("image_a", "image_b", "query", "prediction", "label")
+# How table libraries print a missing value.
+_MISSING: Final = frozenset(("None", "nan", "NaN", "<NA>", "NaT"))
 _LEADING_BLANKS: Final = re.compile(rb"\A(?:[ \t]*\r?\n)+")
 
 
@@ -43,14 +48,47 @@ def read_columns(
     else:
         # Readers differ in how they skip blank lines before the header.
         data = _LEADING_BLANKS.sub(b"", read_text(source, name))
-        table, problems, is_headed = _parse(data, delimiter_of(source), name)
+        table, problems, is_headed = _parse(data, delimiter_of(source, _first_line(data)), name)
     columns = {column.strip().lower(): table[column] for column in table.column_names}
-    if not len(table):
-        raise InputError(f"{name}: no pairs in it; expected rows `a.png,b.png`")
-    if not ({"image_a", "image_b"} <= columns.keys() or "query" in columns):
-        found = printable(brief(", ".join(columns)))
-        raise InputError(f"{name}: no columns image_a and image_b, nor query; found {found}")
+    _require_pairs(columns, name)
     return columns, problems, is_headed
+
+
+def columns_of_table(table: Any) -> dict[str, pa.ChunkedArray]:
+    """Read the columns of a pandas or Polars DataFrame or an Arrow table as texts.
+
+    Args:
+        table: with columns `image_a` and `image_b`, or `query`; and maybe labels.
+
+    Returns:
+        Columns by their names in lower case; a missing value is an empty text.
+
+    Raises:
+        InputError: it has no such columns, or no rows.
+    """
+    names = getattr(table, "column_names", None) or list(table.columns)
+    columns = {str(name).strip().lower(): name for name in names}
+    found: dict[str, pa.ChunkedArray] = {
+        name: _texts(table[columns[name]]) for name in _COLUMNS if name in columns
+    }
+    _require_pairs(found, "the table of pairs", known=columns)
+    return found
+
+
+def _texts(column: Any) -> pa.ChunkedArray:
+    values = column.to_pylist() if hasattr(column, "to_pylist") else list(column)
+    texts = ["" if str(value) in _MISSING else str(value) for value in values]
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+def _require_pairs(
+    columns: Mapping[str, pa.ChunkedArray], name: str, *, known: Iterable[str] | None = None
+) -> None:
+    if not ({"image_a", "image_b"} <= columns.keys() or "query" in columns):
+        found = printable(brief(", ".join(columns if known is None else known)))
+        raise InputError(f"{name}: no columns image_a and image_b, nor query; found {found}")
+    if not len(next(iter(columns.values()))):
+        raise InputError(f"{name}: no pairs in it; expected rows `a.png,b.png`")
 
 
 def _parse(data: bytes, delimiter: str, name: str) -> tuple[pa.Table, dict[int, str], bool]:

@@ -4,8 +4,9 @@
 neither files nor the network.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,23 @@ from histo_index.indexer.private import private_among, refusal, require_public
 from histo_index.wording import printable
 
 _HIDDEN: Final = ("stem",)
+# Texts, quoted names, and words that are not functions.
+_WORD: Final = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<!\w)(?P<word>[^\W\d]\w*)(?!\w|\s*\()""", re.VERBOSE
+)
+_REASONS: Final = (
+    (r'Referenced column "(.*?)" not found', "there is no column {}"),
+    (r"Could not convert string '(.*?)' to", "{} is no number, and the column holds numbers"),
+    (r'syntax error at or near "(.*?)"', "it cannot be read at {}"),
+    (r"unterminated", "a quote is not closed"),
+    (r"single expression", "it is not one expression"),
+    (r"without selection list", "it is empty"),
+    (r"operations are disabled", "it may not read files"),
+    (r"Table with name (\w+) does not exist", "there is no table {}"),
+    (r"syntax error", "it ends too early"),
+    (r"(?:Function|Macro) with name (\w+) does not exist", "there is no function {}"),
+    (r"(?:Cannot compare|No function matches)", "values of different kinds are compared"),
+)
 _SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
     "enable_external_access": "false",
     "autoload_known_extensions": "false",
@@ -40,12 +58,14 @@ class Filters:
         near_duplicates: `keep`, or `drop` all but the nearest of each set of near-copies and the
             near-copies of the query.
         hidden: private columns that are left out of the table; naming one is an error of its own.
+        values: column to value of queries that are not in the index, as text.
     """
 
     where: str | None = None
     exclude_same: Sequence[str] = ()
     near_duplicates: str = "keep"
     hidden: Sequence[str] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.near_duplicates not in ("keep", "drop"):
@@ -80,30 +100,63 @@ def passing(rows: pa.Table, where: str, *, hidden: Sequence[str] = ()) -> Bools:
     """
     import duckdb
 
+    table = rows.drop_columns(list(_HIDDEN))
     try:
-        with duckdb.connect(":memory:", config=_SETTINGS) as engine:
-            tiles = engine.from_arrow(rows.drop_columns(list(_HIDDEN)))
-            chosen = tiles.select(duckdb.SQLExpression(where).alias("is_wanted"))
-            answers = chosen.to_arrow_table()
+        # A column means itself even if SQL has a word of that name, such as `group`.
+        try:
+            answers = _evaluate(table, quote_columns(where, table.column_names))
+        except duckdb.ParserException:
+            answers = _evaluate(table, where)
     except duckdb.Error as error:
         require_public(where, hidden)
-        raise _unusable(where, str(error).split("\n\n", maxsplit=1)[0]) from error
+        raise _unusable(where, _reason(str(error)), table) from error
     if answers.num_columns != 1 or not pa.types.is_boolean(answers.schema.types[0]):
-        raise _unusable(where, "it is not true or false")
+        raise _unusable(where, "it is not true or false", table)
     if len(answers) != len(rows):
-        raise _unusable(where, "it has no single value for each tile")
+        raise _unusable(where, "it has no single value for each tile", table)
     allowed: Bools = pc.fill_null(answers.column(0), False).to_numpy()
     if not allowed.any():
         raise InputError(f"--where {printable(where)}: true of no tile; check the values it names")
     return allowed
 
 
-def _unusable(where: str, reason: str) -> InputError:
-    # DuckDB tells kind, reason and the nearest column names on lines of their own.
-    reason = "; ".join(printable(line.strip()) for line in reason.splitlines())
+def _evaluate(table: pa.Table, where: str) -> pa.Table:
+    import duckdb
+
+    with duckdb.connect(":memory:", config=_SETTINGS) as engine:
+        expression = duckdb.SQLExpression(where).alias("is_wanted")
+        return engine.from_arrow(table).select(expression).to_arrow_table()
+
+
+def quote_columns(where: str, columns: Sequence[str]) -> str:
+    """Put double quotes around the words of an expression that are columns.
+
+    Args:
+        where: an SQL expression; texts and quoted names in it stay as they are.
+        columns: names; letter case does not matter, as in SQL.
+    """
+    known = {name.casefold() for name in columns}
+
+    def quote(match: re.Match[str]) -> str:
+        word = match["word"]
+        return f'"{word}"' if word and word.casefold() in known else match[0]
+
+    return _WORD.sub(quote, where)
+
+
+def _reason(message: str) -> str:
+    """Turn a message of DuckDB into words for people who do not know it."""
+    for pattern, words in _REASONS:
+        if match := re.search(pattern, message):
+            return words.format(*(printable(text)[:80] for text in match.groups()))
+    return "it does not fit the columns"
+
+
+def _unusable(where: str, reason: str, table: pa.Table) -> InputError:
+    columns = ", ".join(map(printable, table.column_names))
     return InputError(
-        f"--where {printable(where)}: {reason}; expected an SQL expression over the index's "
-        "columns, text in single quotes, a column named like an SQL word in double ones"
+        f"--where {printable(where)}: {reason}; expected an SQL expression, text in single quotes, "
+        f"over the columns {columns}"
     )
 
 
@@ -126,7 +179,10 @@ def group_queries(
     for position, row in enumerate(query_rows):
         if problem := exclusion_problem(rows, filters, row, f"query {position + 1}"):
             raise problem
-        own = tuple(column[row] for column in columns)
+        own = tuple(
+            _given(column, name, filters.values) if row is None else column[row]
+            for name, column in zip(filters.exclude_same, columns, strict=True)
+        )
         groups.setdefault(own, []).append(position)
     for own, positions in groups.items():
         mask = allowed
@@ -134,6 +190,17 @@ def group_queries(
             others = pc.fill_null(pc.not_equal(column, value), False).to_numpy()
             mask = others if mask is None else mask & others
         yield Group(queries=np.array(positions, np.int64), allowed=mask)
+
+
+def _given(column: pa.ChunkedArray, name: str, values: Mapping[str, str]) -> pa.Scalar:
+    """Read the value that a query outside the index has in a column."""
+    try:
+        return pa.scalar(values[name]).cast(column.type)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"--value {printable(name)}={printable(values[name])}: the column holds {column.type}; "
+            "expected a value of that type"
+        ) from error
 
 
 def _column(rows: pa.Table, name: str, hidden: Sequence[str]) -> pa.ChunkedArray:
@@ -164,10 +231,16 @@ def exclusion_problem(
     """
     for name in filters.exclude_same:
         column = _column(rows, name, filters.hidden)
+        if row is None and name in filters.values:
+            continue
         if row is None or not column[row].is_valid:
             reason = "is not in the index" if row is None else "has no value there"
             return InputError(
                 f"--exclude-same {printable(name)}: {printable(query)} {reason}; "
-                "ask for tiles whose value is known"
+                + (
+                    f"pass --value {printable(name)}=VALUE"
+                    if row is None
+                    else "ask for tiles whose value is known"
+                )
             )
     return None

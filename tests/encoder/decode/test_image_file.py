@@ -19,13 +19,11 @@ from histo_index.encoder.decode.image_file import (
     DecodeLimits,
     decode,
     read_tile,
-    to_pixels,
 )
 from histo_index.errors import ImageError, InputError
 from histo_index.wording import printable
 from tests.encoder.files import (
     STORED,
-    UPRIGHT,
     painted,
     png_chunk,
     png_file,
@@ -257,47 +255,6 @@ def test_odd_names_stay_on_one_line_of_utf_8(tmp_path: Path) -> None:
         f"{tmp_path}/Zeile\\nzwei \\u2028ü 日本\\r\\x1b[31m\\x85\\udcff.png: "
         "cannot be read (No such file or directory)"
     )
-
-
-def test_pillow_images_in_memory_are_converted_as_files_are() -> None:
-    alpha = Image.fromarray(np.array([[[0, 100, 200, 128]]], np.uint8))
-    assert to_pixels(alpha).tolist() == [[[127, 177, 227]]]
-    deep = Image.fromarray(np.array([[32768, 257]], np.uint16))
-    assert to_pixels(deep).tolist() == [[[128] * 3, [1] * 3]]
-    turned = Image.fromarray(painted(STORED, 1))
-    turned.getexif()[0x0112] = 6
-    assert to_pixels(turned).tolist() == painted(UPRIGHT[6], 1).tolist()
-    assert to_pixels(Image.new("CMYK", (1, 1), (0, 255, 255, 0))).tolist() == [[[255, 0, 0]]]
-
-
-def test_a_pillow_image_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "tile.jpg"
-    path.write_bytes(SAMPLES["jpeg"][:-20])
-    with Image.open(path) as lazy, pytest.raises(ImageError, match=r"^image: cannot be turned"):
-        to_pixels(lazy)
-    with pytest.raises(ImageError, match=r"^image: cannot be turned into RGB \(conversion from La"):
-        to_pixels(Image.new("La", (1, 1)))
-
-
-def test_pixel_arrays_pass_as_they_are() -> None:
-    pixels = np.zeros((2, 3, 3), np.uint8)
-    assert to_pixels(pixels) is pixels
-
-
-@pytest.mark.parametrize(
-    ("array", "words"),
-    [
-        (np.zeros((2, 3, 3), np.float32), "float32 [2, 3, 3]"),
-        (np.zeros((2, 3), np.uint8), "uint8 [2, 3]"),
-        (np.zeros((2, 3, 4), np.uint8), "uint8 [2, 3, 4]"),
-        (np.zeros((0, 3, 3), np.uint8), "uint8 [0, 3, 3]"),
-        ([[[0, 0, 0]]], "list [1, 1, 3]"),
-    ],
-)
-def test_other_arrays_are_refused(array: Any, words: str) -> None:
-    with pytest.raises(ImageError) as caught:
-        to_pixels(array)
-    assert str(caught.value) == f"image: not an image: {words}, expected uint8 RGB [H, W, 3]"
 
 
 def test_the_whole_set_of_samples_gives_the_tile_they_were_made_of() -> None:

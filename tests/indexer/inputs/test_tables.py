@@ -124,10 +124,6 @@ def test_tabs_part_a_tsv_and_commas_do_not(tmp_path: Path) -> None:
         (b"path,x,x\na,1,2\n", "column 'x' is there twice"),
         (b"path,label\na.png\n", "CSV parse error: Row #2: Expected 2 columns, got 1)"),
         (b"path\na.png,x\n", "CSV parse error: Row #2: Expected 1 columns, got 2)"),
-        (b"path,label\na.png,caf\xe9\n", "'utf-8' codec can't decode byte 0xe9"),
-        (b"path,label\n" + b"a.png,x\n" * 2000 + b"a.png,caf\xe9\n", "invalid UTF8 data"),
-        (b"path,caf\xe9\na.png,x\n", "'utf-8' codec can't decode byte 0xe9"),
-        (b"path,label\na.png,x\n\x00\xff\x00", "can't decode byte 0xff"),
     ],
 )
 def test_a_broken_table_is_refused_in_one_line_with_its_name(
@@ -139,6 +135,22 @@ def test_a_broken_table_is_refused_in_one_line_with_its_name(
     assert message.startswith(f"{tmp_path / 'table.csv'}: not a usable csv table (")
     assert reason in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"path,label\na.png,caf\xe9\n", 2),
+        (b"path,label\n" + b"a.png,x\n" * 2000 + b"a.png,caf\xe9\n", 2002),
+        (b"path,caf\xe9\na.png,x\n", 1),
+        (b"path,label\na.png,x\n\x00\xff\x00", 3),
+    ],
+)
+def test_a_table_in_another_encoding_is_refused_by_its_line(
+    tmp_path: Path, text: bytes, line: int
+) -> None:
+    with pytest.raises(InputError, match=f"table.csv: line {line} is not UTF-8; save the file as"):
+        read_text(tmp_path, text)
 
 
 def test_a_file_that_is_missing_or_of_no_known_kind_is_refused(tmp_path: Path) -> None:

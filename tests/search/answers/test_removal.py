@@ -19,7 +19,7 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.compact import compact
 from histo_index.indexer.writing.commit import reindex
 from histo_index.search.answers.duplicates import find_outliers
-from histo_index.search.answers.removal import RemoveConfig, RemoveReport
+from histo_index.search.answers.removal import RemoveConfig, RemoveReport, restore
 from histo_index.search.answers.removal import remove as remove_chosen
 from histo_index.search.neighbours.close_pairs import close_pairs
 from histo_index.search.neighbours.nearest import nearest_rows
@@ -157,3 +157,16 @@ def test_a_damaged_list_of_removed_tiles_is_refused(built: Path) -> None:
     remove(OpenIndex(built), where="site = 'A'")
     assert found_ids(OpenIndex(built)) == names(without="A")
     index_facts(built, verify=True)
+
+
+def test_restoring_a_rule_that_was_lifted_says_that_there_is_none(tmp_path: Path) -> None:
+    rows = [",A", ",B", ",C"]
+    names = ["a.png", "b.png", "c.png"]
+    path, _ = build_numbered(tmp_path, unit_vectors(3, 8), names, columns=",site", rows=rows)
+    remove_chosen(OpenIndex(path), RemoveConfig(where="site = 'A'"))
+    restore(path, rule="site = 'A'")
+    with pytest.raises(InputError) as caught:
+        restore(path, rule="site = 'A'")
+    assert str(caught.value) == (
+        "--rule site = 'A': no such standing rule; the index has: none; nothing was restored"
+    )

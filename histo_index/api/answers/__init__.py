@@ -1,0 +1,1 @@
+"""Answers without an index, and pictures of answers."""

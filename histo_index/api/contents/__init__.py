@@ -1,0 +1,1 @@
+"""What an open index holds: tiles, arrays, tables, surveys."""

@@ -1,0 +1,1 @@
+"""Indexes from embeddings that another program computed."""

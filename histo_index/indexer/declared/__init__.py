@@ -1,0 +1,1 @@
+"""Build an index from embeddings that were computed elsewhere."""
