@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from histo_index.search.answers.removal import RemoveReport
     from histo_index.search.calibration.calibration import Calibration
     from histo_index.search.calibration.objectives import Objective
+    from histo_index.search.copies.candidates import Progress
     from histo_index.search.evaluation.result import Evaluation
     from histo_index.search.inputs.pair_list import PairList
 
@@ -269,11 +270,19 @@ class Index:
             group=group, tiles=None if tiles is None else Path(tiles), device=self._device,
         )  # fmt: skip
 
-    def duplicates(self, *, threshold: float | None = None) -> pa.Table:
-        """Find near-duplicates; see `search.answers.duplicates.find_duplicates`."""
+    def duplicates(
+        self,
+        *,
+        threshold: float | None = None,
+        tiles: str | Path | None = None,
+        progress: "Progress" = lambda *_: None,
+    ) -> pa.Table:
+        """Find copies; see `search.answers.duplicates.find_duplicates`."""
+        from histo_index.api.tile_files import tile_files
         from histo_index.search.answers.duplicates import find_duplicates
 
-        return find_duplicates(self.opened, threshold=threshold)
+        files = tile_files(self._tiles_folder(tiles))
+        return find_duplicates(self.opened, threshold=threshold, files=files, progress=progress)
 
     def outliers(self, *, count: int = 20) -> pa.Table:
         """List the most isolated tiles; see `search.answers.duplicates.find_outliers`."""
@@ -316,23 +325,27 @@ class Index:
         output: str | Path,
         *,
         tiles: str | Path | None = None,
+        heading: str = "query",
     ) -> None:
-        """Draw queries and their neighbours as a PNG.
+        """Draw queries and their neighbours as PNG pages: `out.png`, `out-2.png` and so on.
 
         Args:
             images: the queries of `search`.
             found: its result.
-            output: the PNG file.
+            output: the PNG file of the first page.
             tiles: folder of the tile files; default: where they were indexed.
+            heading: what the captions call a query.
         """
         from histo_index.files import publishing
-        from histo_index.report.montage import draw_montage
+        from histo_index.report.montage import draw_pages
 
-        folder = self._tiles_folder(tiles)
+        folder, first = self._tiles_folder(tiles), Path(output)
         queries = [(display_name(image), self._images.find_file(image, folder)) for image in images]
-        picture = draw_montage(queries, found, folder)
-        with publishing(Path(output)) as temporary:
-            picture.save(temporary, format="PNG")
+        pages = draw_pages(queries, found, folder, heading=heading)
+        for number, page in enumerate(pages, 1):
+            path = first if number == 1 else first.with_stem(f"{first.stem}-{number}")
+            with publishing(path) as temporary:
+                page.save(temporary, format="PNG")
 
     def report(
         self,

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from histo_index.commands.output import duration_text
 
@@ -64,6 +64,25 @@ class BuildLine:
             )
             self._task = self._bar.add_task(state.stage, total=state.total, rate=0.0)
             self._bar.start()
+
+
+class StageLine:
+    """Show the progress of the stages of a survey, as `BuildLine` does; used in a `with`."""
+
+    def __init__(self) -> None:
+        self._line = BuildLine()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.close()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show the state if an update is due."""
+        from histo_index.indexer.build_config import BuildProgress
+
+        self._line(BuildProgress(stage=stage, done=done, total=total))
 
 
 class TrainingLine:
