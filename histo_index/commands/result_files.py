@@ -56,6 +56,10 @@ def check_answer_files(
     """Check all files that an answer is written to; see `check_output`."""
     check_output(output, overwrite=overwrite)
     check_output(montage, overwrite=overwrite, suffixes=(".png",))
+    if montage is not None:
+        check_output(
+            montage.with_stem(f"{montage.stem}-2"), overwrite=overwrite, suffixes=(".png",)
+        )
     check_output(report, overwrite=overwrite, suffixes=(".html",))
 
 

@@ -84,12 +84,14 @@ class BuildProgress:
         total: tiles of this stage.
         done: of them dealt with.
         counts: `encoded`, `copied`, `rejected` tiles so far.
+        unit: what is counted.
     """
 
     stage: str
     total: int
     done: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    unit: str = "images"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,8 @@ _COLUMNS: Final = 10
 _PAPER: Final = "white"
 _INK: Final = "#202020"
 _FONT_PX: Final = 12
+# Lines of a page: about 7,500 pixels, which every viewer opens.
+PAGE_LINES: Final = 30
 
 _log = logging.getLogger(__name__)
 
@@ -37,22 +39,41 @@ class _Cell:
     captions: list[str]
 
 
-def draw_montage(
+def draw_pages(
     queries: Sequence[tuple[str, Path | None]],
     neighbours: Sequence[Sequence[Neighbour]],
     tiles: Path,
-) -> Image.Image:
+    *,
+    heading: str = "query",
+    page_lines: int = PAGE_LINES,
+) -> Iterator[Image.Image]:
     """Draw a row per query: the query, then its neighbours with their distances.
 
     Args:
         queries: name and file of each; without a file an empty frame is drawn.
         neighbours: neighbours of each query, nearest first.
         tiles: the folder that the neighbours' paths are relative to.
+        heading: what the caption calls a query.
+        page_lines: lines of tiles on a page.
 
-    Returns:
-        An RGB image. A tile that cannot be read is drawn as an empty frame with its name.
+    Yields:
+        RGB images, a page each. A tile that cannot be read is drawn as an empty frame with its
+        name.
     """
-    lines = list(_lines(queries, neighbours, tiles))
+    lines = list(_lines(queries, neighbours, tiles, heading))
+    missing = 0
+    for start in range(0, max(len(lines), 1), page_lines):
+        page, undrawn = _draw_page(lines[start : start + page_lines])
+        missing += undrawn
+        yield page
+    if missing:
+        _log.warning(
+            "%s could not be drawn from %s; pass --tiles DIR", counted(missing, "tile"), tiles
+        )
+
+
+def _draw_page(lines: Sequence[Sequence[_Cell]]) -> tuple[Image.Image, int]:
+    """Draw lines of tiles; return the image and how many neighbours could not be read."""
     cells = [cell for line in lines for cell in line]
     captions = max((len(cell.captions) for cell in cells), default=0)
     height = _TILE_PX + _LINE_PX * captions + 2 * _GAP_PX
@@ -64,21 +85,18 @@ def draw_montage(
         for number, line in enumerate(lines)
         for cell in line
     )
-    if missing:
-        _log.warning(
-            "%s could not be drawn from %s; pass --tiles DIR", counted(missing, "tile"), tiles
-        )
-    return picture
+    return picture, missing
 
 
 def _lines(
     queries: Sequence[tuple[str, Path | None]],
     neighbours: Sequence[Sequence[Neighbour]],
     tiles: Path,
+    heading: str,
 ) -> Iterator[list[_Cell]]:
     names = short_names([name for name, _ in queries])
     for name, (_, file), found in zip(names, queries, neighbours, strict=True):
-        line = [_Cell(column=0, file=file, captions=["query", *_fold(name)])]
+        line = [_Cell(column=0, file=file, captions=[heading, *_fold(name)])]
         for number, neighbour in enumerate(found):
             if number and number % _COLUMNS == 0:
                 yield line

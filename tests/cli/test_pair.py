@@ -77,7 +77,7 @@ def test_indexed_tiles_load_only_what_a_look_up_needs(workshop: Workshop) -> Non
         f"sys.argv = ['histo-index', 'pair', {A!r}, 'tiles/{B}']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'faiss', 'openvino', 'PIL', 'pydantic', 'pyarrow.parquet', 'numpy.ma'}\n"
+        "heavy = {'torch', 'faiss', 'openvino', 'PIL', 'pydantic', 'pyarrow.parquet', 'pandas'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -132,8 +132,8 @@ def test_python_accepts_paths_pillow_images_and_arrays(workshop: Workshop) -> No
     assert index.pair(image, B).distance == expected
     assert index.pair(np.asarray(image), workshop.tiles / B).distance == expected
     assert index.pair(np.asarray(image), image).distance == 0
-    with pytest.raises(histo_index.ImageError, match=r"expected uint8 RGB \[H, W, 3\]"):
-        index.pair(np.zeros((4, 4), np.uint8), B)
+    with pytest.raises(histo_index.ImageError, match="expected a Pillow image"):
+        index.pair(np.zeros(4, np.uint8), B)
 
 
 def test_without_an_index_an_encoder_answers(workshop: Workshop, run: Run) -> None:

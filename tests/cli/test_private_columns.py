@@ -30,8 +30,11 @@ ASKING = (
     ("search", A, "--exclude-same", "site"),
     ("pair", A, B, "--report", "pair.html", "--report-names"),
     ("pairs", "pairs.csv", "-o", "scores.csv"),
-    *(("duplicates", "--threshold", "4", "-o", f"copies.{suffix}") for suffix in OUTPUTS),
-    ("duplicates", "--threshold", "4", "--json", "--montage", "copies.png"),
+    *(
+        ("duplicates", "--threshold", "4", "--tiles", "no", "-o", f"copies.{suffix}")
+        for suffix in OUTPUTS
+    ),
+    ("duplicates", "--threshold", "4", "--tiles", "no", "--json", "--montage", "copies.png"),
     ("outliers", "-n", "3", "-o", "outliers.parquet"),
     ("outliers", "-n", "3", "--json"),
     ("close-pairs", "--threshold", "4", "-o", "close.parquet"),
@@ -134,7 +137,7 @@ def test_with_private_it_is_a_column_like_others(secretive: Workshop, run: Run) 
     for command in (
         ("search", A, "-k", "3"),
         ("search", A, "-k", "3", "-o", "found.csv"),
-        ("duplicates", "--threshold", "4", "-o", "copies.parquet"),
+        ("duplicates", "--threshold", "4", "--tiles", "no", "-o", "copies.parquet"),
         ("outliers", "-n", "3"),
     ):
         assert SECRET in run(*command, "--private").out, command

@@ -27,23 +27,27 @@ def draw(
     found: "Sequence[Sequence[Neighbour]]",
     output: Path,
     folder: Path,
+    *,
+    heading: str = "query",
 ) -> None:
-    """Draw queries and their neighbours as a PNG.
+    """Draw queries and their neighbours as PNG pages: `out.png`, `out-2.png` and so on.
 
     Args:
         images: finds the files of queries.
         queries: the queries of a search.
         found: its result.
-        output: the PNG file.
+        output: the PNG file of the first page.
         folder: of the tile files.
+        heading: what the captions call a query.
     """
     from histo_index.files import publishing
-    from histo_index.report.montage import draw_montage
+    from histo_index.report.montage import draw_pages
 
     files = [(display_name(image), images.find_file(image, folder)) for image in queries]
-    picture = draw_montage(files, found, folder)
-    with publishing(output) as temporary:
-        picture.save(temporary, format="PNG")
+    for number, page in enumerate(draw_pages(files, found, folder, heading=heading), start=1):
+        path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
+        with publishing(path) as temporary:
+            page.save(temporary, format="PNG")
 
 
 def report(

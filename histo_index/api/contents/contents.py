@@ -124,11 +124,21 @@ class Contents:
 
         return read_table(self.opened, columns)
 
-    def duplicates(self, *, threshold: float | None = None) -> pa.Table:
-        """Find near-duplicates; see `search.answers.duplicates.find_duplicates`."""
+    def duplicates(
+        self, *, threshold: float | None = None, tiles: str | Path | None = None
+    ) -> pa.Table:
+        """Find copies; see `search.answers.duplicates.find_duplicates`.
+
+        Args:
+            threshold: largest plain distance of a copy; see there for the default.
+            tiles: folder of the tile files; default: where they were indexed.
+        """
+        from histo_index.api.answers.pictures import tiles_folder
+        from histo_index.api.tile_files import tile_files
         from histo_index.search.answers.duplicates import find_duplicates
 
-        return find_duplicates(self.opened, threshold=threshold)
+        files = tile_files(tiles_folder(self.opened, tiles))
+        return find_duplicates(self.opened, threshold=threshold, files=files)
 
     def outliers(self, *, count: int = 20) -> pa.Table:
         """List the most isolated tiles; see `search.answers.duplicates.find_outliers`."""

@@ -1,77 +1,104 @@
 """Survey an index: groups of near-duplicates, and outliers."""
 
-from collections.abc import Sequence
+import logging
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from histo_index.arrays import Int64
 from histo_index.errors import InputError
+from histo_index.indexer.embeddings import read_embeddings
 from histo_index.indexer.format.shards import user_columns
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.neighbours import Neighbour
+from histo_index.search.copies.copies import Copies, TileFiles, find_copies
+from histo_index.search.copies.groups import star_groups
+from histo_index.search.copies.limits import copy_limits
 from histo_index.search.distance import pair_distances
-from histo_index.search.neighbours.close_pairs import close_pairs
-from histo_index.search.neighbours.near_duplicates import near_limit
 from histo_index.search.neighbours.nearest import NOBODY, nearest_rows
 
+CONFIRMED: Final = "confirmed"
+NOT_CONFIRMED: Final = "not confirmed on pixels"
 _HIDDEN: Final = "stem"
 
+_log = logging.getLogger(__name__)
 
-def find_duplicates(index: OpenIndex, *, threshold: float | None = None) -> pa.Table:
-    """Find groups of near-duplicates.
 
-    Two tiles are in one group if a chain of near-duplicates connects them.
+def find_duplicates(
+    index: OpenIndex,
+    *,
+    threshold: float | None = None,
+    files: TileFiles | None = None,
+) -> pa.Table:
+    """Find groups of copies, by plain distance and by pixels, whatever distance is searched by.
+
+    Every tile of a group is a copy of its first tile: there are no chains.
 
     Args:
         index: whose tiles.
-        threshold: distance up to which two tiles are near-duplicates; left out, a hundredth of the
-            median distance between tiles drawn at random.
+        threshold: plain distance up to which two tiles may be copies; default: see `copy_limits`.
+        files: the tile files; None confirms nothing on pixels.
 
     Returns:
         A row per tile of a group: `group` (from 1, the largest first), `image_id`, `path`, `kind`
         (`first`; `exact`, the same bytes as an earlier tile of the group; or `near`), `distance` to
-        the group's first tile, and the user's columns.
+        the group's first tile, `pixels` (`confirmed` or `not confirmed on pixels`; empty for the
+        first tile), and the user's columns.
 
     Raises:
         InputError: the threshold is no distance.
         IndexFormatError: a file that is needed is damaged.
     """
-    limit = near_limit(index) if threshold is None else threshold
-    found = [(left, right) for left, right, _ in close_pairs(index, limit)]
-    none = np.empty(0, np.int64)
-    left, right = (
-        (np.concatenate(side) for side in zip(*found, strict=True)) if found else [none] * 2
+    limits = copy_limits(index, threshold)
+    live = index.live_rows()
+    contents = index.rows["sha256"].take(pa.array(live)).combine_chunks().dictionary_encode()
+    codes = contents.indices.to_numpy()
+    # Codes count contents in the order of their first rows.
+    distinct = live[np.unique(codes, return_index=True)[1]]
+    found = find_copies(index, distinct, limits, files)
+    centres = star_groups(distinct, found.pairs.left, found.pairs.right)[codes]
+    sizes = np.bincount(centres, minlength=len(index))
+    order = np.lexsort((live, live != centres, centres, -sizes[centres]))
+    order = order[sizes[centres[order]] > 1]
+    own = distinct[codes[order]]
+    return _group_table(
+        index, live[order], own, centres[order], _confirmed_pairs(found, len(index))
     )
-    shape = (len(index), len(index))
-    links = coo_array((np.ones(len(left), bool), (left, right)), shape=shape)
-    _, labels = connected_components(links, directed=False)
-    members, sizes = np.unique(labels, return_counts=True)
-    groups = [np.flatnonzero(labels == m) for m in members[sizes > 1]]
-    groups.sort(key=len, reverse=True)
-    return _group_table(index, groups)
 
 
-def _group_table(index: OpenIndex, groups: Sequence[Int64]) -> pa.Table:
-    rows = np.concatenate(groups) if groups else np.empty(0, np.int64)
-    firsts = np.repeat([group[0] for group in groups], [len(group) for group in groups])
-    numbers = np.repeat(np.arange(1, len(groups) + 1), [len(group) for group in groups])
+def _confirmed_pairs(found: Copies, count: int) -> Int64:
+    pairs = found.pairs
+    return (pairs.left * count + pairs.right)[found.is_confirmed]
+
+
+def _group_table(
+    index: OpenIndex, rows: Int64, own: Int64, centres: Int64, confirmed: Int64
+) -> pa.Table:
+    """Describe the tiles of groups.
+
+    Args:
+        index: whose tiles.
+        rows: int64 [n], ordered by group, the first tile of each group first.
+        own: int64 [n], the first row of the same content.
+        centres: int64 [n], the first tile of each one's group.
+        confirmed: codes `left * N + right` of the pairs that are confirmed on pixels.
+    """
     tiles = index.rows.take(pa.array(rows))
-    contents = [
-        tuple(pair) for pair in zip(numbers.tolist(), tiles["sha256"].to_pylist(), strict=True)
-    ]
-    seen: set[tuple[int, str]] = set()
-    kinds = []
-    for row, first, content in zip(rows, firsts, contents, strict=True):
-        kinds.append("first" if row == first else "exact" if content in seen else "near")
-        seen.add(content)
-    distances = pair_distances(index.vectors(firsts.astype(np.int64)), index.vectors(rows))
-    answer = {"group": pa.array(numbers, pa.int64()), "image_id": tiles["image_id"]}
-    answer |= {"path": tiles["path"], "kind": pa.array(kinds, pa.string())}
-    answer["distance"] = pa.array(distances, pa.float32())
+    codes = np.minimum(own, centres) * len(index) + np.maximum(own, centres)
+    is_confirmed = np.isin(codes, confirmed) | (own == centres)
+    is_first, is_exact = rows == centres, own != rows
+    kinds = np.where(is_first, "first", np.where(is_exact, "exact", "near"))
+    pixels = np.where(is_first, "", np.where(is_confirmed, CONFIRMED, NOT_CONFIRMED))
+    distances = pair_distances(read_embeddings(index, centres), read_embeddings(index, rows))
+    answer = {
+        "group": pa.array(np.cumsum(is_first), pa.int64()),
+        "image_id": tiles["image_id"],
+        "path": tiles["path"],
+        "kind": pa.array(kinds, pa.string()),
+        "distance": pa.array(distances, pa.float32()),
+        "pixels": pa.array(pixels, pa.string()),
+    }
     return pa.table(answer | _own_columns(tiles, answer))
 
 

@@ -12,7 +12,6 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.duplicates import find_duplicates, find_outliers
 from histo_index.search.distance import pair_distances
 from histo_index.search.neighbours.close_pairs import close_pairs, write_close_pairs
-from histo_index.search.neighbours.near_duplicates import near_limit
 from tests.vectors import build_numbered, unit_vectors
 
 N, D = 300, 100
@@ -78,17 +77,18 @@ def test_a_threshold_that_is_no_distance_is_refused(index: OpenIndex, threshold:
         find_duplicates(index, threshold=threshold)
 
 
-def test_duplicates_are_groups_of_near_copies(index: OpenIndex) -> None:
-    table = find_duplicates(index).to_pylist()
-    assert near_limit(index) == pytest.approx(0.02, abs=0.002)
+def test_every_tile_of_a_group_is_a_copy_of_its_first_tile(index: OpenIndex) -> None:
+    """20 and 22 are no copies, but 21 is one of both: it is the first tile of the group."""
+    limit = 0.02
+    table = find_duplicates(index, threshold=limit).to_pylist()
     groups = [[row["image_id"][:3] for row in table if row["group"] == n] for n in (1, 2)]
-    assert groups == [["010", "011", "250", "299"], ["020", "021", "022"]]
+    assert groups == [["010", "011", "250", "299"], ["021", "020", "022"]]
     assert len(table) == 7
     distances = all_distances(index)
     assert table[3]["distance"] == pytest.approx(distances[10, 299], abs=2e-6)
-    # 20 and 22 are no near-copies, but 21 is one of both.
-    assert distances[20, 22] > near_limit(index)
+    assert distances[20, 22] > limit
     assert [row["kind"] for row in table] == ["first", *["near"] * 3, "first", *["near"] * 2]
+    assert {row["pixels"] for row in table if row["kind"] == "near"} == {"not confirmed on pixels"}
     assert (table[0]["label"], table[0]["tile_distance"]) == ("x1", 10)
     assert find_duplicates(index, threshold=0).num_rows == 0
 

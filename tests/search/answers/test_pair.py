@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histo_index.report.montage import draw_montage
+from histo_index.report.montage import draw_pages
 from histo_index.report.pictures import short_names
 from histo_index.search.answers.neighbours import Neighbour
 
@@ -39,7 +39,7 @@ def test_a_montage_tells_queries_of_one_file_name_apart(tmp_path: Path) -> None:
     Image.new("RGB", (160, 160), "pink").save(tmp_path / "a.png")
     near = Neighbour(rank=1, image_id="a", path="a.png", distance=0.1)
     queries = [(f"/where/{folder}/a.png", tmp_path / "a.png") for folder in ("s1", "s2", "s2")]
-    picture = np.asarray(draw_montage(queries, [[near]] * 3, tmp_path))
+    picture = np.asarray(next(draw_pages(queries, [[near]] * 3, tmp_path)))
     first, second, third = np.split(picture[8 : 8 + 3 * 208, :168], 3)
     assert (first[:160] == second[:160]).all()
     assert (first != second).any()
@@ -52,7 +52,7 @@ def test_a_montage_tells_long_names_with_one_end_apart(tmp_path: Path) -> None:
     near = [
         Neighbour(rank=1, image_id=image_id, path="a.png", distance=0.1) for image_id in (*ids, "a")
     ]
-    picture = np.asarray(draw_montage([("q", None)] * 3, [[each] for each in near], tmp_path))
+    picture = np.asarray(next(draw_pages([("q", None)] * 3, [[each] for each in near], tmp_path)))
     height = (len(picture) - 8) // 3
     first, second, third = np.split(picture[8 : 8 + 3 * height, 176:], 3)
     assert (first != second).any()

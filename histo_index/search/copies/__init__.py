@@ -1,0 +1,1 @@
+"""Copies of tiles: candidates by plain distance, confirmed on pixels."""
