@@ -42,6 +42,8 @@ def nearest_others(
         int64 [P] twice, the smaller row first: each pair once, sorted.
     """
     count = len(vectors)
+    if count < 2:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     lists = max(1, min(count // _LIST_ROWS, _MOST_LISTS))
     factory = f"IVF{lists},Flat" if lists > 1 else "Flat"
     drawn = np.random.default_rng(0).permutation(count)[: _TRAINING_ROWS * lists]
@@ -64,5 +66,5 @@ def nearest_others(
         low, high = np.minimum(rows, others)[is_near], np.maximum(rows, others)[is_near]
         codes.append(low * count + high)
         report(min(start + _BLOCK, count))
-    pairs = np.unique(np.concatenate(codes)) if codes else np.empty(0, np.int64)
-    return pairs // max(count, 1), pairs % max(count, 1)
+    pairs = np.unique(np.concatenate(codes))
+    return pairs // count, pairs % count
