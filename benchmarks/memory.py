@@ -21,7 +21,7 @@ from pathlib import Path
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.folder import save_encoder
 from histo_index.encoder.decode.preprocessing import Preprocessing
-from histo_index.encoder.runtime.reference import random_weights
+from histo_index.encoder.runtime.untrained import random_weights
 folder, arch, crop_px = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 spec = Preprocessing(resize_px=crop_px, crop_px=crop_px)
 config = EncoderConfig(

@@ -14,6 +14,7 @@ from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import EncoderFolder, load_encoder
+from histo_index.encoder.runtime.untrained import random_weights
 from histo_index.errors import ImageError
 from histo_index.hardware import usable_cores
 
@@ -75,9 +76,6 @@ def colour_histogram(pixels: Pixels) -> Float32:
 
 
 def _untrained(encoder: EncoderFolder) -> EncoderFolder:
-    # Imported here, because it imports torch.
-    from histo_index.encoder.runtime.reference import random_weights
-
     weights = random_weights(encoder.config.architecture, seed=_SEED)
     config = replace(encoder.config, training={"method": "none", "seed": _SEED}, threshold=None)
     return replace(encoder, config=config, weights=weights, fingerprint="")

@@ -15,6 +15,7 @@ import torch
 
 from histo_index.encoder.config import MEAN
 from histo_index.encoder.folder import Weights, used_weights
+from histo_index.encoder.runtime.untrained import compare_shapes, weight_shapes
 from histo_index.errors import InputError, MismatchError
 from histo_index.wording import counted, printable
 
@@ -47,11 +48,8 @@ def read_checkpoint(path: Path, architecture: str, *, pooling: str = MEAN) -> We
     """
     name = printable(path)
     state = _stripped(_state_dict(path, name), name)
-    # Imported after the file is read: torchvision takes seconds to load.
-    from histo_index.encoder.runtime.reference import compare_shapes, random_weights
-
     state = used_weights(state, pooling)
-    expected = used_weights(random_weights(architecture, seed=0), pooling)
+    expected = used_weights(weight_shapes(architecture), pooling)
     differences = compare_shapes(state, expected)
     if differences:
         raise MismatchError(

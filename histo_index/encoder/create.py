@@ -5,6 +5,7 @@ from pathlib import Path
 from histo_index.encoder.config import MEAN, EncoderConfig, PublishedThreshold
 from histo_index.encoder.folder import require_free, save_encoder
 from histo_index.encoder.import_child import read_in_child
+from histo_index.encoder.runtime.untrained import random_weights
 
 
 def import_encoder(
@@ -53,8 +54,6 @@ def init_encoder(output: Path, *, arch: str, seed: int, overwrite: bool = False)
     Raises:
         InputError: architecture or output cannot be used.
     """
-    from histo_index.encoder.runtime.reference import random_weights
-
     config = EncoderConfig(
         architecture=arch,
         training={"method": "none", "seed": seed},

@@ -17,7 +17,8 @@ from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, Weights, load_encoder, save_encoder
-from histo_index.encoder.runtime.reference import extract_weights, load_trunk, random_weights
+from histo_index.encoder.runtime.reference import extract_weights, load_trunk
+from histo_index.encoder.runtime.untrained import random_weights
 from tests.indexer.conftest import drop_root, open_folder
 
 # Fixtures that the tests of the indexer have too.

@@ -14,7 +14,8 @@ import torch
 from histo_index.encoder.checkpoint_import import read_checkpoint
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import Weights
-from histo_index.encoder.runtime.reference import Trunk, random_weights
+from histo_index.encoder.runtime.reference import Trunk
+from histo_index.encoder.runtime.untrained import random_weights
 from histo_index.errors import InputError, MismatchError
 
 Tensors = Mapping[str, torch.Tensor]

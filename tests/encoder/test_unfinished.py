@@ -7,7 +7,7 @@ import pytest
 
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.folder import load_encoder, write_encoder
-from histo_index.encoder.runtime.reference import random_weights
+from histo_index.encoder.runtime.untrained import random_weights
 from histo_index.encoder.unfinished import describe_unfinished
 from histo_index.errors import IndexFormatError
 

@@ -121,6 +121,7 @@ class ChildBuilds:
 def main() -> None:
     # What a build loads late; threads do not survive a fork, so nothing is tried out here.
     import duckdb  # noqa: F401
+    import pandas as pd  # noqa: F401 - pyarrow imports it where it is installed
 
     import histo_index.indexer.nearest.exact  # noqa: F401
 

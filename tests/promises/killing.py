@@ -27,8 +27,8 @@ from tests.promises.child import KILLED, KILLED_WRITING, ChildBuilds
 
 Rows = Mapping[str, tuple[Any, ...]]
 _FINGERPRINT = "f" * 32
-# Going on from every third of some 130 moments: the others differ by one call.
-_EACH = 3
+# Going on from every sixth of some 130 moments: the others differ by one call.
+_EACH = 6
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from histo_index.encoder.checkpoint_import import read_checkpoint
 from histo_index.encoder.create import import_encoder
 from histo_index.encoder.folder import Weights, load_encoder
 from histo_index.encoder.import_child import ImportLimits, read_in_child
-from histo_index.encoder.runtime.reference import random_weights
+from histo_index.encoder.runtime.untrained import random_weights
 from histo_index.errors import HistoIndexError, InputError, MismatchError
 from tests.promises.conftest import Tell, Tries, processes_of
 
@@ -211,7 +211,7 @@ def test_a_child_that_dies_is_told_in_one_line(sound: Path, tmp_path: Path) -> N
         "machine"
     )
     # Too little memory even for the libraries: whatever they raise, it is one line.
-    starved = replace(ImportLimits(), spare_bytes=2**20)
+    starved = replace(ImportLimits(), spare_bytes=2**25 - 3 * sound.stat().st_size)
     with pytest.raises(InputError, match=r"sound\.pth: (the process|not a checkpoint)") as caught:
         read_in_child(sound, "resnet18", starved)
     assert len(str(caught.value).splitlines()) == 1

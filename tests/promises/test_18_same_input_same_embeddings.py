@@ -19,7 +19,7 @@ from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.encoder import EncodedTile, Encoder, open_encoder
 from histo_index.encoder.folder import save_encoder
 from histo_index.encoder.runtime.openvino import has_bfloat16
-from histo_index.encoder.runtime.reference import random_weights
+from histo_index.encoder.runtime.untrained import random_weights
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.reader import OpenIndex

@@ -3,8 +3,7 @@
 All faster runtimes are tested against this file.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +22,8 @@ from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, Weights, used_weights
-from histo_index.errors import InputError, MismatchError
-
-
-class Shaped(Protocol):
-    """An array or tensor."""
-
-    @property
-    def shape(self) -> Sequence[int]: ...
+from histo_index.encoder.runtime.untrained import compare_shapes, weight_shapes
+from histo_index.errors import MismatchError
 
 
 class Trunk(torch.nn.Module):
@@ -137,7 +130,8 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
     config = encoder.config
     trunk = Trunk(config.architecture, config.preprocessing, pooling=config.pooling)
     weights = used_weights(encoder.weights, config.pooling)
-    differences = compare_shapes(weights, extract_weights(trunk))
+    shapes = used_weights(weight_shapes(config.architecture), config.pooling)
+    differences = compare_shapes(weights, shapes)
     if differences:
         raise MismatchError(
             f"{encoder.path}: weights do not belong to {encoder.config.architecture}: "
@@ -147,45 +141,6 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
     # Not strict, because the batch counts of the norms are not stored.
     trunk.network.load_state_dict(tensors, strict=False)
     return trunk.eval()
-
-
-def compare_shapes(found: Mapping[str, Shaped], expected: Mapping[str, Shaped]) -> str | None:
-    """Describe how names and shapes differ from the expected ones; None if they do not."""
-    missing, unknown = (
-        sorted(expected.keys() - found.keys()),
-        sorted(found.keys() - expected.keys()),
-    )
-    wrong = [
-        f"{name} {list(found[name].shape)} for {list(expected[name].shape)}"
-        for name in sorted(expected.keys() & found.keys())
-        if tuple(found[name].shape) != tuple(expected[name].shape)
-    ]
-    if not (missing or unknown or wrong):
-        return None
-    return (
-        f"{len(missing)} missing {missing[:1]}, {len(unknown)} unknown {unknown[:1]}, "
-        f"{len(wrong)} of another shape {wrong[:1]}"
-    )
-
-
-def random_weights(architecture: str, *, seed: int) -> Weights:
-    """Draw untrained weights as torchvision initialises them.
-
-    Returns:
-        Parameter name to float32 array, without the classifier layer.
-
-    Raises:
-        MismatchError: the architecture is unknown.
-        InputError: the seed is not 0 to 2**63 - 1.
-    """
-    if not 0 <= seed < 2**63:
-        raise InputError(f"seed {seed} is out of range; expected 0 to {2**63 - 1}")
-    if architecture not in ARCHITECTURES:
-        raise MismatchError(f"unknown architecture {architecture}; one of {list(ARCHITECTURES)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trunk = Trunk(architecture, Preprocessing())
-    return extract_weights(trunk)
 
 
 def extract_weights(trunk: Trunk) -> Weights:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from histo_index.encoder.folder import load_encoder
-from histo_index.encoder.runtime.reference import compare_shapes
+from histo_index.encoder.runtime.untrained import compare_shapes
 from histo_index.encoder.training.byol import Byol, momentum_at, start_from, use_matrix_products
 from histo_index.encoder.training.checkpoint import (
     Interruption,
@@ -99,7 +99,7 @@ class Run:
                 f"{self.config.output}: the checkpoint was made with other {', '.join(different)}; "
                 "pass what it was started with, or leave --resume out"
             )
-        if compare_shapes(state["byol"], self.byol.state_dict()):
+        if compare_shapes(state["byol"], _shapes(self.byol)):
             raise MismatchError(
                 f"{self.config.output}: started by a release with another network; start a new run"
             )
@@ -254,3 +254,7 @@ class Run:
             loss=loss,
             images_per_second=self._rate(),
         )
+
+
+def _shapes(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

@@ -12,7 +12,7 @@ from PIL import Image
 
 from histo_index.encoder.create import init_encoder
 from histo_index.encoder.folder import load_encoder
-from histo_index.encoder.runtime.reference import random_weights
+from histo_index.encoder.runtime.untrained import random_weights
 from histo_index.encoder.training import loop
 from histo_index.encoder.training.byol import Byol
 from histo_index.encoder.training.monitor import Monitor, effective_rank, spread
