@@ -35,6 +35,7 @@ def execute(folder: Path) -> Any:
             notebook,
             kernel_name="tour",
             timeout=None,
+            coalesce_streams=True,  # a slow machine splits what one cell prints
             startup_timeout=_START_TIMEOUT_S,
             resources={"metadata": {"path": str(folder)}},
         )
