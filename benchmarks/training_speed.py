@@ -21,7 +21,7 @@ from histo_index.encoder.training.byol import perceptron
 from histo_index.encoder.training.checkpoint import Stopwatch
 from histo_index.encoder.training.config import TrainConfig
 from histo_index.encoder.training.distributed import Team
-from histo_index.encoder.training.loop import Run
+from histo_index.encoder.training.loop import Material, Part, Run
 from histo_index.encoder.training.recipes import REFERENCE, Recipe
 from histo_index.encoder.training.train import keep_freed_memory
 
@@ -117,14 +117,14 @@ def our_step(
         output=Path("unused"), recipe=recipe, architecture=arch, precision=precision, device=device
     )
     team = Team(rank=0, size=1, device=torch.device(device))
-    run = Run(config, paths, team, Stopwatch())
+    run = Run(config, Material(paths=paths), team, Stopwatch())
     # So many that the schedules have an end.
     run.steps = 10_000
     side = recipe.crop_px
     views = torch.randint(0, 256, (2 * recipe.batch, side, side, 3), dtype=torch.uint8)
 
     def step() -> None:
-        run.take_step([views])
+        run.take_step([Part(views, list(range(recipe.batch)))])
 
     return step
 

@@ -5,6 +5,7 @@ The views follow from seed, epoch and tile, whichever process makes them.
 
 import logging
 import multiprocessing
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
@@ -18,6 +19,7 @@ from torchvision.transforms import v2
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
+from histo_index.encoder.training.augment import Colours
 from histo_index.encoder.training.config import TrainConfig
 from histo_index.errors import ImageError, InputError
 from histo_index.hardware import usable_cores
@@ -28,6 +30,10 @@ _log = logging.getLogger(__name__)
 _SEED_BITS: Final = 63
 # Tiles whose embeddings show whether the network still separates tiles.
 _PROBES: Final = 256
+# A source of n tiles is drawn in proportion to n to this power.
+_BALANCE: Final = 0.5
+# The least share of the other tile's colours in a view that crosses.
+_LEAST_CROSSED: Final = 0.3
 
 
 @dataclass(kw_only=True)
@@ -39,12 +45,16 @@ class Tiles:
         probes: some of them, fitted as for inference, uint8 RGB [S, S, 3] each.
         rejected: why each other tile cannot be used.
         contents: SHA-256 of the usable files.
+        rows: number of each usable tile in the list that was checked.
+        colours: of the usable tiles, where views get those of other tiles.
     """
 
     paths: list[Path] = field(default_factory=list)
     probes: list[Pixels] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     contents: set[str] = field(default_factory=set)
+    rows: list[int] = field(default_factory=list)
+    colours: Colours | None = None
 
 
 def check_tiles(paths: Sequence[Path], config: TrainConfig) -> Tiles:
@@ -56,6 +66,7 @@ def check_tiles(paths: Sequence[Path], config: TrainConfig) -> Tiles:
     tiles = Tiles()
     settings = DecodeSettings(limits=DecodeLimits(), preprocessing=config.encoder.preprocessing)
     every = max(len(paths) // _PROBES, 1)
+    colours: list[Colours] = []
     with DecodePool(settings, workers=usable_cores()) as pool:
         for number, (path, tile) in enumerate(zip(paths, pool.prepare(paths), strict=True)):
             reason = _rejection(tile, config.recipe.crop_px)
@@ -63,12 +74,17 @@ def check_tiles(paths: Sequence[Path], config: TrainConfig) -> Tiles:
                 tiles.rejected.append(reason)
                 continue
             tiles.paths.append(path)
+            tiles.rows.append(number)
+            if config.recipe.crossing:
+                colours.append(Colours.of(tile.pixels))
             tiles.contents.add(tile.sha256)
             if number % every == 0:
                 tiles.probes.append(tile.pixels)
     for reason in tiles.rejected:
         _log.warning("%s", reason)
     _require_different(tiles, len(paths))
+    if colours:
+        tiles.colours = Colours.join(colours)
     return tiles
 
 
@@ -95,6 +111,31 @@ def _require_different(tiles: Tiles, total: int) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crossing:
+    """Views that get part of the colours of another tile.
+
+    Attributes:
+        colours: of all tiles.
+        draws: which other tile.
+        share: of the views.
+    """
+
+    colours: Colours
+    draws: "Draws"
+    share: float
+
+    def apply(self, image: torch.Tensor, tile: int) -> torch.Tensor:
+        """Change uint8 [3, H, W], with random numbers of torch's generator."""
+        chance, position, amount = torch.rand(3).tolist()
+        if chance >= self.share:
+            return image
+        other = self.draws.at(position)
+        return self.colours.transfer(
+            image, tile, other, _LEAST_CROSSED + (1 - _LEAST_CROSSED) * amount
+        )
+
+
 class Views(Dataset[torch.Tensor]):
     """Pairs of views, addressed by (epoch, tile).
 
@@ -103,10 +144,18 @@ class Views(Dataset[torch.Tensor]):
     random state.
     """
 
-    def __init__(self, paths: Sequence[Path], transform: v2.Transform, *, seed: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        transform: v2.Transform,
+        *,
+        seed: int,
+        crossing: Crossing | None = None,
+    ) -> None:
         self.paths = paths
         self.transform = transform
         self.seed = seed
+        self.crossing = crossing
 
     def __getitem__(self, address: tuple[int, int]) -> torch.Tensor:
         """Make uint8 RGB [2, S, S, 3].
@@ -119,8 +168,14 @@ class Views(Dataset[torch.Tensor]):
         image = torch.tensor(pixels).permute(2, 0, 1)  # [3, H, W], a copy: Pillow's is read-only
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix_seed(self.seed, epoch, tile))
-            views = torch.stack([self.transform(image), self.transform(image)])
+            views = torch.stack([self._make(image, tile), self._make(image, tile)])
         return views.permute(0, 2, 3, 1)
+
+    def _make(self, image: torch.Tensor, tile: int) -> torch.Tensor:
+        if self.crossing is not None:
+            image = self.crossing.apply(image, tile)
+        view: torch.Tensor = self.transform(image)
+        return view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +196,49 @@ class Share:
 _WHOLE: Final = Share()
 
 
+class Draws:
+    """How often each tile is drawn: once an epoch, or so that no source outweighs the others."""
+
+    def __init__(self, sources: Sequence[str] | None, tiles: int) -> None:
+        """Balance tiles by their sources.
+
+        Args:
+            sources: of each tile; a source of n tiles is drawn in proportion to √n. None draws
+                every tile once.
+            tiles: number of tiles.
+        """
+        self.tiles = tiles
+        self._ends: torch.Tensor | None = None  # float64 [N], rising to N
+        if sources is not None:
+            counts = Counter(sources)
+            weights = torch.tensor([counts[s] ** (_BALANCE - 1) for s in sources]).double()
+            self._ends = (weights / weights.sum()).cumsum(0) * tiles
+
+    def order(self, generator: torch.Generator) -> torch.Tensor:
+        """Draw the tiles of an epoch, int64 [N], shuffled.
+
+        How often a tile is drawn is its share of N, rounded up or down.
+        """
+        shuffled = torch.randperm(self.tiles, generator=generator)
+        if self._ends is None:
+            return shuffled
+        points = torch.arange(self.tiles) + torch.rand(1, generator=generator).double()
+        return torch.searchsorted(self._ends, points).clamp(max=self.tiles - 1)[shuffled]
+
+    def at(self, position: float) -> int:
+        """Return the tile at a position from 0 to 1 of all draws."""
+        if self._ends is None:
+            return min(int(position * self.tiles), self.tiles - 1)
+        found = torch.searchsorted(self._ends, torch.tensor(position * self.tiles).double())
+        return min(int(found), self.tiles - 1)
+
+
 class Order(Sampler[list[tuple[int, int]]]):
     """The batches of one epoch, shuffled by seed and epoch, without a last, smaller one."""
 
     def __init__(
         self,
-        tiles: int,
+        draws: Draws,
         *,
         epoch: int,
         seed: int,
@@ -157,23 +249,23 @@ class Order(Sampler[list[tuple[int, int]]]):
         """Plan an epoch.
 
         Args:
-            tiles: number of tiles.
+            draws: how often each tile is drawn.
             epoch: from 0.
             seed: of the run.
             batch: tiles per batch.
             done: batches of this epoch that are finished.
             share: the share of this process.
         """
-        self.tiles, self.epoch, self.seed = tiles, epoch, seed
+        self.draws, self.epoch, self.seed = draws, epoch, seed
         self.batch, self.done, self.share = batch, done, share
 
     def __len__(self) -> int:
-        return (self.tiles // self.batch - self.done) * self.share.parts
+        return (self.draws.tiles // self.batch - self.done) * self.share.parts
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
-        order = torch.randperm(self.tiles, generator=generator).tolist()
-        for number in range(self.done, self.tiles // self.batch):
+        order = self.draws.order(generator).tolist()
+        for number in range(self.done, self.draws.tiles // self.batch):
             chosen = order[number * self.batch : (number + 1) * self.batch]
             for part in range(self.share.parts):
                 mine = chosen[part :: self.share.parts][self.share.rank :: self.share.ranks]
