@@ -138,7 +138,8 @@ class Run:
     def _make_lesson(self) -> Byol | Lesson:
         teacher = self.material.teacher
         if teacher is None:
-            return self.byol
+            byol: Byol = self.byol
+            return byol
         self._targets = teacher.targets()
         return Lesson(self.byol, self.config.recipe.teacher_weight)
 
