@@ -17,11 +17,12 @@ import torchvision
 from torch.nn import functional
 
 from histo_index.demo.tiles import write_tiles
+from histo_index.encoder.training.batches.material import Material, Part
 from histo_index.encoder.training.byol import perceptron
 from histo_index.encoder.training.checkpoint import Stopwatch
 from histo_index.encoder.training.config import TrainConfig
 from histo_index.encoder.training.distributed import Team
-from histo_index.encoder.training.loop import Material, Part, Run
+from histo_index.encoder.training.loop import Run
 from histo_index.encoder.training.recipes import REFERENCE, Recipe
 from histo_index.encoder.training.train import keep_freed_memory
 

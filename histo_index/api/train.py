@@ -13,10 +13,11 @@ from histo_index.api.distillation.teacher import read_teacher
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
 from histo_index.encoder.folder import bundled_encoder, load_encoder
+from histo_index.encoder.training.batches.material import Lessons
 from histo_index.encoder.training.config import TrainConfig
 from histo_index.encoder.training.monitor import Monitor
 from histo_index.encoder.training.recipes import RECIPES, Recipe
-from histo_index.encoder.training.train import Lessons, TrainReport
+from histo_index.encoder.training.train import TrainReport
 from histo_index.encoder.training.train import train as train_encoder
 from histo_index.errors import InputError
 from histo_index.hardware import has_cuda

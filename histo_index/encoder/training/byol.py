@@ -11,7 +11,7 @@ from torch.nn import Conv2d, functional
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from histo_index.encoder.config import PROJECTION_PREFIX, STAGES, EncoderConfig
+from histo_index.encoder.config import PROJECTION_PREFIX, EncoderConfig
 from histo_index.encoder.folder import EncoderFolder, used_weights
 from histo_index.encoder.runtime.reference import Trunk, extract_weights, fill_in
 from histo_index.errors import MismatchError
@@ -170,30 +170,6 @@ def perceptron(inputs: int, hidden: int, outputs: int) -> torch.nn.Sequential:
         torch.nn.ReLU(inplace=True),
         torch.nn.Linear(hidden, outputs),
     )
-
-
-class _FixedNorm(torch.nn.BatchNorm2d):
-    """A batch norm that keeps the statistics it started with."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalise [B, C, H, W] by the stored statistics, in any mode."""
-        return functional.batch_norm(
-            images, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-        )
-
-
-def fix_norms(network: torch.nn.Module) -> None:
-    """Keep the statistics of all norms of feature maps; weights and their names stay."""
-    for module in network.modules():
-        if type(module) is torch.nn.BatchNorm2d:
-            module.__class__ = _FixedNorm
-
-
-def freeze_stages(trunk: Trunk, stages: int) -> None:
-    """Keep the weights of the first layers: the stem and this many stages; none if 0."""
-    parts = ["conv1", "bn1", *(f"layer{stage}" for stage in range(1, STAGES + 1))]
-    for part in parts[: stages + 2] if stages else ():
-        trunk.network.get_submodule(part).requires_grad_(requires_grad=False)
 
 
 class _OnePixelConvolution(Conv2d):

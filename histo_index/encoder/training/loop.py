@@ -8,23 +8,16 @@ import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import asdict
+from typing import Any
 
 import torch
 
-from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.runtime.untrained import compare_shapes
-from histo_index.encoder.training.augment import Colours
-from histo_index.encoder.training.byol import (
-    Byol,
-    fix_norms,
-    freeze_stages,
-    momentum_at,
-    start_from,
-    use_matrix_products,
-)
+from histo_index.encoder.training.batches.colours import Crossing
+from histo_index.encoder.training.batches.material import Material, Part
+from histo_index.encoder.training.batches.order import Draws, Order, Share
+from histo_index.encoder.training.byol import momentum_at
 from histo_index.encoder.training.checkpoint import (
     Interruption,
     Stopwatch,
@@ -34,41 +27,12 @@ from histo_index.encoder.training.checkpoint import (
 )
 from histo_index.encoder.training.config import TrainConfig, TrainProgress
 from histo_index.encoder.training.distillation.lesson import Lesson
-from histo_index.encoder.training.distillation.teacher import Teacher
-from histo_index.encoder.training.distributed import Team, synchronise
+from histo_index.encoder.training.distillation.start import make_networks
+from histo_index.encoder.training.distributed import Team
 from histo_index.encoder.training.monitor import spread
 from histo_index.encoder.training.recipes import make_optimizer, make_schedule
-from histo_index.encoder.training.views import Crossing, Draws, Order, Share, Views, load
+from histo_index.encoder.training.views import Views, load
 from histo_index.errors import InputError, MismatchError, TrainingError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """What a run learns from; all in the order of the tiles.
-
-    Attributes:
-        paths: the tiles [N].
-        teacher: their features by another network, if any.
-        sources: where each comes from [N], to draw sources evenly; None draws tiles evenly.
-        colours: of the tiles, where views get those of other tiles.
-    """
-
-    paths: Sequence[Path]
-    teacher: Teacher | None = None
-    sources: Sequence[str] | None = None
-    colours: Colours | None = None
-
-
-class Part(NamedTuple):
-    """A part of a batch.
-
-    Attributes:
-        views: uint8 RGB [2B, S, S, 3]: the first views, then the second ones.
-        tiles: numbers of the tiles [B].
-    """
-
-    views: torch.Tensor
-    tiles: list[int]
 
 
 class Run:
@@ -109,39 +73,20 @@ class Run:
             )
         self.steps = self.steps_an_epoch * recipe.epochs
         self._targets: torch.Tensor | None = None
-        self.byol = self._make_networks().to(  # type: ignore[call-overload]
+        self.byol = make_networks(config, team).to(  # type: ignore[call-overload]
             device=team.device, memory_format=torch.channels_last
         )
         self.optimizer = make_optimizer(recipe, self.byol)
         self.schedule = make_schedule(recipe, self.optimizer, self.steps)
-        network = team.wrap(self._make_lesson(), may_skip=material.teacher is not None)
+        network: torch.nn.Module = self.byol
+        if material.teacher is not None:
+            self._targets = material.teacher.targets()
+            network = Lesson(self.byol, recipe.teacher_weight)
+        network = team.wrap(network, may_skip=material.teacher is not None)
         self._forward = torch.compile(network) if config.compile else network
         self.step, self.tally = 0, Tally()
         self.epochs: list[dict[str, Any]] = []
         self._saved_at = stopwatch.seconds
-
-    def _make_networks(self) -> Byol:
-        config = self.config
-        torch.manual_seed(config.seed)
-        byol = Byol(config.encoder, hidden=config.recipe.hidden, size=config.recipe.projection)
-        if config.init is not None:
-            start_from(byol, load_encoder(config.init), config.encoder)
-        byol.update_target(0.0)  # the target starts as a copy
-        freeze_stages(byol.online.trunk, config.recipe.frozen_stages)
-        if config.recipe.is_norm_fixed:
-            fix_norms(byol)
-        if self.team.device.type == "cpu":
-            use_matrix_products(byol)
-        synchronise(byol, self.team)
-        return byol
-
-    def _make_lesson(self) -> Byol | Lesson:
-        teacher = self.material.teacher
-        if teacher is None:
-            byol: Byol = self.byol
-            return byol
-        self._targets = teacher.targets()
-        return Lesson(self.byol, self.config.recipe.teacher_weight)
 
     def resume(self) -> None:
         """Continue from the checkpoint in the output folder.

@@ -14,11 +14,12 @@ import torch
 from histo_index.encoder.config import EncoderConfig, PublishedThreshold
 from histo_index.encoder.folder import load_encoder, write_encoder
 from histo_index.encoder.runtime.reference import extract_weights
+from histo_index.encoder.training.batches.material import Lessons
 from histo_index.encoder.training.checkpoint import Interruption, Stopwatch, remove_temporaries
 from histo_index.encoder.training.config import TrainConfig, TrainProgress
 from histo_index.encoder.training.distillation.teacher import Teacher
 from histo_index.encoder.training.distributed import Team
-from histo_index.encoder.training.loop import Material, Run
+from histo_index.encoder.training.loop import Run
 from histo_index.encoder.training.monitor import (
     Monitor,
     Thresholds,
@@ -70,19 +71,6 @@ class TrainReport:
     is_first: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lessons:
-    """What is known of the tiles of a run besides their pixels, in the order of their list.
-
-    Attributes:
-        teacher: features by another network.
-        sources: where each tile comes from, to draw sources evenly.
-    """
-
-    teacher: Teacher | None = None
-    sources: Sequence[str] | None = None
-
-
 def train(
     paths: Sequence[Path],
     config: TrainConfig,
@@ -117,7 +105,7 @@ def train(
     keep_freed_memory()
     team = Team.join(config.device)
     try:
-        material = _choose(tiles, lessons or Lessons())
+        material = (lessons or Lessons()).choose(tiles)
         run = Run(config, material, team, stopwatch)
         config.output.mkdir(parents=True, exist_ok=True)
         if is_resumed:
@@ -141,17 +129,6 @@ def train(
         seconds=stopwatch.seconds,
         monitoring_seconds=sum(figures.get("monitoring_seconds", 0.0) for figures in run.epochs),
         is_first=team.is_first,
-    )
-
-
-def _choose(tiles: Tiles, lessons: Lessons) -> Material:
-    """Choose what belongs to the usable tiles."""
-    teacher, sources = lessons.teacher, lessons.sources
-    return Material(
-        paths=tiles.paths,
-        teacher=None if teacher is None else teacher.take(tiles.rows),
-        sources=None if sources is None else [sources[row] for row in tiles.rows],
-        colours=tiles.colours,
     )
 
 

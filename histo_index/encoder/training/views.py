@@ -5,21 +5,21 @@ The views follow from seed, epoch and tile, whichever process makes them.
 
 import logging
 import multiprocessing
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Final
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
-from histo_index.encoder.training.augment import Colours
+from histo_index.encoder.training.batches.colours import Colours, Crossing
+from histo_index.encoder.training.batches.order import Order, mix_seed
 from histo_index.encoder.training.config import TrainConfig
 from histo_index.errors import ImageError, InputError
 from histo_index.hardware import usable_cores
@@ -27,13 +27,8 @@ from histo_index.wording import counted
 
 _log = logging.getLogger(__name__)
 
-_SEED_BITS: Final = 63
 # Tiles whose embeddings show whether the network still separates tiles.
 _PROBES: Final = 256
-# A source of n tiles is drawn in proportion to n to this power.
-_BALANCE: Final = 0.5
-# The least share of the other tile's colours in a view that crosses.
-_LEAST_CROSSED: Final = 0.3
 
 
 @dataclass(kw_only=True)
@@ -111,31 +106,6 @@ def _require_different(tiles: Tiles, total: int) -> None:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Crossing:
-    """Views that get part of the colours of another tile.
-
-    Attributes:
-        colours: of all tiles.
-        draws: which other tile.
-        share: of the views.
-    """
-
-    colours: Colours
-    draws: "Draws"
-    share: float
-
-    def apply(self, image: torch.Tensor, tile: int) -> torch.Tensor:
-        """Change uint8 [3, H, W], with random numbers of torch's generator."""
-        chance, position, amount = torch.rand(3).tolist()
-        if chance >= self.share:
-            return image
-        other = self.draws.at(position)
-        return self.colours.transfer(
-            image, tile, other, _LEAST_CROSSED + (1 - _LEAST_CROSSED) * amount
-        )
-
-
 class Views(Dataset[torch.Tensor]):
     """Pairs of views, addressed by (epoch, tile).
 
@@ -178,100 +148,6 @@ class Views(Dataset[torch.Tensor]):
         return view
 
 
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """The share of one process in every batch.
-
-    Attributes:
-        parts: number of parts that a batch is split into.
-        rank: this process, from 0.
-        ranks: number of processes that share a batch.
-    """
-
-    parts: int = 1
-    rank: int = 0
-    ranks: int = 1
-
-
-_WHOLE: Final = Share()
-
-
-class Draws:
-    """How often each tile is drawn: once an epoch, or so that no source outweighs the others."""
-
-    def __init__(self, sources: Sequence[str] | None, tiles: int) -> None:
-        """Balance tiles by their sources.
-
-        Args:
-            sources: of each tile; a source of n tiles is drawn in proportion to √n. None draws
-                every tile once.
-            tiles: number of tiles.
-        """
-        self.tiles = tiles
-        self._ends: torch.Tensor | None = None  # float64 [N], rising to N
-        if sources is not None:
-            counts = Counter(sources)
-            weights = torch.tensor([counts[s] ** (_BALANCE - 1) for s in sources]).double()
-            self._ends = (weights / weights.sum()).cumsum(0) * tiles
-
-    def order(self, generator: torch.Generator) -> torch.Tensor:
-        """Draw the tiles of an epoch, int64 [N], shuffled.
-
-        How often a tile is drawn is its share of N, rounded up or down.
-        """
-        shuffled = torch.randperm(self.tiles, generator=generator)
-        if self._ends is None:
-            return shuffled
-        points = torch.arange(self.tiles) + torch.rand(1, generator=generator).double()
-        return torch.searchsorted(self._ends, points).clamp(max=self.tiles - 1)[shuffled]
-
-    def at(self, position: float) -> int:
-        """Return the tile at a position from 0 to 1 of all draws."""
-        if self._ends is None:
-            return min(int(position * self.tiles), self.tiles - 1)
-        found = torch.searchsorted(self._ends, torch.tensor(position * self.tiles).double())
-        return min(int(found), self.tiles - 1)
-
-
-class Order(Sampler[list[tuple[int, int]]]):
-    """The batches of one epoch, shuffled by seed and epoch, without a last, smaller one."""
-
-    def __init__(
-        self,
-        draws: Draws,
-        *,
-        epoch: int,
-        seed: int,
-        batch: int,
-        done: int = 0,
-        share: Share = _WHOLE,
-    ) -> None:
-        """Plan an epoch.
-
-        Args:
-            draws: how often each tile is drawn.
-            epoch: from 0.
-            seed: of the run.
-            batch: tiles per batch.
-            done: batches of this epoch that are finished.
-            share: the share of this process.
-        """
-        self.draws, self.epoch, self.seed = draws, epoch, seed
-        self.batch, self.done, self.share = batch, done, share
-
-    def __len__(self) -> int:
-        return (self.draws.tiles // self.batch - self.done) * self.share.parts
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
-        order = self.draws.order(generator).tolist()
-        for number in range(self.done, self.draws.tiles // self.batch):
-            chosen = order[number * self.batch : (number + 1) * self.batch]
-            for part in range(self.share.parts):
-                mine = chosen[part :: self.share.parts][self.share.rank :: self.share.ranks]
-                yield [(self.epoch, tile) for tile in mine]
-
-
 def load(views: Views, order: Order, *, workers: int) -> DataLoader[torch.Tensor]:
     """Load the batches of an epoch: uint8 RGB [2B, S, S, 3], first views first."""
     return DataLoader(
@@ -297,18 +173,3 @@ def _process_context() -> BaseContext:
 def first_views_first(pairs: Sequence[torch.Tensor]) -> torch.Tensor:
     """Join pairs of views, [2, S, S, 3] each, to [2B, S, S, 3], first views first."""
     return torch.stack(list(pairs), dim=1).flatten(0, 1)
-
-
-def mix_seed(*parts: int) -> int:
-    """Mix numbers into one seed of 63 bits; similar numbers give unrelated seeds.
-
-    Source: Steele et al. (2014), Fast splittable pseudorandom number generators: SplitMix64.
-    """
-    mask = 2**64 - 1
-    state = 0
-    for part in parts:
-        state = (state + part + 0x9E3779B97F4A7C15) & mask
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
-        state ^= state >> 31
-    return state >> (64 - _SEED_BITS)

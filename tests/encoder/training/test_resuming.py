@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from histo_index.encoder.training.batches.material import Material, Part
 from histo_index.encoder.training.byol import Byol
 from histo_index.encoder.training.checkpoint import Interruption, Stopwatch, load_checkpoint
 from histo_index.encoder.training.config import TrainConfig, TrainProgress
 from histo_index.encoder.training.distributed import Team
-from histo_index.encoder.training.loop import Material, Part, Run
+from histo_index.encoder.training.loop import Run
 from histo_index.encoder.training.monitor import Monitor
 from histo_index.encoder.training.train import TrainReport, train
 from histo_index.encoder.training.views import Views

@@ -9,16 +9,9 @@ from PIL import Image
 
 from histo_index.demo.tiles import render_tile
 from histo_index.encoder.training.augment import QuarterTurn, StainJitter, TissueCrop
+from histo_index.encoder.training.batches.order import Draws, Order, Share, mix_seed
 from histo_index.encoder.training.recipes import HISTOLOGY, RECIPES
-from histo_index.encoder.training.views import (
-    Draws,
-    Order,
-    Share,
-    Views,
-    first_views_first,
-    load,
-    mix_seed,
-)
+from histo_index.encoder.training.views import Views, first_views_first, load
 
 
 @pytest.fixture(scope="module")
