@@ -1,4 +1,4 @@
-"""The order of the tiles of a run; it follows from seed and epoch, whichever process computes it."""
+"""The order of the tiles of a run: it follows from seed and epoch alone."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

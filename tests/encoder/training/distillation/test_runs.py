@@ -13,12 +13,12 @@ from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.training.batches.material import Lessons
 from histo_index.encoder.training.byol import Byol, start_from
-from histo_index.encoder.training.checkpoint import CHECKPOINT_NAME
 from histo_index.encoder.training.config import TrainProgress
 from histo_index.encoder.training.distillation.start import fix_norms, freeze_stages
 from histo_index.encoder.training.distillation.teacher import Teacher
 from histo_index.encoder.training.recipes import DISTIL
 from histo_index.encoder.training.train import TrainReport, train
+from histo_index.encoder.unfinished import CHECKPOINT_NAME
 from histo_index.errors import MismatchError
 from tests.encoder.training.conftest import config, weights
 
@@ -95,12 +95,11 @@ def test_a_start_without_projection_gives_network_and_statistics_to_both_network
     wanted = EncoderConfig(architecture="resnet18", pooling=PROJECTION)
     byol = Byol(wanted, hidden=8, size=4)
     start_from(byol, start, wanted)
+    kernel = start.weights["layer1.0.conv1.weight"]
     for projection in (byol.online, byol.target.module):
-        network = projection.trunk.network
-        assert network.bn1.running_mean.tolist() == [0.25] * 64
-        np.testing.assert_array_equal(
-            network.layer1[0].conv1.weight.detach(), start.weights["layer1.0.conv1.weight"]
-        )
+        state = projection.state_dict()
+        assert state["trunk.network.bn1.running_mean"].tolist() == [0.25] * 64
+        np.testing.assert_array_equal(state["trunk.network.layer1.0.conv1.weight"], kernel)
 
 
 def test_frozen_stages_and_fixed_norms_stay_and_the_rest_learns() -> None:
