@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from histo_index.api.encoders import no_encoder
+from histo_index.api.tile_files import tile_files
 from histo_index.arrays import Float32, Int64
 from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
@@ -123,14 +124,16 @@ def evaluate(
         found = evaluate_index(index, dataset, threshold)
         return replace(found, warnings=[_NO_IMAGES, *found.warnings])
     subset = dataset.subsample(MAX_BASELINE_TILES)
-    root = tiles or index.manifest.tiles_root(index.folder)
+    files = tile_files(index, tiles)
     try:
-        baselines = compute_baselines(index, subset, root, device=device)
+        baselines = compute_baselines(index, subset, files.root, device=device)
     except HistoIndexError as error:
         _log.warning("%s", error)
-        found = evaluate_index(index, dataset, threshold)
+        found = evaluate_index(index, dataset, threshold, files=files)
         return replace(found, warnings=[_NO_BASELINES, *found.warnings])
-    return evaluate_index(index, dataset, threshold, subset=subset, baselines=baselines)
+    return evaluate_index(
+        index, dataset, threshold, subset=subset, baselines=baselines, files=files
+    )
 
 
 def read_labelled_pairs(

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from histo_index.errors import HistoIndexError
+from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.calibration.threshold import Threshold, Verdict
+from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.filters import Filters, exclusion_problem
 from histo_index.search.neighbours.nearest import NOBODY, Found, nearest_rows
 from histo_index.search.neighbours.novelty import far_among
-from histo_index.wording import counted
+from histo_index.wording import counted, printable
 
 _log = logging.getLogger(__name__)
 
@@ -126,12 +127,19 @@ class SearchOptions:
     near_duplicates: str = "keep"
     values: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.near_duplicates not in ("keep", "drop"):
+            raise InputError(
+                f"--near-duplicates {printable(self.near_duplicates)}: expected keep or drop"
+            )
+
 
 def search(
     index: OpenIndex,
     located: Sequence[Located | HistoIndexError],
     threshold: Threshold,
     options: SearchOptions,
+    files: TileFiles | None = None,
 ) -> list[Answered]:
     """Find the nearest tiles of images; an error of one image leaves the others unaffected.
 
@@ -140,6 +148,7 @@ def search(
         located: the images with their vectors, or why one has none.
         threshold: decides the verdicts.
         options: how to search.
+        files: the tile files, to confirm copies; None goes by distance alone.
 
     Returns:
         For each image its neighbours, or the reason that it has none.
@@ -152,7 +161,6 @@ def search(
     filters = Filters(
         where=options.where,
         exclude_same=[same] if isinstance(same, str) else same,
-        near_duplicates=options.near_duplicates,
         hidden=index.hidden,
         values=options.values,
     )
@@ -163,7 +171,7 @@ def search(
         for one in located
     ]
     usable = [one for one in asked if isinstance(one, Located)]
-    found = iter(_find_neighbours(index, usable, threshold, filters, options))
+    found = iter(_find_neighbours(index, usable, threshold, filters, options, files))
     return [one if isinstance(one, HistoIndexError) else next(found) for one in asked]
 
 
@@ -173,18 +181,25 @@ def _find_neighbours(
     threshold: Threshold,
     filters: Filters,
     options: SearchOptions,
+    files: TileFiles | None,
 ) -> list[list[Neighbour]]:
     """Find the nearest tiles of images whose vectors are known, with verdicts where calibrated."""
     if not located:
         return []
-    rows = nearest_rows(
-        index,
-        np.stack([image.vector for image in located]),
-        k=options.k,
-        own_rows=[image.row for image in located],
-        exclude_self=options.exclude_self,
-        filters=filters,
-    )
+    if options.near_duplicates == "drop":
+        # Imported here: it brings the Parquet reader.
+        from histo_index.search.copies.without import nearest_without_copies
+
+        rows = nearest_without_copies(index, located, k=options.k, filters=filters, files=files)
+    else:
+        rows = nearest_rows(
+            index,
+            np.stack([image.vector for image in located]),
+            k=options.k,
+            own_rows=[image.row for image in located],
+            exclude_self=options.exclude_self,
+            filters=filters,
+        )
     found = neighbours_of(index, rows)
     fewest = min(map(len, found))
     if 0 < fewest < options.k:

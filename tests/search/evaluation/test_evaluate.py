@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from histo_index.search.neighbours.near_duplicates import near_limit
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 
 from histo_index.arrays import Int64
@@ -25,7 +26,6 @@ from histo_index.search.evaluation.leakage import find_leakage
 from histo_index.search.evaluation.result import Contender, Evaluation
 from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
-from histo_index.search.neighbours.near_duplicates import near_limit
 from histo_index.search.retrieval_metrics import rank_others
 from tests.search.classes import TILES, Classes, class_vectors
 from tests.vectors import unit_vectors

@@ -1,0 +1,67 @@
+"""The files of tiles and queries, whose pixels are compared."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from histo_index.arrays import Float32, Int64
+from histo_index.indexer.reader import OpenIndex
+from histo_index.progress import track
+from histo_index.search.copies.pixels import ReadThumbnails
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileFiles:
+    """The files of an index, to compare pixels.
+
+    Attributes:
+        root: the folder that tile paths are relative to.
+        read: reads thumbnails.
+    """
+
+    root: Path
+    read: ReadThumbnails
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A file whose pixels are compared.
+
+    Attributes:
+        path: the file.
+        sha256: what it held when it was indexed; None of a query.
+    """
+
+    path: Path
+    sha256: str | None = None
+
+
+def wanted_rows(index: OpenIndex, rows: Int64, files: TileFiles | None) -> list[Wanted | None]:
+    """List the files of tiles, rows int64 [n]; None each without a folder of files."""
+    if files is None:
+        return [None] * len(rows)
+    tiles = index.rows.select(["path", "sha256"]).take(pa.array(rows))
+    return [
+        Wanted(path=files.root / path, sha256=sha256)
+        for path, sha256 in zip(*(column.to_pylist() for column in tiles.columns), strict=True)
+    ]
+
+
+def read_wanted(
+    wanted: Sequence[Wanted | None], files: TileFiles | None, size_px: int
+) -> Iterator[tuple[int, Float32]]:
+    """Read the thumbnails that can be read: position, and luminance float32 [T, T]."""
+    places = [place for place, one in enumerate(wanted) if one is not None]
+    if files is None or not places:
+        return
+    asked = [one for one in wanted if one is not None]
+    read = files.read([one.path for one in asked], size_px)
+    for place, one, found in track(
+        zip(places, asked, read, strict=True), "confirming", total=len(asked)
+    ):
+        # A file that was changed since the build is not the tile that was indexed.
+        if found is not None and one.sha256 in (None, found.sha256):
+            yield place, np.asarray(found.pixels)
