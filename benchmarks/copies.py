@@ -1,9 +1,11 @@
 """Copies: the share of planted ones that is found, fields mistaken for copies, and the time.
 
-Run as `copies.py planted`, `copies.py fields` or `copies.py time`. Tiles and fields are of `eval/`
-and of two slides; the limits were chosen on training tiles.
+Run as `copies.py planted`, `copies.py fields` or `copies.py time`. Planted tiles are of `eval/`;
+the limits were chosen on training tiles. Fields are quarters of `eval/`, a slide, and training
+tiles that were cut on a grid.
 """
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ from histo_index.search.copies.limits import copy_limits
 
 _EVAL: Final = ("ebhi_colon_dx", "glas_colon_tissue", "kather2016", "lc25000")
 _MOST_TILES: Final = 250
+_CORNER: Final = re.compile(r"-x(\d+)-y(\d+)\.jpg$")
 # Pixels of a field of a slide, at about half a micron each; tiles are cut into quarters.
 _FIELD_PX: Final = 96
 _ROWS: Final = (25_000, 50_000, 100_000, 200_000)
@@ -126,7 +129,9 @@ def fields(folder: Path) -> None:
     if not folder.exists():
         cut(folder)
     index = indexed(folder)
+    started_s = time.process_time()
     found = index.duplicates()
+    measuring.tell(f"{len(index):,} fields, {time.process_time() - started_s:.1f} CPU s")
     paths = found["path"].to_pylist()
     images = [path.rsplit("__", 1)[0] for path in paths]
     first: dict[int, str] = {}
@@ -138,18 +143,21 @@ def fields(folder: Path) -> None:
         if row["kind"] != "first":
             where = "within one image" if own == image else "of two images"
             lines.append((where, str(number), path, f"{row['distance']:.4f}", row["pixels"]))
-    measuring.tell(f"{len(index):,} fields")
     measuring.print_table(("copies", "group", "field", "distance", "pixels"), lines)
 
 
 def cut(folder: Path) -> None:
-    """Cut every evaluation tile into quarters, and two slides into fields."""
+    """Cut every evaluation tile into quarters and a slide into fields; add tiles cut before."""
     for name in _EVAL:
         for file in sorted((DATA / "eval" / name / "images").iterdir()):
             tile = Image.open(file).convert("RGB")
             cut_image(folder / name, tile, file.stem, min(tile.size) // 2)
-    for file in sorted((DATA / "slides").glob("*.svs")):
-        cut_image(folder / "slides", Image.open(file).convert("RGB"), file.stem, _FIELD_PX)
+    slide = Image.open(DATA / "slides" / "CMU-1-Small-Region.svs").convert("RGB")
+    cut_image(folder / "slide", slide, "CMU-1", _FIELD_PX)
+    (folder / "train").mkdir()
+    for file in sorted((DATA / "train").glob("*-x*-y*.jpg")):
+        if not file.name.startswith("cmu1"):
+            shutil.copy(file, folder / "train" / _CORNER.sub(r"__\1-\2.jpg", file.name))
 
 
 def cut_image(folder: Path, image: Image.Image, name: str, size_px: int) -> None:

@@ -28,7 +28,7 @@ def duplicates(
         float | None,
         typer.Option(
             "--threshold",
-            help="Largest plain distance (default: 2.5 % of the median; 1 % without the files).",
+            help="Largest plain distance (default: 20 % of the median; 1 % without the files).",
         ),
     ] = None,
     output: OutputOption = None,

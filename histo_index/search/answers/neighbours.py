@@ -171,7 +171,7 @@ def search(
         for one in located
     ]
     usable = [one for one in asked if isinstance(one, Located)]
-    found = iter(_find_neighbours(index, usable, threshold, filters, options, files))
+    found = iter(_find_neighbours(index, usable, threshold, filters, options, files=files))
     return [one if isinstance(one, HistoIndexError) else next(found) for one in asked]
 
 
@@ -181,6 +181,7 @@ def _find_neighbours(
     threshold: Threshold,
     filters: Filters,
     options: SearchOptions,
+    *,
     files: TileFiles | None,
 ) -> list[list[Neighbour]]:
     """Find the nearest tiles of images whose vectors are known, with verdicts where calibrated."""

@@ -9,7 +9,7 @@ from histo_index.arrays import Bools, Float32, Int64
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.copies.candidates import Candidates, find_candidates
 from histo_index.search.copies.limits import CORRELATION, THUMBNAIL_PX, CopyLimits
-from histo_index.search.copies.pixels import correlations
+from histo_index.search.copies.pixels import are_alike
 from histo_index.search.copies.tile_files import TileFiles, Wanted, read_wanted, wanted_rows
 
 
@@ -43,11 +43,14 @@ def find_copies(
     Raises:
         IndexFormatError: an embedding is damaged.
     """
-    found = find_candidates(index, rows, limits.candidate)
+    limit = limits.unconfirmed if files is None else limits.candidate
+    found = find_candidates(index, rows, limit)
     tiles = np.unique(np.concatenate([found.left, found.right]))
     wanted = wanted_rows(index, tiles, files)
     left, right = np.searchsorted(tiles, found.left), np.searchsorted(tiles, found.right)
-    is_copy, is_confirmed = confirm(wanted, left, right, found.distances, limits, files)
+    is_copy, is_confirmed = confirm(
+        wanted, left, right, found.distances, limits=limits, files=files
+    )
     pairs = Candidates(
         left=found.left[is_copy], right=found.right[is_copy], distances=found.distances[is_copy]
     )
@@ -59,6 +62,7 @@ def confirm(
     left: Int64,
     right: Int64,
     distances: Float32,
+    *,
     limits: CopyLimits,
     files: TileFiles | None,
 ) -> tuple[Bools, Bools]:
@@ -76,12 +80,11 @@ def confirm(
         bool [P]: whether a pair is a copy, and whether its pixels agree.
     """
     is_there = np.zeros(len(wanted), bool)
-    thumbnails = np.zeros((len(wanted), THUMBNAIL_PX, THUMBNAIL_PX), np.float32)
+    thumbnails = np.zeros((len(wanted), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     for image, pixels in read_wanted(wanted, files, THUMBNAIL_PX):
         is_there[image], thumbnails[image] = True, pixels
     is_known = is_there[left] & is_there[right]
     is_confirmed = is_known.copy()
-    agreement = correlations(thumbnails, left[is_known], right[is_known])
-    is_confirmed[is_known] = agreement >= CORRELATION
+    is_confirmed[is_known] = are_alike(thumbnails, left[is_known], right[is_known], CORRELATION)
     is_copy = np.where(is_known, is_confirmed, distances <= limits.unconfirmed)
     return is_copy, is_confirmed

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
-from histo_index.arrays import Float32, Int64
+from histo_index.arrays import Int64
 from histo_index.indexer.reader import OpenIndex
 from histo_index.progress import track
-from histo_index.search.copies.pixels import ReadThumbnails
+from histo_index.search.copies.pixels import Greys, ReadThumbnails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +51,8 @@ def wanted_rows(index: OpenIndex, rows: Int64, files: TileFiles | None) -> list[
 
 def read_wanted(
     wanted: Sequence[Wanted | None], files: TileFiles | None, size_px: int
-) -> Iterator[tuple[int, Float32]]:
-    """Read the thumbnails that can be read: position, and luminance float32 [T, T]."""
+) -> Iterator[tuple[int, Greys]]:
+    """Read the thumbnails that can be read: position, and luminance uint8 [T, T]."""
     places = [place for place, one in enumerate(wanted) if one is not None]
     if files is None or not places:
         return
@@ -64,4 +63,4 @@ def read_wanted(
     ):
         # A file that was changed since the build is not the tile that was indexed.
         if found is not None and one.sha256 in (None, found.sha256):
-            yield place, np.asarray(found.pixels)
+            yield place, found.pixels

@@ -58,7 +58,7 @@ def nearest_without_copies(
         pending = np.arange(start, min(start + _BLOCK, len(queries)))
         count = k + _SPARE
         while len(pending):
-            part = [queries[query] for query in pending]
+            part = [queries[query] for query in pending.tolist()]
             vectors = np.stack([one.vector for one in part])
             own = [one.row for one in part]
             found = nearest_rows(index, vectors, k=count, own_rows=own, filters=filters)
@@ -142,8 +142,9 @@ def _copy_pairs(
     images: _Images, limits: CopyLimits, files: TileFiles | None
 ) -> set[tuple[int, int]]:
     """Find the pairs of images that are copies, in both orders, among those of each query."""
+    limit = limits.unconfirmed if files is None else limits.candidate
     groups = np.concatenate([images.queries[:, None], images.places], axis=1)
-    near = [_near_pairs(images.embeddings, group[group >= 0], limits.candidate) for group in groups]
+    near = [_near_pairs(images.embeddings, group[group >= 0], limit) for group in groups]
     left, right = np.unique(np.concatenate(near, axis=1), axis=1)
     is_equal = images.contents[left] == images.contents[right]
     found = {*zip(left[is_equal].tolist(), right[is_equal].tolist(), strict=True)}
@@ -157,8 +158,8 @@ def _copy_pairs(
         np.searchsorted(used, left),
         np.searchsorted(used, right),
         distances,
-        limits,
-        files,
+        limits=limits,
+        files=files,
     )
     found |= {*zip(left[is_copy].tolist(), right[is_copy].tolist(), strict=True)}
     return found | {(second, first) for first, second in found}
