@@ -19,6 +19,7 @@ from histo_index.indexer.format.lookup import AMBIGUOUS, MISSING
 from histo_index.indexer.inputs.hashing import hash_file
 from histo_index.indexer.inputs.tiles import SUFFIXES
 from histo_index.indexer.reader import OpenIndex
+from histo_index.progress import track
 from histo_index.wording import printable
 
 
@@ -231,7 +232,8 @@ class Resolver:
         paths = [path for places in unseen if (path := search.files[places[0]]) is not None]
         # Asking for an encoder loads it, which most lists never need.
         results = self._encode_files(paths) if paths else ()
-        for places, result in zip(unseen, results, strict=True):
+        pairs = zip(unseen, results, strict=True)
+        for places, result in track(pairs, "encoding", total=len(unseen), unit="images"):
             for place in places:
                 if isinstance(result, ImageError):
                     search.problems[place] = result

@@ -10,6 +10,7 @@ from histo_index.arrays import Bools, Float16, Float32, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.nearest.kernel import candidate_distances, to_float32
 from histo_index.indexer.reader import OpenIndex
+from histo_index.progress import report
 from histo_index.search.neighbours.filters import Filters, group_queries
 
 NOBODY: Final = -1
@@ -67,11 +68,14 @@ def nearest_rows(
         rows=np.full((len(own), width), NOBODY, np.int64),
         distances=np.full((len(own), width), np.inf, np.float32),
     )
+    done = 0
     for group in group_queries(index.rows, filters, own_rows):
         search = _Search(index=index, k=k, allowed=index.allowed(group.allowed))
         for start in range(0, len(group.queries), block):
+            report("searching", done, len(own), unit="images")
             positions = group.queries[start : start + block]
             search.run(queries[positions], np.array(own, np.int64)[positions], found, positions)
+            done += len(positions)
     return found
 
 
