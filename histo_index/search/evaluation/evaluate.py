@@ -117,11 +117,6 @@ def _leakage(
     return find_leakage(index, dataset.rows, dataset.groups, files=files, fitted_on=fitted_on)
 
 
-def _name_counts(leakage: Leakage) -> str:
-    kinds = {"identical pair": leakage.identical, "nearly identical pair": leakage.near}
-    return " and ".join(counted(count, kind) for kind, count in kinds.items() if count)
-
-
 def _warnings(dataset: LabelledPairs, threshold: Threshold, leakage: Leakage) -> list[str]:
     found = []
     if dataset.problems:
@@ -135,7 +130,7 @@ def _warnings(dataset: LabelledPairs, threshold: Threshold, leakage: Leakage) ->
         found.append("no threshold: run `histo-index calibrate`, or pass --threshold")
     if leakage.identical or leakage.near:
         found.append(
-            f"{_name_counts(leakage)} of tiles lie across "
+            f"{leakage.describe()} of tiles lie across "
             f"{'groups' if dataset.has_groups else 'names'}"
         )
     shared = (leakage.shared_tiles or 0) + leakage.calibration_duplicates

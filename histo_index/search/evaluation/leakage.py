@@ -13,6 +13,7 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.search.copies.copies import find_copies
 from histo_index.search.copies.limits import copy_limits
 from histo_index.search.copies.tile_files import TileFiles
+from histo_index.wording import counted
 
 # How many are listed by name.
 MOST_LISTED: Final = 50
@@ -60,6 +61,11 @@ class Leakage:
     def is_clean(self) -> bool:
         """Whether nothing was found."""
         return not (self.identical or self.near or self.shared_tiles or self.calibration_duplicates)
+
+    def describe(self) -> str:
+        """Count the pairs across groups in words; empty if there are none."""
+        kinds = {"identical pair": self.identical, "nearly identical pair": self.near}
+        return " and ".join(counted(count, kind) for kind, count in kinds.items() if count)
 
     def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -23,7 +23,7 @@ from histo_index.search.distance import pair_distances
 from histo_index.search.evaluation.baselines import headline
 from histo_index.search.evaluation.evaluate import evaluate
 from histo_index.search.evaluation.examples import wrong_pairs_of
-from histo_index.search.evaluation.leakage import find_leakage
+from histo_index.search.evaluation.leakage import Leakage, find_leakage
 from histo_index.search.evaluation.result import Contender, Evaluation
 from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
@@ -269,6 +269,23 @@ def test_tiles_of_the_calibration_and_their_copies_are_found(doubled: OpenIndex)
     nothing = np.array([], np.int64)
     none = find_leakage(doubled, rows, groups, files=None, fitted_on=nothing)
     assert (none.shared_tiles, none.calibration_duplicates) == (0, 0)
+
+
+def test_leakage_names_only_what_there_is() -> None:
+    none = Leakage(identical=0, near=0, limit=0.1, listed=())
+    assert none.describe() == ""
+    assert replace(none, near=1).describe() == "1 nearly identical pair"
+    assert replace(none, identical=2).describe() == "2 identical pairs"
+    both = replace(none, identical=1, near=1200)
+    assert both.describe() == "1 identical pair and 1,200 nearly identical pairs"
+
+
+def test_a_lead_that_rounds_to_zero_has_no_minus_sign() -> None:
+    auc = Estimate(value=0.9, low=0.8, high=0.95)
+    lead = {"roc_auc": Estimate(value=-0.0001, low=-0.0002, high=0.0001)}
+    own = Contender(name="index", pairs={"roc_auc": auc}, retrieval={}, lead={})
+    text = headline(own, [replace(own, name="random weights", lead=lead)], is_trained=True)
+    assert text.endswith("(lead +0.000, 95 % interval +0.000…+0.000)")
 
 
 def test_an_untrained_encoder_is_called_so() -> None:
