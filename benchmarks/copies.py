@@ -181,13 +181,14 @@ def times(folder: Path, rows: list[int]) -> None:
     clusters = Clusters(count=2000, size=_SIZE, spread=0.5)
     for count in rows:
         home = folder / f"rows-{count}"
-        path = prepare_index(home, clusters, rows=count, size=_SIZE)
+        path = prepare_index(home, clusters, rows=count, size=_SIZE, structure="exact")
         index = histo_index.open(path)
         index.opened.verify(np.arange(count))
         started = time.process_time(), time.perf_counter()
         table = index.duplicates()
         cpu_s, wall_s = time.process_time() - started[0], time.perf_counter() - started[1]
         lines.append((f"{count:,}", f"{cpu_s:.1f}", f"{wall_s:.1f}", str(len(table))))
+        measuring.tell(" ".join(lines[-1]))
         shutil.rmtree(home)
     measuring.print_table(("tiles", "CPU s", "wall s", "tiles in groups"), lines)
 

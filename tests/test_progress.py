@@ -67,8 +67,10 @@ def test_every_command_shows_what_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def long_command() -> None:
-        report("counting", 0, 10)
+        report("reading", 0, 10)
         clock[0] += 60
+        report("counting", 0, 10)  # nothing is known of its speed
+        clock[0] += 10
         report("counting", 4, 10)
 
     clock = [100.0]
@@ -76,7 +78,7 @@ def test_every_command_shows_what_is_reported(
     monkeypatch.setattr(cli, "app", long_command)
     cli.main()
     shown = capsys.readouterr().err
-    assert shown == "counting 4 of 10, 0.1 tiles/s, 1 min 30 s left\n"
+    assert shown == "counting 4 of 10, 0.4 tiles/s, 15 s left\n"
 
 
 def test_a_stage_that_starts_again_counts_its_own_time(

@@ -34,7 +34,7 @@ class BuildLine:
         per_s = state.done / max(time.monotonic() - self._started_s, 1e-9)
         if self._bar is not None:
             self._bar.update(self._task, completed=state.done, rate=per_s)
-        elif state.total and not self._line.is_terminal and self._line.is_due():
+        elif state.total and state.done and not self._line.is_terminal and self._line.is_due():
             left_s = (state.total - state.done) / max(per_s, 1e-9)
             self._line.show(
                 f"{state.stage} {state.done:,} of {state.total:,}, {per_s:.1f} {state.unit}/s, "

@@ -70,6 +70,10 @@ def test_tables_and_pairs_are_those_of_the_evaluation(judged: Judged, page: Page
         for column, count in enumerate(counts):
             shown = page.figures[f"confusion.{row}.{column}"]
             assert shown == [str(count) if count else "·"]
+    links = {at["href"][1:] for tag, at in page.elements if tag == "a" and "href" in at}
+    off_diagonal = np.argwhere(found.confusion * (1 - np.eye(len(found.confusion), dtype=int)))
+    assert links == {f"confused-{row}-{column}" for row, column in off_diagonal}
+    assert links == {at["id"] for _, at in page.elements if at.get("class") == "cell"}
     distances = [page.values[f"wrong.{place}"][0] for place in range(len(found.wrong_pairs))]
     assert distances == [wrong.distance for wrong in found.wrong_pairs]
     assert page.values["leakage.identical"] == [found.leakage.identical]
