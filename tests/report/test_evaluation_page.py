@@ -14,6 +14,7 @@ from histo_index.commands.evaluate import describe_evaluation
 from histo_index.report.evaluation_page import evaluation_page
 from histo_index.report.pictures import Pictures
 from histo_index.search.bootstrap import Estimate
+from histo_index.search.evaluation.examples import confused_of
 from tests.report.conftest import KINDS, PATIENT, Judged
 from tests.report.reading import Page
 
@@ -169,6 +170,24 @@ def test_tiles_are_pictures_with_words(page: Page) -> None:
             assert picture.size == (16, 12)
 
 
+def test_confused_tiles_are_those_of_the_cell(judged: Judged) -> None:
+    found = judged.found
+    cells = confused_of(found)
+    ranking, labels = found.ranking, found.dataset.labels
+    assert ranking is not None
+    assert found.confusion is not None
+    assert cells
+    for (own, other), pairs in cells.items():
+        assert own != other
+        assert len(pairs) == min(6, found.confusion[own, other])
+        assert [gap for *_, gap in pairs] == sorted(gap for *_, gap in pairs)
+        for query, neighbour, gap in pairs:
+            (place,) = np.flatnonzero(ranking.queries == query)
+            assert ranking.neighbours[place, 0] == neighbour
+            assert ranking.distances[place, 0] == np.float32(gap)
+            assert (labels[query], labels[neighbour]) == (own, other)
+
+
 def test_missing_tiles_are_marked_and_counted(judged: Judged) -> None:
     pictures = Pictures(judged.tiles / "nowhere")
     page = Page(evaluation_page(judged.index, judged.found, pictures))
@@ -177,6 +196,7 @@ def test_missing_tiles_are_marked_and_counted(judged: Judged) -> None:
     shown = {strip.query for strip in judged.found.strips}
     shown |= {place for strip in judged.found.strips for place in strip.neighbours}
     shown |= {tile for wrong in judged.found.wrong_pairs for tile in (wrong.tile_a, wrong.tile_b)}
+    shown |= {tile for pairs in confused_of(judged.found).values() for p in pairs for tile in p[:2]}
     assert page.figures["missing"][0].startswith(f"{len(shown)} of the tiles could not be read")
 
 

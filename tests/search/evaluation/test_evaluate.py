@@ -22,7 +22,7 @@ from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.distance import pair_distances
 from histo_index.search.evaluation.baselines import headline
 from histo_index.search.evaluation.evaluate import evaluate
-from histo_index.search.evaluation.examples import confused_of, wrong_pairs_of
+from histo_index.search.evaluation.examples import wrong_pairs_of
 from histo_index.search.evaluation.leakage import Leakage, find_leakage
 from histo_index.search.evaluation.result import Contender, Evaluation
 from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
@@ -269,23 +269,6 @@ def test_tiles_of_the_calibration_and_their_copies_are_found(doubled: OpenIndex)
     nothing = np.array([], np.int64)
     none = find_leakage(doubled, rows, groups, files=None, fitted_on=nothing)
     assert (none.shared_tiles, none.calibration_duplicates) == (0, 0)
-
-
-def test_confused_tiles_are_those_of_the_cell(found: Evaluation) -> None:
-    cells = confused_of(found)
-    ranking, labels = found.ranking, found.dataset.labels
-    assert ranking is not None
-    assert found.confusion is not None
-    assert cells
-    for (own, other), pairs in cells.items():
-        assert own != other
-        assert len(pairs) == min(6, found.confusion[own, other])
-        assert [gap for *_, gap in pairs] == sorted(gap for *_, gap in pairs)
-        for query, neighbour, gap in pairs:
-            (place,) = np.flatnonzero(ranking.queries == query)
-            assert ranking.neighbours[place, 0] == neighbour
-            assert ranking.distances[place, 0] == np.float32(gap)
-            assert (labels[query], labels[neighbour]) == (own, other)
 
 
 def test_leakage_names_only_what_there_is() -> None:
