@@ -23,8 +23,8 @@ def write_pairs(workshop: Workshop) -> None:
     rows = index.opened.rows.select(["path", "label", "group"]).to_pylist()
     lines = [
         f"{a['path']},{b['path']},{int(a['label'] == b['label'])}"
-        for place, a in enumerate(rows)
-        for b in rows[:place]
+        for number, a in enumerate(rows)
+        for b in rows[:number]
         if a["group"] != b["group"]
     ]
     (workshop.folder / "labelled.csv").write_text("\n".join(lines) + "\n")

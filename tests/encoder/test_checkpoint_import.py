@@ -249,9 +249,9 @@ def test_truncated_and_damaged_files_are_refused(is_zip: bool, tmp_path: Path) -
     for length in range(0, len(data), max(1, len(data) // 60)):
         path.write_bytes(data[:length])
         assert "not a checkpoint of plain tensors" in refusal(path)
-    for place in range(0, len(data), max(1, len(data) // 40)):
+    for offset in range(0, len(data), max(1, len(data) // 40)):
         changed = bytearray(data)
-        changed[place] ^= 1 << place % 8
+        changed[offset] ^= 1 << offset % 8
         path.write_bytes(changed)
         # Undamaged it is too small for any network, so that nothing may pass.
         with pytest.raises((InputError, MismatchError)):

@@ -109,8 +109,8 @@ def test_results_keep_the_order_of_a_mixed_stream(
     fast: Encoder, tile_files: list[Path], tmp_path: Path, expected: Float32
 ) -> None:
     paths = list(tile_files)
-    for place in (0, 3, 4, 20, len(paths) + 4):
-        paths.insert(place, tmp_path / f"none {place}.png")
+    for position in (0, 3, 4, 20, len(paths) + 4):
+        paths.insert(position, tmp_path / f"none {position}.png")
     results = list(fast.encode_files(paths))
     assert len(results) == len(paths)
     for path, result in zip(paths, results, strict=True):

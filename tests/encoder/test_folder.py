@@ -132,9 +132,9 @@ def test_any_flipped_bit_of_the_weights_is_refused_with_both_fingerprints(saved:
     path = saved / "model.safetensors"
     data, intact = path.read_bytes(), load_encoder(saved)
     messages = []
-    for place in range(len(data)):
+    for offset in range(len(data)):
         changed = bytearray(data)
-        changed[place] ^= 1 << place % 8
+        changed[offset] ^= 1 << offset % 8
         path.write_bytes(changed)
         messages.append(refusal(saved))
         assert messages[-1].startswith(f"{path}: ")
@@ -148,9 +148,9 @@ def test_any_flipped_bit_of_the_weights_is_refused_with_both_fingerprints(saved:
 def test_any_flipped_bit_of_the_config_is_refused(saved: Path) -> None:
     path = saved / "config.json"
     data, intact = path.read_bytes(), load_encoder(saved)
-    for place in range(len(data)):
+    for offset in range(len(data)):
         changed = bytearray(data)
-        changed[place] ^= 1 << place % 8
+        changed[offset] ^= 1 << offset % 8
         path.write_bytes(changed)
         assert refusal(saved).startswith(f"{path}: ")
     path.write_bytes(data)

@@ -295,10 +295,10 @@ def test_every_hostile_name_ends_in_one_place(
 def test_a_folder_whose_name_is_not_utf_8_can_be_indexed(
     tmp_path: Path, encoder: FakeEncoder
 ) -> None:
-    place = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
-    tiles = write_tiles(place / "tiles", numbered(3))
-    run_build(place / "tiles.hx", encoder, tiles)
-    require_sound(place / "tiles.hx", expected_rows(tiles, numbered(3)))
+    odd = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
+    tiles = write_tiles(odd / "tiles", numbered(3))
+    run_build(odd / "tiles.hx", encoder, tiles)
+    require_sound(odd / "tiles.hx", expected_rows(tiles, numbered(3)))
     run_build(tmp_path / "other.hx", encoder, tiles)
     manifest = require_sound(tmp_path / "other.hx", expected_rows(tiles, numbered(3)))
     root = tmp_path / "other.hx" / manifest.settings.root
@@ -690,9 +690,9 @@ def test_every_input_of_a_random_mix_ends_in_exactly_one_place(
         drawn = random.integers(0, len(kinds), 30).tolist()
         tiles = tmp_path / f"mix{seed}"
         for number, kind in enumerate([0, *drawn]):
-            place = tiles / f"f{number % 4}"
-            place.mkdir(parents=True, exist_ok=True)
-            kinds[kind](place / f"x{number}")
+            folder = tiles / f"f{number % 4}"
+            folder.mkdir(parents=True, exist_ok=True)
+            kinds[kind](folder / f"x{number}")
         report = run_build(tmp_path / f"{seed}.hx", encoder, tiles, tiles / "f1")
         counts = [drawn.count(kind) for kind in range(len(kinds))]
         assert report.tiles == 1 + counts[0] + counts[1]

@@ -91,14 +91,14 @@ def test_each_input_of_a_random_mix_ends_in_one_place(
 ) -> None:
     mixes, inputs_seen = tries(100, 3_000), 0
     for seed in range(mixes):
-        dice, place = Random(seed), tmp_path / str(seed)
-        inputs = write_mix(place / "tiles", dice)
-        index = place / "tiles.hx"
-        sources = [place / "tiles"]
+        dice, folder = Random(seed), tmp_path / str(seed)
+        inputs = write_mix(folder / "tiles", dice)
+        index = folder / "tiles.hx"
+        sources = [folder / "tiles"]
         if dice.random() < 0.3:  # what sources share counts once
-            sources.append(place / "tiles" / "f1")
+            sources.append(folder / "tiles" / "f1")
         if dice.random() < 0.4:
-            sources = [write_list(place / "tiles", inputs, dice)]
+            sources = [write_list(folder / "tiles", inputs, dice)]
         inputs_seen += len(inputs.fates) + inputs.extra.total()
         if not inputs.count(INDEXED):
             with pytest.raises(InputError, match=r"images? can be used|no images found|no tiles"):
@@ -107,7 +107,7 @@ def test_each_input_of_a_random_mix_ends_in_one_place(
             continue
         report = run_build(index, decoding, *sources)
         require_one_place_each(index, report, inputs)
-    tell(f"{mixes} random mixes of {inputs_seen} inputs", "each in one place, counts add up")
+    tell(f"{mixes} random mixes of {inputs_seen} inputs", "each counted once, counts add up")
 
 
 def write_mix(folder: Path, dice: Random) -> Inputs:

@@ -50,20 +50,20 @@ def write_example_tiles(folder: Path) -> Path:
     return folder
 
 
-def write_example(place: Path, work: Path) -> None:
+def write_example(target: Path, work: Path) -> None:
     tiles = write_example_tiles(work / "tiles")
     encoder = FakeEncoder(folder=work / "fake-encoder")
     run_build(work / "example.hx", encoder, tiles / "list.csv", shard_rows=3)
     (work / "example.hx" / "lock").unlink()
-    shutil.copytree(work / "example.hx", place)
+    shutil.copytree(work / "example.hx", target)
 
 
-def write_fitted_example(place: Path, work: Path) -> None:
+def write_fitted_example(target: Path, work: Path) -> None:
     tiles = write_tiles(work / "many", numbered(100))
     encoder = FakeEncoder(folder=work / "fake-encoder")
     run_build(work / "fitted.hx", encoder, tiles, distance="diffused", shard_rows=100)
     (work / "fitted.hx" / "lock").unlink()
-    shutil.copytree(work / "fitted.hx", place)
+    shutil.copytree(work / "fitted.hx", target)
 
 
 def versions() -> list[int]:

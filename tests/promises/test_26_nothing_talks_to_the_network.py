@@ -71,14 +71,14 @@ def talks(calls: list[Call]) -> list[Call]:
 
 def made(calls: list[Call]) -> set[str]:
     """Name the files and folders that were made or opened for writing."""
-    places = {"open": 1, "openat": 2}
+    flags_at = {"open": 1, "openat": 2}
     flags = os.O_WRONLY | os.O_RDWR | os.O_CREAT
     return {
         call.paths[-1]
         for call in calls
         if call.name in _MAKES
         and call.result >= 0
-        and (call.name not in places or call.arguments[places[call.name]] & flags)
+        and (call.name not in flags_at or call.arguments[flags_at[call.name]] & flags)
         and not call.paths[-1].startswith(_SYSTEM)
     }
 
@@ -135,9 +135,9 @@ def test_a_command_opens_no_socket_and_writes_only_where_it_was_told(
     assert done.returncode == 0 or (arguments[0], done.returncode) == ("doctor", 1), done.stderr
     assert talks(calls) == []
     allowed = [temporary, *(tmp_path / name for name in WRITTEN.get(arguments[0], []))]
-    # A file is written beside its place, under a name of its own.
-    places = {re.sub(r"\.tmp-[0-9a-f]+-", "", path) for path in made(calls)}
-    assert {path for path in places if not path.startswith(tuple(map(str, allowed)))} == set()
+    # A file is written under a temporary name beside its final one.
+    written = {re.sub(r"\.tmp-[0-9a-f]+-", "", path) for path in made(calls)}
+    assert {path for path in written if not path.startswith(tuple(map(str, allowed)))} == set()
     assert list(temporary.iterdir()) == []
     tell(
         f"{arguments[0]}: {len(calls)} opens and socket calls", "0 to a network, 0 files elsewhere"

@@ -189,12 +189,12 @@ def _describe(thread: int) -> dict[str, Any]:
     number, *arguments = struct.unpack_from("=7Q", _call_info(thread), 24)
     names = [name for name, numbers in _NUMBERS.items() if numbers[_COLUMN] == number]
     paths = [_target(thread, arguments[0])] if names[0] in _OF_DESCRIPTORS else []
-    for place in _PATHS.get(names[0], ()):
-        is_relative = names[0] in ("openat", "openat2", "unlinkat", "mkdirat") or place in (1, 3)
+    for argument in _PATHS.get(names[0], ()):
+        is_relative = names[0] in ("openat", "openat2", "unlinkat", "mkdirat") or argument in (1, 3)
         has_folder = is_relative and "at" in names[0]
-        folder = struct.unpack("=i", struct.pack("=I", arguments[place - 1] & 0xFFFFFFFF))[0]
+        folder = struct.unpack("=i", struct.pack("=I", arguments[argument - 1] & 0xFFFFFFFF))[0]
         base = _target(thread, folder if has_folder else -100)
-        paths.append(os.path.normpath(os.path.join(base, _text(thread, arguments[place]))))
+        paths.append(os.path.normpath(os.path.join(base, _text(thread, arguments[argument]))))
     return {"process": thread, "name": names[0], "arguments": arguments, "paths": paths}
 
 

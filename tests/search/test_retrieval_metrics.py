@@ -23,11 +23,11 @@ def test_neighbours_are_those_of_a_plain_sort_without_the_own_group() -> None:
     queries = np.array([0, 3, 699])
     found = rank_others(vectors, groups, queries, k=4)
     exact = ((vectors[:, None] - vectors[None]) ** 2).sum(axis=2)
-    for place, query in enumerate(queries):
+    for row, query in enumerate(queries):
         distances = np.where(groups == groups[query], np.inf, exact[query])
         nearest = np.argsort(distances, kind="stable")[:4]
-        assert found.neighbours[place].tolist() == nearest.tolist()
-        assert found.distances[place] == pytest.approx(distances[nearest], abs=1e-6)
+        assert found.neighbours[row].tolist() == nearest.tolist()
+        assert found.distances[row] == pytest.approx(distances[nearest], abs=1e-6)
 
 
 def test_where_other_groups_are_few_places_stay_empty() -> None:

@@ -115,11 +115,11 @@ def rewrite(
         root=folder,
         progress=lambda step: None,
     )
-    places = [(task.position, r) for task, r in zip(plan.tasks, written, strict=True)]
-    places += [(position, shard.receipt) for position, shard in plan.kept]
+    receipts = [(task.position, r) for task, r in zip(plan.tasks, written, strict=True)]
+    receipts += [(position, shard.receipt) for position, shard in plan.kept]
     draft = draft_manifest(
         folder,
-        in_row_order(places, current),
+        in_row_order(receipts, current),
         encoder=current.encoder,
         encoder_files=_kept_files(current),
         rejected=current.rejected,

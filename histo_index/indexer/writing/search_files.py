@@ -91,8 +91,8 @@ def derive(
         InputError: the index cannot be searched as asked.
     """
     config = config or SearchConfig()
-    place = folder / FOLDER / f"{generation:06d}"
-    paths = {role: place / name for role, name in FILE_NAMES.items()}
+    target = folder / FOLDER / f"{generation:06d}"
+    paths = {role: target / name for role, name in FILE_NAMES.items()}
     shape = sum(shard.rows for shard in shards), size
     factory = choose_structure(*shape, config)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:

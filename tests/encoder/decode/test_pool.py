@@ -113,8 +113,8 @@ def mixed(good: list[Path], folder: Path) -> list[Path]:
     Image.new("RGB", (101, 100)).save(folder / "large.png")
     bad = [folder / name for name in ("text.png", "none.png", "empty.png", "half.png", "large.png")]
     paths = list(good)
-    for place, path in enumerate([*bad, folder]):
-        paths.insert(7 * place, path)
+    for position, path in enumerate([*bad, folder]):
+        paths.insert(7 * position, path)
     return paths
 
 
@@ -149,8 +149,8 @@ def test_no_paths_start_no_process(children: Children) -> None:
 
 def test_a_killed_child_costs_the_tile_it_was_at(good: list[Path], tmp_path: Path) -> None:
     paths = list(good)
-    for place in (0, 5, 6, 7, 20, len(paths) + 5):
-        paths.insert(place, tmp_path / "die.png")
+    for position in (0, 5, 6, 7, 20, len(paths) + 5):
+        paths.insert(position, tmp_path / "die.png")
     with DecodePool(SETTINGS, workers=2, worker_code=OBEDIENT) as pool:
         results = list(pool.prepare(paths))
     assert [grey(tile) for tile in results if isinstance(tile, PreparedTile)] == list(range(40))

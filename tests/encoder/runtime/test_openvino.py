@@ -181,7 +181,7 @@ def test_an_embedding_depends_on_its_image_alone(
     expected = embed(first, fresh_tiles)
     backwards = embed(first, fresh_tiles[::-1].copy())[::-1]
     assert np.array_equal(backwards, expected)
-    # Other places, other company, and a last request that is not full.
+    # Other positions, other images in the batch, and a last request that is not full.
     cuts = range(first.batch, len(fresh_tiles), first.batch)
     for order in (slice(None), slice(None, None, -1), slice(1, None)):
         batches = np.split(fresh_tiles[order], cuts)

@@ -213,9 +213,9 @@ def test_every_mark_of_a_file_counts(tmp_path: Path, mark: str) -> None:
     write_tiles(tmp_path, ["a.png", "b.png"])
     tiles = list_tiles([tmp_path])
     known = as_if_hashed(tiles)
-    place = known.schema.get_field_index(mark)
+    column = known.schema.get_field_index(mark)
     other = pa.array([known[mark][0].as_py(), known[mark][1].as_py() + 1], STATES.field(mark).type)
-    found = digests(tiles, known.set_column(place, mark, other))
+    found = digests(tiles, known.set_column(column, mark, other))
     assert found == {"a.png": NO_DIGEST, "b.png": hash_file(tmp_path / "b.png")}
 
 

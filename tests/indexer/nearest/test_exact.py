@@ -30,7 +30,7 @@ N, D = 3000, 32
 CENTRES: Final = np.repeat(unit_vectors(50, D), N // 50, axis=0)
 HALVES: Final = (CENTRES + 0.3 * unit_vectors(N, D, seed=1)).astype(np.float16)
 QUERIES: Final[Float32] = (HALVES[::100] + 0.1 * unit_vectors(30, D, seed=2)).astype(np.float32)
-PATH = Path("place/candidates.faiss")
+PATH = Path("folder/candidates.faiss")
 KINDS: Final = ("PCA16,IVF16,SQ8", "IVF16,SQ4", "HNSW16", "SQ8", "PCA16,IVF16,RaBitQ")
 
 plain: Final = partial(sorted_rows, QUERIES, HALVES)
@@ -177,7 +177,7 @@ def test_another_number_or_size_of_vectors_is_refused(tmp_path: Path) -> None:
         with pytest.raises(IndexFormatError) as caught:
             read_candidates(PATH, data, rows=rows, size=size)
         assert str(caught.value) == (
-            f"place/candidates.faiss: holds {N} vectors of {D}, expected {rows} of {size}; "
+            f"folder/candidates.faiss: holds {N} vectors of {D}, expected {rows} of {size}; "
             "run `histo-index reindex`"
         )
 
@@ -190,14 +190,14 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IndexFormatError) as caught:
         read_candidates(PATH, faiss.serialize_index(index).tobytes(), rows=N, size=D)
     assert str(caught.value) == (
-        "place/candidates.faiss: its parts do not fit each other; run `histo-index reindex`"
+        "folder/candidates.faiss: its parts do not fit each other; run `histo-index reindex`"
     )
 
 
 @pytest.mark.parametrize("length", [0, 1, 4, 30, 60, 1000, -1])
 def test_a_short_file_is_refused(tmp_path: Path, length: int) -> None:
     with pytest.raises(
-        IndexFormatError, match=r"^place/candidates\.faiss: not a FAISS index \("
+        IndexFormatError, match=r"^folder/candidates\.faiss: not a FAISS index \("
     ) as caught:
         read_candidates(PATH, written(tmp_path)[:length], rows=N, size=D)
     assert "\n" not in str(caught.value)

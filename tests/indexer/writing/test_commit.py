@@ -182,15 +182,15 @@ def test_reindexing_with_a_damaged_shard_leaves_the_old_state(tiles: Path, built
 def test_garbage_in_search_costs_nothing_but_itself(
     tiles: Path, built: Path, encoder: FakeEncoder
 ) -> None:
-    place = built / "search" / "000001"
-    for path in place.iterdir():
+    derived = built / "search" / "000001"
+    for path in derived.iterdir():
         path.write_bytes(b"garbage")
     (built / "search" / "000009").mkdir()
     (built / "search" / "000009" / "vectors.npy").write_bytes(b"of a killed build")
     (built / "search" / "more").mkdir()
     with pytest.raises(IndexFormatError):
         require_sound(built, {})
-    assert {path.read_bytes() for path in place.iterdir()} == {b"garbage"}
+    assert {path.read_bytes() for path in derived.iterdir()} == {b"garbage"}
     assert reindex(built).generation == 2
     require_sound(built, expected_rows(tiles, numbered(20)))
     assert sorted(path.name for path in (built / "search").iterdir()) == ["000002", "more"]

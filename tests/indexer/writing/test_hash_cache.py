@@ -138,9 +138,9 @@ def test_a_file_that_is_found_other_than_it_is_known_is_read_by_the_next_build(
     run_build(output, encoder, tiles)
     # As where a content changed and nothing of the file tells it.
     states = read_states(output)
-    place = states["path"].to_pylist().index("t0007.png")
+    row = states["path"].to_pylist().index("t0007.png")
     digests = states["sha256"].to_pylist()
-    digests[place] = "0" * 64
+    digests[row] = "0" * 64
     write_states(output, states.set_column(5, "sha256", pa.array(digests)), before=states)
     changed = "changed while the index was being built: run the build again"
     report = run_build(output, encoder, tiles)

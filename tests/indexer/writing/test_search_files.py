@@ -42,14 +42,14 @@ def test_search_files_are_made_of_the_shards(
     output = tmp_path / "tiles.hx"
     run_build(output, encoder, tiles)
     manifest = read_manifest(output)
-    place = output / "search" / "000001"
+    derived = output / "search" / "000001"
     expected = np.stack([embedding_of((tiles / name).read_bytes()) for name in numbered(20)])
     np.testing.assert_array_equal(
-        np.load(place / "vectors.npy"), expected.astype(np.float16), strict=True
+        np.load(derived / "vectors.npy"), expected.astype(np.float16), strict=True
     )
-    blocks = np.load(place / "blocks.npy")
+    blocks = np.load(derived / "blocks.npy")
     assert blocks.tolist() == [xxhash.xxh3_64_intdigest(expected.astype(np.float16).tobytes())]
-    rows = pa.ipc.open_file(place / "rows.arrow").read_all()
+    rows = pa.ipc.open_file(derived / "rows.arrow").read_all()
     assert rows.column_names == [
         "image_id", "path", "sha256", "width", "height", "note", "stem",
     ]  # fmt: skip
@@ -64,7 +64,7 @@ def test_search_files_are_made_of_the_shards(
     }
     for role, name in names.items():
         again = files_of(output)[f"search/000007/{name}"]
-        assert again == (place / name).read_bytes()
+        assert again == (derived / name).read_bytes()
         assert records[role].checksum == manifest.files[role].checksum
 
 

@@ -125,12 +125,12 @@ def test_what_is_stored_names_no_group_that_may_be_private(classes: Classes) -> 
     assert line.endswith("pairs share group 1")
 
 
-@pytest.mark.parametrize("place", [0, 100, -3])
-def test_a_damaged_one_is_refused(classes: Classes, calibration: Calibration, place: int) -> None:
+@pytest.mark.parametrize("offset", [0, 100, -3])
+def test_a_damaged_one_is_refused(classes: Classes, calibration: Calibration, offset: int) -> None:
     store_calibration(classes.index.folder, calibration)
     path = classes.index.folder / "calibration.json"
     data = bytearray(path.read_bytes())
-    data[place] ^= 1
+    data[offset] ^= 1
     path.write_bytes(data)
     with pytest.raises(IndexFormatError, match=r"calibration\.json: damaged"):
         read_calibration(classes.index.folder, calibration.fingerprint)

@@ -1,4 +1,4 @@
-"""An evaluation says what an index is worth, beside baselines, and finds tiles in two places."""
+"""An evaluation compares an index with baselines and finds tiles in two groups or splits."""
 
 import json
 from collections.abc import Mapping

@@ -74,7 +74,7 @@ def test_a_repeated_pair_counts_once_and_one_of_both_labels_not_at_all(classes: 
             ("t06.png", "t09.png", 1),
         ],
     )
-    assert [found.names[place] for place in found.left] == ["t00.png", "t06.png"]
+    assert [found.names[tile] for tile in found.left] == ["t00.png", "t06.png"]
     assert found.problems == ["p.csv pair 4: labelled 0, but 1 as pair 3; both are left out"]
 
 

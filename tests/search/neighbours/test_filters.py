@@ -53,7 +53,7 @@ def found_rows(
 def plain_rows(index: OpenIndex, query: int, allowed: list[int]) -> list[int]:
     matrix: Float32 = np.asarray(index.matrix[allowed])
     distances = pair_distances(np.broadcast_to(index.matrix[query], matrix.shape), matrix)
-    return [allowed[place] for place in np.argsort(distances, kind="stable")]
+    return [allowed[row] for row in np.argsort(distances, kind="stable")]
 
 
 @pytest.mark.parametrize(
