@@ -22,7 +22,7 @@ def test_colours_are_counted_in_512_boxes_and_rooted() -> None:
     )
 
 
-def test_floors_are_made_of_files_in_order(tmp_path: Path) -> None:
+def test_baselines_read_files_in_order(tmp_path: Path) -> None:
     encoder = tmp_path / "encoder"
     init_encoder(encoder, arch="resnet18", seed=0)
     generator = np.random.default_rng(0)

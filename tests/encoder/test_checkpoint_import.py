@@ -272,7 +272,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyError(0), KeyError(-17), KeyError("0"), ValueError(3)])
-def test_a_reason_that_is_only_a_number_gives_way_to_the_kind_of_error(
+def test_reason_that_is_a_number_is_replaced_by_the_error_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*args: object, **options: object) -> None:

@@ -272,7 +272,7 @@ def test_the_example_reads_every_tile(index: Path, monkeypatch: pytest.MonkeyPat
         ("`manifest.json`", "manifest.json", {0}),
     ],
 )
-def test_what_may_be_deleted_is_made_again(
+def test_deletable_files_are_rebuilt(
     tmp_path: Path, row: str, pattern: str, encoded: set[int]
 ) -> None:
     assert f"\n| {row} |" in TEXT.split("## What may be deleted")[1]

@@ -198,7 +198,7 @@ def test_a_file_over_the_limit_is_not_opened(tmp_path: Path) -> None:
     )
 
 
-def test_a_child_that_dies_is_told_in_one_line(sound: Path, tmp_path: Path) -> None:
+def test_dead_child_is_reported_in_one_line(sound: Path, tmp_path: Path) -> None:
     hung = hash_bomb(tmp_path)
     with ThreadPoolExecutor(1) as threads:
         refused = threads.submit(refusals, [hung], ImportLimits(cpu_s=600))
@@ -217,7 +217,7 @@ def test_a_child_that_dies_is_told_in_one_line(sound: Path, tmp_path: Path) -> N
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_child_that_hangs_is_given_up(tmp_path: Path) -> None:
+def test_hanging_child_is_stopped(tmp_path: Path) -> None:
     (reason,) = refusals([hash_bomb(tmp_path)], ImportLimits(cpu_s=600, wait_s=0.5))
     assert reason.startswith("reading took over 0.5 s; ")
 

@@ -51,7 +51,7 @@ def require_inside(encoder: WatchedEncoder, tiles: Path) -> None:
     assert all(Path(path).is_relative_to(root) for path in encoder.encoded), encoder.encoded
 
 
-def test_odd_places_are_indexed_or_rejected_and_not_followed(
+def test_links_pipes_and_sockets_are_indexed_or_rejected_and_not_followed(
     tiles: Path, decoding: WatchedEncoder, tmp_path: Path, tell: Tell
 ) -> None:
     for name, odd in PLACES.items():

@@ -108,7 +108,7 @@ def write_font_settings(home: Path) -> Path:
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
-def test_a_command_opens_no_socket_and_writes_only_where_it_was_told(
+def test_command_opens_no_socket_and_writes_only_to_its_output(
     workshop: Workshop, tmp_path: Path, arguments: list[str], tell: Tell
 ) -> None:
     temporary = tmp_path / "tmp"

@@ -162,7 +162,7 @@ def test_other_content_under_a_removed_name_is_a_new_tile(archive: Archive) -> N
     assert index.find_names(pa.array([NAMES[0]])).tolist() == [-1]
 
 
-def test_a_rule_that_cannot_be_applied_is_told_of(
+def test_rule_that_cannot_be_applied_is_reported(
     archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
     archive.build(archive.tiles)

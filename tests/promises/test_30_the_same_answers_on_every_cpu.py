@@ -174,7 +174,7 @@ def test_fewer_instructions_give_the_same_answers(
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 @pytest.mark.parametrize("kind", ["rendered", "real"])
-def test_this_cpu_gives_the_answers_of_the_reference(
+def test_this_cpu_matches_the_reference(
     precision: str, kind: str, tiles: list[Path], expected: Float64, tell: Tell
 ) -> None:
     if kind == "real":

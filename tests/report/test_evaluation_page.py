@@ -132,7 +132,7 @@ def test_hostile_labels_and_names_are_text(judged: Judged, named: str) -> None:
     assert judged.names[wrong.tile_b] in page.text
 
 
-def test_names_and_folders_stay_out_unless_asked_for(judged: Judged, html: str, named: str) -> None:
+def test_names_and_folders_are_left_out_by_default(judged: Judged, html: str, named: str) -> None:
     for secret in (PATIENT, ".png", str(judged.tiles.parent), "private folder"):
         assert secret not in html
     assert f"{PATIENT} patient-3" in named
@@ -182,5 +182,5 @@ def test_ids_are_there_once(page: Page) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_same_evaluation_gives_the_same_page(judged: Judged, html: str) -> None:
+def test_equal_evaluations_render_equal_pages(judged: Judged, html: str) -> None:
     assert evaluation_page(judged.index, judged.found, Pictures(judged.tiles)) == html

@@ -56,7 +56,7 @@ def settled_features(settled: EncoderFolder, fresh_tiles: Pixels) -> Float32:
     return embed(ReferenceRuntime(settled), fresh_tiles)
 
 
-def test_the_settled_encoder_tells_tiles_apart(settled_features: Float32) -> None:
+def test_settled_encoder_separates_tiles(settled_features: Float32) -> None:
     # Else agreement would be no feat: with random weights all tiles have a cosine of 0.97.
     assert cosines(settled_features[:-1], settled_features[1:]).mean() < 0.9
 
@@ -214,7 +214,7 @@ def test_bfloat16_is_refused_where_the_cpu_has_it_not(
         OpenVinoRuntime(settled, precision="bfloat16")
 
 
-def test_the_runtime_says_what_it_is(settled: EncoderFolder) -> None:
+def test_runtime_describes_itself(settled: EncoderFolder) -> None:
     runtime = OpenVinoRuntime(settled, precision="float32")
     assert (runtime.device, runtime.precision, runtime.batch) == ("cpu", "float32", 4)
     assert runtime.name == f"openvino {ov.__version__.split('-')[0]}"

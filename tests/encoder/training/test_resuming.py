@@ -79,7 +79,7 @@ def require_same(report: TrainReport, finished: TrainReport) -> None:
     ]
 
 
-def test_ctrl_c_saves_the_whole_step_and_the_run_goes_on_with_other_workers(
+def test_ctrl_c_saves_the_step_and_the_run_resumes_with_other_workers(
     tiles: list[Path], finished: TrainReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = Byol.forward

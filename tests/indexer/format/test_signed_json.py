@@ -58,7 +58,7 @@ def test_a_newer_version_is_called_newer_and_only_if_it_is_whole() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"null", b"[]", b"3", b"{}", b"[" * 100_000, b"\xff\xfe", b"\x00"]
 )
-def test_what_is_no_such_document_is_damaged(data: bytes) -> None:
+def test_other_document_is_damaged(data: bytes) -> None:
     with pytest.raises(DamagedError, match=r"^folder/document\.json: damaged: "):
         read(data)
 

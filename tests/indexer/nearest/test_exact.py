@@ -45,7 +45,7 @@ def written(tmp_path: Path, kind: str = "PCA16,IVF16,SQ8") -> bytes:
     return (tmp_path / "candidates.faiss").read_bytes()
 
 
-def test_exact_search_finds_what_a_sort_finds() -> None:
+def test_exact_search_equals_a_sort() -> None:
     fixed = HALVES.copy()
     fixed.flags.writeable = False
     np.testing.assert_array_equal(ExactSearch(fixed).search(QUERIES, 9), plain()[:, :9])
@@ -57,7 +57,7 @@ def test_many_neighbours_are_not_sorted_block_by_block(monkeypatch: pytest.Monke
     assert len(QUERIES) > 16
 
 
-def test_searches_at_once_leave_what_faiss_compares_by_as_it_was() -> None:
+def test_concurrent_searches_restore_the_faiss_setting() -> None:
     library: Any = faiss.cvar
     before = library.distance_compute_blas_threshold
     shared = ByProducts()
@@ -69,7 +69,7 @@ def test_searches_at_once_leave_what_faiss_compares_by_as_it_was() -> None:
     assert library.distance_compute_blas_threshold == before != 1
 
 
-def test_exact_search_keeps_to_what_is_allowed() -> None:
+def test_exact_search_returns_only_allowed_rows() -> None:
     allowed = np.arange(N) % 7 == 3
     found = ExactSearch(HALVES).search(QUERIES, 9, allowed)
     np.testing.assert_array_equal(found, plain(allowed)[:, :9])
@@ -128,7 +128,7 @@ def test_where_candidates_run_short_every_vector_is_compared(share: int) -> None
         ("IVF16,PQ16x4fs", "its file could not be checked for damage"),
     ],
 )
-def test_what_faiss_cannot_make_is_one_line_of_what_it_says(kind: str, reason: str) -> None:
+def test_faiss_error_is_one_line(kind: str, reason: str) -> None:
     with pytest.raises(InputError) as caught:
         made(kind)
     assert str(caught.value) == (
@@ -150,7 +150,7 @@ def test_directions_are_those_that_faiss_finds(count: int) -> None:
     np.testing.assert_allclose(abs(ours.apply(floats)), abs(theirs.apply(floats)), atol=1e-4)
 
 
-def test_a_transformation_is_kept_without_what_it_does_not_use(tmp_path: Path) -> None:
+def test_stored_transform_holds_only_its_own_arrays(tmp_path: Path) -> None:
     kept = 4 * (16 * D + 16 + 16 * 16)
     assert len(written(tmp_path)) < kept + N * (16 + 8) + 4 * D + 2000
 

@@ -88,7 +88,7 @@ def test_a_damaged_shard_stops_deriving(tiles: Path, tmp_path: Path, encoder: Fa
         ("a/b", "b"),
     ],
 )
-def test_the_name_of_a_file_is_what_follows_its_folders(path: str, name: str) -> None:
+def test_file_name_is_the_last_part_of_the_path(path: str, name: str) -> None:
     assert file_names(pa.chunked_array([[path]])).to_pylist() == [name]
 
 

@@ -56,7 +56,7 @@ def test_known_contents_are_found_and_taken_from_whichever_shard_holds_them(
             assert store.runtime(position)["name"] == "fake"
 
 
-def test_no_task_has_no_places(index: Path, encoder: FakeEncoder) -> None:
+def test_no_task_has_no_positions(index: Path, encoder: FakeEncoder) -> None:
     store = EmbeddingStore(index, finished_shards(index, encoder.fingerprint))
     assert store.locate([]) == []
     written = run_tasks(
@@ -71,7 +71,7 @@ def test_an_empty_store_knows_nothing(tiles: Path, tmp_path: Path) -> None:
     assert [located.tolist() for located in found] == [[-1] * 8, [-1] * 8, [-1] * 4]
 
 
-def test_shards_are_finished_one_by_one_and_the_encoder_is_asked_no_further(
+def test_shards_are_finished_one_by_one_without_reading_ahead(
     tiles: Path, tmp_path: Path, encoder: FakeEncoder
 ) -> None:
     tasks = cut(hashed(tiles))

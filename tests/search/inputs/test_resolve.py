@@ -38,7 +38,7 @@ def test_a_file_whose_content_is_indexed_is_not_encoded(numbers: Numbers) -> Non
     assert numbers.encoder.encoded == []
 
 
-def test_each_name_without_a_vector_says_why(numbers: Numbers) -> None:
+def test_each_name_without_a_vector_has_a_reason(numbers: Numbers) -> None:
     found = numbers.resolver.resolve(["a", "nothing.png", "broken.png", "s1", "d.png"])
     assert found.rows[:4].tolist() == [-1, -1, -1, -1]
     assert [problem and str(problem) for problem in found.problems] == [
@@ -74,7 +74,7 @@ def test_preferring_files_still_finds_names_without_files(numbers: Numbers) -> N
     )
 
 
-def test_known_is_told_apart_by_index_and_files(numbers: Numbers) -> None:
+def test_known_names_are_found_in_index_and_files(numbers: Numbers) -> None:
     names = ["d.png", "new", "nothing", "a"]
     assert numbers.resolver.are_indexed(names) == [True, False, False, False]
     assert numbers.resolver.are_files(names) == [True, True, False, False]
