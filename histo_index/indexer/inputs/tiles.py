@@ -1,6 +1,6 @@
 """Where tiles come from: folders, single files, or a manifest that lists them.
 
-Every input ends in exactly one of three places: a row of the tile table, the rejected list with its
+Every input is counted exactly once: a row of the tile table, the rejected list with its
 reason, or (files of a folder that are no images by their name) the count of ignored files. Hidden
 folders and indexes (`*.hx`) below a source are no input at all.
 """

@@ -16,7 +16,7 @@ from histo_index.indexer.format.vector_file import (
     file_names,
     npy_header,
 )
-from histo_index.indexer.writing.search_files import FromShards, derive
+from histo_index.indexer.writing.search_files import ShardSource, derive
 from tests.indexer.fakes import FakeEncoder, embedding_of, files_of, numbered, run_build
 
 
@@ -55,7 +55,7 @@ def test_search_files_are_made_of_the_shards(
     ]  # fmt: skip
     assert rows["stem"].to_pylist() == [name.removesuffix(".png") for name in numbered(20)]
     records, structure = derive(
-        output, manifest.shards, generation=7, size=16, source=FromShards(output)
+        output, manifest.shards, generation=7, size=16, source=ShardSource(output)
     )
     assert structure is None
     names = {role: name for role, name in FILE_NAMES.items() if role != "candidates"}
@@ -74,7 +74,7 @@ def test_a_damaged_shard_stops_deriving(tiles: Path, tmp_path: Path, encoder: Fa
     shards = read_manifest(output).shards
     (output / shards[1].file.path).write_bytes(b"x")
     with pytest.raises(IndexFormatError, match=f"part-{shards[1].shard_id}"):
-        derive(output, shards, generation=2, size=16, source=FromShards(output))
+        derive(output, shards, generation=2, size=16, source=ShardSource(output))
     assert not any((output / "search" / "000002").iterdir())
 
 
