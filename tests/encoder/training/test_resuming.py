@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from histo_index.encoder.training.batches.material import Material, Part
 from histo_index.encoder.training.byol import Byol
 from histo_index.encoder.training.checkpoint import Interruption, Stopwatch, load_checkpoint
 from histo_index.encoder.training.config import TrainConfig, TrainProgress
@@ -162,15 +163,17 @@ class ClockedRun(Run):
 
     def __init__(self, given: TrainConfig, tiles: list[Path]) -> None:
         self.now = 100.0
-        super().__init__(given, tiles, Team.join("cpu"), Stopwatch(lambda: self.now))
+        super().__init__(
+            given, Material(paths=tiles), Team.join("cpu"), Stopwatch(lambda: self.now)
+        )
         given.output.mkdir(exist_ok=True)
 
-    def batches(self) -> Iterator[list[torch.Tensor]]:
+    def batches(self) -> Iterator[list[Part]]:
         for batch in super().batches():
             self.now += 3.0
             yield batch
 
-    def take_step(self, batch: Sequence[torch.Tensor]) -> tuple[float, float]:
+    def take_step(self, batch: Sequence[Part]) -> tuple[float, float]:
         self.now += 9.0
         return super().take_step(batch)
 
