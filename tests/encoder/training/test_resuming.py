@@ -163,7 +163,9 @@ class ClockedRun(Run):
 
     def __init__(self, given: TrainConfig, tiles: list[Path]) -> None:
         self.now = 100.0
-        super().__init__(given, Material(paths=tiles), Team.join("cpu"), Stopwatch(lambda: self.now))
+        super().__init__(
+            given, Material(paths=tiles), Team.join("cpu"), Stopwatch(lambda: self.now)
+        )
         given.output.mkdir(exist_ok=True)
 
     def batches(self) -> Iterator[list[Part]]:
