@@ -109,11 +109,11 @@ class Images:
         distinct = list(dict.fromkeys(names))
         has_encoder = no_encoder(self.opened.folder, self.opened.manifest) is None
         resolved = self.resolver(embeddings=in_memory).resolve(distinct, prefer_files=has_encoder)
-        is_found = resolved.places >= 0
-        vectors = iter(take_vectors(self.opened, resolved.extra, resolved.places[is_found]))
+        is_found = resolved.rows >= 0
+        vectors = iter(take_vectors(self.opened, resolved.extra, resolved.rows[is_found]))
         by_name = {
-            name: problem or self._located(name, place, resolved, next(vectors))
-            for place, (name, problem) in enumerate(zip(distinct, resolved.problems, strict=True))
+            name: problem or self._located(name, number, resolved, next(vectors))
+            for number, (name, problem) in enumerate(zip(distinct, resolved.problems, strict=True))
         }
         return [by_name[name] for name in names]
 
@@ -126,11 +126,11 @@ class Images:
         row = int(self.opened.find_names(pa.array([str(image)]))[0])
         return folder / self.opened.row(row)["path"] if row >= 0 else None
 
-    def _located(self, name: str, place: int, resolved: Resolved, vector: Float16) -> Located:
-        row = int(resolved.places[place])
+    def _located(self, name: str, number: int, resolved: Resolved, vector: Float16) -> Located:
+        row = int(resolved.rows[number])
         if row >= len(self.opened):
             embedding = resolved.embeddings[row - len(self.opened)]
-            file = resolved.files[place]
+            file = resolved.files[number]
             return Located(name=name, vector=vector, embedding=embedding, file=file)
         image_id = self.opened.row(row)["image_id"]
         return Located(name=name, vector=vector, image_id=image_id, row=row)

@@ -52,8 +52,8 @@ class BaselineVectors:
 
     def take(self, rows: Int64) -> tuple[Float32, Float32]:
         """Return the colours and the random embeddings of tiles, all of them known."""
-        places = np.searchsorted(self.rows, rows)
-        return self.colours[places], self.randoms[places]
+        numbers = np.searchsorted(self.rows, rows)
+        return self.colours[numbers], self.randoms[numbers]
 
 
 def read_cache(index: OpenIndex, made_by: str) -> BaselineVectors | None:

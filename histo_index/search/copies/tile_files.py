@@ -53,14 +53,14 @@ def read_wanted(
     wanted: Sequence[Wanted | None], files: TileFiles | None, size_px: int
 ) -> Iterator[tuple[int, Greys]]:
     """Read the thumbnails that can be read: position, and luminance uint8 [T, T]."""
-    places = [place for place, one in enumerate(wanted) if one is not None]
-    if files is None or not places:
+    numbers = [number for number, one in enumerate(wanted) if one is not None]
+    if files is None or not numbers:
         return
     asked = [one for one in wanted if one is not None]
     read = files.read([one.path for one in asked], size_px)
-    for place, one, found in track(
-        zip(places, asked, read, strict=True), "confirming", total=len(asked)
+    for number, one, found in track(
+        zip(numbers, asked, read, strict=True), "confirming", total=len(asked)
     ):
         # A file that was changed since the build is not the tile that was indexed.
         if found is not None and one.sha256 in (None, found.sha256):
-            yield place, found.pixels
+            yield number, found.pixels

@@ -65,10 +65,10 @@ def nearest_without_copies(
             is_kept = _find_distinct(index, part, found, limits, files)
             is_done = (is_kept.sum(axis=1) >= k) | (found.rows[:, -1] == NOBODY)
             is_done |= count >= len(index)
-            for query, place in zip(pending[is_done], np.flatnonzero(is_done), strict=True):
-                kept = np.flatnonzero(is_kept[place])[:k]
-                rows[query, : len(kept)] = found.rows[place, kept]
-                distances[query, : len(kept)] = found.distances[place, kept]
+            for query, number in zip(pending[is_done], np.flatnonzero(is_done), strict=True):
+                kept = np.flatnonzero(is_kept[number])[:k]
+                rows[query, : len(kept)] = found.rows[number, kept]
+                distances[query, : len(kept)] = found.distances[number, kept]
             pending, count = pending[~is_done], _GROWTH * count
     return Found(rows=rows, distances=distances)
 
@@ -84,14 +84,14 @@ def _find_distinct(
     images = _gather(index, queries, found, files)
     copies = _copy_pairs(images, limits, files)
     is_kept = np.zeros(found.rows.shape, bool)
-    for query, places in enumerate(images.places):
+    for query, neighbours in enumerate(images.neighbours):
         kept = [int(images.queries[query])]
-        for rank, place in enumerate(places.tolist()):
-            if place == NOBODY:
+        for rank, image in enumerate(neighbours.tolist()):
+            if image == NOBODY:
                 break
-            if all((place, other) not in copies for other in kept):
+            if all((image, other) not in copies for other in kept):
                 is_kept[query, rank] = True
-                kept.append(place)
+                kept.append(image)
     return is_kept
 
 
@@ -103,14 +103,14 @@ class _Images:
         embeddings: float16 [n, D].
         contents: int64 [n], equal for tiles with the same bytes.
         wanted: their files, [n].
-        places: int64 [Q, K], the images that were found; NOBODY where there are no more.
+        neighbours: int64 [Q, K], the images that were found; NOBODY where there are no more.
         queries: int64 [Q], the images that are the queries.
     """
 
     embeddings: Float16
     contents: Int64
     wanted: list[Wanted | None]
-    places: Int64
+    neighbours: Int64
     queries: Int64
 
 
@@ -126,14 +126,14 @@ def _gather(
     codes = contents.indices.to_numpy().astype(np.int64)
     wanted = wanted_rows(index, tiles, files)
     wanted += [None if query.file is None else Wanted(path=query.file) for query in outside]
-    places = np.where(found.rows == NOBODY, NOBODY, np.searchsorted(tiles, found.rows))
+    neighbours = np.where(found.rows == NOBODY, NOBODY, np.searchsorted(tiles, found.rows))
     numbers = np.searchsorted(tiles, own)
     numbers[own == NOBODY] = len(tiles) + np.arange(len(outside))
     return _Images(
         embeddings=np.concatenate(embeddings),
         contents=np.concatenate([codes, len(tiles) + np.arange(len(outside))]),
         wanted=wanted,
-        places=places,
+        neighbours=neighbours,
         queries=numbers,
     )
 
@@ -143,7 +143,7 @@ def _copy_pairs(
 ) -> set[tuple[int, int]]:
     """Find the pairs of images that are copies, in both orders, among those of each query."""
     limit = limits.unconfirmed if files is None else limits.candidate
-    groups = np.concatenate([images.queries[:, None], images.places], axis=1)
+    groups = np.concatenate([images.queries[:, None], images.neighbours], axis=1)
     near = [_near_pairs(images.embeddings, group[group >= 0], limit) for group in groups]
     left, right = np.unique(np.concatenate(near, axis=1), axis=1)
     is_equal = images.contents[left] == images.contents[right]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from histo_index.arrays import Float32
+from histo_index.encoder.config import PROJECTION, PROJECTION_SIZE
 from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.decode.preprocessing import fit_tile
@@ -22,6 +23,7 @@ from histo_index.encoder.runtime.openvino import (
 )
 from histo_index.encoder.runtime.openvino_import import ov
 from histo_index.encoder.runtime.reference import ReferenceRuntime, Trunk
+from histo_index.encoder.runtime.untrained import projection_shapes
 from histo_index.errors import InputError, MismatchError
 from tests.encoder.conftest import REAL_TILES, MakeEncoder, cosines, settle
 
@@ -56,7 +58,7 @@ def settled_features(settled: EncoderFolder, fresh_tiles: Pixels) -> Float32:
     return embed(ReferenceRuntime(settled), fresh_tiles)
 
 
-def test_the_settled_encoder_tells_tiles_apart(settled_features: Float32) -> None:
+def test_settled_encoder_separates_tiles(settled_features: Float32) -> None:
     # Else agreement would be no feat: with random weights all tiles have a cosine of 0.97.
     assert cosines(settled_features[:-1], settled_features[1:]).mean() < 0.9
 
@@ -105,6 +107,41 @@ def test_covariances_agree_with_the_reference(
     fast = embed(OpenVinoRuntime(encoder, precision=precision), fresh_tiles)
     assert fast.shape == slow.shape == (len(fresh_tiles), 3 * 512)
     assert cosines(fast, slow).min() >= least
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"),
+    [("float32", 0.99999), pytest.param("bfloat16", 0.999, marks=needs_bfloat16)],
+)
+def test_a_learned_projection_agrees_with_the_reference(
+    settled: EncoderFolder, fresh_tiles: Pixels, precision: Precision, least: float
+) -> None:
+    random = np.random.default_rng(3)
+    weights = {
+        name: (random.normal(0, 0.1, shape) + name.endswith("running_var")).astype(np.float32)
+        for name, shape in projection_shapes("resnet18").items()
+    }
+    name = "projection.norm.running_var"
+    weights[name] = np.abs(weights[name])
+    encoder = replace(
+        settled,
+        config=replace(settled.config, pooling=PROJECTION),
+        weights={**settled.weights, **weights},
+    )
+    slow = embed(ReferenceRuntime(encoder), fresh_tiles)
+    fast = embed(OpenVinoRuntime(encoder, precision=precision), fresh_tiles)
+    assert fast.shape == slow.shape == (len(fresh_tiles), 3 * 512 + PROJECTION_SIZE)
+    np.testing.assert_allclose(np.linalg.norm(slow[:, 1536:], axis=1), 3**0.5, rtol=1e-5)
+    assert cosines(fast, slow).min() >= least
+    assert cosines(fast[:, 1536:], slow[:, 1536:]).min() >= least
+
+
+def test_a_projection_that_is_missing_is_refused(settled: EncoderFolder) -> None:
+    encoder = replace(settled, config=replace(settled.config, pooling=PROJECTION))
+    with pytest.raises(MismatchError, match="projection"):
+        ReferenceRuntime(encoder)
+    with pytest.raises(MismatchError, match="weights do not belong to resnet18"):
+        OpenVinoRuntime(encoder, precision="float32")
 
 
 def test_stages_that_are_not_pooled_change_nothing(
@@ -181,7 +218,7 @@ def test_an_embedding_depends_on_its_image_alone(
     expected = embed(first, fresh_tiles)
     backwards = embed(first, fresh_tiles[::-1].copy())[::-1]
     assert np.array_equal(backwards, expected)
-    # Other places, other company, and a last request that is not full.
+    # Other positions, other images in the batch, and a last request that is not full.
     cuts = range(first.batch, len(fresh_tiles), first.batch)
     for order in (slice(None), slice(None, None, -1), slice(1, None)):
         batches = np.split(fresh_tiles[order], cuts)
@@ -214,7 +251,7 @@ def test_bfloat16_is_refused_where_the_cpu_has_it_not(
         OpenVinoRuntime(settled, precision="bfloat16")
 
 
-def test_the_runtime_says_what_it_is(settled: EncoderFolder) -> None:
+def test_runtime_describes_itself(settled: EncoderFolder) -> None:
     runtime = OpenVinoRuntime(settled, precision="float32")
     assert (runtime.device, runtime.precision, runtime.batch) == ("cpu", "float32", 4)
     assert runtime.name == f"openvino {ov.__version__.split('-')[0]}"
