@@ -39,13 +39,16 @@ class Candidates:
     distances: Float32
 
 
-def find_candidates(index: OpenIndex, rows: Int64, limit: float) -> Candidates:
+def find_candidates(
+    index: OpenIndex, rows: Int64, limit: float, *, is_wide: bool = True
+) -> Candidates:
     """Find pairs of tiles whose plain distance is at most a limit.
 
     Args:
         index: whose tiles.
         rows: int64 [n], ascending: the tiles to pair.
         limit: squared distance. At most _NEIGHBOURS others of each tile are considered.
+        is_wide: whether the limit is far above the distance of copies that are saved again.
 
     Raises:
         IndexFormatError: an embedding is damaged.
@@ -54,13 +57,14 @@ def find_candidates(index: OpenIndex, rows: Int64, limit: float) -> Candidates:
         nothing = np.empty(0, np.int64)
         return Candidates(left=nothing, right=nothing, distances=np.empty(0, np.float32))
     # Imported here: it brings FAISS.
-    from histo_index.indexer.nearest.self_join import nearest_others
+    from histo_index.indexer.nearest.self_join import FEW_LISTS, LISTS, nearest_others
 
     short = _project(index, rows)
     left, right = nearest_others(
         short,
         _NEIGHBOURS,
         limit=limit + _ROUNDING,
+        searched=LISTS if is_wide else FEW_LISTS,
         report=lambda done: report("comparing", done, len(rows)),
     )
     left, right = rows[left], rows[right]

@@ -44,7 +44,7 @@ def find_copies(
         IndexFormatError: an embedding is damaged.
     """
     limit = limits.unconfirmed if files is None else limits.candidate
-    found = find_candidates(index, rows, limit)
+    found = find_candidates(index, rows, limit, is_wide=files is not None)
     tiles = np.unique(np.concatenate([found.left, found.right]))
     wanted = wanted_rows(index, tiles, files)
     left, right = np.searchsorted(tiles, found.left), np.searchsorted(tiles, found.right)
