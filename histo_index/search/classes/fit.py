@@ -77,8 +77,9 @@ def fit_classes(gallery: Gallery, distances: Float32, classes: Int64, groups: In
     """
     weights, codes = equal_weights(groups), np.unique(groups, return_inverse=True)[1]
     number = int(codes.max()) + 1
-    priors = np.bincount(classes, weights, gallery.count) + 0.5 / (number * gallery.count)
-    priors /= priors.sum()
+    # Half a tile of a group more for each class, so that none is impossible.
+    shares = np.bincount(classes, weights, gallery.count) + 0.5 / (number * gallery.count)
+    priors: Float64 = shares / shares.sum()
     near = max(float(np.median(distances.min(axis=1))), _LEAST_DISTANCE)
     best, parameters = None, None
     for reach in _REACHES:
@@ -102,7 +103,8 @@ def fit_classes(gallery: Gallery, distances: Float32, classes: Int64, groups: In
         scale=scale,
         priors=priors,
         parameters=parameters,
-        covariance=bootstrap_covariance(parameters, queries) if number >= FEWEST_FOR_INTERVALS
+        covariance=bootstrap_covariance(parameters, queries)
+        if number >= FEWEST_FOR_INTERVALS
         else None,
         groups=number,
         loss=loss,

@@ -1,8 +1,8 @@
 """How densely the labelled tiles of each class lie around a query.
 
-A class is as likely as its tiles are near: the mean of exp(-distance / reach) over its tiles, groups
-weighted equally, is a kernel estimate of the density of the class. It is a mean and no sum, so that
-leaving a query's own group out makes no class look rarer than it is for a tile of a new group.
+A class is as likely as its tiles are near: the mean of exp(-distance / reach) over its tiles,
+groups weighted equally, is a kernel estimate of the density of the class. It is a mean and not a
+sum: leaving out a query's own group makes no class look rarer than it is for a tile of a new group.
 """
 
 from dataclasses import dataclass

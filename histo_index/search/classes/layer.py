@@ -86,7 +86,7 @@ def fit_layer(queries: Queries, start: Float64 | None = None) -> Float64:
         gradients, curvatures = group_terms(parameters, whole)
         step = newton_step(parameters, gradients[0], curvatures[0], queries.ridges)
         largest = float(np.abs(step).max())
-        parameters = parameters - step * min(1.0, _LARGEST_STEP / max(largest, _CONVERGED))
+        parameters = parameters - np.float64(min(1.0, _LARGEST_STEP / max(largest, 1e-9))) * step
         if largest < _CONVERGED:
             break
     return parameters
