@@ -138,7 +138,7 @@ class Classifier:
         distances = squared_distances(vectors, self._index.vectors(self._rows))
         distances[is_own] = np.inf
         fitted, novelty = self._model.fitted, self._model.novelty
-        found = chances(fitted, fitted.scores(self._gallery, distances))
+        found = chances(fitted, fitted.evidence(self._gallery, distances))
         is_novel = distances.min(axis=1) > novelty.distance
         return [
             ClassAnswer(

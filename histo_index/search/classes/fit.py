@@ -17,6 +17,7 @@ from histo_index.search.classes.layer import Queries, fit_layer, group_terms, ne
 _REACHES: Final = tuple(0.1 * 2.0**step for step in range(8))
 # In units of the median density of the densest class.
 _SMOOTHINGS: Final = (1e-4, 1e-2)
+_VOTES: Final = (10, 1)
 _ROUNDS: Final = 200
 # With fewer groups intervals hold the truth less often than they say.
 FEWEST_FOR_INTERVALS: Final = 10
@@ -32,8 +33,8 @@ class Fitted:
         smoothing: density that every class has everywhere.
         scale: root mean square of the log densities, which are divided by it.
         priors: float64 [C], share of each class, groups weighted equally.
-        parameters: float64 [C + 1], offsets and slope.
-        covariance: float64 [C + 1, C + 1], of the parameters over new groups; None with too few.
+        parameters: float64 [P], offsets and slopes.
+        covariance: float64 [P, P], of the parameters over new groups; None with too few.
         groups: groups that it was fitted to.
         loss: log loss of the tiles it was fitted to, groups weighted equally.
     """
@@ -47,15 +48,20 @@ class Fitted:
     groups: int
     loss: float
 
-    def scores(self, gallery: Gallery, distances: Float32) -> Float64:
-        """Compute the scaled log density of each class, float64 [Q, C].
+    def evidence(self, gallery: Gallery, distances: Float32) -> Float64:
+        """Compute the evidence for each class, float64 [Q, EVIDENCE, C].
 
         Args:
             gallery: L labelled tiles.
             distances: float32 [Q, L]; infinite where a tile is left out.
         """
-        densities = gallery.densities(distances, self.reach)
-        return log_densities(densities, self.smoothing) / self.scale
+        scores = log_densities(gallery.densities(distances, self.reach), self.smoothing)
+        return np.stack([scores / self.scale, *count_votes(gallery, distances)], axis=1)
+
+
+def count_votes(gallery: Gallery, distances: Float32) -> list[Float64]:
+    """Compute each class's share of the ten nearest and of the nearest: float64 [Q, C] each."""
+    return [gallery.votes(distances, k) for k in _VOTES]
 
 
 def equal_weights(groups: Int64) -> Float64:
@@ -81,7 +87,7 @@ def fit_classes(gallery: Gallery, distances: Float32, classes: Int64, groups: In
     shares = np.bincount(classes, weights, gallery.count) + 0.5 / (number * gallery.count)
     priors: Float64 = shares / shares.sum()
     near = max(float(np.median(distances.min(axis=1))), _LEAST_DISTANCE)
-    best, parameters = None, None
+    best, parameters, votes = None, None, count_votes(gallery, distances)
     for reach in _REACHES:
         densities = gallery.densities(distances, reach * near)
         typical = max(float(np.median(densities.max(axis=1))), np.finfo(np.float64).tiny)
@@ -89,7 +95,11 @@ def fit_classes(gallery: Gallery, distances: Float32, classes: Int64, groups: In
             scores = log_densities(densities, share * typical)
             scale = float(np.sqrt(weights @ (scores**2).sum(axis=1))) or 1.0
             queries = Queries(
-                scores=scores / scale, classes=classes, groups=codes, weights=weights, priors=priors
+                evidence=np.stack([scores / scale, *votes], axis=1),
+                classes=classes,
+                groups=codes,
+                weights=weights,
+                priors=priors,
             )
             parameters = fit_layer(queries, parameters)
             loss = queries.loss(parameters)

@@ -24,7 +24,7 @@ class Chances:
     highs: Float64
 
 
-def chances(fitted: Fitted, scores: Float64, *, level: float = 0.95) -> Chances:
+def chances(fitted: Fitted, evidence: Float64, *, level: float = 0.95) -> Chances:
     """Compute probabilities and intervals.
 
     An interval is about tiles of new groups that get this probability for this class: it holds the
@@ -32,20 +32,20 @@ def chances(fitted: Fitted, scores: Float64, *, level: float = 0.95) -> Chances:
 
     Args:
         fitted: the model.
-        scores: float64 [Q, C], from `Fitted.scores`.
+        evidence: float64 [Q, EVIDENCE, C], from `Fitted.evidence`.
         level: confidence, 0…1.
     """
-    values = probabilities(fitted.parameters, scores, fitted.priors)
+    values = probabilities(fitted.parameters, evidence, fitted.priors)
     if fitted.covariance is None:
         nothing = np.full_like(values, np.nan)
         return Chances(values=values, lows=nothing, highs=nothing)
     # Imported here: a look-up must start fast.
     from scipy.special import expit, logit, stdtrit
 
-    middles = scores - (values * scores).sum(axis=1, keepdims=True)
-    slopes = np.concatenate(
-        [np.eye(values.shape[1]) - values[:, None, :], middles[:, :, None]], axis=2
-    )
+    means = np.einsum("qfc,qc->qf", evidence, values)
+    middles = (evidence - means[:, :, None]).transpose(0, 2, 1)
+    # Derivatives of the log-odds by the parameters, float64 [Q, C, P].
+    slopes = np.concatenate([np.eye(values.shape[1]) - values[:, None, :], middles], axis=2)
     slopes /= np.maximum(1 - values, 1e-12)[:, :, None]
     variances = np.einsum("qcp,pr,qcr->qc", slopes, fitted.covariance, slopes, optimize=True)
     reaches = stdtrit(fitted.groups - 1, (1 + level) / 2) * np.sqrt(variances)

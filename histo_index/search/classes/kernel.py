@@ -55,6 +55,25 @@ class Gallery:
         means: Float64 = sums.astype(np.float64) / np.maximum(totals, 1e-6)
         return means
 
+    def votes(self, distances: Float32, k: int) -> Float64:
+        """Count the classes of the nearest tiles.
+
+        Args:
+            distances: float32 [Q, L]; infinite where a tile is left out.
+            k: how many tiles.
+
+        Returns:
+            float64 [Q, C], the share of each class among the k nearest, rows summing to 1.
+        """
+        k = min(k, distances.shape[1])
+        nearest = np.argpartition(distances, k - 1, axis=1)[:, :k]
+        is_there = np.isfinite(np.take_along_axis(distances, nearest, 1))
+        cells = np.arange(len(distances))[:, None] * self.count + self.classes[nearest]
+        counts = np.bincount(cells.ravel(), is_there.ravel(), len(distances) * self.count)
+        shares = counts.reshape(-1, self.count)
+        found: Float64 = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1)
+        return found
+
 
 def log_densities(densities: Float64, smoothing: float) -> Float64:
     """Take logarithms of densities, centred over the classes: float64 [Q, C].

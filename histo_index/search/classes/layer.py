@@ -1,8 +1,10 @@
-"""From log densities to probabilities: softmax(log prior + offset + slope · log density).
+"""From evidence to probabilities: softmax(log prior + offset + slopes · evidence).
 
-The slope is one over the temperature: neighbours within one group look more alike than those of a
-new group, so that densities as they are would be overconfident. The offsets correct how common each
-class is. Both are fitted to tiles of groups that are not in the densities.
+The evidence for each class is its log density, its share of the ten nearest tiles, and whether the
+nearest tile is of it. The slope of the density is one over the temperature: densities as they are
+would be overconfident about new groups. At the optimum the mean probability of the nearest tile's
+class, and of the classes of the ten nearest, equals the share of them that is right. All is fitted
+to tiles whose own group is left out of the evidence.
 """
 
 from dataclasses import dataclass, replace
@@ -12,12 +14,15 @@ import numpy as np
 
 from histo_index.arrays import Float64, Int64
 
+# Log density, share of the ten nearest, the nearest.
+EVIDENCE: Final = 3
 _ROUNDS: Final = 40
 _LARGEST_STEP: Final = 1.0
 _CONVERGED: Final = 1e-5
-# Pulls offsets to 0 and the slope to 1. Offsets by a tenth of a group, so that a class of few
-# groups keeps its prior; the slope as little as keeps it finite where classes are apart.
-_OFFSET_RIDGE: Final = 0.1
+# Pulls parameters to those that change nothing. Offsets and votes by a tenth of a group, so that a
+# class of few groups keeps its prior; the slope of the density as little as keeps it finite where
+# classes are apart.
+_RIDGE: Final = 0.1
 _SLOPE_RIDGE: Final = 1e-4
 
 
@@ -26,14 +31,14 @@ class Queries:
     """Queries whose class is known, for fitting.
 
     Attributes:
-        scores: float64 [Q, C], scaled log densities.
+        evidence: float64 [Q, EVIDENCE, C].
         classes: int64 [Q].
         groups: int64 [Q], 0…G-1.
         weights: float64 [Q], summing to 1.
         priors: float64 [C].
     """
 
-    scores: Float64
+    evidence: Float64
     classes: Int64
     groups: Int64
     weights: Float64
@@ -41,29 +46,32 @@ class Queries:
 
     def loss(self, parameters: Float64) -> float:
         """Compute the mean log loss."""
-        shares = probabilities(parameters, self.scores, self.priors)
+        shares = probabilities(parameters, self.evidence, self.priors)
         own = shares[np.arange(len(shares)), self.classes]
         return -float(self.weights @ np.log(own.clip(1e-300)))
 
     @property
     def ridges(self) -> Float64:
-        """Strength of the pull on each parameter, float64 [C + 1]."""
+        """Strength of the pull on each parameter, float64 [P]."""
         groups = int(self.groups.max()) + 1
-        return np.append(np.full(len(self.priors), _OFFSET_RIDGE / groups), _SLOPE_RIDGE)
+        ridges = np.full(len(self.priors) + EVIDENCE, _RIDGE / groups)
+        ridges[len(self.priors)] = _SLOPE_RIDGE
+        return ridges
 
 
-def probabilities(parameters: Float64, scores: Float64, priors: Float64) -> Float64:
+def probabilities(parameters: Float64, evidence: Float64, priors: Float64) -> Float64:
     """Compute the probability of each class.
 
     Args:
-        parameters: float64 [C + 1], the offsets and the slope.
-        scores: float64 [Q, C], scaled log densities.
+        parameters: float64 [P], the offsets of the C classes and the slopes.
+        evidence: float64 [Q, EVIDENCE, C].
         priors: float64 [C].
 
     Returns:
         float64 [Q, C], rows summing to 1.
     """
-    logits = np.log(priors) + parameters[:-1] + parameters[-1] * scores
+    offsets, slopes = np.split(parameters, [len(priors)])
+    logits = np.log(priors) + offsets + np.einsum("qfc,f->qc", evidence, slopes)
     logits -= logits.max(axis=1, keepdims=True)
     powers = np.exp(logits)
     shares: Float64 = powers / powers.sum(axis=1, keepdims=True)
@@ -78,7 +86,7 @@ def fit_layer(queries: Queries, start: Float64 | None = None) -> Float64:
         start: parameters to start from.
 
     Returns:
-        float64 [C + 1].
+        float64 [P].
     """
     parameters = neutral(len(queries.priors)) if start is None else start
     whole = replace(queries, groups=np.zeros_like(queries.groups))
@@ -93,8 +101,10 @@ def fit_layer(queries: Queries, start: Float64 | None = None) -> Float64:
 
 
 def neutral(classes: int) -> Float64:
-    """Return the parameters that change nothing: offsets of 0, a slope of 1."""
-    return np.append(np.zeros(classes), 1.0)
+    """Return the parameters that change nothing: a slope of 1 for the log density."""
+    found = np.zeros(classes + EVIDENCE)
+    found[classes] = 1.0
+    return found
 
 
 def newton_step(
@@ -108,7 +118,7 @@ def newton_step(
         curvatures: float64 [..., P, P].
         ridges: float64 [P].
     """
-    pulled = gradients + ridges * (parameters - neutral(len(parameters) - 1))
+    pulled = gradients + ridges * (parameters - neutral(len(parameters) - EVIDENCE))
     step: Float64 = np.linalg.solve(curvatures + np.diag(ridges), pulled[..., None])[..., 0]
     return step
 
@@ -119,17 +129,19 @@ def group_terms(parameters: Float64, queries: Queries) -> tuple[Float64, Float64
     Returns:
         float64 [G, P] and float64 [G, P, P].
     """
-    scores, size = queries.scores, queries.scores.shape[1]
-    shares = probabilities(parameters, scores, queries.priors)
+    evidence, size = queries.evidence, len(queries.priors)
+    shares = probabilities(parameters, evidence, queries.priors)
     errors = shares.copy()
     errors[np.arange(len(errors)), queries.classes] -= 1
-    slopes = shares * (scores - (shares * scores).sum(axis=1, keepdims=True))
-    gradients = np.concatenate([errors, (errors * scores).sum(axis=1, keepdims=True)], axis=1)
-    curvatures = np.empty((len(scores), size + 1, size + 1))
+    gradients = np.concatenate([errors, np.einsum("qfc,qc->qf", evidence, errors)], axis=1)
+    means = np.einsum("qfc,qc->qf", evidence, shares)
+    spread = shares[:, None, :] * (evidence - means[:, :, None])
+    curvatures = np.empty((len(shares), size + EVIDENCE, size + EVIDENCE))
     curvatures[:, :size, :size] = -shares[:, :, None] * shares[:, None, :]
     curvatures[:, np.arange(size), np.arange(size)] += shares
-    curvatures[:, :size, size] = curvatures[:, size, :size] = slopes
-    curvatures[:, size, size] = (slopes * scores).sum(axis=1)
+    curvatures[:, size:, :size] = spread
+    curvatures[:, :size, size:] = spread.transpose(0, 2, 1)
+    curvatures[:, size:, size:] = spread @ evidence.transpose(0, 2, 1)
     return _sum_by_group(gradients, queries), _sum_by_group(curvatures, queries)
 
 

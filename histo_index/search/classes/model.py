@@ -38,8 +38,8 @@ class ClassModel:
         smoothing: density that every class has everywhere.
         scale: root mean square of the log densities.
         priors: share of each class, groups weighted equally, [C].
-        parameters: offset of each class and the slope, [C + 1].
-        covariance: of the parameters, [C + 1, C + 1]; None with too few groups for intervals.
+        parameters: offset of each class and the slopes, [P].
+        covariance: of the parameters, [P, P]; None with too few groups for intervals.
         groups: groups that it was fitted to.
         loss: log loss of the tiles it was fitted to, each without its own group.
         novelty: when a tile is unlike everything labelled.
