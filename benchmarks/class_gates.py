@@ -27,11 +27,11 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.neighbours import SearchOptions, search
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.threshold import Threshold
-from histo_index.search.classes.answer import Classifier
-from histo_index.search.classes.fit import equal_weights
-from histo_index.search.classes.fit_index import fit_class_model
-from histo_index.search.classes.held_out import split_groups
-from histo_index.search.classes.measure import estimate, slope_statistic
+from histo_index.search.classification.answer import Classifier
+from histo_index.search.classification.fit import equal_weights
+from histo_index.search.classification.fit_index import fit_class_model
+from histo_index.search.classification.held_out import split_groups
+from histo_index.search.classification.measure import estimate, slope_statistic
 from histo_index.search.inputs.labelled_pairs import make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.inputs.resolve import Located, vectors_of

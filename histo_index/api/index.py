@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from histo_index.search.answers.pair_list import PairScores
     from histo_index.search.calibration.calibration import Calibration
     from histo_index.search.calibration.objectives import Objective
-    from histo_index.search.classes.answer import ClassAnswer
-    from histo_index.search.classes.table import ClassResult
+    from histo_index.search.classification.answer import ClassAnswer
+    from histo_index.search.classification.table import ClassResult
     from histo_index.search.evaluation.result import Evaluation
     from histo_index.search.inputs.pair_list import PairsLike
 
@@ -219,7 +219,7 @@ class Index(Contents):
             ImageError: an image cannot be used.
             IndexFormatError: a part of the index that is needed is damaged.
         """
-        from histo_index.search.classes.table import ClassResult
+        from histo_index.search.classification.table import ClassResult
 
         asked = listed(images)
         found = raise_errors(self.classify_each(asked, values or {}))
@@ -229,7 +229,7 @@ class Index(Contents):
         self, images: Sequence[ImageLike], values: "Mapping[str, str]"
     ) -> "list[ClassAnswer | HistoIndexError]":
         """Classify as `classify` does; an image that cannot be used yields its error."""
-        from histo_index.search.classes.answer import classify_each
+        from histo_index.search.classification.answer import classify_each
 
         classifier = self._calibration.classifier(self.opened)
         return classify_each(classifier, self._images.locate(images), values)

@@ -10,7 +10,7 @@ from histo_index.search.calibration.calibration import Calibration, read_calibra
 
 if TYPE_CHECKING:
     from histo_index.indexer.reader import OpenIndex
-    from histo_index.search.classes.answer import Classifier
+    from histo_index.search.classification.answer import Classifier
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class OwnCalibration:
             return None
         if self._classifier is None:
             # Imported here: a pair look-up needs no classes.
-            from histo_index.search.classes.answer import Classifier
+            from histo_index.search.classification.answer import Classifier
 
             self._classifier = Classifier(index, calibration.classes)
         return self._classifier

@@ -22,7 +22,7 @@ from histo_index.wording import printable
 
 if TYPE_CHECKING:
     from histo_index.errors import HistoIndexError
-    from histo_index.search.classes.answer import ClassAnswer
+    from histo_index.search.classification.answer import ClassAnswer
 
 app = typer.Typer()
 
@@ -53,7 +53,7 @@ def classify(
     """Compute how likely each image is of each class that was calibrated."""
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
-    from histo_index.search.classes.table import class_rows
+    from histo_index.search.classification.table import class_rows
     from histo_index.search.inputs.name_list import gather_names
 
     names = gather_names(images or [], batch)
@@ -83,7 +83,7 @@ def describe_classes(
 
 def _describe(name: str, answer: "ClassAnswer | HistoIndexError") -> list[str]:
     """Format the classes of a query: a heading, then a line for each class."""
-    from histo_index.search.classes.answer import ClassAnswer
+    from histo_index.search.classification.answer import ClassAnswer
 
     if not isinstance(answer, ClassAnswer):
         return [f"{printable(name)}: {printable(answer)}"]

@@ -10,7 +10,7 @@ import numpy as np
 from histo_index.errors import HistoIndexError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.calibration.threshold import Threshold, Verdict
-from histo_index.search.classes.answer import ClassAnswer, Classifier
+from histo_index.search.classification.answer import ClassAnswer, Classifier
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.filters import Filters, exclusion_problem
 from histo_index.search.neighbours.nearest import NOBODY, Found, nearest_rows

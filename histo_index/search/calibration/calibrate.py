@@ -18,7 +18,7 @@ from histo_index.search.calibration.cross_validation import cross_validate, shar
 from histo_index.search.calibration.fit import Fitted, fit
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
-from histo_index.search.classes.fit_index import fit_class_model
+from histo_index.search.classification.fit_index import fit_class_model
 from histo_index.search.distance import indexed_pair_distances
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.search.inputs.sample import Sample

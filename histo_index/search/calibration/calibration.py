@@ -15,7 +15,7 @@ from histo_index.indexer.format.records import PLAIN
 from histo_index.indexer.format.signed_json import seal, unseal
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.curve import Curve
-from histo_index.search.classes.model import ClassModel
+from histo_index.search.classification.model import ClassModel
 from histo_index.wording import counted
 
 # One more with every change of what is written; see docs/format.md.

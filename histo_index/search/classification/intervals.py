@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from histo_index.arrays import Float64
-from histo_index.search.classes.fit import Fitted
-from histo_index.search.classes.layer import probabilities
+from histo_index.search.classification.fit import Fitted
+from histo_index.search.classification.layer import probabilities
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from histo_index.arrays import Float32, Float64, Int64
-from histo_index.search.classes.kernel import Gallery, log_densities
-from histo_index.search.classes.layer import Queries, fit_layer, group_terms, newton_step
+from histo_index.search.classification.kernel import Gallery, log_densities
+from histo_index.search.classification.layer import Queries, fit_layer, group_terms, newton_step
 
 # In units of the median distance to the nearest tile of another group.
 _REACHES: Final = tuple(0.1 * 2.0**step for step in range(8))

@@ -8,7 +8,7 @@ import numpy as np
 
 from histo_index.arrays import Bools, Float64, Int64
 from histo_index.search.bootstrap import Estimate, bands
-from histo_index.search.classes.fit import equal_weights
+from histo_index.search.classification.fit import equal_weights
 
 _ROUNDS: Final = 400
 _NEWTON_STEPS: Final = 12

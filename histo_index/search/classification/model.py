@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from histo_index.arrays import Float64
-from histo_index.search.classes.fit import Fitted
+from histo_index.search.classification.fit import Fitted
 
 # Hex digits that are kept of a tile's hash.
 DIGITS: Final = 16

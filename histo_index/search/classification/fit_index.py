@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from histo_index.arrays import Float32, Int64
 from histo_index.indexer.private import private_among
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.classes.fit import equal_weights, fit_classes
-from histo_index.search.classes.held_out import held_out_distances
-from histo_index.search.classes.kernel import Gallery
-from histo_index.search.classes.model import DIGITS, ClassModel, Novelty
+from histo_index.search.classification.fit import equal_weights, fit_classes
+from histo_index.search.classification.held_out import held_out_distances
+from histo_index.search.classification.kernel import Gallery
+from histo_index.search.classification.model import DIGITS, ClassModel, Novelty
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.wording import counted
 

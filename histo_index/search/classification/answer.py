@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 from histo_index.arrays import Bools, Float16
 from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.classes.fit_index import live_sample
-from histo_index.search.classes.held_out import squared_distances
-from histo_index.search.classes.intervals import Chances, chances
-from histo_index.search.classes.kernel import Gallery
-from histo_index.search.classes.model import DIGITS, ClassModel, split_digests
+from histo_index.search.classification.fit_index import live_sample
+from histo_index.search.classification.held_out import squared_distances
+from histo_index.search.classification.intervals import Chances, chances
+from histo_index.search.classification.kernel import Gallery
+from histo_index.search.classification.model import DIGITS, ClassModel, split_digests
 from histo_index.search.inputs.resolve import Located
 
 # Share of the live tiles that may have changed since the model was fitted.

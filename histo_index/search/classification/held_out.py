@@ -14,7 +14,7 @@ from histo_index.indexer.embeddings import read_embeddings
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.transform.diffusion import fit_diffusion
 from histo_index.indexer.transform.transform import FEWEST_TILES, distinct
-from histo_index.search.classes.kernel import Gallery
+from histo_index.search.classification.kernel import Gallery
 from histo_index.search.inputs.labels import own_groups
 
 FOLDS: Final = 5

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from histo_index.errors import HistoIndexError
-from histo_index.search.classes.answer import ClassAnswer
+from histo_index.search.classification.answer import ClassAnswer
 from histo_index.search.tabular import Tabular
 from histo_index.wording import printable
 
