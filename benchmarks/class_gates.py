@@ -24,7 +24,7 @@ import histo_index
 from histo_index.arrays import Bools, Float16, Float64, Int64
 from histo_index.indexer.embeddings import read_embeddings
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.answers.neighbours import SearchOptions, search
+from histo_index.search.answers.neighbours import SearchOptions, require_answers, search
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.classification.answer import Classifier
@@ -121,9 +121,13 @@ def _fold(
         held = np.flatnonzero(is_held & np.isin(classes, model.names))
         vectors = vectors_of(made.opened, embeddings[held])
         located = [Located(name=str(row), vector=v) for row, v in zip(held, vectors, strict=True)]
-        found = search(
-            made.opened, located, Threshold(value=1.0, origin="any"),
-            SearchOptions(k=max(RANKS)), classifier=Classifier(made.opened, model),
+        classifier = Classifier(made.opened, model)
+        answers = classifier.classify(located)
+        found = require_answers(
+            search(
+                made.opened, located, Threshold(value=1.0, origin="any"),
+                SearchOptions(k=max(RANKS)), classifier=classifier,
+            )
         )  # fmt: skip
     truth, own = classes[held], groups[held]
     said: dict[str, Said] = {}
@@ -136,7 +140,10 @@ def _fold(
             groups=own[has_chance],
         )
     chances = np.array(
-        [[n.classes.chance_of(name).probability for name in model.names] for n in found]
+        [
+            [{c.label: c.probability for c in answer.chances}[name] for name in model.names]
+            for answer in answers
+        ]
     )
     for code, name in enumerate(model.names):
         said[name] = Said(chances=chances[:, code], is_true=truth == name, groups=own)

@@ -185,7 +185,7 @@ def describe_evaluation(found: "Evaluation") -> str:
     ]
     for kind in found.index.retrieval:
         parts += ["", *_table(f"neighbours, {kind}", [found.index, *found.baselines], kind)]
-    return "\n".join([*parts, *_abstaining(found)])
+    return "\n".join([*parts, *_classes(found), *_abstaining(found)])
 
 
 def _table(title: str, contenders: Sequence["Contender"], kind: str) -> list[str]:
@@ -206,6 +206,25 @@ def _table(title: str, contenders: Sequence["Contender"], kind: str) -> list[str
         for name, figure in own.items()
     ]
     return align([header, *body])
+
+
+def _classes(found: "Evaluation") -> list[str]:
+    """Format how true class probabilities are, and by class the mean probability less the share."""
+    metrics = found.classes
+    if metrics is None:
+        return []
+    rows = [
+        ["class probabilities", f"{metrics.tiles:,} tiles, each fitted without its group"],
+        ["accuracy", _ends(metrics.accuracy, ".3f")],
+        ["log loss", _ends(metrics.log_loss, ".3f")],
+        ["log loss of the shares alone", _ends(metrics.prior_log_loss, ".3f")],
+        ["calibration slope", _ends(metrics.slope, ".3f")],
+        *(
+            [f"mean error, {printable(name)}", _ends(error, "+.3f")]
+            for name, error in metrics.mean_errors.items()
+        ),
+    ]
+    return ["", *align(rows)]
 
 
 def _abstaining(found: "Evaluation") -> list[str]:

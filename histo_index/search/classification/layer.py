@@ -88,13 +88,14 @@ def fit_layer(queries: Queries, start: Float64 | None = None) -> Float64:
     Returns:
         float64 [P].
     """
-    parameters = neutral(len(queries.priors)) if start is None else start
+    parameters: Float64 = neutral(len(queries.priors)) if start is None else start
     whole = replace(queries, groups=np.zeros_like(queries.groups))
     for _ in range(_ROUNDS):
         gradients, curvatures = group_terms(parameters, whole)
         step = newton_step(parameters, gradients[0], curvatures[0], queries.ridges)
         largest = float(np.abs(step).max())
-        parameters = parameters - np.float64(min(1.0, _LARGEST_STEP / max(largest, 1e-9))) * step
+        step *= min(1.0, _LARGEST_STEP / max(largest, _CONVERGED))
+        parameters = parameters - step
         if largest < _CONVERGED:
             break
     return parameters
