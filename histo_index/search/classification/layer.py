@@ -120,8 +120,8 @@ def newton_step(
         ridges: float64 [P].
     """
     pulled = gradients + ridges * (parameters - neutral(len(parameters) - EVIDENCE))
-    step: Float64 = np.linalg.solve(curvatures + np.diag(ridges), pulled[..., None])[..., 0]
-    return step
+    step = np.linalg.solve(curvatures + np.diag(ridges), pulled[..., None])[..., 0]
+    return step.astype(np.float64, copy=False)
 
 
 def group_terms(parameters: Float64, queries: Queries) -> tuple[Float64, Float64]:
