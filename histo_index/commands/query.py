@@ -198,7 +198,7 @@ def describe_neighbours(
     rows: "Sequence[dict[str, Any]]", names: Sequence[str], found: "Sequence[Answered]"
 ) -> str:
     """Format neighbours as a table, then the classes of each query where there are any."""
-    from histo_index.commands.classify import describe_classes
+    from histo_index.commands.inspect import describe_classes
 
     answers = [getattr(answer, "classes", None) for answer in found]
     classes = describe_classes(names, answers)
