@@ -204,10 +204,15 @@ def _ends(found: Estimate) -> str:
     return f"{found.value:+.3f} ({found.low:+.3f}…{found.high:+.3f})"
 
 
+def _is_within(found: Estimate, most: float | None) -> bool:
+    return most is None or found.value is None or abs(found.value) <= most
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("index", type=Path, nargs="+")
     parser.add_argument("--require", action="store_true", help="exit 1 if an interval misses")
+    parser.add_argument("--most", type=float, help="with --require: largest mean difference")
     given = parser.parse_args()
     is_passed = True
     for path in given.index:
@@ -216,7 +221,7 @@ def main() -> None:
             "error, 5 bins | by chance | |\n|---|---|---|---|---|---|---|---|"
         )
         for line in measure(path):
-            is_passed &= line.is_passed
+            is_passed &= line.is_passed and _is_within(line.difference, given.most)
             print(
                 f"| {line.name} | {line.count:,} | {line.mean:.3f} | {_ends(line.difference)} | "
                 f"{_ends(line.slope)} | {line.error:.3f} | {line.by_chance:.3f} | "

@@ -159,8 +159,26 @@ def describe_calibration(found: "Calibration", index: Path) -> str:
         f"  threshold  {_ends(found.threshold, '.4g')}, for {100 * found.prior:.3g} % same pairs",
         f"  accuracy   {accuracy}",
         f"  abstain    {'on' if found.answers_unsure else 'off'}",
+        *_class_model(found),
     ]
     return "\n".join([*lines, *(f"  warning    {printable(line)}" for line in found.warnings)])
+
+
+def _class_model(found: "Calibration") -> list[str]:
+    """Format which classes have probabilities."""
+    model = found.classes
+    if model is None:
+        return []
+    names = ", ".join(map(printable, model.names))
+    lines = [
+        f"  classes    {names}; of {counted(model.groups, 'group')}",
+        f"  novelty    finds {100 * model.novelty.detected:.0f} % of the tiles of a class that is "
+        "missing, at 5 % false alarms",
+    ]
+    if model.unscored:
+        unscored = ", ".join(map(printable, model.unscored))
+        lines.append(f"  not scored {unscored}: labelled in one group only")
+    return lines
 
 
 def describe_evaluation(found: "Evaluation") -> str:

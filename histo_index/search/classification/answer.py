@@ -23,6 +23,7 @@ MOST_CHANGED: Final = 0.2
 # Queries at a time: 512 x 10,000 distances are 20 MB.
 _BLOCK: Final = 512
 _UNKNOWN: Final = -1
+_HIDDEN_GROUP: Final = "the column of groups is private; pass --private to use it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +132,17 @@ class Classifier:
         for start in range(0, len(located), _BLOCK):
             block = located[start : start + _BLOCK]
             is_own = np.stack([self._find_own(image, values or {}) for image in block])
-            answers += self._answer(np.stack([image.vector for image in block]), is_own)
+            found = self._answer(np.stack([image.vector for image in block]), is_own)
+            answers += [
+                ClassAnswer(problem=_HIDDEN_GROUP) if self._has_hidden_group(image) else answer
+                for image, answer in zip(block, found, strict=True)
+            ]
         return answers
+
+    def _has_hidden_group(self, image: Located) -> bool:
+        """Return whether the group of an indexed image is known, but private here."""
+        is_hidden = self._model.group_column in self._index.hidden
+        return is_hidden and image.row is not None and image.row not in self._labels
 
     def _answer(self, vectors: Float16, is_own: Bools) -> list[ClassAnswer]:
         distances = squared_distances(vectors, self._index.vectors(self._rows))

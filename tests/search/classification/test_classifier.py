@@ -208,3 +208,21 @@ def test_private_classes_are_not_stored(built: Classes, tmp_path: Path) -> None:
     assert fit_class_model(opened, dataset_of(opened)) == (
         "the column of classes is private, and every user of the index would see them"
     )
+
+
+def test_private_groups_leave_unlabelled_tiles_without_probabilities(
+    built: Classes, tmp_path: Path
+) -> None:
+    metadata = {"label": ["", *built.labels[1:]], "patient": built.groups}
+    folder = tmp_path / "i.hx"
+    histo_index.from_embeddings(built.names, built.vectors, folder, metadata, private=["patient"])
+    shown, hidden = OpenIndex(folder, private=True), OpenIndex(folder)
+    model = model_of(shown)
+    image = indexed(built, 0)
+    assert Classifier(shown, model).classify([image])[0].problem is None
+    (answer,) = Classifier(hidden, model).classify([image])
+    assert answer.problem == "the column of groups is private; pass --private to use it"
+    # The group of a labelled tile is in the model.
+    other = indexed(built, 1)
+    expected = Classifier(shown, model).classify([other])
+    assert Classifier(hidden, model).classify([other]) == expected
