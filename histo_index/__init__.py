@@ -39,12 +39,16 @@ if TYPE_CHECKING:
     from histo_index.search.calibration.calibration import Calibration as Calibration
     from histo_index.search.calibration.objectives import Objective as Objective
     from histo_index.search.calibration.threshold import Verdict as Verdict
+    from histo_index.search.classification.answer import ClassAnswer as ClassAnswer
+    from histo_index.search.classification.table import ClassResult as ClassResult
     from histo_index.search.evaluation.result import Evaluation as Evaluation
 
 _HOMES = {
     "BuildProgress": "indexer.build_config",
     "BuildReport": "indexer.build_config",
     "Calibration": "search.calibration.calibration",
+    "ClassAnswer": "search.classification.answer",
+    "ClassResult": "search.classification.table",
     "CompactReport": "indexer.removal.compact",
     "Evaluation": "search.evaluation.result",
     "HistoIndexError": "errors",
@@ -80,6 +84,8 @@ __all__ = [
     "BuildProgress",
     "BuildReport",
     "Calibration",
+    "ClassAnswer",
+    "ClassResult",
     "CompactReport",
     "Evaluation",
     "HistoIndexError",

@@ -13,6 +13,7 @@ from histo_index.api.encoders import published_threshold, warn_if_untrained
 from histo_index.api.images import ImageLike, Images, display_name, listed, raise_errors
 from histo_index.api.own_calibration import OwnCalibration
 from histo_index.arrays import Float16
+from histo_index.errors import HistoIndexError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.pair import PairAnswer, answer_pair
 from histo_index.search.calibration.threshold import Threshold
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from histo_index.search.answers.pair_list import PairScores
     from histo_index.search.calibration.calibration import Calibration
     from histo_index.search.calibration.objectives import Objective
+    from histo_index.search.classification.answer import ClassAnswer
+    from histo_index.search.classification.table import ClassResult
     from histo_index.search.evaluation.result import Evaluation
     from histo_index.search.inputs.pair_list import PairsLike
 
@@ -203,7 +206,42 @@ class Index(Contents):
         if options.near_duplicates == "drop":
             files = self._tile_files(tiles)
         threshold = self.threshold(is_decisive=False)
-        return search(self.opened, self._images.locate(images), threshold, options, files)
+        classifier = self._calibration.classifier(self.opened) if threshold.calibration else None
+        located = self._images.locate(images)
+        return search(self.opened, located, threshold, options, files=files, classifier=classifier)
+
+    def classify(
+        self, images: "ImagesLike", *, values: "Mapping[str, str] | None" = None
+    ) -> "ClassResult":
+        """Compute how likely each image is of each class that the calibration knows.
+
+        The probabilities are for a tile of a new group, if its class is among those labelled here.
+        An indexed tile is compared with other groups only.
+
+        Args:
+            images: one; or several as a list, array, Series or generator; each as for `pair`.
+            values: column to value of images that are not in the index, to leave out their group.
+
+        Raises:
+            InputError: the index is not calibrated on classes, or a name is neither in the index
+                nor a file.
+            ImageError: an image cannot be used.
+            IndexFormatError: a part of the index that is needed is damaged.
+        """
+        from histo_index.search.classification.table import ClassResult
+
+        asked = listed(images)
+        found = raise_errors(self.classify_each(asked, values or {}))
+        return ClassResult(found, queries=[display_name(image) for image in asked])
+
+    def classify_each(
+        self, images: Sequence[ImageLike], values: "Mapping[str, str]"
+    ) -> "list[ClassAnswer | HistoIndexError]":
+        """Classify as `classify` does; an image that cannot be used yields its error."""
+        from histo_index.search.classification.answer import classify_each
+
+        classifier = self._calibration.classifier(self.opened)
+        return classify_each(classifier, self._images.locate(images), values)
 
     def calibrate(
         self,

@@ -13,6 +13,7 @@ from histo_index.search.calibration.calibration import CONTENT_DIGITS
 from histo_index.search.calibration.fit import fit_threshold
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.classification.cross_fit import measure_index
 from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.evaluation.baselines import (
     compare_with_baselines,
@@ -98,6 +99,7 @@ def evaluate(
         leakage=leakage,
         distance=index.manifest.distance_kind,
         provenance=_provenance(index, dataset, threshold),
+        classes=measure_index(index, dataset),
     )
 
 
@@ -145,7 +147,7 @@ def _warnings(dataset: LabelledPairs, threshold: Threshold, leakage: Leakage) ->
 def _provenance(index: OpenIndex, dataset: LabelledPairs, threshold: Threshold) -> dict[str, Any]:
     manifest = index.manifest
     calibration = threshold.calibration
-    left_out = ("curve", "histogram", "contents")
+    left_out = ("curve", "histogram", "contents", "classes")
     return {
         "encoder": asdict(manifest.encoder),
         "index": {
