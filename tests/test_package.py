@@ -60,7 +60,7 @@ HOMES: Final = {
     "jinja2": {"report/html.py"},
     "numkong": {"indexer/nearest/kernel.py"},
     "openvino": {"encoder/runtime/openvino_import.py"},
-    "safetensors": {"encoder/folder.py"},
+    "safetensors": {"encoder/weights_file.py", "encoder/importing/tensors.py"},
     "torch": {
         *(path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "encoder").rglob("*.py")),
         "hardware.py",

@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
-from safetensors.numpy import save as save_safetensors
 
 from histo_index.encoder.config import (
     THRESHOLD_FIELDS,
@@ -21,12 +17,19 @@ from histo_index.encoder.config import (
     PublishedThreshold,
     unused_stages,
 )
-from histo_index.encoder.decode.preprocessing import Preprocessing
+from histo_index.encoder.decode.preprocessing import BILINEAR, Preprocessing
+from histo_index.encoder.foreign import ONNX, ForeignNetwork
 from histo_index.encoder.unfinished import CHECKPOINT_NAME, REMEDY, describe_unfinished
+from histo_index.encoder.weights_file import (
+    ONNX_NAME,
+    WEIGHTS_NAME,
+    Weights,
+    pack_weights,
+    read_weights,
+)
 from histo_index.errors import IndexFormatError, InputError
 from histo_index.files import replace_file
 
-Weights = dict[str, npt.NDArray[Any]]
 _Weight = TypeVar("_Weight")
 
 _log = logging.getLogger(__name__)
@@ -34,7 +37,8 @@ _log = logging.getLogger(__name__)
 FORMAT_VERSION: Final = 1
 _FORMAT: Final = "histo-index encoder"
 CONFIG_NAME: Final = "config.json"
-WEIGHTS_NAME: Final = "model.safetensors"
+# The folder of weights whose licence forbids copies: an index copies no folders.
+_GATED: Final = "weights"
 # The encoder that ships with the package.
 BUNDLED: Final = Path(__file__).parent / "bundled"
 
@@ -46,8 +50,9 @@ class EncoderFolder:
     Attributes:
         path: the folder.
         config: its description.
-        weights: torchvision parameter name (without `fc.*`) to float32 array; may include stages
-            that are not pooled.
+        weights: parameter name (torchvision's, without `fc.*`, or that of the foreign library) to
+            float32 array; may include stages that are not pooled. Of an ONNX network ONNX_NAME to
+            the bytes of its file.
         fingerprint: hex digest over weights and preprocessing.
     """
 
@@ -101,7 +106,11 @@ def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
         **asdict(config),
     }
     document["checksum"] = config_checksum(document)
-    replace_file(folder / WEIGHTS_NAME, pack_weights(weights))
+    name = weights_name(config)
+    data = weights[name].tobytes() if name == ONNX_NAME else pack_weights(weights)
+    place = folder / _GATED if config.foreign and config.foreign.is_gated else folder
+    place.mkdir(exist_ok=True)
+    replace_file(place / name, data)
     replace_file(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
     return fingerprint
 
@@ -139,11 +148,8 @@ def load_encoder(folder: Path) -> EncoderFolder:
             f"{folder / CONFIG_NAME}: not a usable encoder description ({error!r}); "
             "restore the file or create the encoder again"
         ) from error
-    path = folder / WEIGHTS_NAME
-    try:
-        stored = unpack_weights(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise IndexFormatError(f"{path}: cannot be read ({error}); restore the file") from error
+    path = _weights_path(folder, config)
+    stored = read_weights(path)
     found, expected = compute_fingerprint(config, stored), document.get("fingerprint")
     if found != expected:
         raise IndexFormatError(
@@ -151,30 +157,33 @@ def load_encoder(folder: Path) -> EncoderFolder:
         )
     if warning := describe_unfinished(folder, config.training):
         _log.warning("%s", warning)
-    weights = {name: np.asarray(array, np.float32) for name, array in stored.items()}
+    weights = {
+        name: array if name == ONNX_NAME else np.asarray(array, np.float32)
+        for name, array in stored.items()
+    }
     return EncoderFolder(path=folder, config=config, weights=weights, fingerprint=found)
 
 
-def pack_weights(weights: Weights) -> bytes:
-    """Serialise weights as safetensors."""
-    # safetensors ignores strides: a channels-last array would come back with its axes mixed up.
-    data: bytes = save_safetensors(
-        {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    )
-    return data
+def weights_name(config: EncoderConfig) -> str:
+    """Return the name of the file with the weights."""
+    is_onnx = config.foreign is not None and config.foreign.source == ONNX
+    return ONNX_NAME if is_onnx else WEIGHTS_NAME
 
 
-def unpack_weights(data: bytes) -> Weights:
-    """Read weights from safetensors.
-
-    Raises:
-        ValueError: the bytes are not valid safetensors.
-    """
-    try:
-        weights: Weights = load_safetensors(data)
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(str(error)) from error
-    return weights
+def _weights_path(folder: Path, config: EncoderConfig) -> Path:
+    """Find the weights: in the folder, or where a licence that forbids copies left them."""
+    name = weights_name(config)
+    if config.foreign is None or not config.foreign.is_gated:
+        return folder / name
+    own = folder / _GATED / name
+    elsewhere = Path(config.foreign.weights_path or folder) / _GATED / name
+    if not own.exists() and not elsewhere.exists():
+        raise InputError(
+            f"{elsewhere}: no such file; the licence of these weights forbids copies, so an index "
+            "refers to them: import them there again to encode images (questions about indexed "
+            "tiles need none)"
+        )
+    return own if own.exists() else elsewhere
 
 
 def used_weights(weights: Mapping[str, _Weight], pooling: str) -> dict[str, _Weight]:
@@ -217,15 +226,19 @@ def compute_fingerprint(config: EncoderConfig, weights: Weights) -> str:
     """Hash everything that determines the embeddings.
 
     Returns:
-        32 hex digits over architecture, preprocessing, pooling, and every weight with its name and
-        type.
+        32 hex digits over architecture, arguments of a foreign network, preprocessing, pooling, and
+        every weight with its name and type.
     """
     digest = hashlib.sha256()
-    recipe = {
+    recipe: dict[str, Any] = {
         "architecture": config.architecture,
         "pooling": config.pooling,
         "preprocessing": asdict(config.preprocessing),
     }
+    if config.preprocessing.interpolation == BILINEAR:
+        del recipe["preprocessing"]["interpolation"]  # the only one of our own networks
+    if config.foreign is not None:
+        recipe["arguments"] = dict(config.foreign.arguments)
     digest.update(json.dumps(recipe, sort_keys=True).encode())
     for name in sorted(weights):
         array = np.ascontiguousarray(weights[name])
@@ -272,11 +285,13 @@ def config_checksum(document: Mapping[str, Any]) -> str:
 
 def _config_from(document: dict[str, Any]) -> EncoderConfig:
     thresholds = {name: document[name] for name in THRESHOLD_FIELDS}
+    foreign = document.get("foreign")
     return EncoderConfig(
         architecture=document["architecture"],
         pooling=document["pooling"],
         preprocessing=Preprocessing(**document["preprocessing"]),
         training=dict(document["training"]),
         mpp=document["mpp"],
+        foreign=ForeignNetwork(**foreign) if foreign else None,
         **{name: PublishedThreshold(**own) if own else None for name, own in thresholds.items()},
     )

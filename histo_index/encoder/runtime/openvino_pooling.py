@@ -16,10 +16,14 @@ def pool(stages: Sequence[Any], pooling: str) -> Any:
         return ops.reduce_mean(stages[-1], [2, 3], False)
     parts = []
     for stage in POOLED_STAGES[pooling]:
-        x = stages[stage - 1]
-        centred = ops.subtract(x, ops.reduce_mean(x, [2, 3], True))
-        parts.append(ops.normalize_l2(_sketch_covariances(centred), [1], 1e-12, "max"))
+        parts.append(pool_map(stages[stage - 1]))
     return ops.concat(parts, 1)
+
+
+def pool_map(x: Any) -> Any:
+    """Pool features [B, C, H, W] to the sketch of their covariances, [B, 512] of unit length."""
+    centred = ops.subtract(x, ops.reduce_mean(x, [2, 3], True))
+    return ops.normalize_l2(_sketch_covariances(centred), [1], 1e-12, "max")
 
 
 def _sketch_covariances(centred: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from histo_index.encoder.folder import Weights
+from histo_index.encoder.weights_file import Weights
 from histo_index.errors import InputError, MismatchError
 
 Shape = tuple[int, ...]

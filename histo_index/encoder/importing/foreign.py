@@ -1,0 +1,154 @@
+"""Import an encoder of another library as an encoder folder."""
+
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from histo_index.encoder.config import EncoderConfig
+from histo_index.encoder.decode.preprocessing import Preprocessing
+from histo_index.encoder.folder import EncoderFolder, require_free, save_encoder
+from histo_index.encoder.foreign import CLS, ONNX, SOURCES, TIMM, ForeignNetwork
+from histo_index.encoder.importing.agreement import check_network
+from histo_index.encoder.importing.child import ImportLimits, run_in_child
+from histo_index.encoder.importing.options import Choices, ImportOptions
+from histo_index.encoder.importing.recipes import find_recipe
+from histo_index.encoder.importing.sources import (
+    Found,
+    find_timm,
+    find_transformers,
+    split_source,
+)
+from histo_index.encoder.runtime.foreign.torch_network import build_backbone
+from histo_index.encoder.runtime.reference import ReferenceRuntime
+from histo_index.encoder.weights_file import ONNX_NAME, Weights
+from histo_index.errors import InputError
+from histo_index.wording import printable
+
+# OpenVINO and onnxruntime reserve memory for their threads.
+_ONNX_LIMITS = ImportLimits(max_bytes=2**31, spare_bytes=6 * 2**30)
+
+
+def import_foreign(source: str, output: Path, options: ImportOptions) -> str:
+    """Import an encoder; nothing is downloaded and no foreign code is run.
+
+    Args:
+        source: `timm:NAME`, `timm:DIR`, `hf:DIR` or `onnx:FILE`.
+        output: a new encoder folder.
+        options: what the source does not say.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        InputError: source, options or output cannot be used, or an extra is not installed.
+        MismatchError: the weights are of another network, or OpenVINO does not compute what the
+            reference computes.
+    """
+    parts = split_source(source)
+    if parts is None:
+        raise InputError(f"{source}: expected one of {', '.join(f'{s}:…' for s in SOURCES)}")
+    require_free(output, overwrite=options.overwrite)
+    kind, place = parts
+    config, weights = (
+        _read_onnx(Path(place), options) if kind == ONNX else _read_torch(kind, place, options)
+    )
+    return save_encoder(output, _with_licence(config, output), weights, overwrite=options.overwrite)
+
+
+def _read_torch(kind: str, place: str, options: ImportOptions) -> tuple[EncoderConfig, Weights]:
+    recipe = find_recipe(options.recipe)
+    if recipe is not None and recipe.source != kind:
+        raise InputError(
+            f"recipe {options.recipe} is for {recipe.source}:DIR; pass {recipe.source}:{place}"
+        )
+    find = find_timm if kind == TIMM else find_transformers
+    found = find(place, options, recipe)
+    choices = options.choices
+    if recipe is not None:
+        choices = choices.over(replace(recipe.choices, arguments=recipe.arguments))
+    choices = choices.over(found.choices)
+    config = _describe(found, choices, options)
+    weights = _matching(config, _read_tensors(found.weights))
+    network = EncoderFolder(path=Path(place), config=config, weights=weights, fingerprint="")
+    foreign = check_network(config, weights, ReferenceRuntime(network))
+    return replace(config, foreign=foreign), weights
+
+
+def _describe(found: Found, choices: Choices, options: ImportOptions) -> EncoderConfig:
+    return EncoderConfig(
+        architecture=f"{found.source}:{found.name}",
+        pooling=choices.features or CLS,
+        preprocessing=choices.preprocessing(found.name),
+        training=_card(found.source, found.weights, options),
+        mpp=choices.mpps[0] if choices.mpps else None,
+        foreign=_foreign(found.source, choices.arguments, choices),
+    )
+
+
+def _foreign(source: str, arguments: Any, choices: Choices) -> ForeignNetwork:
+    return ForeignNetwork(
+        source=source,
+        arguments=arguments,
+        embedding_size=1,  # measured on the self-test tiles
+        mpps=choices.mpps or (),
+        licence=choices.licence,
+        is_gated=bool(choices.is_gated),
+        revision=choices.revision,
+    )
+
+
+def _card(source: str, weights: Path, options: ImportOptions) -> dict[str, Any]:
+    card = {"method": "imported", "source": source, "checkpoint": weights.name}
+    return card if options.recipe is None else {**card, "recipe": {"name": options.recipe}}
+
+
+def _read_tensors(path: Path) -> Weights:
+    if not path.is_file():
+        raise InputError(f"{printable(path)}: no such file; pass the weights by --weights FILE")
+    return run_in_child("tensors", path)
+
+
+def _matching(config: EncoderConfig, weights: Weights) -> Weights:
+    """Remove the wrapper's prefix and the classifier; shapes are compared when it is loaded."""
+    network = build_backbone(config).network
+    expected = network.state_dict().keys()
+    prefix = f"{getattr(network, 'base_model_prefix', '') or 'model'}."
+    if all(name not in expected for name in weights) or any(n.startswith(prefix) for n in weights):
+        weights = {name.removeprefix(prefix): array for name, array in weights.items()}
+    heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    dropped = tuple(f"{head}." for head in (*heads, "classifier", "pooler"))
+    return {
+        name: array
+        for name, array in weights.items()
+        if name in expected or not name.startswith(dropped)
+    }
+
+
+def _read_onnx(path: Path, options: ImportOptions) -> tuple[EncoderConfig, Weights]:
+    if not path.is_file():
+        raise InputError(f"{printable(path)}: no such file; pass onnx:FILE")
+    choices = options.choices
+    found = run_in_child("onnx", path, [json.dumps(asdict(choices))], limits=_ONNX_LIMITS)
+    document = json.loads(found.pop("config").tobytes())
+    described = document["foreign"]
+    foreign = replace(_foreign(ONNX, described["arguments"], choices), **described)
+    config = EncoderConfig(
+        architecture=f"{ONNX}:{path.stem}",
+        pooling=document["pooling"],
+        preprocessing=Preprocessing(**document["preprocessing"]),
+        training=_card(ONNX, path, options),
+        mpp=choices.mpps[0] if choices.mpps else None,
+        foreign=foreign,
+    )
+    return config, {ONNX_NAME: found[ONNX_NAME]}
+
+
+def _with_licence(config: EncoderConfig, output: Path) -> EncoderConfig:
+    """Where the licence forbids copies, note where the weights will lie."""
+    assert config.foreign is not None
+    if not config.foreign.is_gated:
+        return config
+    return replace(config, foreign=replace(config.foreign, weights_path=os.path.abspath(output)))
