@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from histo_index.api.build import compact as compact
     from histo_index.api.build import reindex as reindex
     from histo_index.api.declared.from_embeddings import from_embeddings as from_embeddings
+    from histo_index.api.encoders import import_encoder as import_encoder
     from histo_index.api.encoders import open_encoder as open_encoder
     from histo_index.api.index import Index as Index
     from histo_index.api.index import open as open
     from histo_index.api.train import TrainOptions as TrainOptions
     from histo_index.api.train import train as train
+    from histo_index.encoder.importing.options import ImportOptions as ImportOptions
     from histo_index.errors import HistoIndexError as HistoIndexError
     from histo_index.errors import ImageError as ImageError
     from histo_index.errors import IndexFormatError as IndexFormatError
@@ -49,6 +51,7 @@ _HOMES = {
     "Evaluation": "search.evaluation.result",
     "HistoIndexError": "errors",
     "ImageError": "errors",
+    "ImportOptions": "encoder.importing.options",
     "Index": "api.index",
     "IndexFormatError": "errors",
     "InputError": "errors",
@@ -69,6 +72,7 @@ _HOMES = {
     "compact": "api.build",
     "compare": "api.answers.compare",
     "from_embeddings": "api.declared.from_embeddings",
+    "import_encoder": "api.encoders",
     "open": "api.index",
     "open_encoder": "api.encoders",
     "reindex": "api.build",
@@ -84,6 +88,7 @@ __all__ = [
     "Evaluation",
     "HistoIndexError",
     "ImageError",
+    "ImportOptions",
     "Index",
     "IndexFormatError",
     "InputError",
@@ -104,6 +109,7 @@ __all__ = [
     "compact",
     "compare",
     "from_embeddings",
+    "import_encoder",
     "open",
     "open_encoder",
     "reindex",

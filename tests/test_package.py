@@ -42,7 +42,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "demo": (_LOW | {"encoder", "search", "histo_index"}, {"numpy", "PIL"}),
     "commands": (_LOW | {"api", "encoder", "indexer", "search"}, {"typer", "rich", "pyarrow"}),
     "cli": (_LOW | {"api", "commands", "demo"}, {"typer"}),
-    "__init__": (_LOW | {"api", "indexer", "search"}, set()),
+    "__init__": (_LOW | {"api", "encoder", "indexer", "search"}, set()),
     "__main__": ({"cli"}, set()),
 }
 MOST_MODULES: Final = 10

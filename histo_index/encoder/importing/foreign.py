@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,22 @@ from histo_index.encoder.weights_file import ONNX_NAME, Weights
 from histo_index.errors import InputError
 from histo_index.wording import printable
 
+Reader = Callable[..., Weights]
+
 # OpenVINO and onnxruntime reserve memory for their threads.
 _ONNX_LIMITS = ImportLimits(max_bytes=2**31, spare_bytes=6 * 2**30)
 
 
-def import_foreign(source: str, output: Path, options: ImportOptions) -> str:
+def import_foreign(
+    source: str, output: Path, options: ImportOptions, *, read: Reader = run_in_child
+) -> str:
     """Import an encoder; nothing is downloaded and no foreign code is run.
 
     Args:
         source: `timm:NAME`, `timm:DIR`, `hf:DIR` or `onnx:FILE`.
         output: a new encoder folder.
         options: what the source does not say.
+        read: reads foreign files; the default does it in a limited child process.
 
     Returns:
         The fingerprint.
@@ -52,12 +58,16 @@ def import_foreign(source: str, output: Path, options: ImportOptions) -> str:
     require_free(output, overwrite=options.overwrite)
     kind, place = parts
     config, weights = (
-        _read_onnx(Path(place), options) if kind == ONNX else _read_torch(kind, place, options)
+        _read_onnx(Path(place), options, read)
+        if kind == ONNX
+        else _read_torch(kind, place, options, read)
     )
     return save_encoder(output, _with_licence(config, output), weights, overwrite=options.overwrite)
 
 
-def _read_torch(kind: str, place: str, options: ImportOptions) -> tuple[EncoderConfig, Weights]:
+def _read_torch(
+    kind: str, place: str, options: ImportOptions, read: Reader
+) -> tuple[EncoderConfig, Weights]:
     recipe = find_recipe(options.recipe)
     if recipe is not None and recipe.source != kind:
         raise InputError(
@@ -65,12 +75,12 @@ def _read_torch(kind: str, place: str, options: ImportOptions) -> tuple[EncoderC
         )
     find = find_timm if kind == TIMM else find_transformers
     found = find(place, options, recipe)
-    choices = options.choices
+    said = found.choices
     if recipe is not None:
-        choices = choices.over(replace(recipe.choices, arguments=recipe.arguments))
-    choices = choices.over(found.choices)
+        said = replace(recipe.choices, arguments=recipe.arguments).over(said)
+    choices = options.over(said)
     config = _describe(found, choices, options)
-    weights = _matching(config, _read_tensors(found.weights))
+    weights = _matching(config, _read_tensors(found.weights, read))
     network = EncoderFolder(path=Path(place), config=config, weights=weights, fingerprint="")
     foreign = check_network(config, weights, ReferenceRuntime(network))
     return replace(config, foreign=foreign), weights
@@ -104,10 +114,10 @@ def _card(source: str, weights: Path, options: ImportOptions) -> dict[str, Any]:
     return card if options.recipe is None else {**card, "recipe": {"name": options.recipe}}
 
 
-def _read_tensors(path: Path) -> Weights:
+def _read_tensors(path: Path, read: Reader) -> Weights:
     if not path.is_file():
         raise InputError(f"{printable(path)}: no such file; pass the weights by --weights FILE")
-    return run_in_child("tensors", path)
+    return read("tensors", path)
 
 
 def _matching(config: EncoderConfig, weights: Weights) -> Weights:
@@ -127,11 +137,11 @@ def _matching(config: EncoderConfig, weights: Weights) -> Weights:
     }
 
 
-def _read_onnx(path: Path, options: ImportOptions) -> tuple[EncoderConfig, Weights]:
+def _read_onnx(path: Path, options: ImportOptions, read: Reader) -> tuple[EncoderConfig, Weights]:
     if not path.is_file():
         raise InputError(f"{printable(path)}: no such file; pass onnx:FILE")
-    choices = options.choices
-    found = run_in_child("onnx", path, [json.dumps(asdict(choices))], limits=_ONNX_LIMITS)
+    choices = options.over(Choices())
+    found = read("onnx", path, [json.dumps(asdict(choices))], limits=_ONNX_LIMITS)
     document = json.loads(found.pop("config").tobytes())
     described = document["foreign"]
     foreign = replace(_foreign(ONNX, described["arguments"], choices), **described)

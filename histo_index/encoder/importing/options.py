@@ -1,10 +1,12 @@
 """What a user, a recipe or a folder chooses about an encoder that is imported."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from histo_index.encoder.config import MEAN
 from histo_index.encoder.decode.preprocessing import BILINEAR, Preprocessing
 from histo_index.errors import InputError
 
@@ -47,7 +49,7 @@ class Choices:
             entry.name: getattr(other, entry.name)
             if getattr(self, entry.name) is None
             else getattr(self, entry.name)
-            for entry in fields(self)
+            for entry in fields(Choices)
         }
         merged["arguments"] = {**other.arguments, **self.arguments}
         return Choices(**merged)
@@ -74,17 +76,38 @@ class Choices:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOptions:
-    """How to import an encoder of another library.
+class ImportOptions(Choices):
+    """How to import an encoder: the choices of the user, which go before all others.
 
     Attributes:
         weights: file with the weights, for `timm:NAME`.
-        recipe: a name in RECIPES.
-        choices: of the user; they go before those of recipe and folder.
+        recipe: name of a recipe for a published encoder.
+        architecture: of a torchvision checkpoint.
+        pooling: of a torchvision checkpoint: `mean` or `covariance`.
+        threshold: stored with a torchvision checkpoint.
         overwrite: replace an existing encoder.
     """
 
     weights: Path | None = None
     recipe: str | None = None
-    choices: Choices = field(default_factory=Choices)
+    architecture: str = "resnext50_32x4d"
+    pooling: str = MEAN
+    threshold: float | None = None
     overwrite: bool = False
+
+
+def parse_arguments(text: str | None) -> dict[str, Any]:
+    """Read further arguments of a network from JSON.
+
+    Raises:
+        InputError: it is not a JSON object.
+    """
+    try:
+        found = json.loads(text or "{}")
+    except ValueError as error:
+        raise InputError(f"arguments {text}: no JSON ({error}); expected an object") from error
+    if not isinstance(found, dict):
+        raise InputError(
+            f'arguments {text}: expected a JSON object such as {{"init_values": 1e-5}}'
+        )
+    return found

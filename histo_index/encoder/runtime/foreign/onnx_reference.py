@@ -76,6 +76,8 @@ class OnnxReference:
         else:
             prefix = int(features.kind in (CLS, CLS_MEAN))
             embedding = pool_features(outputs[0], features.kind, prefix=prefix)
+        if len(embedding) != 1:
+            raise _refusal(self._config, ValueError(f"it gives {len(embedding)} embeddings"))
         array: Float32 = embedding.numpy()
         return array
 

@@ -1,13 +1,11 @@
 """Start the runtime of a foreign network."""
 
-from typing import cast
-
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.foreign import LOWEST_COSINES, ONNX
 from histo_index.encoder.runtime.choose import Runtime, start_cuda
 from histo_index.encoder.runtime.foreign.onnx_reference import OnnxReference
 from histo_index.encoder.runtime.foreign.self_test import measure_runtime, require_agreement
-from histo_index.encoder.runtime.openvino import OpenVinoRuntime, Precision, has_bfloat16
+from histo_index.encoder.runtime.openvino import OpenVinoRuntime, has_bfloat16
 from histo_index.encoder.runtime.reference import ReferenceRuntime
 from histo_index.errors import InputError
 from histo_index.hardware import has_cuda
