@@ -37,7 +37,7 @@ def pack_weights(weights: Weights) -> bytes:
     """Serialise weights as safetensors."""
     # safetensors ignores strides: a channels-last array would come back with its axes mixed up.
     data: bytes = save_safetensors(
-        {name: np.ascontiguousarray(array) for name, array in weights.items()}
+        {name: np.asarray(array, order="C") for name, array in weights.items()}
     )
     return data
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode.preprocessing import Preprocessing
@@ -29,6 +29,8 @@ from histo_index.wording import printable
 
 Reader = Callable[..., Weights]
 
+# What training code puts before the names of the network.
+_PREFIXES: Final = ("module.", "model.", "backbone.", "encoder.")
 # OpenVINO and onnxruntime reserve memory for their threads.
 _ONNX_LIMITS = ImportLimits(max_bytes=2**31, spare_bytes=6 * 2**30)
 
@@ -121,15 +123,20 @@ def _read_tensors(path: Path, read: Reader) -> Weights:
 
 
 def _matching(config: EncoderConfig, weights: Weights) -> Weights:
-    """Remove the wrapper's prefix and the classifier; shapes are compared when it is loaded."""
+    """Remove a wrapper's prefix and the classifier; shapes are compared when it is loaded."""
+    assert config.foreign is not None
+    if config.foreign.source != TIMM:
+        return weights
     network = build_backbone(config).network
     expected = network.state_dict().keys()
-    prefix = f"{getattr(network, 'base_model_prefix', '') or 'model'}."
-    if all(name not in expected for name in weights) or any(n.startswith(prefix) for n in weights):
-        weights = {name.removeprefix(prefix): array for name, array in weights.items()}
+    for prefix in _PREFIXES:
+        if sum(name.removeprefix(prefix) in expected for name in weights) > sum(
+            name in expected for name in weights
+        ):
+            weights = {name.removeprefix(prefix): array for name, array in weights.items()}
     heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
-    dropped = tuple(f"{head}." for head in (*heads, "classifier", "pooler"))
+    dropped = tuple(f"{head}." for head in heads)
     return {
         name: array
         for name, array in weights.items()

@@ -51,6 +51,8 @@ class Choices:
             else getattr(self, entry.name)
             for entry in fields(Choices)
         }
+        if self.crop_px is not None:
+            merged["resize_px"] = self.resize_px  # of another input size the resizing means nothing
         merged["arguments"] = {**other.arguments, **self.arguments}
         return Choices(**merged)
 

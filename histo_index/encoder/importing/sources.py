@@ -3,14 +3,14 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from histo_index.encoder.foreign import CLS, MEAN, SOURCES, TIMM, TRANSFORMERS
 from histo_index.encoder.importing.options import Choices, ImportOptions
 from histo_index.encoder.importing.recipes import Recipe
-from histo_index.encoder.runtime.foreign.extras import load_extra
+from histo_index.encoder.runtime.foreign.timm_network import require_network
 from histo_index.errors import InputError
 from histo_index.wording import printable
 
@@ -58,7 +58,10 @@ def find_timm(place: str, options: ImportOptions, recipe: Recipe | None) -> Foun
             source=TIMM,
             name=name,
             weights=options.weights,
-            choices=_timm_choices(_default_config(name)),
+            # Not the mean and std: weights of histology mostly have others than the network's own.
+            choices=replace(
+                _timm_choices(_default_config(name)), mean=None, std=None, licence=None
+            ),
         )
     document = _read_json(folder / "config.json") if recipe is None else {}
     name = recipe.network if recipe else str(document.get("architecture", ""))
@@ -67,6 +70,7 @@ def find_timm(place: str, options: ImportOptions, recipe: Recipe | None) -> Foun
             f"{folder / 'config.json'}: names no architecture of timm; pass --recipe, or "
             "timm:NAME --weights FILE"
         )
+    _default_config(name)  # the network exists
     described = _timm_choices(document.get("pretrained_cfg", document))
     arguments = {**document.get("model_args", {}), **described.arguments}
     return Found(
@@ -134,8 +138,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _default_config(name: str) -> Mapping[str, Any]:
-    timm = load_extra("timm", "timm")
-    found = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    found = require_network(name).get_pretrained_cfg(name)
     return found.to_dict() if found else {}
 
 

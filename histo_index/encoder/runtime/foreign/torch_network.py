@@ -2,7 +2,6 @@
 
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from histo_index.encoder.config import EncoderConfig
@@ -15,13 +14,14 @@ from histo_index.encoder.runtime.foreign.features import (
     pool_features,
     require_maps,
 )
-from histo_index.encoder.runtime.untrained import compare_shapes
 from histo_index.encoder.weights_file import Weights
 from histo_index.errors import InputError, MismatchError
 
 
 class Backbone(Protocol):
     """The network of a library, and how to read its features.
+
+    `fill` loads the weights, or describes how they differ from what the network needs.
 
     Attributes:
         network: the module of the library.
@@ -31,6 +31,7 @@ class Backbone(Protocol):
     network: torch.nn.Module
     prefix: int
 
+    def fill(self, weights: dict[str, torch.Tensor]) -> str | None: ...
     def last(self, pixels: torch.Tensor) -> torch.Tensor: ...
     def maps(self, pixels: torch.Tensor, features: Features) -> list[torch.Tensor]: ...
 
@@ -74,18 +75,13 @@ def load_foreign(config: EncoderConfig, weights: Weights) -> ForeignTrunk:
         MismatchError: the weights do not fit the network.
     """
     backbone = build_backbone(config)
-    network = backbone.network.eval()
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    if differences := compare_shapes(weights, expected):
+    tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+    if differences := backbone.fill(tensors):
         raise MismatchError(
             f"{config.architecture}: the weights are of another network: {differences}; pass the "
             "network that they were trained with, or its --recipe"
         )
-    network.load_state_dict(
-        {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in weights.items()},
-        assign=True,
-    )
-    network.requires_grad_(False)
+    backbone.network.eval().requires_grad_(False)
     return ForeignTrunk(backbone, config.preprocessing, config.pooling).eval()
 
 
