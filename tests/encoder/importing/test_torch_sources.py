@@ -121,8 +121,8 @@ def test_a_convolutional_network_is_pooled_by_its_mean(
     import_here: ImportHere, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    arguments = {"channels": [4, 8, 8, 8], "layers": [1, 1, 1, 1]}
-    network = timm.create_model("resnet18", num_classes=0, **arguments).eval()
+    arguments: dict[str, Any] = {"channels": [4, 8, 8, 8], "layers": [1, 1, 1, 1]}
+    network: Any = timm.create_model("resnet18", num_classes=0, **arguments).eval()
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     encoder = import_here(
         "timm:resnet18", weights=tmp_path / "w.safetensors", arguments=arguments, crop_px=28,
