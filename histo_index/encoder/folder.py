@@ -12,19 +12,22 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from histo_index.encoder.config import (
+    PROJECTION,
+    PROJECTION_PREFIX,
     THRESHOLD_FIELDS,
     EncoderConfig,
     PublishedThreshold,
     unused_stages,
 )
 from histo_index.encoder.decode.preprocessing import BILINEAR, Preprocessing
-from histo_index.encoder.foreign import ONNX, ForeignNetwork
+from histo_index.encoder.foreign import ForeignNetwork
 from histo_index.encoder.unfinished import CHECKPOINT_NAME, REMEDY, describe_unfinished
 from histo_index.encoder.weights_file import (
     ONNX_NAME,
-    WEIGHTS_NAME,
     Weights,
+    find_weights,
     pack_weights,
+    place_weights,
     read_weights,
 )
 from histo_index.errors import IndexFormatError, InputError
@@ -37,8 +40,6 @@ _log = logging.getLogger(__name__)
 FORMAT_VERSION: Final = 1
 _FORMAT: Final = "histo-index encoder"
 CONFIG_NAME: Final = "config.json"
-# The folder of weights whose licence forbids copies: an index copies no folders.
-_GATED: Final = "weights"
 # The encoder that ships with the package.
 BUNDLED: Final = Path(__file__).parent / "bundled"
 
@@ -106,11 +107,10 @@ def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
         **asdict(config),
     }
     document["checksum"] = config_checksum(document)
-    name = weights_name(config)
-    data = weights[name].tobytes() if name == ONNX_NAME else pack_weights(weights)
-    place = folder / _GATED if config.foreign and config.foreign.is_gated else folder
-    place.mkdir(exist_ok=True)
-    replace_file(place / name, data)
+    place = place_weights(folder, config)
+    place.parent.mkdir(exist_ok=True)
+    data = weights[ONNX_NAME].tobytes() if place.name == ONNX_NAME else pack_weights(weights)
+    replace_file(place, data)
     replace_file(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
     return fingerprint
 
@@ -148,7 +148,7 @@ def load_encoder(folder: Path) -> EncoderFolder:
             f"{folder / CONFIG_NAME}: not a usable encoder description ({error!r}); "
             "restore the file or create the encoder again"
         ) from error
-    path = _weights_path(folder, config)
+    path = find_weights(folder, config)
     stored = read_weights(path)
     found, expected = compute_fingerprint(config, stored), document.get("fingerprint")
     if found != expected:
@@ -164,32 +164,13 @@ def load_encoder(folder: Path) -> EncoderFolder:
     return EncoderFolder(path=folder, config=config, weights=weights, fingerprint=found)
 
 
-def weights_name(config: EncoderConfig) -> str:
-    """Return the name of the file with the weights."""
-    is_onnx = config.foreign is not None and config.foreign.source == ONNX
-    return ONNX_NAME if is_onnx else WEIGHTS_NAME
-
-
-def _weights_path(folder: Path, config: EncoderConfig) -> Path:
-    """Find the weights: in the folder, or where a licence that forbids copies left them."""
-    name = weights_name(config)
-    if config.foreign is None or not config.foreign.is_gated:
-        return folder / name
-    own = folder / _GATED / name
-    elsewhere = Path(config.foreign.weights_path or folder) / _GATED / name
-    if not own.exists() and not elsewhere.exists():
-        raise InputError(
-            f"{elsewhere}: no such file; the licence of these weights forbids copies, so an index "
-            "refers to them: import them there again to encode images (questions about indexed "
-            "tiles need none)"
-        )
-    return own if own.exists() else elsewhere
-
-
 def used_weights(weights: Mapping[str, _Weight], pooling: str) -> dict[str, _Weight]:
-    """Return the weights without the stages after the last pooled one."""
-    unused = tuple(f"{stage}." for stage in unused_stages(pooling))
-    return {name: array for name, array in weights.items() if not name.startswith(unused)}
+    """Return the weights that a pooling uses: no later stage, no projection that it lacks."""
+    unused = [f"{stage}." for stage in unused_stages(pooling)]
+    if pooling != PROJECTION:
+        unused.append(PROJECTION_PREFIX)
+    unused_names = tuple(unused)
+    return {name: array for name, array in weights.items() if not name.startswith(unused_names)}
 
 
 @cache

@@ -37,7 +37,7 @@ TILES = render_self_test(28)
 @pytest.fixture(scope="module")
 def vit() -> Any:
     torch.manual_seed(0)
-    classes = {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU}
+    classes = {"mlp_layer": timm.layers.mlp.SwiGLUPacked, "act_layer": torch.nn.SiLU}
     return timm.create_model(NAME, num_classes=0, **{**VIT, **classes}).eval()
 
 
