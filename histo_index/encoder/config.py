@@ -102,6 +102,11 @@ class EncoderConfig:
         return size + PROJECTION_SIZE if self.pooling == PROJECTION else size
 
     @property
+    def licence(self) -> str | None:
+        """The licence of the weights, if known."""
+        return self.foreign.licence if self.foreign else None
+
+    @property
     def is_trained(self) -> bool:
         """Whether the weights were trained."""
         return self.training.get("method") != "none"

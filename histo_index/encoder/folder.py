@@ -140,17 +140,10 @@ def load_encoder(folder: Path) -> EncoderFolder:
     Raises:
         IndexFormatError: a file is missing, damaged, or of a newer version.
     """
-    document = _read_config(folder)
-    try:
-        config = _config_from(document)
-    except (KeyError, TypeError, ValueError, IndexFormatError) as error:
-        raise IndexFormatError(
-            f"{folder / CONFIG_NAME}: not a usable encoder description ({error!r}); "
-            "restore the file or create the encoder again"
-        ) from error
+    config, expected = read_config(folder)
     path = find_weights(folder, config)
     stored = read_weights(path)
-    found, expected = compute_fingerprint(config, stored), document.get("fingerprint")
+    found = compute_fingerprint(config, stored)
     if found != expected:
         raise IndexFormatError(
             f"{path}: damaged: fingerprint {found}, expected {expected}; restore the file"
@@ -162,6 +155,25 @@ def load_encoder(folder: Path) -> EncoderFolder:
         for name, array in stored.items()
     }
     return EncoderFolder(path=folder, config=config, weights=weights, fingerprint=found)
+
+
+def read_config(folder: Path) -> tuple[EncoderConfig, str]:
+    """Read the description of an encoder, without its weights.
+
+    Returns:
+        The description and the fingerprint.
+
+    Raises:
+        IndexFormatError: the file is missing, damaged, or of a newer version.
+    """
+    document = _read_config(folder)
+    try:
+        return _config_from(document), str(document.get("fingerprint"))
+    except (KeyError, TypeError, ValueError, InputError, IndexFormatError) as error:
+        raise IndexFormatError(
+            f"{folder / CONFIG_NAME}: not a usable encoder description ({error!r}); "
+            "restore the file or create the encoder again"
+        ) from error
 
 
 def used_weights(weights: Mapping[str, _Weight], pooling: str) -> dict[str, _Weight]:

@@ -287,6 +287,7 @@ def test_the_card_says_what_it_is_and_loads_nothing(settled: EncoderFolder) -> N
         "mpp": 0.25,
         "threshold": {"value": 0.7, "origin": "a test"},
         "diffused_threshold": {"value": 1.2, "origin": "a third"},
+        "licence": None,
         "declared": None,
     }
     assert (encoder.embedding_size, encoder.folder) == (512, settled.path)

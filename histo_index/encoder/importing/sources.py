@@ -63,7 +63,8 @@ def find_timm(place: str, options: ImportOptions, recipe: Recipe | None) -> Foun
                 _timm_choices(_default_config(name)), mean=None, std=None, licence=None
             ),
         )
-    document = _read_json(folder / "config.json") if recipe is None else {}
+    path = folder / "config.json"
+    document = _read_json(path) if recipe is None or path.is_file() else {}
     name = recipe.network if recipe else str(document.get("architecture", ""))
     if not name:
         raise InputError(
