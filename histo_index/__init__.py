@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from histo_index.api.build import compact as compact
     from histo_index.api.build import reindex as reindex
     from histo_index.api.declared.from_embeddings import from_embeddings as from_embeddings
+    from histo_index.api.encoder_table.compare import compare_encoders as compare_encoders
     from histo_index.api.encoders import import_encoder as import_encoder
     from histo_index.api.encoders import open_encoder as open_encoder
     from histo_index.api.index import Index as Index
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from histo_index.search.calibration.calibration import Calibration as Calibration
     from histo_index.search.calibration.objectives import Objective as Objective
     from histo_index.search.calibration.threshold import Verdict as Verdict
+    from histo_index.search.evaluation.encoder_metrics import EncoderComparison as EncoderComparison
     from histo_index.search.evaluation.result import Evaluation as Evaluation
 
 _HOMES = {
@@ -48,6 +50,7 @@ _HOMES = {
     "BuildReport": "indexer.build_config",
     "Calibration": "search.calibration.calibration",
     "CompactReport": "indexer.removal.compact",
+    "EncoderComparison": "search.evaluation.encoder_metrics",
     "Evaluation": "search.evaluation.result",
     "HistoIndexError": "errors",
     "ImageError": "errors",
@@ -71,6 +74,7 @@ _HOMES = {
     "build": "api.build",
     "compact": "api.build",
     "compare": "api.answers.compare",
+    "compare_encoders": "api.encoder_table.compare",
     "from_embeddings": "api.declared.from_embeddings",
     "import_encoder": "api.encoders",
     "open": "api.index",
@@ -85,6 +89,7 @@ __all__ = [
     "BuildReport",
     "Calibration",
     "CompactReport",
+    "EncoderComparison",
     "Evaluation",
     "HistoIndexError",
     "ImageError",
@@ -108,6 +113,7 @@ __all__ = [
     "build",
     "compact",
     "compare",
+    "compare_encoders",
     "from_embeddings",
     "import_encoder",
     "open",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from histo_index.api.encoder_table.look import look_into
 from histo_index.encoder.encoder import Encoder
-from histo_index.encoder.folder import load_encoder
+from histo_index.encoder.folder import load_encoder, read_config, write_encoder
+from histo_index.encoder.foreign import pack_embeddings
 from histo_index.encoder.runtime.foreign.self_test import render_self_test
 from histo_index.encoder.runtime.reference import CovarianceSketch
 from histo_index.errors import HistoIndexError, InputError
@@ -223,3 +226,27 @@ def test_another_file_is_no_onnx(import_here: ImportHere, tmp_path: Path) -> Non
     (tmp_path / "a.onnx").write_bytes(b"\x80\x02}q\x00." * 9)
     with pytest.raises(InputError, match=r"a\.onnx: no usable ONNX file \("):
         import_here(f"onnx:{tmp_path / 'a.onnx'}", **HALF)
+
+
+def test_the_self_test_holds_on_every_runtime(
+    write_onnx: WriteOnnx, import_here: ImportHere
+) -> None:
+    folder = import_here(f"onnx:{write_onnx()}", licence="mine", **HALF).folder
+    found = look_into(folder, verify=True)
+    assert found.facts["licence"] == "mine"
+    assert any(name.endswith(", float32") for name in found.agreement)
+    assert min(found.agreement.values()) > 0.999
+    # Another result than that of the import is refused, with the figure.
+    config, _ = read_config(folder)
+    assert config.foreign is not None
+    turned = config.foreign.test_embeddings[::-1]
+    foreign = replace(config.foreign, self_test=pack_embeddings(turned), cosines={})
+    weights = load_encoder(folder).weights
+    write_encoder(folder, replace(config, foreign=foreign), weights)
+    with pytest.raises(
+        HistoIndexError, match=r"in float32: self-test tiles agree .* to a cosine of 0\.\d{5}, exp"
+    ):
+        look_into(folder, verify=True)
+    # A build refuses it too, before it encodes anything.
+    with pytest.raises(HistoIndexError, match="self-test tiles agree"):
+        Encoder(load_encoder(folder), device="cpu").encode_pixels(list(TILES))

@@ -49,3 +49,31 @@ def start_foreign(encoder: EncoderFolder, device: str, precision: str) -> Runtim
 
 def _agrees(precision: str, cosine: float) -> bool:
     return cosine >= LOWEST_COSINES[precision]
+
+
+def verify_runtimes(encoder: EncoderFolder) -> dict[str, float]:
+    """Encode the self-test tiles on every runtime of this machine.
+
+    Returns:
+        Name of the runtime to its lowest cosine to the embeddings stored at import; empty for our
+        own networks, which have none.
+
+    Raises:
+        MismatchError: one does not agree.
+        InputError: a library is not installed.
+    """
+    config = encoder.config
+    if config.foreign is None:
+        return {}
+    wanted = [("cpu", "float32"), *([("cpu", "bfloat16")] if has_bfloat16() else [])]
+    if has_cuda() and config.foreign.source != ONNX:
+        wanted += [("cuda", "float32"), ("cuda", "bfloat16")]
+    found = {}
+    for device, precision in wanted:
+        if not _agrees(precision, config.foreign.cosines.get(precision, 1.0)):
+            continue  # refused at import, and never used
+        runtime = start_foreign(encoder, device, precision)
+        cosine = measure_runtime(runtime, config.foreign, side=config.preprocessing.crop_px)
+        require_agreement(precision, cosine, name=f"{encoder.path} on {runtime.name}")
+        found[f"{runtime.name}, {precision}"] = cosine
+    return found
