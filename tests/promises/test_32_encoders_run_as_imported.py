@@ -1,6 +1,5 @@
 """An imported encoder computes what it computed at import, on every runtime, or is refused."""
 
-import re
 from pathlib import Path
 from random import Random
 from typing import Any
