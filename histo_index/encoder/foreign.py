@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,9 @@ TIMM: Final = "timm"
 TRANSFORMERS: Final = "hf"
 ONNX: Final = "onnx"
 CUSTOM: Final = "custom"
+# The environment variable that allows an encoder to run code of its own.
+ALLOW_CODE: Final = "HISTO_INDEX_ALLOW_CODE"
+OUTPUT: Final = "output"
 # What can build a foreign network, and the extra of this package that installs it.
 SOURCES: Final = {TIMM: "timm", TRANSFORMERS: "hf", ONNX: "onnx", CUSTOM: None}
 
@@ -94,3 +98,17 @@ def lowest_cosine(left: Float32, right: Float32) -> float:
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(np.min(np.einsum("nd,nd->n", a, b) / lengths))
+
+
+def load_extra(library: str, extra: str) -> Any:
+    """Import a library that only some users need.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return import_module(library)
+    except ImportError as error:
+        raise InputError(
+            f"{library} is not installed; pip install 'histo-index[{extra}]'"
+        ) from error

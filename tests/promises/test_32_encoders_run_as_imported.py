@@ -86,7 +86,6 @@ def test_an_onnx_file_of_absurd_shapes_ends_in_bounded_memory(
         run_in_child("onnx", path, [request], limits=limits)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
-    assert re.match(
-        r"onnx:tiny: onnxruntime cannot run it|.*: the process that read it died", message
-    )
+    refusals = ("onnx:tiny: onnxruntime cannot run it", "the process that read it died")
+    assert any(refusal in message for refusal in refusals)
     tell("an ONNX file that asks for 4 TB", "refused in one line")

@@ -19,7 +19,8 @@ def encoder_import(
     source: Annotated[
         str,
         typer.Argument(
-            help="timm:NAME, timm:DIR, hf:DIR, onnx:FILE, or a torchvision state dict (.pth)."
+            help="timm:NAME, timm:DIR, hf:DIR, onnx:FILE, custom:FILE.py:FUNCTION, or a "
+            "torchvision state dict (.pth)."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="A new encoder folder.")],
@@ -79,9 +80,13 @@ def encoder_import(
         float | None,
         typer.Option("--threshold", help="Threshold stored with a torchvision checkpoint."),
     ] = None,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Run the code of custom:FILE.py:FUNCTION."),
+    ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Import an encoder of another library; nothing is downloaded and none of its code runs."""
+    """Import an encoder of another library; nothing is downloaded, no code runs unless allowed."""
     from histo_index.api.encoders import import_encoder
     from histo_index.encoder.importing.options import ImportOptions, parse_arguments
 
@@ -89,7 +94,7 @@ def encoder_import(
         weights=weights, recipe=recipe, features=features, crop_px=crop, resize_px=resize,
         interpolation=interpolation, mean=mean, std=std, arguments=parse_arguments(arguments),
         mpps=tuple(mpp) if mpp else None, licence=licence, is_gated=gated, architecture=arch,
-        pooling=pooling, threshold=threshold, overwrite=overwrite,
+        pooling=pooling, threshold=threshold, allow_code=allow_code, overwrite=overwrite,
     )  # fmt: skip
     fingerprint = import_encoder(source, output, options)
     print_result(f"{output}: {source}, fingerprint {fingerprint}")

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -10,13 +11,14 @@ from typing import Any, Final
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, require_free, save_encoder
-from histo_index.encoder.foreign import CLS, ONNX, SOURCES, TIMM, ForeignNetwork
+from histo_index.encoder.foreign import ALLOW_CODE, CLS, CUSTOM, ONNX, SOURCES, TIMM, ForeignNetwork
 from histo_index.encoder.importing.agreement import check_network
 from histo_index.encoder.importing.child import ImportLimits, run_in_child
 from histo_index.encoder.importing.options import Choices, ImportOptions
 from histo_index.encoder.importing.recipes import find_recipe
 from histo_index.encoder.importing.sources import (
     Found,
+    find_custom,
     find_timm,
     find_transformers,
     split_source,
@@ -38,10 +40,10 @@ _ONNX_LIMITS = ImportLimits(max_bytes=2**31, spare_bytes=6 * 2**30)
 def import_foreign(
     source: str, output: Path, options: ImportOptions, *, read: Reader = run_in_child
 ) -> str:
-    """Import an encoder; nothing is downloaded and no foreign code is run.
+    """Import an encoder; nothing is downloaded, and no code is run but that of `custom:`.
 
     Args:
-        source: `timm:NAME`, `timm:DIR`, `hf:DIR` or `onnx:FILE`.
+        source: `timm:NAME`, `timm:DIR`, `hf:DIR`, `onnx:FILE` or `custom:FILE.py:FUNCTION`.
         output: a new encoder folder.
         options: what the source does not say.
         read: reads foreign files; the default does it in a limited child process.
@@ -59,12 +61,25 @@ def import_foreign(
         raise InputError(f"{source}: expected one of {', '.join(f'{s}:…' for s in SOURCES)}")
     require_free(output, overwrite=options.overwrite)
     kind, place = parts
-    config, weights = (
-        _read_onnx(Path(place), options, read)
-        if kind == ONNX
-        else _read_torch(kind, place, options, read)
-    )
+    with _allowing(options.allow_code):
+        config, weights = (
+            _read_onnx(Path(place), options, read)
+            if kind == ONNX
+            else _read_torch(kind, place, options, read)
+        )
     return save_encoder(output, _with_licence(config, output), weights, overwrite=options.overwrite)
+
+
+@contextmanager
+def _allowing(is_allowed: bool) -> Iterator[None]:
+    """Allow an encoder to run its code during the import, if the user does."""
+    before = os.environ.get(ALLOW_CODE, "")
+    if is_allowed:
+        os.environ[ALLOW_CODE] = "1"
+    try:
+        yield
+    finally:
+        os.environ[ALLOW_CODE] = before
 
 
 def _read_torch(
@@ -75,14 +90,21 @@ def _read_torch(
         raise InputError(
             f"recipe {options.recipe} is for {recipe.source}:DIR; pass {recipe.source}:{place}"
         )
-    find = find_timm if kind == TIMM else find_transformers
-    found = find(place, options, recipe)
+    if kind == CUSTOM:
+        found = find_custom(place, options)
+    else:
+        find = find_timm if kind == TIMM else find_transformers
+        found = find(place, options, recipe)
     said = found.choices
     if recipe is not None:
         said = replace(recipe.choices, arguments=recipe.arguments).over(said)
     choices = options.over(said)
     config = _describe(found, choices, options)
-    weights = _matching(config, _read_tensors(found.weights, read))
+    weights = (
+        _own_weights(config)
+        if kind == CUSTOM and options.weights is None
+        else _matching(config, _read_tensors(found.weights, read))
+    )
     network = EncoderFolder(path=Path(place), config=config, weights=weights, fingerprint="")
     foreign = check_network(config, weights, ReferenceRuntime(network))
     return replace(config, foreign=foreign), weights
@@ -120,6 +142,12 @@ def _read_tensors(path: Path, read: Reader) -> Weights:
     if not path.is_file():
         raise InputError(f"{printable(path)}: no such file; pass the weights by --weights FILE")
     return read("tensors", path)
+
+
+def _own_weights(config: EncoderConfig) -> Weights:
+    """Return the weights that the user's function gave the network itself."""
+    state = build_backbone(config).network.state_dict()
+    return {name: value.float().numpy() for name, value in state.items()}
 
 
 def _matching(config: EncoderConfig, weights: Weights) -> Weights:

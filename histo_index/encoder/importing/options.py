@@ -87,6 +87,7 @@ class ImportOptions(Choices):
         architecture: of a torchvision checkpoint.
         pooling: of a torchvision checkpoint: `mean` or `covariance`.
         threshold: stored with a torchvision checkpoint.
+        allow_code: run the code of `custom:FILE.py:FUNCTION`.
         overwrite: replace an existing encoder.
     """
 
@@ -95,6 +96,7 @@ class ImportOptions(Choices):
     architecture: str = "resnext50_32x4d"
     pooling: str = MEAN
     threshold: float | None = None
+    allow_code: bool = False
     overwrite: bool = False
 
 

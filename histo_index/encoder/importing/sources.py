@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from histo_index.encoder.foreign import CLS, MEAN, SOURCES, TIMM, TRANSFORMERS
+from histo_index.encoder.foreign import CLS, CUSTOM, MEAN, OUTPUT, SOURCES, TIMM, TRANSFORMERS
 from histo_index.encoder.importing.options import Choices, ImportOptions
 from histo_index.encoder.importing.recipes import Recipe
 from histo_index.encoder.runtime.foreign.timm_network import require_network
@@ -106,6 +106,29 @@ def find_transformers(place: str, options: ImportOptions, recipe: Recipe | None)
         name=str(document.get("model_type", "")),
         weights=options.weights or _weights_in(folder),
         choices=Choices(arguments=document, features=CLS).over(described),
+    )
+
+
+def find_custom(place: str, options: ImportOptions) -> Found:
+    """Read the code of `custom:FILE.py:FUNCTION`; it is not run here.
+
+    Raises:
+        InputError: running code is not allowed, or there is no such file.
+    """
+    name, _, function = place.rpartition(":")
+    path = Path(name)
+    if not (path.is_file() and function.isidentifier()):
+        raise InputError(f"custom:{printable(place)}: no such file; pass custom:FILE.py:FUNCTION")
+    if not options.allow_code:
+        raise InputError(
+            f"{path}: importing it runs its code with your rights, now and whenever the encoder is "
+            "used; read it, then pass --allow-code"
+        )
+    return Found(
+        source=CUSTOM,
+        name=function,
+        weights=options.weights or path,
+        choices=Choices(features=OUTPUT, arguments={"code": path.read_text(encoding="utf-8")}),
     )
 
 

@@ -8,8 +8,7 @@ import torch
 from histo_index.arrays import Float32
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode.image_file import Pixels
-from histo_index.encoder.foreign import CLS, CLS_MEAN
-from histo_index.encoder.runtime.foreign.extras import load_extra
+from histo_index.encoder.foreign import CLS, CLS_MEAN, load_extra
 from histo_index.encoder.runtime.foreign.features import (
     MapPooling,
     parse_features,

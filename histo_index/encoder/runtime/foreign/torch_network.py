@@ -6,7 +6,7 @@ import torch
 
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode.preprocessing import Preprocessing
-from histo_index.encoder.foreign import ONNX, TIMM, TRANSFORMERS
+from histo_index.encoder.foreign import CUSTOM, ONNX, TIMM, TRANSFORMERS
 from histo_index.encoder.runtime.foreign.features import (
     Features,
     MapPooling,
@@ -103,6 +103,10 @@ def build_backbone(config: EncoderConfig) -> Backbone:
         from histo_index.encoder.runtime.foreign.transformers_network import TransformersBackbone
 
         return TransformersBackbone(arguments)
+    if source == CUSTOM:
+        from histo_index.encoder.runtime.foreign.custom_network import CustomBackbone
+
+        return CustomBackbone(name, arguments)
     assert source == ONNX
     raise InputError(f"{config.architecture}: an ONNX network runs on a CPU; pass --device cpu")
 
