@@ -86,8 +86,14 @@ def _options(
         bool,
         typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
     ] = False,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Run the code of encoders that bring some.")
+    ] = False,
 ) -> None:
-    pass
+    if allow_code:
+        from histo_index.encoder.foreign import ALLOW_CODE
+
+        os.environ[ALLOW_CODE] = "1"
 
 
 @app.command(epilog="Example: histo-index doctor")

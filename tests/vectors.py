@@ -49,6 +49,7 @@ class NumberEncoder:
             "mpp": None,
             "threshold": {"value": 0.5, "origin": "chosen for tests"},
             "diffused_threshold": None,
+            "licence": None,
             "declared": None,
         }
 

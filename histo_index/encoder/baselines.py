@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from histo_index.arrays import Float32
-from histo_index.encoder.config import COVARIANCE, PROJECTION
+from histo_index.encoder.config import COVARIANCE, PROJECTION, EncoderConfig
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
@@ -25,6 +25,7 @@ _LEVELS: Final = 8
 # 38 MB of pixels at 224 px.
 _BATCH: Final = 256
 _SEED: Final = 0
+_STAND_IN: Final = "resnext50_32x4d"
 
 
 def baseline_vectors(
@@ -81,6 +82,10 @@ def colour_histogram(pixels: Pixels) -> Float32:
 
 
 def _untrained(encoder: EncoderFolder) -> EncoderFolder:
+    """Replace the weights by random ones; in place of a foreign network stands a ResNeXt-50."""
+    if encoder.config.foreign is not None:
+        stand_in = EncoderConfig(architecture=_STAND_IN, preprocessing=encoder.config.preprocessing)
+        encoder = replace(encoder, config=stand_in)
     weights = random_weights(encoder.config.architecture, seed=_SEED)
     # A random projection of the covariances says nothing that they do not.
     pooling = COVARIANCE if encoder.config.pooling == PROJECTION else encoder.config.pooling
