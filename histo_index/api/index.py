@@ -161,6 +161,7 @@ class Index(Contents):
         exclude_same: str | Sequence[str] = (),
         near_duplicates: str = "keep",
         values: "Mapping[str, str] | None" = None,
+        tiles: str | Path | None = None,
     ) -> "SearchResult":
         """Find the nearest tiles of each image, nearest first.
 
@@ -172,6 +173,7 @@ class Index(Contents):
             exclude_same: columns; tiles with the query's value, or without one, are left out.
             near_duplicates: `keep`, or `drop` copies of the query and all but one of others.
             values: column to value of images that are not in the index, for `exclude_same`.
+            tiles: folder of the tile files, where copies are confirmed; default: as indexed.
 
         Raises:
             InputError: k is not positive, a filter does not fit the index, or a name is neither in
@@ -187,19 +189,26 @@ class Index(Contents):
             k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same,
             near_duplicates=near_duplicates, values=values or {},
         )  # fmt: skip
-        found = require_answers(self.search_each(asked, options))
+        found = require_answers(self.search_each(asked, options, tiles=tiles))
         return SearchResult(found, queries=[display_name(image) for image in asked])
 
     def search_each(
-        self, images: Sequence[ImageLike], options: "SearchOptions"
+        self,
+        images: Sequence[ImageLike],
+        options: "SearchOptions",
+        *,
+        tiles: str | Path | None = None,
     ) -> "list[Answered]":
         """Find neighbours as `search` does; an image that cannot be used yields its error."""
         from histo_index.search.answers.neighbours import search
 
+        files = None
+        if options.near_duplicates == "drop":
+            files = self._tile_files(tiles)
         threshold = self.threshold(is_decisive=False)
         classifier = self._calibration.classifier(self.opened) if threshold.calibration else None
         located = self._images.locate(images)
-        return search(self.opened, located, threshold, options, classifier=classifier)
+        return search(self.opened, located, threshold, options, files=files, classifier=classifier)
 
     def classify(
         self, images: "ImagesLike", *, values: "Mapping[str, str] | None" = None

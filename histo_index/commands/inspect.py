@@ -49,7 +49,7 @@ def duplicates(
         float | None,
         typer.Option(
             "--threshold",
-            help="Largest plain distance (default: 2.5 % of the median; 1 % without the files).",
+            help="Largest plain distance (default: 20 % of the median; 1 % without the files).",
         ),
     ] = None,
     output: OutputOption = None,
@@ -62,13 +62,11 @@ def duplicates(
     """Find groups of copies: equal files, and tiles that are saved again or scaled."""
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
-    from histo_index.commands.progress import showing_progress
     from histo_index.search.answers.duplicates import as_neighbours
 
     result_files.check_answer_files(output, montage, None, overwrite=overwrite)
     opened = open_index(require_index(index), private=private)
-    with showing_progress():
-        table = opened.duplicates(threshold=threshold, tiles=tiles)
+    table = opened.duplicates(threshold=threshold, tiles=tiles)
     if montage is not None:
         opened.draw(*as_neighbours(table), montage, tiles=tiles, heading="first")
     if output is not None:

@@ -183,6 +183,7 @@ def search(
             k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
             near_duplicates=near_duplicates, values=read_values(values or ()),
         ),
+        tiles=tiles,
     )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
     rows = neighbour_rows(names, found, with_status=batch is not None)

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from histo_index.errors import HistoIndexError
+from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.calibration.threshold import Threshold, Verdict
 from histo_index.search.classification.answer import ClassAnswer, Classifier
+from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.filters import Filters, exclusion_problem
 from histo_index.search.neighbours.nearest import NOBODY, Found, nearest_rows
 from histo_index.search.neighbours.novelty import far_among
-from histo_index.wording import counted
+from histo_index.wording import counted, printable
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +135,12 @@ class SearchOptions:
     near_duplicates: str = "keep"
     values: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.near_duplicates not in ("keep", "drop"):
+            raise InputError(
+                f"--near-duplicates {printable(self.near_duplicates)}: expected keep or drop"
+            )
+
 
 def search(
     index: OpenIndex,
@@ -141,6 +148,7 @@ def search(
     threshold: Threshold,
     options: SearchOptions,
     *,
+    files: TileFiles | None = None,
     classifier: Classifier | None = None,
 ) -> list[Answered]:
     """Find the nearest tiles of images; an error of one image leaves the others unaffected.
@@ -150,6 +158,7 @@ def search(
         located: the images with their vectors, or why one has none.
         threshold: decides the verdicts.
         options: how to search.
+        files: the tile files, to confirm copies; None goes by distance alone.
         classifier: the class model of the index; without it there are no probabilities.
 
     Returns:
@@ -163,7 +172,6 @@ def search(
     filters = Filters(
         where=options.where,
         exclude_same=[same] if isinstance(same, str) else same,
-        near_duplicates=options.near_duplicates,
         hidden=index.hidden,
         values=options.values,
     )
@@ -174,7 +182,7 @@ def search(
         for one in located
     ]
     usable = [one for one in asked if isinstance(one, Located)]
-    rows = _find_rows(index, usable, filters, options)
+    rows = _find_rows(index, usable, filters, options, files)
     near = _with_verdicts(index, usable, rows, threshold, k=options.k)
     if classifier is None:
         found = iter([Nearest(neighbours) for neighbours in near])
@@ -191,11 +199,20 @@ def search(
 
 
 def _find_rows(
-    index: OpenIndex, located: Sequence[Located], filters: Filters, options: SearchOptions
+    index: OpenIndex,
+    located: Sequence[Located],
+    filters: Filters,
+    options: SearchOptions,
+    files: TileFiles | None,
 ) -> Found:
     """Find the nearest tiles of images whose vectors are known."""
     if not located:
         return Found(rows=np.empty((0, 0), np.int64), distances=np.empty((0, 0), np.float32))
+    if options.near_duplicates == "drop":
+        # Imported here: it brings the Parquet reader.
+        from histo_index.search.copies.without import nearest_without_copies
+
+        return nearest_without_copies(index, located, k=options.k, filters=filters, files=files)
     return nearest_rows(
         index,
         np.stack([image.vector for image in located]),
