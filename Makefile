@@ -11,7 +11,7 @@ demo: $(VENV)/ready
 
 # In processes of their own, two at a time, the longest first: OpenVINO, torch's data loading and the
 # report's libraries in one were seen to crash it.
-TESTS := promises encoder docs search cli training report
+TESTS := promises search training cli encoder docs report
 FILES_promises := tests/promises
 FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training
 FILES_docs := tests/test_docs.py tests/test_docs_cli.py tests/test_tour.py
@@ -41,7 +41,8 @@ $(TESTS:%=test-%): test-%: $(VENV)/ready
 # The promises of docs/promises.md and the simulations at full length: minutes to an hour, and a
 # table at the end.
 test-long: $(VENV)/ready
-	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py --long
+	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py \
+		tests/search/classification --long
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .

@@ -49,7 +49,10 @@ ASKING = (
     ("build", "tiles", "--manifest", "patients.csv", "--json"),
 )
 # Without an index to ask, or shown to ask nothing of one.
-OTHERS = {"demo", "doctor", "encoder import", "encoder init", "restore", "train"}
+OTHERS = {
+    "demo", "doctor", "encoder compare", "encoder import", "encoder info", "encoder init",
+    "encoder list", "restore", "train",
+}  # fmt: skip
 REFUSED = (
     ("search", A, "--where", f"patient = '{SECRET}1'"),
     ("search", A, "--where", f"\"PATIENT\" like '{SECRET}%'"),
@@ -155,7 +158,7 @@ def test_with_private_it_is_a_column_like_others(secretive: Workshop, run: Run) 
     )
 
 
-def test_python_hides_private_columns_unless_they_are_asked_for(secretive: Workshop) -> None:
+def test_python_hides_private_columns_by_default(secretive: Workshop) -> None:
     index = histo_index.open(secretive.index)
     assert "patient" not in index.opened.rows.column_names
     assert list(index.search(A, k=1)[0][0].metadata) == ["label", "group", "mpp"]
@@ -224,7 +227,7 @@ def test_a_private_column_is_remembered_while_no_manifest_has_it(
         ),
     ],
 )
-def test_what_cannot_be_private_is_one_line(
+def test_invalid_private_column_is_one_line(
     secretive: Workshop, run: Run, options: tuple[str, ...], message: str
 ) -> None:
     before = (secretive.index / "manifest.json").read_bytes()

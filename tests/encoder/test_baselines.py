@@ -10,6 +10,7 @@ from histo_index.encoder.baselines import baseline_vectors, colour_histogram
 from histo_index.encoder.create import init_encoder
 from histo_index.encoder.encoder import open_encoder
 from histo_index.errors import ImageError
+from histo_index.indexer.inputs.hashing import hash_file
 
 
 def test_colours_are_counted_in_512_boxes_and_rooted() -> None:
@@ -17,12 +18,12 @@ def test_colours_are_counted_in_512_boxes_and_rooted() -> None:
     pixels[0, 0] = (255, 0, 32)  # box 7, 0, 1
     pixels[0, 1] = (31, 31, 31)  # box 0, 0, 0 with the two black ones
     found = colour_histogram(pixels)
-    assert {place: float(found[place]) for place in np.flatnonzero(found)} == pytest.approx(
+    assert {bin: float(found[bin]) for bin in np.flatnonzero(found)} == pytest.approx(
         {0: np.sqrt(3 / 4), 7 * 64 + 1: np.sqrt(1 / 4)}
     )
 
 
-def test_floors_are_made_of_files_in_order(tmp_path: Path) -> None:
+def test_baselines_read_files_in_order(tmp_path: Path) -> None:
     encoder = tmp_path / "encoder"
     init_encoder(encoder, arch="resnet18", seed=0)
     generator = np.random.default_rng(0)
@@ -30,7 +31,8 @@ def test_floors_are_made_of_files_in_order(tmp_path: Path) -> None:
     images = [generator.integers(0, 256, (224, 224, 3), dtype=np.uint8) for _ in paths]
     for path, image in zip(paths, images, strict=True):
         Image.fromarray(image).save(path)
-    colours, randoms = baseline_vectors(encoder, paths, device="cpu")
+    colours, randoms, digests = baseline_vectors(encoder, paths, device="cpu")
+    assert digests == [hash_file(path) for path in paths]
     assert colours == pytest.approx(np.stack([colour_histogram(image) for image in images]))
     # The encoder in the folder is untrained with the very seed that the baseline takes.
     expected = open_encoder(encoder, device="cpu").encode_pixels(images)

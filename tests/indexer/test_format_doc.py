@@ -20,6 +20,10 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.remove import remove_tiles
 from histo_index.search.calibration.calibration import store_calibration
 from histo_index.search.calibration.otsu import guess
+from histo_index.search.classification.fit_index import fit_class_model
+from histo_index.search.classification.model import ClassModel
+from histo_index.search.inputs.labelled_pairs import make_labelled_pairs
+from histo_index.search.inputs.labels import read_labels
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,
@@ -29,6 +33,7 @@ from tests.indexer.fakes import (
     write_tiles,
 )
 from tests.promises.child import ROOT
+from tests.search.classes import build_classes
 
 TEXT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 # Enough for fitted distances.
@@ -53,21 +58,21 @@ def documented(name: str) -> list[str]:
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index with rejected tiles, a column of the user's, and the plan of a build cut short."""
-    place = tmp_path_factory.mktemp("documented")
-    encoder = FakeEncoder(folder=place / "fake-encoder")
-    tiles = write_tiles(place / "tiles", numbered(TILES))
+    folder = tmp_path_factory.mktemp("documented")
+    encoder = FakeEncoder(folder=folder / "fake-encoder")
+    tiles = write_tiles(folder / "tiles", numbered(TILES))
     write_tiles(tiles, ["bad.png"], content="broken {}")
     listed = tiles / "list.csv"
     rows = [f"{name},x\n" for name in [*numbered(TILES), "bad.png"]]
     listed.write_text("path,label\n" + "".join(rows))
     run_build(
-        place / "tiles.hx",
+        folder / "tiles.hx",
         encoder,
         listed,
         search=SearchConfig(structure="SQ8"),
         distance="diffused",
     )
-    opened = OpenIndex(place / "tiles.hx")
+    opened = OpenIndex(folder / "tiles.hx")
     store_calibration(opened.folder, guess(opened))
     remove_tiles(opened.folder, opened.rows.slice(0, 1))
 
@@ -78,8 +83,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiles(tiles, numbered(5, start=TILES))
     listed.write_text(listed.read_text() + "".join(f"{n},y\n" for n in numbered(5, start=TILES)))
     with pytest.raises(KeyboardInterrupt):
-        run_build(place / "tiles.hx", encoder, listed)
-    return place / "tiles.hx"
+        run_build(folder / "tiles.hx", encoder, listed)
+    return folder / "tiles.hx"
 
 
 @pytest.fixture
@@ -142,8 +147,24 @@ def test_a_calibration_has_the_documented_fields(index: Path) -> None:
         assert isinstance(document[field], kinds[kind]), field
 
 
+def test_a_class_model_has_the_documented_fields(tmp_path: Path) -> None:
+    built = build_classes(tmp_path)
+    dataset = make_labelled_pairs(
+        built.index, read_labels(built.index, group="patient"), None, group="patient"
+    )
+    model = fit_class_model(built.index, dataset)
+    assert isinstance(model, ClassModel)
+    document = json.loads(json.dumps(model.as_dict()))
+    assert list(document) == documented("classes")
+    kinds: dict[str, Any] = {"text": str, "integer": int, "object": dict, "list": list}
+    kinds |= {"number": float, "list or null": (list, type(None))}
+    kinds |= {"text or null": (str, type(None))}
+    for field, kind, _ in table_rows("classes"):
+        assert isinstance(document[field], kinds[kind]), field
+
+
 def test_files_have_the_documented_roles_and_places(manifest: dict[str, Any]) -> None:
-    rows = {role: place.split("`")[0] for role, place in table_rows("files")}
+    rows = {role: cell.split("`")[0] for role, cell in table_rows("files")}
     for role, record in manifest["files"].items():
         name = role.removeprefix("encoder/")
         pattern = rows["encoder/<name>" if name != role else role]
@@ -176,7 +197,7 @@ def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
 
 
 def described(schema: pa.Schema) -> list[tuple[str, str]]:
-    """Write a schema as the tables do; the user's columns stand at one place."""
+    """Write a schema as the tables do; the user's columns are one entry."""
     own = user_columns(schema.empty_table())
     columns = [(field.name, str(field.type)) for field in schema if field.name not in own]
     if "label" in own:
@@ -272,7 +293,7 @@ def test_the_example_reads_every_tile(index: Path, monkeypatch: pytest.MonkeyPat
         ("`manifest.json`", "manifest.json", {0}),
     ],
 )
-def test_what_may_be_deleted_is_made_again(
+def test_deletable_files_are_rebuilt(
     tmp_path: Path, row: str, pattern: str, encoded: set[int]
 ) -> None:
     assert f"\n| {row} |" in TEXT.split("## What may be deleted")[1]

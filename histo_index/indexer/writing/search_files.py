@@ -34,10 +34,11 @@ from histo_index.indexer.nearest.choose import (
     make_structure,
 )
 from histo_index.indexer.transform.diffusion import Diffusion
+from histo_index.progress import track
 
 
-class FromShards:
-    """Read rows and vectors from the shards."""
+class ShardSource:
+    """Reads rows and vectors from the shards; `reuse` has one that reads less."""
 
     def __init__(self, folder: Path, transform: Diffusion | None = None) -> None:
         """Read shards of an index; a transform turns embeddings into vectors, None leaves them."""
@@ -69,7 +70,7 @@ def derive(
     *,
     generation: int,
     size: int,
-    source: FromShards,
+    source: ShardSource,
     config: SearchConfig | None = None,
 ) -> tuple[dict[str, FileRecord], AnnStructure | None]:
     """Write the search files of a generation.
@@ -91,12 +92,13 @@ def derive(
         InputError: the index cannot be searched as asked.
     """
     config = config or SearchConfig()
-    place = folder / FOLDER / f"{generation:06d}"
-    paths = {role: place / name for role, name in FILE_NAMES.items()}
+    target = folder / FOLDER / f"{generation:06d}"
+    paths = {role: target / name for role, name in FILE_NAMES.items()}
     shape = sum(shard.rows for shard in shards), size
     factory = choose_structure(*shape, config)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:
-        _write_rows_and_vectors(rows, vectors, map(source.read, shards), shape)
+        own = track(shards, "writing", unit="shards")
+        _write_rows_and_vectors(rows, vectors, map(source.read, own), shape)
     with publishing(paths["blocks"]) as temporary:
         _write_checksums(temporary, _blocks(paths["vectors"], shape))
     if factory == EXACT:
@@ -123,7 +125,9 @@ def _blocks(path: Path, shape: tuple[int, int], *, start: int = 0) -> Iterator[F
     """Read the vectors from a row on, block by block; mapped, they would count as our memory."""
     with open(path, "rb") as file:
         file.seek(len(npy_header(shape)) + start * 2 * shape[1])
-        while data := file.read(BLOCK_ROWS * 2 * shape[1]):
+        count = -(-(shape[0] - start) // BLOCK_ROWS)
+        for _ in track(range(count), "indexing", unit="blocks"):
+            data = file.read(BLOCK_ROWS * 2 * shape[1])
             yield np.frombuffer(data, "<f2").reshape(-1, shape[1])
 
 

@@ -47,6 +47,8 @@ class Labels:
         group_from: where the groups come from.
         has_groups: whether groups were given.
         problems: what could not be used, one line each, with the line of the file.
+        label_column: column of the index that the classes come from; None if from a file.
+        group_column: column of the index that the groups come from; None if from elsewhere.
     """
 
     rows: Int64
@@ -56,6 +58,8 @@ class Labels:
     group_from: str
     has_groups: bool
     problems: list[str]
+    label_column: str | None = None
+    group_column: str | None = None
 
 
 def read_labels(
@@ -81,8 +85,8 @@ def read_labels(
     if _is_file_name(source):
         table = read_label_table(Path(str(source)))
         chosen = require_column(table, label or LABEL_COLUMN)
-        rows, kept, problems = _place(index, table, chosen)
-        labels = [chosen[place].strip() for place in kept]
+        rows, kept, problems = _find_tiles(index, table, chosen)
+        labels = [chosen[line].strip() for line in kept]
     else:
         column = str(source or LABEL_COLUMN)
         table = _own_column(index, column, asked=source is not None)
@@ -100,9 +104,12 @@ def read_labels(
         group_from=group_from,
         has_groups=group_from != _BY_ITSELF,
         problems=problems,
+        label_column=None if table.origins else next(iter(table.columns)),
+        group_column=(group or GROUP_COLUMN) if group_from.endswith(_OF_INDEX) else None,
     )
 
 
+_OF_INDEX: Final = " of the index"
 _BY_ITSELF: Final = "none: every tile is a group of its own"
 
 
@@ -151,7 +158,7 @@ def _own_column(index: OpenIndex, column: str, *, asked: bool) -> LabelTable:
     return LabelTable(name=name, columns=columns, origins=[], problems=[])
 
 
-def _place(
+def _find_tiles(
     index: OpenIndex, table: LabelTable, labels: Sequence[str]
 ) -> tuple[Int64, list[int], list[str]]:
     """Match rows to tiles: rows of the index, rows of the table, and problems."""
@@ -166,20 +173,20 @@ def _place(
     found = index.find_names(pa.array(names, pa.string())).tolist()
     problems = list(table.problems)
     first: dict[int, int] = {}
-    for place, (name, row) in enumerate(zip(names, found, strict=True)):
-        why = _objection(name, row, labels[place])
+    for line, (name, row) in enumerate(zip(names, found, strict=True)):
+        why = _objection(name, row, labels[line])
         if why is None and row in first:
             other = labels[first[row]].strip()
-            if other == labels[place].strip():
+            if other == labels[line].strip():
                 continue
             why = (
-                f"{quoted(name)} is {quoted(labels[place].strip())} here and {quoted(other)} at "
+                f"{quoted(name)} is {quoted(labels[line].strip())} here and {quoted(other)} at "
                 f"{table.origins[first[row]]}"
             )
         if why is None:
-            first[row] = place
+            first[row] = line
         else:
-            problems.append(f"{table.origins[place]}: {why}")
+            problems.append(f"{table.origins[line]}: {why}")
     return np.array(list(first), np.int64), list(first.values()), problems
 
 
@@ -215,12 +222,12 @@ def _groups(
     column = group or GROUP_COLUMN
     ids = index.rows["image_id"].take(pa.array(rows)).to_pylist()
     if column in table.columns and table.origins:
-        values = [table.columns[column][place].strip() for place in kept]
+        values = [table.columns[column][line].strip() for line in kept]
         return _each_by_itself(values, ids), f"column {column} of {table.name}"
     _require_shown(index, column)
     if column in index.rows.column_names:
         values = texts_of(index.rows[column].take(pa.array(rows)))
-        origin = f"column {column} of the index"
+        origin = f"column {column}{_OF_INDEX}"
     elif group is not None:
         where = f"{table.name} or the index" if table.origins else "the index"
         raise InputError(f"no column {quoted(group)} in {where}; pass another --group")

@@ -45,6 +45,7 @@ MANIFEST = Manifest(
         mpp=0.5,
         threshold=ThresholdRecord(value=0.705, origin="tests"),
         diffused_threshold=None,
+        licence=None,
         declared=None,
     ),
     tiles=5,
@@ -84,7 +85,7 @@ def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_no_index_is_named_and_told_how_to_become_one(tmp_path: Path) -> None:
+def test_folder_without_an_index_is_named_with_a_remedy(tmp_path: Path) -> None:
     file = tmp_path / "file.hx"
     file.touch()
     missing = tmp_path / "no.hx"

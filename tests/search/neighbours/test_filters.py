@@ -53,7 +53,7 @@ def found_rows(
 def plain_rows(index: OpenIndex, query: int, allowed: list[int]) -> list[int]:
     matrix: Float32 = np.asarray(index.matrix[allowed])
     distances = pair_distances(np.broadcast_to(index.matrix[query], matrix.shape), matrix)
-    return [allowed[place] for place in np.argsort(distances, kind="stable")]
+    return [allowed[row] for row in np.argsort(distances, kind="stable")]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def plain_rows(index: OpenIndex, query: int, allowed: list[int]) -> list[int]:
         ("mpp = 0.123", lambda n: n == 123),
     ],
 )
-def test_where_gives_the_nearest_of_the_tiles_it_is_true_of(
+def test_where_returns_the_nearest_matching_tiles(
     index: OpenIndex, where: str, is_wanted: object
 ) -> None:
     assert callable(is_wanted)
@@ -144,38 +144,18 @@ def test_bad_columns_and_values_of_exclude_same_are_one_line(index: OpenIndex) -
             own_rows=[None],
             filters=Filters(exclude_same=["site"]),
         )
-    with pytest.raises(InputError, match=r"^--near-duplicates hide: expected keep or drop$"):
-        Filters(near_duplicates="hide")
 
 
-def test_a_filter_that_leaves_no_other_tile_gives_none(index: OpenIndex) -> None:
+def test_filter_that_matches_no_other_tile_returns_no_neighbour(index: OpenIndex) -> None:
     assert found_rows(index, 5, 3, Filters(where="image_id = '005.png'")) == []
 
 
-def test_fewer_than_k_are_told(index: OpenIndex, caplog: pytest.LogCaptureFixture) -> None:
+def test_fewer_than_k_results_are_reported(
+    index: OpenIndex, caplog: pytest.LogCaptureFixture
+) -> None:
     (found,) = histo_index.open(index.folder).search("005.png", k=10, where="mpp < 0.004")
     assert len(found) == 4
     assert caplog.messages == ["k is 10 but only 4 tiles can be returned"]
-
-
-def test_near_duplicates_are_dropped_and_replaced(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    vectors = unit_vectors(300, D, seed=3)
-    vectors[1:60] = vectors[0] + unit_vectors(59, D, seed=4) * 0.01  # copies of the query
-    vectors[61:90] = vectors[60] + unit_vectors(29, D, seed=5) * 0.01  # copies of another
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    folder, _ = build_numbered(
-        tmp_path_factory.mktemp("copies"), vectors, [f"{n:03}.png" for n in range(300)]
-    )
-    index = OpenIndex(folder)
-    kept = found_rows(index, 0, 20, Filters())
-    assert set(kept) < set(range(1, 60))
-    dropped = found_rows(index, 0, 250, Filters(near_duplicates="drop"))
-    nearest_copy = plain_rows(index, 0, list(range(60, 90)))[0]
-    expected = plain_rows(index, 0, [nearest_copy, *range(90, 300)])
-    assert dropped == expected
-    assert found_rows(index, 0, 20, Filters(near_duplicates="drop")) == expected[:20]
 
 
 def test_a_mask_is_in_the_order_of_the_rows() -> None:
