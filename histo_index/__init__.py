@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from histo_index.search.calibration.calibration import Calibration as Calibration
     from histo_index.search.calibration.objectives import Objective as Objective
     from histo_index.search.calibration.threshold import Verdict as Verdict
+    from histo_index.search.classification.answer import ClassAnswer as ClassAnswer
+    from histo_index.search.classification.table import ClassResult as ClassResult
     from histo_index.search.evaluation.encoder_metrics import EncoderComparison as EncoderComparison
     from histo_index.search.evaluation.result import Evaluation as Evaluation
 
@@ -49,6 +51,8 @@ _HOMES = {
     "BuildProgress": "indexer.build_config",
     "BuildReport": "indexer.build_config",
     "Calibration": "search.calibration.calibration",
+    "ClassAnswer": "search.classification.answer",
+    "ClassResult": "search.classification.table",
     "CompactReport": "indexer.removal.compact",
     "EncoderComparison": "search.evaluation.encoder_metrics",
     "Evaluation": "search.evaluation.result",
@@ -88,6 +92,8 @@ __all__ = [
     "BuildProgress",
     "BuildReport",
     "Calibration",
+    "ClassAnswer",
+    "ClassResult",
     "CompactReport",
     "EncoderComparison",
     "Evaluation",

@@ -13,6 +13,7 @@ import typer
 from histo_index.commands import encoders, evaluate, index, inspect, query, remove
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
+from histo_index.commands.progress import showing_progress
 
 app = typer.Typer(
     name="histo-index",
@@ -52,7 +53,9 @@ def main() -> None:
     logging.basicConfig(format="histo-index: %(message)s", level=logging.WARNING)
     logging.getLogger("histo_index").setLevel(logging.INFO)
     try:
-        app()
+        # Whatever takes long reports how far it has come; see `progress.track`.
+        with showing_progress():
+            app()
     except BrokenPipeError:
         # The reader of our output has closed it: nothing more can be printed.
         os._exit(1)

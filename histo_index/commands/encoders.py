@@ -130,7 +130,7 @@ def train(
     """Train an encoder on unlabelled tiles, by BYOL or from a teacher; labels only monitor it."""
     from histo_index.api.train import TrainOptions
     from histo_index.api.train import train as train_encoder
-    from histo_index.commands.progress import TrainingLine
+    from histo_index.commands.progress import showing_training
 
     options = TrainOptions(
         recipe=recipe, architecture=arch, epochs=epochs, batch=batch, crop_px=crop, tile_px=tile,
@@ -140,14 +140,11 @@ def train(
         teacher=teacher, teacher_columns=(teacher_columns or "").split(","),
         teacher_weight=teacher_weight, balance=balance, licence=licence, mpp=mpp,
     )  # fmt: skip
-    progress = TrainingLine()
-    try:
+    with showing_training() as progress:
         report = train_encoder(
             list(tiles or []), output, manifest=manifest, options=options, resume=resume,
             progress=progress,
         )  # fmt: skip
-    finally:
-        progress.close()
     if report.is_first:
         print_result(vars(report) if as_json else describe_training(report))
     exit_if(report.rejected, REJECTED_EXIT)

@@ -26,7 +26,7 @@ from histo_index.commands.output import (
     size_text,
     table_text,
 )
-from histo_index.commands.progress import BuildLine
+from histo_index.commands.progress import report_build
 from histo_index.commands.remove import describe_removed
 from histo_index.wording import counted
 
@@ -107,18 +107,14 @@ def build(
     """Build or update an index; only new and changed tiles are encoded."""
     from histo_index.api.build import build as build_index
 
-    progress = BuildLine()
-    try:
-        report = build_index(
-            tiles or [], output, encoder=encoder, manifest=manifest, add=add, replace=replace,
-            no_manifest=no_manifest, drop_missing_source=drop_missing_source,
-            allow_drop=allow_drop, device=device,
-            precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
-            memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, rehash=rehash,
-            distance=distance, private=private or (), public=public or (), progress=progress,
-        )  # fmt: skip
-    finally:
-        progress.close()
+    report = build_index(
+        tiles or [], output, encoder=encoder, manifest=manifest, add=add, replace=replace,
+        no_manifest=no_manifest, drop_missing_source=drop_missing_source,
+        allow_drop=allow_drop, device=device,
+        precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
+        memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, rehash=rehash,
+        distance=distance, private=private or (), public=public or (), progress=report_build,
+    )  # fmt: skip
     print_result(vars(report) if as_json else describe_build(report))
     exit_if(report.rejected and not allow_rejected, REJECTED_EXIT)
 

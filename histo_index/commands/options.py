@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from histo_index.commands.output import fail
+from histo_index.wording import printable
 
 IndexOption = Annotated[
     Path | None,
@@ -104,6 +105,11 @@ MaxPixelsOption = Annotated[
     ),
 ]
 
+ValuesOption = Annotated[
+    list[str] | None,
+    typer.Option("--value", help="COLUMN=VALUE of queries that are not in the index; repeatable."),
+]
+
 
 def find_index(given: Path | None) -> Path | None:
     """Return the given index, else $HISTO_INDEX, else the only *.hx folder here, else None."""
@@ -133,3 +139,12 @@ def require_alone(context: typer.Context, option: str, *, beside: Sequence[str])
         is_given = source is not None and source.name != "DEFAULT"
         if is_given and parameter.name not in (option, *beside):
             fail(f"--{option} excludes {parameter.opts[0]}: leave out one of them", 2)
+
+
+def read_values(given: Sequence[str]) -> dict[str, str]:
+    """Split COLUMN=VALUE options; exit with a usage error at one without `=`."""
+    pairs = [text.partition("=") for text in given]
+    for text, (column, mark, _) in zip(given, pairs, strict=True):
+        if not mark or not column:
+            fail(f"--value {printable(text)}: expected COLUMN=VALUE, such as group=patient-7", 2)
+    return {column: value for column, _, value in pairs}

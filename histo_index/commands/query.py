@@ -19,7 +19,9 @@ from histo_index.commands.options import (
     ThresholdOption,
     TilesOption,
     UnsureOption,
+    ValuesOption,
     find_index,
+    read_values,
     require_index,
 )
 from histo_index.commands.output import (
@@ -34,7 +36,7 @@ from histo_index.wording import counted, printable
 if TYPE_CHECKING:
     from histo_index.api.images import ImageLike
     from histo_index.api.index import Index
-    from histo_index.search.answers.neighbours import Neighbour
+    from histo_index.search.answers.neighbours import Answered, Neighbour
     from histo_index.search.answers.pair import PairAnswer
     from histo_index.search.answers.pair_list import PairScores
     from histo_index.search.calibration.threshold import Threshold
@@ -156,12 +158,7 @@ def search(
             "--exclude-same", help="Column whose value must differ from the query's; repeatable."
         ),
     ] = None,
-    values: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--value", help="COLUMN=VALUE of queries that are not in the index; repeatable."
-        ),
-    ] = None,
+    values: ValuesOption = None,
     near_duplicates: Annotated[
         str, typer.Option("--near-duplicates", help="keep, or drop.")
     ] = "keep",
@@ -186,6 +183,7 @@ def search(
             k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
             near_duplicates=near_duplicates, values=read_values(values or ()),
         ),
+        tiles=tiles,
     )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
     rows = neighbour_rows(names, found, with_status=batch is not None)
@@ -193,17 +191,19 @@ def search(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )
     result_files.write_neighbours(rows, output)
-    print_result(rows if as_json else table_text(rows))
+    print_result(rows if as_json else describe_neighbours(rows, names, found))
     exit_if(batch and len(asked) < len(names), REJECTED_EXIT)
 
 
-def read_values(given: Sequence[str]) -> dict[str, str]:
-    """Split COLUMN=VALUE options; exit with a usage error at one without `=`."""
-    pairs = [text.partition("=") for text in given]
-    for text, (column, mark, _) in zip(given, pairs, strict=True):
-        if not mark or not column:
-            fail(f"--value {printable(text)}: expected COLUMN=VALUE, such as group=patient-7", 2)
-    return {column: value for column, _, value in pairs}
+def describe_neighbours(
+    rows: "Sequence[dict[str, Any]]", names: Sequence[str], found: "Sequence[Answered]"
+) -> str:
+    """Format neighbours as a table, then the classes of each query where there are any."""
+    from histo_index.commands.inspect import describe_classes
+
+    answers = [getattr(answer, "classes", None) for answer in found]
+    classes = describe_classes(names, answers)
+    return "\n\n".join([table_text(rows), *([classes] if classes else [])])
 
 
 def describe_pair(answer: "PairAnswer") -> str:
