@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import histo_index
+from histo_index.arrays import Float16
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.neighbours import Nearest, SearchOptions, require_answers, search
@@ -169,7 +170,8 @@ def test_a_changed_index_has_no_probabilities(built: Classes, model: ClassModel)
 def test_a_tile_unlike_everything_labelled_is_novel(built: Classes, model: ClassModel) -> None:
     generator = np.random.default_rng(5)
     odd = generator.standard_normal(built.vectors.shape[1])
-    images = [Located(name="odd", vector=(odd / np.linalg.norm(odd)).astype(np.float16))]
+    vector: Float16 = np.asarray(odd / np.linalg.norm(odd), np.float16)
+    images = [Located(name="odd", vector=vector)]
     classifier = Classifier(built.index, model)
     assert [answer.is_novel for answer in classifier.classify([*images, *foreign(2)])] == [
         True,
