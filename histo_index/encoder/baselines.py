@@ -11,7 +11,7 @@ import numpy as np
 from histo_index.arrays import Float32
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
 from histo_index.encoder.decode.pool import DecodePool
-from histo_index.encoder.decode.worker import DecodeSettings
+from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import EncoderFolder, load_encoder
 from histo_index.encoder.runtime.untrained import random_weights
@@ -81,7 +81,7 @@ def _untrained(encoder: EncoderFolder) -> EncoderFolder:
     return replace(encoder, config=config, weights=weights, fingerprint="")
 
 
-def _usable(pool: DecodePool, paths: Sequence[Path]) -> Iterator[Pixels]:
+def _usable(pool: DecodePool[Path, PreparedTile], paths: Sequence[Path]) -> Iterator[Pixels]:
     for tile in pool.prepare(paths):
         if isinstance(tile, ImageError):
             raise tile

@@ -1,0 +1,1 @@
+"""Whole slides: from slide files to tiles of a known scale."""
