@@ -34,7 +34,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         _LOW | {"slides"},
         {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numkong", "torch"},
     ),
-    "search": (_LOW | {"indexer"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
+    "search": (_LOW | {"indexer", "slides"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
     "report": (
         _LOW | {"encoder", "indexer", "search"},
         {"PIL", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "scipy", "sklearn"},

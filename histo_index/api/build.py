@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from histo_index.indexer.build_config import BuildProgress, BuildReport
     from histo_index.indexer.format.manifest import Manifest
     from histo_index.indexer.removal.compact import CompactReport
+    from histo_index.slides.tiling.options import SlideSource
 
 _Paths = str | Path | Sequence[str | Path]
 
@@ -37,6 +38,7 @@ def build(
     distance: str | None = None,
     private: str | Sequence[str] = (),
     public: str | Sequence[str] = (),
+    slides: "SlideSource | None" = None,
     progress: "Callable[[BuildProgress], None]" = lambda state: None,
 ) -> "BuildReport":
     """Build or update an index; only new and changed tiles are encoded.
@@ -68,6 +70,7 @@ def build(
         distance: `diffused` or `plain`; default: unchanged, or diffused from 100 tiles on.
         private: columns that are shown, exported and used in filters only on request; remembered.
         public: columns that are no longer private.
+        slides: how slides are cut into tiles; remembered. Without it slides are rejected.
         progress: called with the state, several times a second.
 
     Returns:
@@ -80,6 +83,7 @@ def build(
         IndexFormatError: index or encoder are damaged or too new.
         OSError: the disk is full or not writable; the index is unchanged.
     """
+    from histo_index.api.slides.cut import cut_slides
     from histo_index.encoder.decode.image_file import DecodeLimits
     from histo_index.indexer.build import build as build_index
     from histo_index.indexer.build_config import BuildConfig
@@ -108,6 +112,8 @@ def build(
             search=search_config(structure, recall, memory),
             distance=distance,
             private=columns,
+            slides=slides,
+            cut_slides=cut_slides,
         ),
         runner,
         progress,

@@ -30,6 +30,7 @@ from histo_index.search.evaluation.result import Evaluation
 from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.inputs.pair_list import PairList, PairsLike, read_pairs
+from histo_index.slides.reading.identity import is_there
 from histo_index.wording import counted
 
 # Tiles of the baselines: decoding and a ResNeXt-50 process 50 to 100 a second on two cores.
@@ -198,7 +199,7 @@ def compute_baselines(
 def _add_tiles_to_fit(index: OpenIndex, rows: Int64, root: Path) -> Int64:
     """Append random other tiles until there are enough to fit a transform; skip missing files."""
     others = np.random.default_rng(0).permutation(np.setdiff1d(index.live_rows(), rows))
-    readable = (row for row in others.tolist() if (root / index.row(row)["path"]).is_file())
+    readable = (row for row in others.tolist() if is_there(root / index.row(row)["path"]))
     added = list(islice(readable, max(FEWEST_TILES - len(rows), 0)))
     return np.append(rows, np.array(added, np.int64))
 

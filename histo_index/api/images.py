@@ -15,6 +15,7 @@ from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.distance import take_vectors
 from histo_index.search.inputs.resolve import Located, Resolver, vectors_of
+from histo_index.slides.reading.identity import is_there
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -145,7 +146,7 @@ def encode_image(encoder: "Encoder", image: Any) -> Located:
         ImageError: the image cannot be used.
     """
     if isinstance(image, str | Path):
-        if not Path(image).is_file():
+        if not is_there(image):
             raise InputError(f"{image}: no such file")
         (tile,) = raise_errors(encoder.encode_files([Path(image)]))
         return Located(name=str(image), vector=tile.embedding.astype(np.float16))

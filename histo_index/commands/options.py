@@ -103,6 +103,20 @@ MaxPixelsOption = Annotated[
         help="Reject larger images (default: unchanged; for a new index 64 million).",
     ),
 ]
+TileSizeOption = Annotated[int, typer.Option("--tile-size", help="Side of a slide tile in pixels.")]
+OverlapOption = Annotated[
+    float, typer.Option("--overlap", help="Share of a side that neighbouring tiles share.")
+]
+TissueOption = Annotated[
+    str, typer.Option("--tissue", help="How tissue is found: otsu, entropy or none.")
+]
+MinTissueOption = Annotated[
+    float, typer.Option("--min-tissue", help="Smallest share of a tile that is tissue.")
+]
+SlideMppOption = Annotated[
+    Path | None,
+    typer.Option("--slide-mpp", help="CSV with the columns slide,mpp: scales the files lack."),
+]
 
 
 def find_index(given: Path | None) -> Path | None:

@@ -1,10 +1,12 @@
 """Read the scales of slides that the user lists."""
 
 from pathlib import Path
+from typing import Any
 
 from histo_index.errors import InputError
 from histo_index.indexer.inputs.tables import read_table
 from histo_index.slides.reading.info import LARGEST_MPP, SMALLEST_MPP
+from histo_index.slides.tiling.options import SlideSource, TileOptions
 
 
 def read_slide_mpp(path: Path | None) -> dict[str, float]:
@@ -36,3 +38,22 @@ def read_slide_mpp(path: Path | None) -> dict[str, float]:
             )
         scales[str(row["slide"])] = mpp
     return scales
+
+
+def slide_source(mpp: float | None, slide_mpp: Path | None, **options: Any) -> SlideSource | None:
+    """Describe how a build cuts slides; None without a scale.
+
+    Args:
+        mpp: microns per pixel of the tiles.
+        slide_mpp: a table for `read_slide_mpp`.
+        options: the other fields of `TileOptions`.
+
+    Raises:
+        InputError: a value cannot be used.
+    """
+    if mpp is None:
+        if slide_mpp is not None:
+            raise InputError("--slide-mpp needs --mpp, the scale that slides are cut at")
+        return None
+    cut = TileOptions(mpp=mpp, **options)
+    return SlideSource(options=cut, slide_mpp=read_slide_mpp(slide_mpp))

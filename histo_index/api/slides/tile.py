@@ -13,11 +13,12 @@ from histo_index.errors import ImageError, InputError
 from histo_index.progress import track
 from histo_index.slides.reading.reader import SlideFile, require_libraries
 from histo_index.slides.tiling.find import find_slides
-from histo_index.slides.tiling.options import TileOptions
+from histo_index.slides.tiling.options import TileOptions, find_mpp
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from histo_index.encoder.decode.pool import DecodePool
     from histo_index.slides.tiling.work import SlideRequest, TiledSlide
 
 _log = logging.getLogger(__name__)
@@ -119,11 +120,15 @@ def tile(
 def _tile_each(
     paths: Sequence[Path], options: TileOptions, inputs: TileInputs, outputs: TileOutputs
 ) -> "Iterator[tuple[SlideRequest, TiledSlide | ImageError]]":
-    from histo_index.slides.tiling.work import TileWork
+    from histo_index.slides.tiling.work import NotASlide, TileWork
 
     requests = [_request(path, inputs, outputs) for path in paths]
-    with slide_pool(TileWork(options=options), len(requests)) as pool:
-        yield from zip(requests, pool.prepare(requests), strict=True)
+    pool: DecodePool[SlideRequest, TiledSlide | NotASlide]
+    pool = slide_pool(TileWork(options=options), len(requests))
+    with pool:
+        for request, tiled in zip(requests, pool.prepare(requests), strict=True):
+            assert not isinstance(tiled, NotASlide)
+            yield request, tiled
 
 
 def _request(path: Path, inputs: TileInputs, outputs: TileOutputs) -> "SlideRequest":
@@ -151,12 +156,6 @@ def _request(path: Path, inputs: TileInputs, outputs: TileOutputs) -> "SlideRequ
         save=None if outputs.save_tiles is None else outputs.save_tiles / _inner(path),
         preview=outputs.preview is not None,
     )
-
-
-def find_mpp(path: Path, known: Mapping[str, float]) -> float | None:
-    """Return the given scale of a slide, by its path, its file name or its stem."""
-    names = (str(path), path.as_posix(), path.name, path.stem)
-    return next((known[name] for name in names if name in known), None)
 
 
 def _write_slide(

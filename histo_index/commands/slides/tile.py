@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from histo_index.commands.options import JsonOption, OverwriteOption
+from histo_index.commands.options import (
+    JsonOption,
+    MinTissueOption,
+    OverlapOption,
+    OverwriteOption,
+    SlideMppOption,
+    TileSizeOption,
+    TissueOption,
+)
 from histo_index.commands.output import REJECTED_EXIT, exit_if, facts_text, print_result
 from histo_index.wording import counted, printable
 
@@ -13,21 +21,6 @@ if TYPE_CHECKING:
     from histo_index.api.slides.tile import TileReport
 
 app = typer.Typer()
-
-TileSizeOption = Annotated[int, typer.Option("--tile-size", help="Side of a slide tile in pixels.")]
-OverlapOption = Annotated[
-    float, typer.Option("--overlap", help="Share of a side that neighbouring tiles share.")
-]
-TissueOption = Annotated[
-    str, typer.Option("--tissue", help="How tissue is found: otsu, entropy or none.")
-]
-MinTissueOption = Annotated[
-    float, typer.Option("--min-tissue", help="Smallest share of a tile that is tissue.")
-]
-SlideMppOption = Annotated[
-    Path | None,
-    typer.Option("--slide-mpp", help="CSV with the columns slide,mpp: scales the files lack."),
-]
 
 
 @app.command(epilog="Example: histo-index slide slides/case-1.svs")

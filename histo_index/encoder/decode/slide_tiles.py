@@ -42,11 +42,11 @@ def read_slide_tiles(
     try:
         slide = _open(tiles[0])
     except ImageError as error:
-        yield from itertools.repeat(error, len(tiles))
+        yield from (_about(tile, error) for tile in tiles)
         return
     for tile, pixels in zip(tiles, read_tiles(slide, tiles), strict=True):
         if isinstance(pixels, ImageError):
-            yield pixels
+            yield _about(tile, pixels)
         elif tile.size**2 > limits.max_pixels:
             yield ImageError(
                 f"{tile}: too large: {tile.size}×{tile.size} pixels, the limit is "
@@ -54,6 +54,12 @@ def read_slide_tiles(
             )
         else:
             yield TileImage(pixels=pixels, sha256="", note=None)
+
+
+def _about(tile: SlideTile, error: ImageError) -> ImageError:
+    """Name the tile that an error of its slide is about."""
+    reason = str(error).removeprefix(f"{tile}: ").removeprefix(f"{tile.slide}: ")
+    return ImageError(f"{tile}: {reason}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from histo_index.indexer.format.lookup import AMBIGUOUS, MISSING
 from histo_index.indexer.inputs.hashing import hash_file
 from histo_index.indexer.inputs.tiles import SUFFIXES
 from histo_index.indexer.reader import OpenIndex
+from histo_index.slides.reading.identity import is_there
 from histo_index.wording import printable
 
 
@@ -249,7 +250,7 @@ def _is_text(name: str) -> bool:
 
 def _is_file(path: Path) -> bool:
     try:
-        return path.is_file()
+        return is_there(path)
     except OSError:  # a name that is too long, a folder that may not be entered
         return False
 

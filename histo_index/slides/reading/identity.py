@@ -7,6 +7,8 @@ user gave the scale of the slide, the name ends with it: `…,size=256,slide_mpp
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -80,6 +82,24 @@ def file_part(path: str) -> str:
     """Return the file that holds a tile: the slide of a slide tile, else the path itself."""
     tile = parse_tile(path)
     return path if tile is None else tile.slide
+
+
+def is_there(path: str | Path) -> bool:
+    """Return whether a tile can be looked for: its file, or the slide that holds it, exists."""
+    tile = parse_tile(path)
+    return Path(path).is_file() if tile is None else Path(tile.slide).exists()
+
+
+@cache
+def reading_version() -> str:
+    """Return the version of the library that reads slides, without loading it.
+
+    Libraries differ in pixels, so it is part of the digest of every slide tile.
+    """
+    try:
+        return f"openslide-bin {version('openslide-bin')}"
+    except PackageNotFoundError:
+        return "openslide of the system"
 
 
 def is_slide_name(path: str | Path) -> bool:

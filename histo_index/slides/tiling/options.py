@@ -1,6 +1,8 @@
 """How slides are cut into tiles."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from histo_index.errors import InputError
@@ -56,3 +58,22 @@ class TileOptions:
             raise InputError(f"unknown tissue method {self.tissue}; expected {', '.join(METHODS)}")
         if not 0 <= self.min_tissue <= 1:
             raise InputError(f"min-tissue {self.min_tissue} is not a share; expected 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideSource:
+    """How the slides of a source are cut; an index remembers it.
+
+    Attributes:
+        options: scale and size of the tiles, and how tissue is found.
+        slide_mpp: path, file name or stem of a slide to microns per level-0 pixel.
+    """
+
+    options: TileOptions
+    slide_mpp: Mapping[str, float] = field(default_factory=dict)
+
+
+def find_mpp(path: Path, known: Mapping[str, float]) -> float | None:
+    """Return the given scale of a slide, by its path, its file name or its stem."""
+    names = (str(path), path.as_posix(), path.name, path.stem)
+    return next((known[name] for name in names if name in known), None)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MASK_MPP: Final = 8.0
 _PREVIEW_PX: Final = 1600
 _TILES_AT_ONCE: Final = 64
+_LARGEST_TILE_PX: Final = 4096**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class SlideRequest:
         is_cropped: annotations start from the bounds of the slide, as QuPath writes them.
         save: a folder for the pixels of the tiles; None to write none.
         preview: also read a picture to draw on.
+        may_be_tile: a TIFF, which is left alone if it is as small as a tile and has no levels.
     """
 
     file: SlideFile
@@ -43,6 +45,7 @@ class SlideRequest:
     is_cropped: bool = True
     save: Path | None = None
     preview: bool = False
+    may_be_tile: bool = False
 
     def __str__(self) -> str:
         return str(self.file)
@@ -77,6 +80,10 @@ class TiledSlide:
     problems: tuple[str, ...]
 
 
+class NotASlide:
+    """The answer about a TIFF that is a tile."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DescribeWork:
     """Describes slides, for a `DecodePool`."""
@@ -97,14 +104,32 @@ class TileWork:
 
     options: TileOptions
 
-    def answers(self, requests: Sequence[SlideRequest]) -> Iterator[TiledSlide | ImageError]:
+    def answers(
+        self, requests: Sequence[SlideRequest]
+    ) -> Iterator[TiledSlide | NotASlide | ImageError]:
         """Cut each slide, in order."""
         for request in requests:
             try:
-                with closing(open_slide(request.file)) as slide:
-                    yield tile_slide(slide, request, self.options)
+                yield self._answer(request)
             except ImageError as error:
                 yield error
+
+    def _answer(self, request: SlideRequest) -> TiledSlide | NotASlide:
+        try:
+            slide = open_slide(request.file)
+        except ImageError:
+            if request.may_be_tile:
+                return NotASlide()
+            raise
+        with closing(slide):
+            if request.may_be_tile and is_tile_sized(slide.info):
+                return NotASlide()
+            return tile_slide(slide, request, self.options)
+
+
+def is_tile_sized(info: SlideInfo) -> bool:
+    """Return whether a picture is a tile rather than a slide: small, without further levels."""
+    return len(info.levels) == 1 and info.width * info.height <= _LARGEST_TILE_PX
 
 
 def tile_slide(slide: Slide, request: SlideRequest, options: TileOptions) -> TiledSlide:
