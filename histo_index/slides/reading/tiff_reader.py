@@ -1,5 +1,6 @@
 """Read TIFF files that OpenSlide refuses, such as striped ones. The only module with tifffile."""
 
+import logging
 import struct
 import zlib
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ _FAULTS: Final = (
     tifffile.TiffFileError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError,
     RuntimeError, OverflowError, ZeroDivisionError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
+
+
+# What it says of damaged files is in the error.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
 
 def open_by_tifffile(path: Path, file: SlideFile) -> Slide:
