@@ -30,20 +30,18 @@ from histo_index.encoder.folder import (
     used_weights,
     write_encoder,
 )
-from histo_index.search.evaluation.training_monitor import MonitorThresholds, TileMetrics
+from histo_index.search.evaluation.training_monitor import MonitorThresholds, PairMetrics
 
 # As its README says of ../shared/data; what the weights were learnt from.
 DATA: Final = {
-    "tiles": "LC25000 lung and colon (2,848 less held-out groups), osteosarcoma, BreaKHis breast, "
-    "two slides of OpenSlide and TCGA",
-    "licence": "LC25000: freely available, no formal licence; osteosarcoma: CC-BY-3.0; BreaKHis: "
-    "CC-BY-4.0; CMU-1: CC0-1.0; TCGA: open access",
-    "credit": "Borkowski et al. (2019), arXiv:1912.12142; Leavey et al. (2019), TCIA "
-    "10.7937/tcia.2019.bvhjhdas; Spanhol et al. (2016), IEEE TBME 63(7); OpenSlide test data; TCGA "
-    "Research Network",
+    "tiles": "16 public sources of H&E tiles, one in eight groups of LC25000 and EBHI held out; "
+    "see docs/encoder.md",
+    "licence": "by source, see docs/encoder.md",
+    "credit": "by source, see docs/encoder.md",
 }
 _ORIGIN: Final = (
-    "most right verdicts on pairs across held-out LC25000 fields, as many same as different"
+    "most right verdicts on pairs across held-out groups of LC25000 and EBHI, within each source, "
+    "as many same as different"
 )
 
 
@@ -109,12 +107,16 @@ def halve(weights: Weights) -> Weights:
 
 
 def measure(encoder: EncoderFolder) -> tuple[Mapping[str, float], MonitorThresholds]:
-    """Compute metrics and thresholds of an encoder on the held-out groups."""
+    """Compute metrics and thresholds of an encoder on pairs of the held-out groups."""
     _, rows = training_split.split()
     tiles = [read_tile(training_split.DATA / row["path"], DecodeLimits()).pixels for row in rows]
-    embeddings = Encoder(encoder).encode_pixels(tiles)
-    by_class = TileMetrics([row["label"] for row in rows], [row["group"] for row in rows])
-    metrics, thresholds = by_class(embeddings)
+    numbers = {row["path"]: number for number, row in enumerate(rows)}
+    pairs = training_split.draw_pairs(rows)
+    left, right = (
+        np.array([numbers[pair[side]] for pair in pairs]) for side in ("image_a", "image_b")
+    )
+    by_pair = PairMetrics(left, right, np.array([pair["label"] == "1" for pair in pairs]))
+    metrics, thresholds = by_pair(Encoder(encoder).encode_pixels(tiles))
     return {**metrics.figures(), **thresholds.figures()}, thresholds
 
 

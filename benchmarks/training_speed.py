@@ -17,6 +17,7 @@ import torchvision
 from torch.nn import functional
 
 from histo_index.demo.tiles import write_tiles
+from histo_index.encoder.training.batches.material import Material, Part
 from histo_index.encoder.training.byol import perceptron
 from histo_index.encoder.training.checkpoint import Stopwatch
 from histo_index.encoder.training.config import TrainConfig
@@ -117,14 +118,14 @@ def our_step(
         output=Path("unused"), recipe=recipe, architecture=arch, precision=precision, device=device
     )
     team = Team(rank=0, size=1, device=torch.device(device))
-    run = Run(config, paths, team, Stopwatch())
+    run = Run(config, Material(paths=paths), team, Stopwatch())
     # So many that the schedules have an end.
     run.steps = 10_000
     side = recipe.crop_px
     views = torch.randint(0, 256, (2 * recipe.batch, side, side, 3), dtype=torch.uint8)
 
     def step() -> None:
-        run.take_step([views])
+        run.take_step([Part(views, list(range(recipe.batch)))])
 
     return step
 

@@ -18,6 +18,7 @@ PAGES: Final = (
     "docs/concepts.md",
     "docs/python.md",
     "docs/encoder.md",
+    "docs/distil.md",
 )
 # Every page starts with the folder that this command makes; it is run once for all of them.
 DEMO: Final = ["demo", "-o", "demo", "--tiles-per-category", "16"]

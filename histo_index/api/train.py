@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 
+from histo_index.api.distillation.teacher import read_teacher
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
+from histo_index.encoder.folder import bundled_encoder, load_encoder
+from histo_index.encoder.training.batches.material import Lessons
 from histo_index.encoder.training.config import TrainConfig
 from histo_index.encoder.training.monitor import Monitor
 from histo_index.encoder.training.recipes import RECIPES, Recipe
@@ -34,7 +38,8 @@ class TrainOptions:
     """Settings of a training run.
 
     Attributes:
-        recipe: `histology` or `reference`.
+        recipe: `histology`, `reference`, or `distil`; None means `distil` with a teacher, else
+            `histology`.
         architecture: `resnext50_32x4d`, `resnext101_32x8d` or `resnet18`.
         epochs: passes over the tiles; None here and below means the value of the recipe.
         batch: tiles per step.
@@ -49,13 +54,19 @@ class TrainOptions:
             up to sixteen with a GPU. A script with workers needs `if __name__ == "__main__"`.
         compile: compile the network with torch first.
         precision: `auto`, `bfloat16` or `float32`; auto means bfloat16 if the hardware has it.
-        init: encoder folder to start from.
+        init: encoder folder to start from; `distil` starts from the bundled encoder by default,
+            where the architecture is its own.
+        teacher: features of the tiles by another network: a Parquet table with `image_id` or `path`
+            and columns of vectors, or an index folder; the run learns them by the recipe `distil`.
+        teacher_columns: the columns to learn; none means all.
+        teacher_weight: share of the teacher in the loss, 0 to 1; the rest is BYOL's.
+        balance: column of the manifest; its values are drawn evenly rather than the tiles.
         monitor: labelled tiles (`path`, `label`, optional `group`) or pairs that measure the run.
         licence: licence of the tiles, for the model card.
         mpp: microns per pixel of the tiles, for the model card.
     """
 
-    recipe: str = "histology"
+    recipe: str | None = None
     architecture: str = "resnext50_32x4d"
     epochs: int | None = None
     batch: int | None = None
@@ -70,6 +81,10 @@ class TrainOptions:
     compile: bool = False
     precision: str = "auto"
     init: str | Path | None = None
+    teacher: str | Path | None = None
+    teacher_columns: Sequence[str] = ()
+    teacher_weight: float | None = None
+    balance: str | None = None
     monitor: str | Path | None = None
     licence: str | None = None
     mpp: float | None = None
@@ -84,7 +99,7 @@ def train(
     resume: bool = False,
     progress: "Callable[[TrainProgress], None]" = lambda state: None,
 ) -> TrainReport:
-    """Train an encoder on unlabelled tiles, by BYOL.
+    """Train an encoder on unlabelled tiles, by BYOL, or by what a teacher knows of them.
 
     Args:
         tiles: folders (searched recursively), image files, or one manifest.
@@ -118,6 +133,7 @@ def train(
     report = train_encoder(
         [listed.root / path for path in listed.table["path"].to_pylist()],
         config,
+        lessons=_read_lessons(chosen, listed.table),
         monitor=monitor,
         data={
             "source": ", ".join(Path(path).name for path in several),
@@ -128,6 +144,25 @@ def train(
         on_step=progress,
     )
     return replace(report, seconds=report.seconds + read - started)
+
+
+def _read_lessons(options: TrainOptions, tiles: pa.Table) -> Lessons:
+    """Read what is known of the tiles besides.
+
+    Raises:
+        InputError: the teacher or the column cannot be used.
+    """
+    teacher, sources = None, None
+    if options.teacher is not None:
+        teacher = read_teacher(Path(options.teacher), options.teacher_columns, tiles)
+    if options.balance is not None:
+        if options.balance not in tiles.column_names:
+            raise InputError(
+                f"no column {options.balance} to balance by; the tiles have "
+                f"{', '.join(tiles.column_names)}; pass a manifest with that column"
+            )
+        sources = [str(value) for value in tiles[options.balance].to_pylist()]
+    return Lessons(teacher=teacher, sources=sources)
 
 
 def _config(output: Path, options: TrainOptions) -> TrainConfig:
@@ -143,16 +178,20 @@ def _config(output: Path, options: TrainOptions) -> TrainConfig:
     if options.device == "cuda" and not has_cuda():
         raise InputError("no CUDA GPU here; pass --device cpu")
     is_on_gpu = options.device != "cpu" and has_cuda()
+    recipe = _recipe(options)
+    init = None if options.init is None else Path(options.init)
+    if recipe.name == "distil" and init is None:
+        recipe, init = _choose_start(recipe, options.architecture)
     spare = min(max(usable_cores() - 1, 1), _MAX_WORKERS) if is_on_gpu else 0
     return TrainConfig(
         output=output,
-        recipe=_recipe(options),
+        recipe=recipe,
         architecture=options.architecture,
         seed=options.seed,
         device="cuda" if is_on_gpu else "cpu",
         accumulate=options.accumulate,
         workers=spare if options.workers is None else options.workers,
-        init=None if options.init is None else Path(options.init),
+        init=init,
         compile=options.compile,
         precision=_precision(options.precision, is_on_gpu=is_on_gpu),
     )
@@ -170,17 +209,30 @@ def _precision(asked: str, *, is_on_gpu: bool) -> str:
 
 def _recipe(options: TrainOptions) -> Recipe:
     """Return the named recipe with the changes of the user."""
-    if options.recipe not in RECIPES:
-        raise InputError(f"unknown recipe {options.recipe}; one of {', '.join(RECIPES)}")
-    names = ("epochs", "batch", "crop_px", "tile_px", "learning_rate", "momentum")
+    name = options.recipe or ("histology" if options.teacher is None else "distil")
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name}; one of {', '.join(RECIPES)}")
+    if (options.teacher is not None) != (name == "distil"):
+        raise InputError("the recipe distil and --teacher belong together; pass both or neither")
+    names = (
+        "epochs", "batch", "crop_px", "tile_px", "learning_rate", "momentum", "teacher_weight",
+    )  # fmt: skip
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
-    recipe = replace(RECIPES[options.recipe], **given)
-    if recipe.crop_px > recipe.tile_px and recipe.name == "histology":
+    recipe = replace(RECIPES[name], **given)
+    if recipe.crop_px > recipe.tile_px and recipe.name != "reference":
         raise InputError(
             f"a crop of {recipe.crop_px} px is larger than the tile of {recipe.tile_px} px that "
             "it is cut from; pass a smaller --crop or a larger --tile"
         )
     return recipe
+
+
+def _choose_start(recipe: Recipe, architecture: str) -> tuple[Recipe, Path | None]:
+    """Start from the bundled encoder, or from random weights, which must not be kept."""
+    bundled = bundled_encoder()
+    if load_encoder(bundled).config.architecture == architecture:
+        return recipe, bundled
+    return replace(recipe, frozen_stages=0, is_norm_fixed=False), None
 
 
 def read_monitor(path: Path, spec: Preprocessing, *, root: Path) -> Monitor:

@@ -28,7 +28,12 @@ def train(
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="CSV, TSV or Parquet with a path column.")
     ] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="histology or reference.")] = "histology",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", help="histology, reference or distil (default: distil with --teacher)."
+        ),
+    ] = None,
     arch: ArchOption = "resnext50_32x4d",
     epochs: Annotated[
         int | None,
@@ -60,6 +65,32 @@ def train(
     ] = 1,
     init: Annotated[
         Path | None, typer.Option("--init", help="Encoder folder to start from.")
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            "--teacher",
+            help="Features of the tiles by another network: a Parquet table or an index.",
+        ),
+    ] = None,
+    teacher_columns: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher-columns", help="Columns to learn, separated by commas (default: all)."
+        ),
+    ] = None,
+    teacher_weight: Annotated[
+        float | None,
+        typer.Option(
+            "--teacher-weight",
+            min=0,
+            max=1,
+            help="Share of the teacher in the loss; the rest is BYOL's (default: by the recipe).",
+        ),
+    ] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option("--balance", help="Column of the manifest whose values are drawn evenly."),
     ] = None,
     monitor: Annotated[
         Path | None, typer.Option("--monitor", help="Labelled tiles or pairs that measure the run.")
@@ -93,7 +124,7 @@ def train(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train an encoder on unlabelled tiles by BYOL; labels only monitor it."""
+    """Train an encoder on unlabelled tiles, by BYOL or from a teacher; labels only monitor it."""
     from histo_index.api.train import TrainOptions
     from histo_index.api.train import train as train_encoder
     from histo_index.commands.progress import TrainingLine
@@ -103,7 +134,8 @@ def train(
         learning_rate=learning_rate, momentum=momentum, accumulate=accumulate, seed=seed,
         device=device, workers=workers, compile=compile_first,
         precision=precision, init=init, monitor=monitor,
-        licence=licence, mpp=mpp,
+        teacher=teacher, teacher_columns=(teacher_columns or "").split(","),
+        teacher_weight=teacher_weight, balance=balance, licence=licence, mpp=mpp,
     )  # fmt: skip
     progress = TrainingLine()
     try:

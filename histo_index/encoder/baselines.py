@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from histo_index.arrays import Float32
+from histo_index.encoder.config import COVARIANCE, PROJECTION
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
@@ -77,7 +78,14 @@ def colour_histogram(pixels: Pixels) -> Float32:
 
 def _untrained(encoder: EncoderFolder) -> EncoderFolder:
     weights = random_weights(encoder.config.architecture, seed=_SEED)
-    config = replace(encoder.config, training={"method": "none", "seed": _SEED}, threshold=None)
+    # A random projection of the covariances says nothing that they do not.
+    pooling = COVARIANCE if encoder.config.pooling == PROJECTION else encoder.config.pooling
+    config = replace(
+        encoder.config,
+        pooling=pooling,
+        training={"method": "none", "seed": _SEED},
+        threshold=None,
+    )
     return replace(encoder, config=config, weights=weights, fingerprint="")
 
 

@@ -14,11 +14,17 @@ ARCHITECTURES: Final = {"resnet18": 512, "resnext50_32x4d": 2048, "resnext101_32
 # How the feature maps of the network become an embedding, see `Trunk`.
 MEAN: Final = "mean"
 COVARIANCE: Final = "covariance"
+PROJECTION: Final = "covariance+projection"
 STAGES: Final = 4
 # The stages that each pools. Features of the fourth transfer worst to tissue that training did not
 # see.
-POOLED_STAGES: Final = {MEAN: (STAGES,), COVARIANCE: (1, 2, 3)}
+POOLED_STAGES: Final = {MEAN: (STAGES,), COVARIANCE: (1, 2, 3), PROJECTION: (1, 2, 3)}
 POOLINGS: Final = tuple(POOLED_STAGES)
+# The learned projection of `covariance+projection`: its hidden and its output size, and the weights
+# with this prefix. Its output has the length of all covariances together.
+PROJECTION_HIDDEN: Final = 768
+PROJECTION_SIZE: Final = 256
+PROJECTION_PREFIX: Final = "projection."
 # The published thresholds in EncoderConfig, one for each kind of distance.
 THRESHOLD_FIELDS: Final = ("threshold", "diffused_threshold")
 
@@ -47,7 +53,8 @@ class EncoderConfig:
     Attributes:
         architecture: a key of ARCHITECTURES.
         pooling: how features become an embedding: the `mean` of the last stage, as torchvision has
-            it, or the `covariance` of stages 1 to 3.
+            it; the `covariance` of stages 1 to 3; or `covariance+projection`, which joins these
+            with a learned projection of them and of the mean of stage 3, see `projection_inputs`.
         preprocessing: how a tile becomes the input.
         training: the model card; `{"method": "none"}` marks untrained weights.
         mpp: microns per pixel of the training images, if known.
@@ -84,7 +91,8 @@ class EncoderConfig:
         """D, the length of an embedding."""
         if self.pooling == MEAN:
             return ARCHITECTURES[self.architecture]
-        return SKETCH_SIZE * len(POOLED_STAGES[COVARIANCE])
+        size = SKETCH_SIZE * len(POOLED_STAGES[self.pooling])
+        return size + PROJECTION_SIZE if self.pooling == PROJECTION else size
 
     @property
     def is_trained(self) -> bool:
@@ -95,3 +103,9 @@ class EncoderConfig:
 def unused_stages(pooling: str) -> list[str]:
     """Return the torchvision names of the stages after the last pooled one."""
     return [f"layer{stage}" for stage in range(max(POOLED_STAGES[pooling]) + 1, STAGES + 1)]
+
+
+def projection_inputs(architecture: str) -> int:
+    """Return the inputs of the learned projection: all covariances, and the mean of stage 3."""
+    stages = POOLED_STAGES[PROJECTION]
+    return SKETCH_SIZE * len(stages) + (ARCHITECTURES[architecture] >> (STAGES - stages[-1]))

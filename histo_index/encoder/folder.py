@@ -16,6 +16,8 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from histo_index.encoder.config import (
+    PROJECTION,
+    PROJECTION_PREFIX,
     THRESHOLD_FIELDS,
     EncoderConfig,
     PublishedThreshold,
@@ -178,9 +180,12 @@ def unpack_weights(data: bytes) -> Weights:
 
 
 def used_weights(weights: Mapping[str, _Weight], pooling: str) -> dict[str, _Weight]:
-    """Return the weights without the stages after the last pooled one."""
-    unused = tuple(f"{stage}." for stage in unused_stages(pooling))
-    return {name: array for name, array in weights.items() if not name.startswith(unused)}
+    """Return the weights that a pooling uses: no later stage, no projection that it lacks."""
+    unused = [f"{stage}." for stage in unused_stages(pooling)]
+    if pooling != PROJECTION:
+        unused.append(PROJECTION_PREFIX)
+    unused_names = tuple(unused)
+    return {name: array for name, array in weights.items() if not name.startswith(unused_names)}
 
 
 @cache

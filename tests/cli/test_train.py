@@ -40,6 +40,21 @@ def test_a_trained_encoder_has_card_and_threshold_and_builds_an_index(
     assert ran.out.splitlines()[1].split()[:2] == ["encoded", "17"]
 
 
+def test_a_teacher_may_be_an_index_of_the_same_tiles(workshop: Workshop, run: Run) -> None:
+    ran = run(
+        "train", workshop.tiles, "-o", "taught", *SMALL, "--teacher", workshop.index, "--json"
+    )
+    assert ran.code == 0, ran.err
+    encoder = load_encoder(Path("taught"))
+    assert encoder.config.pooling == "covariance+projection"
+    card = encoder.config.training
+    # From random weights, because the bundled encoder is of another architecture.
+    assert (card["start"], card["recipe"]["frozen_stages"]) == ("random", 0)
+    assert card["teacher"] == {"name": workshop.index.name, "columns": ["embedding"], "tiles": 16}
+    ran = run("build", workshop.tiles, "-o", "taught.hx", "--encoder", "taught")
+    assert ran.out.splitlines()[1].split()[:2] == ["encoded", "16"]
+
+
 def test_a_monitors_paths_may_start_where_the_tiles_paths_do(workshop: Workshop, run: Run) -> None:
     # Labels that lie elsewhere than the tiles.
     moved = Path("labels-elsewhere.csv")
@@ -52,7 +67,10 @@ def test_a_monitors_paths_may_start_where_the_tiles_paths_do(workshop: Workshop,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--recipe", "best"), "unknown recipe best; one of histology, reference"),
+        (("--recipe", "best"), "unknown recipe best; one of histology, reference, distil"),
+        (("--recipe", "distil"), "the recipe distil and --teacher belong together; pass both"),
+        (("--teacher", "nowhere.parquet"), "nowhere.parquet: not a readable Parquet table"),
+        (("--balance", "organ"), "no column organ to balance by; the tiles have image_id, path"),
         (("--crop", "64"), "a crop of 64 px is larger than the tile of 48 px"),
         (("--batch", "32"), "16 usable tiles are fewer than a batch of 32; add tiles or"),
         (("--accumulate", "3"), "a batch of 8 cannot be cut into 3 equal parts"),

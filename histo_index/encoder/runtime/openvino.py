@@ -16,14 +16,12 @@ from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, Weights
 from histo_index.encoder.runtime.openvino_import import opset1, ov
 from histo_index.encoder.runtime.openvino_import import opset13 as ops
-from histo_index.encoder.runtime.openvino_pooling import pool
+from histo_index.encoder.runtime.openvino_pooling import BATCH_NORM_EPSILON, pool
 from histo_index.errors import InputError, MismatchError
 from histo_index.hardware import usable_cores
 
 Precision = Literal["float32", "bfloat16"]
 
-# Default of BatchNorm2d in torchvision.
-_BATCH_NORM_EPSILON: Final = 1e-5
 # Images per request below 224 px; from there on one image is as fast. See docs/benchmarks.md.
 _SMALL_PX: Final = 224
 _SMALL_BATCH: Final = 4
@@ -103,7 +101,7 @@ def build_graph(encoder: EncoderFolder, *, batch: int = 1) -> ov.Model:
     image = ops.parameter([batch, spec.crop_px, spec.crop_px, 3], np.uint8, name="image")
     try:
         stages = trace_trunk(encoder.weights, spec, image)
-        embedding = pool(stages, encoder.config.pooling)
+        embedding = pool(stages, encoder.config.pooling, encoder.weights)
         size = embedding.get_output_shape(0)[1]
     except KeyError as error:
         raise _mismatch(encoder, f"{error} is missing") from error
@@ -170,7 +168,7 @@ class _Layer:
             part: self.weights[f"{norm}.{part}"].astype(np.float64)
             for part in ("weight", "bias", "running_mean", "running_var")
         }
-        gain = parts["weight"] / np.sqrt(parts["running_var"] + _BATCH_NORM_EPSILON)
+        gain = parts["weight"] / np.sqrt(parts["running_var"] + BATCH_NORM_EPSILON)
         kernel = self.weights[f"{conv}.weight"] * gain[:, None, None, None]
         bias = parts["bias"] - parts["running_mean"] * gain
         return kernel.astype(np.float32), bias.astype(np.float32)

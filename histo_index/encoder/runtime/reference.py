@@ -12,17 +12,25 @@ import torchvision
 
 from histo_index.encoder.config import (
     ARCHITECTURES,
-    COVARIANCE,
     MEAN,
     POOLED_STAGES,
+    PROJECTION,
+    PROJECTION_HIDDEN,
+    PROJECTION_PREFIX,
+    PROJECTION_SIZE,
     STAGES,
+    projection_inputs,
     unused_stages,
 )
 from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, Weights, used_weights
-from histo_index.encoder.runtime.untrained import compare_shapes, weight_shapes
+from histo_index.encoder.runtime.untrained import (
+    compare_shapes,
+    projection_shapes,
+    weight_shapes,
+)
 from histo_index.errors import MismatchError
 
 
@@ -44,10 +52,12 @@ class Trunk(torch.nn.Module):
         self.register_buffer("mean", _channels(spec.mean), persistent=False)
         self.register_buffer("std", _channels(spec.std), persistent=False)
         self._sketches = torch.nn.ModuleDict()
-        if pooling == COVARIANCE:
+        if pooling != MEAN:
             for stage in POOLED_STAGES[pooling]:
                 channels = ARCHITECTURES[architecture] >> (STAGES - stage)
                 self._sketches[str(stage)] = CovarianceSketch(channels)
+        if pooling == PROJECTION:
+            self.projection = Projection(projection_inputs(architecture))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Encode uint8 RGB [B, H, W, 3] to float [B, D], not normalised to unit length."""
@@ -55,15 +65,15 @@ class Trunk(torch.nn.Module):
         pixels = (images.permute(0, 3, 1, 2) - self.mean) / self.std  # [B, 3, H, W]
         pixels = pixels.to(self.network.conv1.weight.dtype)
         embeddings: torch.Tensor = (
-            self.network(pixels) if self._pooling == MEAN else self._covariances(pixels)
+            self.network(pixels) if self._pooling == MEAN else self._pool_stages(pixels)
         )
         return embeddings
 
-    def _covariances(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _pool_stages(self, pixels: torch.Tensor) -> torch.Tensor:
         """Concatenate the covariance sketches of the pooled stages, each of unit length.
 
         Covariances over a tile describe its texture; a mean describes only how much of each feature
-        there is.
+        there is. The learned projection of both, if any, follows; it is as long as all of them.
         """
         network, stages = self.network, POOLED_STAGES[self._pooling]
         x = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
@@ -74,7 +84,29 @@ class Trunk(torch.nn.Module):
                 centred = x.float() - x.float().mean(dim=(2, 3), keepdim=True)
                 sketch = self._sketches[str(stage)](centred)
                 parts.append(torch.nn.functional.normalize(sketch, dim=1))
-        return torch.cat(parts, dim=1)
+        covariances = torch.cat(parts, dim=1)
+        if self._pooling != PROJECTION:
+            return covariances
+        mean = torch.nn.functional.normalize(x.float().mean(dim=(2, 3)), dim=1)
+        projected = self.projection(torch.cat([covariances, mean], dim=1))
+        return torch.cat([covariances, len(parts) ** 0.5 * projected], dim=1)
+
+
+class Projection(torch.nn.Module):
+    """The learned projection: batch norm, linear, GELU, linear, unit length."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(inputs)
+        self.hidden = torch.nn.Linear(inputs, PROJECTION_HIDDEN)
+        self.output = torch.nn.Linear(PROJECTION_HIDDEN, PROJECTION_SIZE)
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Project float32 [B, inputs] to float32 [B, PROJECTION_SIZE]."""
+        # In float32 also where a training run computes in bfloat16.
+        with torch.autocast(pooled.device.type, enabled=False):
+            hidden = torch.nn.functional.gelu(self.hidden(self.norm(pooled)))
+            return torch.nn.functional.normalize(self.output(hidden), dim=1)
 
 
 class CovarianceSketch(torch.nn.Module):
@@ -130,24 +162,34 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
     config = encoder.config
     trunk = Trunk(config.architecture, config.preprocessing, pooling=config.pooling)
     weights = used_weights(encoder.weights, config.pooling)
-    shapes = used_weights(weight_shapes(config.architecture), config.pooling)
+    shapes = used_weights(
+        weight_shapes(config.architecture) | projection_shapes(config.architecture), config.pooling
+    )
     differences = compare_shapes(weights, shapes)
     if differences:
         raise MismatchError(
             f"{encoder.path}: weights do not belong to {encoder.config.architecture}: "
             f"{differences}; import the checkpoint again with its own --arch"
         )
-    tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
-    # Not strict, because the batch counts of the norms are not stored.
-    trunk.network.load_state_dict(tensors, strict=False)
+    fill_in(trunk, weights)
     return trunk.eval()
 
 
+def fill_in(trunk: Trunk, weights: Weights) -> None:
+    """Give a trunk these weights, named as `extract_weights` names them; others stay."""
+    tensors = {
+        name if name.startswith(PROJECTION_PREFIX) else f"network.{name}": torch.from_numpy(array)
+        for name, array in weights.items()
+    }
+    # Not strict, because the batch counts of the norms are not stored.
+    trunk.load_state_dict(tensors, strict=False)
+
+
 def extract_weights(trunk: Trunk) -> Weights:
-    """Return the parameters and statistics of a trunk, by torchvision name."""
+    """Return parameters and statistics: by torchvision name, those of the projection prefixed."""
     return {
-        name: tensor.detach().cpu().numpy()
-        for name, tensor in trunk.network.state_dict().items()
+        name.removeprefix("network."): tensor.detach().cpu().numpy()
+        for name, tensor in trunk.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
 

@@ -6,6 +6,12 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from histo_index.encoder.config import (
+    PROJECTION_HIDDEN,
+    PROJECTION_PREFIX,
+    PROJECTION_SIZE,
+    projection_inputs,
+)
 from histo_index.encoder.folder import Weights
 from histo_index.errors import InputError, MismatchError
 
@@ -92,6 +98,19 @@ def weight_shapes(architecture: str) -> dict[str, Shape]:
             shapes |= _block(prefix, network, channels, planes, is_first=block == 0)
             channels = planes * network.expansion
     return shapes
+
+
+def projection_shapes(architecture: str) -> dict[str, Shape]:
+    """Return the shape of each weight of the learned projection, see `EncoderConfig`."""
+    inputs = projection_inputs(architecture)
+    shapes: dict[str, Shape] = {
+        **_norm("norm", inputs),
+        "hidden.weight": (PROJECTION_HIDDEN, inputs),
+        "hidden.bias": (PROJECTION_HIDDEN,),
+        "output.weight": (PROJECTION_SIZE, PROJECTION_HIDDEN),
+        "output.bias": (PROJECTION_SIZE,),
+    }
+    return {f"{PROJECTION_PREFIX}{name}": shape for name, shape in shapes.items()}
 
 
 def _block(

@@ -6,12 +6,12 @@ from typing import Final
 import torch
 from torchvision.transforms.v2 import functional as warp
 
+from histo_index.encoder.training.batches.colours import optical_density
+
 # Optical density of haematoxylin, eosin and DAB in red, green and blue.
 # Source: Ruifrok & Johnston (2001), Quantification of histochemical staining by color
 # deconvolution; rows scaled to length 1 as there.
 _STAINS: Final = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
-# Darker than the darkest of 8 bits, so that black has a finite density.
-_DARKEST: Final = 1 / 255
 
 
 class StainJitter(torch.nn.Module):
@@ -37,7 +37,7 @@ class StainJitter(torch.nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Change float RGB [3, H, W], 0 to 1, by random scales and shifts."""
         scales, shifts = (torch.rand(2, 3) * 2 - 1) * self.strength
-        density = -torch.log(image.clamp(min=_DARKEST)).flatten(1).T  # [H·W, 3]
+        density = optical_density(image).flatten(1).T  # [H·W, 3]
         amounts = density @ self._unmixing * (1 + scales) + shifts / 5
         pixels = torch.exp(-(amounts @ self._stains))
         return pixels.T.reshape(image.shape).clamp(0, 1)

@@ -11,9 +11,9 @@ from torch.nn import Conv2d, functional
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from histo_index.encoder.config import EncoderConfig
-from histo_index.encoder.folder import EncoderFolder
-from histo_index.encoder.runtime.reference import Trunk, extract_weights
+from histo_index.encoder.config import PROJECTION_PREFIX, EncoderConfig
+from histo_index.encoder.folder import EncoderFolder, used_weights
+from histo_index.encoder.runtime.reference import Trunk, extract_weights, fill_in
 from histo_index.errors import MismatchError
 
 _VIEWS: Final = 2
@@ -60,16 +60,30 @@ class Byol(torch.nn.Module):
                 order.
 
         Returns:
-            The symmetrised loss, a scalar from 0 to 8, see `byol_loss`; and the target's
+            The symmetrised loss, a scalar from 0 to 8, see `byol_losses`; and the target's
             projections, float [2B, size].
         """
-        predictions = self.predictor(self.online(images))  # [2B, size]
+        losses, projections = self.compare(self.online.trunk(images), images)
+        return losses.mean(), projections
+
+    def compare(
+        self, embeddings: torch.Tensor, images: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the loss of each tile from its embeddings by the online network.
+
+        Args:
+            embeddings: float [2B, D], of the images.
+            images: see `forward`.
+
+        Returns:
+            float32 [B] from 0 to 8; and the target's projections, float [2B, size].
+        """
+        predictions = self.predictor(self.online.projector(embeddings))  # [2B, size]
         with torch.no_grad():
             projections = self.target(images)  # [2B, size]
         first, second = predictions.chunk(_VIEWS)
         target_first, target_second = projections.detach().chunk(_VIEWS)
-        loss = byol_loss(first, target_second) + byol_loss(second, target_first)
-        return loss, projections
+        return byol_losses(first, target_second) + byol_losses(second, target_first), projections
 
     def update_target(self, momentum: float) -> None:
         """Move the target towards the online network: target = m · target + (1 − m) · online."""
@@ -96,13 +110,15 @@ def start_from(byol: Byol, start: EncoderFolder, wanted: EncoderConfig) -> None:
             f"{start.path} is a {start.config.architecture}, this run trains a "
             f"{wanted.architecture}; pass --arch {start.config.architecture}"
         )
-    if extract_weights(byol.online.trunk).keys() - start.weights.keys():
+    missing = extract_weights(byol.online.trunk).keys() - start.weights.keys()
+    if any(not name.startswith(PROJECTION_PREFIX) for name in missing):
         raise MismatchError(
             f"{start.path} ends before the stage that a {wanted.pooling} is taken of, as this "
             "recipe does; start from another encoder, or from none"
         )
-    weights = {name: torch.from_numpy(array) for name, array in start.weights.items()}
-    byol.online.trunk.network.load_state_dict(weights, strict=False)
+    fill_in(byol.online.trunk, used_weights(start.weights, wanted.pooling))
+    # With the statistics of its norms, which a moving average leaves out.
+    byol.target.module.load_state_dict(byol.online.state_dict())
 
 
 def _zero_init_residuals(trunk: Trunk) -> None:
@@ -117,7 +133,7 @@ def _zero_init_residuals(trunk: Trunk) -> None:
             torch.nn.init.zeros_(module.bn2.weight)
 
 
-def byol_loss(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def byol_losses(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Compute the distance of predictions and targets, each scaled to unit length.
 
     Args:
@@ -125,14 +141,14 @@ def byol_loss(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         targets: float [B, size].
 
     Returns:
-        The mean of 2 − 2·cos, a float32 scalar from 0 to 4. The loss of a step is the sum over
-        both directions, as published.
+        2 − 2·cos of each row, float32 [B] from 0 to 4. The loss of a step is their mean, summed
+        over both directions, as published.
 
     Source: Grill et al. (2020), equation 2.
     """
     # In float32 at any precision of the network: a rounded cosine near 1 has no gradient.
     cosines = functional.cosine_similarity(predictions.float(), targets.float(), dim=-1)
-    return (2 - 2 * cosines).mean()
+    return 2 - 2 * cosines
 
 
 def momentum_at(step: int, steps: int, base: float) -> float:

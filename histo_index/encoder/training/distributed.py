@@ -39,16 +39,18 @@ class Team:
         """Whether this process writes the files."""
         return self.rank == 0
 
-    def wrap(self, module: torch.nn.Module) -> torch.nn.Module:
+    def wrap(self, module: torch.nn.Module, *, may_skip: bool = False) -> torch.nn.Module:
         """Return a network that averages gradients over all processes.
 
-        Its batch norms must be synchronised already, see `synchronise`.
+        Args:
+            module: its batch norms must be synchronised already, see `synchronise`.
+            may_skip: whether a step may leave some weights without a gradient.
         """
         if self.size == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
         return torch.nn.parallel.DistributedDataParallel(
-            module, device_ids=ids, broadcast_buffers=False
+            module, device_ids=ids, broadcast_buffers=False, find_unused_parameters=may_skip
         )
 
     def mean(self, value: float) -> float:

@@ -9,14 +9,15 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.runtime.untrained import compare_shapes
-from histo_index.encoder.training.byol import Byol, momentum_at, start_from, use_matrix_products
+from histo_index.encoder.training.batches.colours import Crossing
+from histo_index.encoder.training.batches.material import Material, Part
+from histo_index.encoder.training.batches.order import Draws, Order, Share
+from histo_index.encoder.training.byol import momentum_at
 from histo_index.encoder.training.checkpoint import (
     Interruption,
     Stopwatch,
@@ -25,10 +26,12 @@ from histo_index.encoder.training.checkpoint import (
     save_checkpoint,
 )
 from histo_index.encoder.training.config import TrainConfig, TrainProgress
-from histo_index.encoder.training.distributed import Team, synchronise
+from histo_index.encoder.training.distillation.lesson import Lesson
+from histo_index.encoder.training.distillation.start import make_networks
+from histo_index.encoder.training.distributed import Team
 from histo_index.encoder.training.monitor import spread
 from histo_index.encoder.training.recipes import make_optimizer, make_schedule
-from histo_index.encoder.training.views import Order, Share, Views, load
+from histo_index.encoder.training.views import Views, load
 from histo_index.errors import InputError, MismatchError, TrainingError
 
 
@@ -36,6 +39,7 @@ class Run:
     """A run at some step.
 
     Attributes:
+        material: what is learnt from.
         byol: the networks.
         step: number of finished steps.
         epochs: figures of every finished epoch.
@@ -44,16 +48,23 @@ class Run:
     """
 
     def __init__(
-        self, config: TrainConfig, paths: Sequence[Path], team: Team, stopwatch: Stopwatch
+        self, config: TrainConfig, material: Material, team: Team, stopwatch: Stopwatch
     ) -> None:
         """Start at step 0.
+
+        Args:
+            config: the settings of the run.
+            material: what is learnt from.
+            team: the processes of the run.
+            stopwatch: that measures the run.
 
         Raises:
             InputError: fewer tiles than a batch.
             MismatchError: the encoder to start from does not fit, see `start_from`.
         """
-        self.config, self.paths, self.team, self.stopwatch = config, paths, team, stopwatch
-        recipe = config.recipe
+        self.config, self.material, self.team, self.stopwatch = config, material, team, stopwatch
+        recipe, paths = config.recipe, material.paths
+        self.draws = Draws(material.sources, len(paths))
         self.steps_an_epoch = len(paths) // recipe.batch
         if not self.steps_an_epoch:
             raise InputError(
@@ -61,28 +72,21 @@ class Run:
                 "add tiles or pass a smaller --batch"
             )
         self.steps = self.steps_an_epoch * recipe.epochs
-        self.byol = self._make_networks().to(  # type: ignore[call-overload]
+        self._targets: torch.Tensor | None = None
+        self.byol = make_networks(config, team).to(  # type: ignore[call-overload]
             device=team.device, memory_format=torch.channels_last
         )
         self.optimizer = make_optimizer(recipe, self.byol)
         self.schedule = make_schedule(recipe, self.optimizer, self.steps)
-        network = team.wrap(self.byol)
+        network: torch.nn.Module = self.byol
+        if material.teacher is not None:
+            self._targets = material.teacher.targets()
+            network = Lesson(self.byol, recipe.teacher_weight)
+        network = team.wrap(network, may_skip=material.teacher is not None)
         self._forward = torch.compile(network) if config.compile else network
         self.step, self.tally = 0, Tally()
         self.epochs: list[dict[str, Any]] = []
         self._saved_at = stopwatch.seconds
-
-    def _make_networks(self) -> Byol:
-        config = self.config
-        torch.manual_seed(config.seed)
-        byol = Byol(config.encoder, hidden=config.recipe.hidden, size=config.recipe.projection)
-        if config.init is not None:
-            start_from(byol, load_encoder(config.init), config.encoder)
-        byol.update_target(0.0)  # the target starts as a copy
-        if self.team.device.type == "cpu":
-            use_matrix_products(byol)
-        synchronise(byol, self.team)
-        return byol
 
     def resume(self) -> None:
         """Continue from the checkpoint in the output folder.
@@ -131,15 +135,18 @@ class Run:
         self._saved_at = self.stopwatch.seconds
 
     def _identity(self) -> dict[str, Any]:
-        names = "\n".join(path.name for path in self.paths)
+        names = "\n".join(path.name for path in self.material.paths)
+        teacher, sources = self.material.teacher, self.material.sources
         return {
             "recipe": asdict(self.config.recipe),
             "architecture": self.config.architecture,
             "seed": self.config.seed,
             "accumulate": self.config.accumulate,
             "precision": self.config.precision,
-            "tiles": hashlib.sha256(names.encode()).hexdigest(),
+            "tiles": _digest(names),
             "processes": self.team.size,
+            "teacher": None if teacher is None else teacher.digest(),
+            "sources": None if sources is None else _digest("\n".join(sources)),
         }
 
     def train_epoch(
@@ -194,29 +201,51 @@ class Run:
     def _rate(self) -> float:
         return self.tally.steps * self.config.recipe.batch / max(self.tally.seconds, 1e-9)
 
-    def _batches(self) -> Iterator[list[torch.Tensor]]:
+    def _batches(self) -> Iterator[list[Part]]:
         """Yield the remaining batches of the current epoch, each as its parts."""
         config, epoch = self.config, len(self.epochs)
         order = Order(
-            len(self.paths),
+            self.draws,
             epoch=epoch,
             seed=config.seed,
             batch=config.recipe.batch,
             done=self.step - epoch * self.steps_an_epoch,
             share=Share(parts=config.accumulate, rank=self.team.rank, ranks=self.team.size),
         )
-        views = Views(self.paths, config.recipe.views(), seed=config.seed)
-        parts = iter(load(views, order, workers=config.workers))
+        views = Views(
+            self.material.paths,
+            config.recipe.views(),
+            seed=config.seed,
+            crossing=self._crossing(),
+        )
+        loaded = zip(load(views, order, workers=config.workers), order, strict=True)
+        parts = (Part(images, [tile for _, tile in addresses]) for images, addresses in loaded)
         while batch := list(itertools.islice(parts, config.accumulate)):
             yield batch
 
-    def take_step(self, batch: Sequence[torch.Tensor]) -> tuple[float, float]:
-        """Train on one batch; return its loss and the spread of its projections."""
+    def _crossing(self) -> Crossing | None:
+        colours = self.material.colours
+        if colours is None:
+            return None
+        return Crossing(colours=colours, draws=self.draws, share=self.config.recipe.crossing)
+
+    def take_step(self, batch: Sequence[Part]) -> tuple[float, float]:
+        """Train on one batch.
+
+        Args:
+            batch: its parts.
+
+        Returns:
+            The loss of the batch and the spread of its projections.
+        """
         recipe, total = self.config.recipe, 0.0
         try:
             for part in batch:
+                given = [part.views]
+                if self._targets is not None:
+                    given.append(self._targets[part.tiles])
                 with self.autocast():
-                    loss, projections = self._forward(part.to(self.team.device))
+                    loss, projections = self._forward(*(x.to(self.team.device) for x in given))
                 (loss / len(batch)).backward()
                 total += float(loss.detach()) / len(batch)
         except RuntimeError as error:  # how torch reports a lack of memory
@@ -254,6 +283,10 @@ class Run:
             loss=loss,
             images_per_second=self._rate(),
         )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _shapes(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:

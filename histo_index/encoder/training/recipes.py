@@ -1,4 +1,4 @@
-"""The two recipes: the views of a tile, the hyperparameters, the optimiser and its schedule."""
+"""The recipes: the views of a tile, the hyperparameters, the optimiser and its schedule."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchvision.transforms import v2
 
-from histo_index.encoder.config import COVARIANCE, MEAN
+from histo_index.encoder.config import COVARIANCE, MEAN, PROJECTION
 from histo_index.encoder.training.augment import QuarterTurn, StainJitter, TissueCrop
 from histo_index.encoder.training.byol import Byol
 from histo_index.errors import InputError
@@ -17,10 +17,10 @@ from histo_index.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The hyperparameters of BYOL.
+    """The hyperparameters of a run.
 
     Attributes:
-        name: `reference` or `histology`.
+        name: `histology`, `reference` or `distil`.
         crop_px: side of a view.
         tile_px: shorter side of a tile at inference; part of the preprocessing of the encoder.
         pooling: how features become an embedding, see `EncoderConfig`; the embedding is projected.
@@ -34,6 +34,12 @@ class Recipe:
         momentum: of the moving average, at the first step.
         hidden: width of projector and predictor.
         projection: output size of projector and predictor.
+        teacher_weight: share of distillation in the loss of tiles that a teacher knows, see
+            `Lesson`.
+        head_rate: the learning rate of all that is not the network, as a multiple of its rate.
+        frozen_stages: stages that stay as they start, with all before them.
+        is_norm_fixed: whether norms keep the statistics that they start with.
+        crossing: share of views that are given part of the colours of another tile.
     """
 
     name: str
@@ -50,6 +56,11 @@ class Recipe:
     momentum: float
     hidden: int
     projection: int
+    teacher_weight: float = 0.0
+    head_rate: float = 1.0
+    frozen_stages: int = 0
+    is_norm_fixed: bool = False
+    crossing: float = 0.0
 
     def __post_init__(self) -> None:
         counts = (self.crop_px, self.tile_px, self.batch, self.epochs, self.hidden, self.projection)
@@ -60,10 +71,13 @@ class Recipe:
                 f"learning rate {self.learning_rate}, momentum {self.momentum}; expected a rate "
                 "above 0 and a momentum from 0 to 1"
             )
+        if not 0 <= self.teacher_weight <= 1:
+            raise InputError(f"teacher weight {self.teacher_weight}; expected 0 to 1")
 
     def views(self) -> v2.Transform:
         """Return the random transform from a tile, uint8 [3, H, W], to a view [3, crop, crop]."""
-        return _reference(self.crop_px) if self.name == "reference" else _histology(self)
+        makers = {"reference": _reference, "histology": _histology, "distil": _distil}
+        return makers[self.name](self)
 
 
 # From the reference method.
@@ -106,10 +120,34 @@ HISTOLOGY: Final = Recipe(
     # As published.
     projection=256,
 )
-RECIPES: Final = {recipe.name: recipe for recipe in (HISTOLOGY, REFERENCE)}
+# For a run with a teacher, from an encoder that is trained already.
+DISTIL: Final = Recipe(
+    name="distil",
+    # The scale of inference at less than half its area: a step costs as much less.
+    crop_px=128,
+    tile_px=192,
+    pooling=PROJECTION,
+    batch=16,
+    epochs=30,
+    optimizer="adamw",
+    learning_rate=2e-4,
+    weight_decay=1e-2,
+    warmup=0.02,
+    is_cosine=True,
+    momentum=0.99,
+    hidden=2048,
+    projection=256,
+    # BYOL beside it costs half as much time again.
+    teacher_weight=1.0,
+    head_rate=5.0,
+    frozen_stages=1,
+    is_norm_fixed=True,
+    crossing=0.5,
+)
+RECIPES: Final = {recipe.name: recipe for recipe in (HISTOLOGY, REFERENCE, DISTIL)}
 
 
-def _reference(crop_px: int) -> v2.Transform:
+def _reference(recipe: Recipe) -> v2.Transform:
     return v2.Compose(
         [
             v2.RandomApply([v2.ColorJitter(0.8, 0.8, 0.8, 0.2)], p=0.5),
@@ -117,7 +155,7 @@ def _reference(crop_px: int) -> v2.Transform:
             v2.RandomHorizontalFlip(),
             v2.RandomApply([v2.GaussianBlur(23)], p=0.4),
             v2.RandomSolarize(threshold=128, p=0.4),
-            v2.RandomResizedCrop(crop_px, antialias=True),
+            v2.RandomResizedCrop(recipe.crop_px, antialias=True),
         ]
     )
 
@@ -142,6 +180,20 @@ def _histology(recipe: Recipe) -> v2.Transform:
     )
 
 
+def _distil(recipe: Recipe) -> v2.Transform:
+    """Change a tile as slides differ, and no more: its target is that of the whole tile."""
+    return v2.Compose(
+        [
+            TissueCrop(recipe.crop_px, tile_px=recipe.tile_px, zoom=1.25),
+            v2.RandomHorizontalFlip(),
+            QuarterTurn(),
+            v2.ToDtype(torch.float32, scale=True),
+            StainJitter(0.2),
+            v2.ToDtype(torch.uint8, scale=True),
+        ]
+    )
+
+
 def make_optimizer(recipe: Recipe, byol: Byol) -> Optimizer:
     """Build the optimiser of all parameters that have a gradient."""
     parameters = [weight for weight in byol.parameters() if weight.requires_grad]
@@ -152,15 +204,17 @@ def make_optimizer(recipe: Recipe, byol: Byol) -> Optimizer:
             momentum=_SGD_MOMENTUM,
             weight_decay=recipe.weight_decay,
         )
-    # Biases and norms are not decayed (Grill et al. 2020, section 3.3).
-    groups = [
-        {
-            "params": [w for w in parameters if w.ndim > 1],
-            "weight_decay": recipe.weight_decay,
-        },
-        {"params": [w for w in parameters if w.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=recipe.learning_rate)
+    network = {id(weight) for weight in byol.online.trunk.network.parameters()}
+    groups = []
+    for rate, own in (
+        (recipe.learning_rate, [w for w in parameters if id(w) in network]),
+        (recipe.learning_rate * recipe.head_rate, [w for w in parameters if id(w) not in network]),
+    ):
+        # Biases and norms are not decayed (Grill et al. 2020, section 3.3).
+        kernels, others = [w for w in own if w.ndim > 1], [w for w in own if w.ndim <= 1]
+        groups.append({"params": kernels, "lr": rate, "weight_decay": recipe.weight_decay})
+        groups.append({"params": others, "lr": rate, "weight_decay": 0.0})
+    return AdamW(groups)
 
 
 def make_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> LambdaLR:

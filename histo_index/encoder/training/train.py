@@ -14,8 +14,10 @@ import torch
 from histo_index.encoder.config import EncoderConfig, PublishedThreshold
 from histo_index.encoder.folder import load_encoder, write_encoder
 from histo_index.encoder.runtime.reference import extract_weights
+from histo_index.encoder.training.batches.material import Lessons
 from histo_index.encoder.training.checkpoint import Interruption, Stopwatch, remove_temporaries
 from histo_index.encoder.training.config import TrainConfig, TrainProgress
+from histo_index.encoder.training.distillation.teacher import Teacher
 from histo_index.encoder.training.distributed import Team
 from histo_index.encoder.training.loop import Run
 from histo_index.encoder.training.monitor import (
@@ -73,6 +75,7 @@ def train(
     paths: Sequence[Path],
     config: TrainConfig,
     *,
+    lessons: Lessons | None = None,
     monitor: Monitor | None = None,
     data: Mapping[str, Any] | None = None,
     resume: bool = False,
@@ -83,6 +86,7 @@ def train(
     Args:
         paths: the tiles; unusable ones are warnings in the log and left out.
         config: the settings of the run.
+        lessons: what is known of the tiles besides.
         monitor: a labelled set to measure every epoch with.
         data: the part of the model card that describes the tiles.
         resume: continue from the checkpoint in the output folder, if there is one.
@@ -101,7 +105,8 @@ def train(
     keep_freed_memory()
     team = Team.join(config.device)
     try:
-        run = Run(config, tiles.paths, team, stopwatch)
+        material = (lessons or Lessons()).choose(tiles)
+        run = Run(config, material, team, stopwatch)
         config.output.mkdir(parents=True, exist_ok=True)
         if is_resumed:
             run.resume()
@@ -255,9 +260,10 @@ def _best_epoch(epochs: Sequence[dict[str, Any]], monitor: Monitor | None) -> di
 def _model_card(run: Run, data: Mapping[str, Any], figures: Mapping[str, Any]) -> Mapping[str, Any]:
     config = run.config
     return {
-        "method": "byol",
+        "method": "byol" if run.material.teacher is None else "distillation",
         "recipe": asdict(config.recipe),
-        "data": {**data, "tiles": len(run.paths)},
+        "data": {**data, "tiles": len(run.material.paths)},
+        **_teacher_card(run.material.teacher),
         "start": str(config.init.name) if config.init else "random",
         "seed": config.seed,
         "epochs": figures["epoch"],
@@ -266,6 +272,13 @@ def _model_card(run: Run, data: Mapping[str, Any], figures: Mapping[str, Any]) -
         "hardware": _hardware(run.team),
         "figures": dict(figures),
     }
+
+
+def _teacher_card(teacher: Teacher | None) -> dict[str, Any]:
+    if teacher is None:
+        return {}
+    card = {"name": teacher.name, "columns": list(teacher.columns), "tiles": teacher.known}
+    return {"teacher": card}
 
 
 def _hardware(team: Team) -> str:

@@ -5,19 +5,21 @@ The views follow from seed, epoch and tile, whichever process makes them.
 
 import logging
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Final
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
+from histo_index.encoder.training.batches.colours import Colours, Crossing
+from histo_index.encoder.training.batches.order import Order, mix_seed
 from histo_index.encoder.training.config import TrainConfig
 from histo_index.errors import ImageError, InputError
 from histo_index.hardware import usable_cores
@@ -25,7 +27,6 @@ from histo_index.wording import counted
 
 _log = logging.getLogger(__name__)
 
-_SEED_BITS: Final = 63
 # Tiles whose embeddings show whether the network still separates tiles.
 _PROBES: Final = 256
 
@@ -39,12 +40,16 @@ class Tiles:
         probes: some of them, fitted as for inference, uint8 RGB [S, S, 3] each.
         rejected: why each other tile cannot be used.
         contents: SHA-256 of the usable files.
+        rows: number of each usable tile in the list that was checked.
+        colours: of the usable tiles, where views get those of other tiles.
     """
 
     paths: list[Path] = field(default_factory=list)
     probes: list[Pixels] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     contents: set[str] = field(default_factory=set)
+    rows: list[int] = field(default_factory=list)
+    colours: Colours | None = None
 
 
 def check_tiles(paths: Sequence[Path], config: TrainConfig) -> Tiles:
@@ -56,6 +61,7 @@ def check_tiles(paths: Sequence[Path], config: TrainConfig) -> Tiles:
     tiles = Tiles()
     settings = DecodeSettings(limits=DecodeLimits(), preprocessing=config.encoder.preprocessing)
     every = max(len(paths) // _PROBES, 1)
+    colours: list[Colours] = []
     with DecodePool(settings, workers=usable_cores()) as pool:
         for number, (path, tile) in enumerate(zip(paths, pool.prepare(paths), strict=True)):
             reason = _rejection(tile, config.recipe.crop_px)
@@ -63,12 +69,17 @@ def check_tiles(paths: Sequence[Path], config: TrainConfig) -> Tiles:
                 tiles.rejected.append(reason)
                 continue
             tiles.paths.append(path)
+            tiles.rows.append(number)
+            if config.recipe.crossing:
+                colours.append(Colours.of(tile.pixels))
             tiles.contents.add(tile.sha256)
             if number % every == 0:
                 tiles.probes.append(tile.pixels)
     for reason in tiles.rejected:
         _log.warning("%s", reason)
     _require_different(tiles, len(paths))
+    if colours:
+        tiles.colours = Colours.join(colours)
     return tiles
 
 
@@ -103,10 +114,18 @@ class Views(Dataset[torch.Tensor]):
     random state.
     """
 
-    def __init__(self, paths: Sequence[Path], transform: v2.Transform, *, seed: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        transform: v2.Transform,
+        *,
+        seed: int,
+        crossing: Crossing | None = None,
+    ) -> None:
         self.paths = paths
         self.transform = transform
         self.seed = seed
+        self.crossing = crossing
 
     def __getitem__(self, address: tuple[int, int]) -> torch.Tensor:
         """Make uint8 RGB [2, S, S, 3].
@@ -119,65 +138,14 @@ class Views(Dataset[torch.Tensor]):
         image = torch.tensor(pixels).permute(2, 0, 1)  # [3, H, W], a copy: Pillow's is read-only
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix_seed(self.seed, epoch, tile))
-            views = torch.stack([self.transform(image), self.transform(image)])
+            views = torch.stack([self._make(image, tile), self._make(image, tile)])
         return views.permute(0, 2, 3, 1)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """The share of one process in every batch.
-
-    Attributes:
-        parts: number of parts that a batch is split into.
-        rank: this process, from 0.
-        ranks: number of processes that share a batch.
-    """
-
-    parts: int = 1
-    rank: int = 0
-    ranks: int = 1
-
-
-_WHOLE: Final = Share()
-
-
-class Order(Sampler[list[tuple[int, int]]]):
-    """The batches of one epoch, shuffled by seed and epoch, without a last, smaller one."""
-
-    def __init__(
-        self,
-        tiles: int,
-        *,
-        epoch: int,
-        seed: int,
-        batch: int,
-        done: int = 0,
-        share: Share = _WHOLE,
-    ) -> None:
-        """Plan an epoch.
-
-        Args:
-            tiles: number of tiles.
-            epoch: from 0.
-            seed: of the run.
-            batch: tiles per batch.
-            done: batches of this epoch that are finished.
-            share: the share of this process.
-        """
-        self.tiles, self.epoch, self.seed = tiles, epoch, seed
-        self.batch, self.done, self.share = batch, done, share
-
-    def __len__(self) -> int:
-        return (self.tiles // self.batch - self.done) * self.share.parts
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
-        order = torch.randperm(self.tiles, generator=generator).tolist()
-        for number in range(self.done, self.tiles // self.batch):
-            chosen = order[number * self.batch : (number + 1) * self.batch]
-            for part in range(self.share.parts):
-                mine = chosen[part :: self.share.parts][self.share.rank :: self.share.ranks]
-                yield [(self.epoch, tile) for tile in mine]
+    def _make(self, image: torch.Tensor, tile: int) -> torch.Tensor:
+        if self.crossing is not None:
+            image = self.crossing.apply(image, tile)
+        view: torch.Tensor = self.transform(image)
+        return view
 
 
 def load(views: Views, order: Order, *, workers: int) -> DataLoader[torch.Tensor]:
@@ -205,18 +173,3 @@ def _process_context() -> BaseContext:
 def first_views_first(pairs: Sequence[torch.Tensor]) -> torch.Tensor:
     """Join pairs of views, [2, S, S, 3] each, to [2B, S, S, 3], first views first."""
     return torch.stack(list(pairs), dim=1).flatten(0, 1)
-
-
-def mix_seed(*parts: int) -> int:
-    """Mix numbers into one seed of 63 bits; similar numbers give unrelated seeds.
-
-    Source: Steele et al. (2014), Fast splittable pseudorandom number generators: SplitMix64.
-    """
-    mask = 2**64 - 1
-    state = 0
-    for part in parts:
-        state = (state + part + 0x9E3779B97F4A7C15) & mask
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
-        state ^= state >> 31
-    return state >> (64 - _SEED_BITS)

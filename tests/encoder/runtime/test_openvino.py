@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from histo_index.arrays import Float32
+from histo_index.encoder.config import PROJECTION, PROJECTION_SIZE
 from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
 from histo_index.encoder.decode.preprocessing import fit_tile
@@ -22,6 +23,7 @@ from histo_index.encoder.runtime.openvino import (
 )
 from histo_index.encoder.runtime.openvino_import import ov
 from histo_index.encoder.runtime.reference import ReferenceRuntime, Trunk
+from histo_index.encoder.runtime.untrained import projection_shapes
 from histo_index.errors import InputError, MismatchError
 from tests.encoder.conftest import REAL_TILES, MakeEncoder, cosines, settle
 
@@ -105,6 +107,41 @@ def test_covariances_agree_with_the_reference(
     fast = embed(OpenVinoRuntime(encoder, precision=precision), fresh_tiles)
     assert fast.shape == slow.shape == (len(fresh_tiles), 3 * 512)
     assert cosines(fast, slow).min() >= least
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"),
+    [("float32", 0.99999), pytest.param("bfloat16", 0.999, marks=needs_bfloat16)],
+)
+def test_a_learned_projection_agrees_with_the_reference(
+    settled: EncoderFolder, fresh_tiles: Pixels, precision: Precision, least: float
+) -> None:
+    random = np.random.default_rng(3)
+    weights = {
+        name: (random.normal(0, 0.1, shape) + name.endswith("running_var")).astype(np.float32)
+        for name, shape in projection_shapes("resnet18").items()
+    }
+    name = "projection.norm.running_var"
+    weights[name] = np.abs(weights[name])
+    encoder = replace(
+        settled,
+        config=replace(settled.config, pooling=PROJECTION),
+        weights={**settled.weights, **weights},
+    )
+    slow = embed(ReferenceRuntime(encoder), fresh_tiles)
+    fast = embed(OpenVinoRuntime(encoder, precision=precision), fresh_tiles)
+    assert fast.shape == slow.shape == (len(fresh_tiles), 3 * 512 + PROJECTION_SIZE)
+    np.testing.assert_allclose(np.linalg.norm(slow[:, 1536:], axis=1), 3**0.5, rtol=1e-5)
+    assert cosines(fast, slow).min() >= least
+    assert cosines(fast[:, 1536:], slow[:, 1536:]).min() >= least
+
+
+def test_a_projection_that_is_missing_is_refused(settled: EncoderFolder) -> None:
+    encoder = replace(settled, config=replace(settled.config, pooling=PROJECTION))
+    with pytest.raises(MismatchError, match="projection"):
+        ReferenceRuntime(encoder)
+    with pytest.raises(MismatchError, match="weights do not belong to resnet18"):
+        OpenVinoRuntime(encoder, precision="float32")
 
 
 def test_stages_that_are_not_pooled_change_nothing(

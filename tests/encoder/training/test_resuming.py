@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from histo_index.encoder.training.batches.material import Material, Part
 from histo_index.encoder.training.byol import Byol
 from histo_index.encoder.training.checkpoint import Interruption, Stopwatch, load_checkpoint
 from histo_index.encoder.training.config import TrainConfig, TrainProgress
@@ -164,18 +165,18 @@ class Clocked:
         self.now = 100.0
         batches, take_step = Run._batches, Run.take_step
 
-        def slow_batches(run: Run) -> Iterator[list[torch.Tensor]]:
+        def slow_batches(run: Run) -> Iterator[list[Part]]:
             for batch in batches(run):
                 self.now += 3.0
                 yield batch
 
-        def slow_step(run: Run, batch: list[torch.Tensor]) -> tuple[float, float]:
+        def slow_step(run: Run, batch: list[Part]) -> tuple[float, float]:
             self.now += 9.0
             return take_step(run, batch)
 
         mp.setattr(Run, "_batches", slow_batches)
         mp.setattr(Run, "take_step", slow_step)
-        self.run = Run(given, tiles, Team.join("cpu"), Stopwatch(lambda: self.now))
+        self.run = Run(given, Material(paths=tiles), Team.join("cpu"), Stopwatch(lambda: self.now))
         given.output.mkdir(exist_ok=True)
 
     def train_epoch(self, stop_after: int = 100) -> dict[str, object]:

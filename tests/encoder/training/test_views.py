@@ -9,15 +9,9 @@ from PIL import Image
 
 from histo_index.demo.tiles import render_tile
 from histo_index.encoder.training.augment import QuarterTurn, StainJitter, TissueCrop
+from histo_index.encoder.training.batches.order import Draws, Order, Share, mix_seed
 from histo_index.encoder.training.recipes import HISTOLOGY, RECIPES
-from histo_index.encoder.training.views import (
-    Order,
-    Share,
-    Views,
-    first_views_first,
-    load,
-    mix_seed,
-)
+from histo_index.encoder.training.views import Views, first_views_first, load
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +32,7 @@ def test_views_are_the_same_in_any_process_and_differ_from_each_other(
     name: str, tiles: list[Path]
 ) -> None:
     views = Views(tiles, RECIPES[name].views(), seed=7)
-    order = Order(5, epoch=2, seed=7, batch=2)
+    order = Order(Draws(None, 5), epoch=2, seed=7, batch=2)
     alone = list(load(views, order, workers=0))
     in_others = list(load(views, order, workers=2))
     crop = RECIPES[name].crop_px
@@ -58,23 +52,23 @@ def test_making_views_leaves_the_random_state_alone(tiles: list[Path]) -> None:
 
 
 def test_an_epoch_visits_every_tile_once_but_the_rest_of_a_batch() -> None:
-    batches = list(Order(10, epoch=0, seed=1, batch=3))
+    batches = list(Order(Draws(None, 10), epoch=0, seed=1, batch=3))
     visited = [tile for batch in batches for _, tile in batch]
     assert len(batches) == 3
     assert len(set(visited)) == 9
     assert visited != sorted(visited)
-    assert list(Order(10, epoch=1, seed=1, batch=3)) != batches
+    assert list(Order(Draws(None, 10), epoch=1, seed=1, batch=3)) != batches
 
 
 def test_what_is_left_of_an_epoch_is_its_end() -> None:
-    whole = list(Order(20, epoch=4, seed=1, batch=4))
-    assert list(Order(20, epoch=4, seed=1, batch=4, done=3)) == whole[3:]
+    whole = list(Order(Draws(None, 20), epoch=4, seed=1, batch=4))
+    assert list(Order(Draws(None, 20), epoch=4, seed=1, batch=4, done=3)) == whole[3:]
 
 
 def test_processes_and_parts_share_a_batch_without_loss() -> None:
-    (whole,) = Order(8, epoch=0, seed=1, batch=8)
+    (whole,) = Order(Draws(None, 8), epoch=0, seed=1, batch=8)
     shares = [
-        Order(8, epoch=0, seed=1, batch=8, share=Share(parts=2, rank=rank, ranks=2))
+        Order(Draws(None, 8), epoch=0, seed=1, batch=8, share=Share(parts=2, rank=rank, ranks=2))
         for rank in range(2)
     ]
     pieces = [piece for share in shares for piece in share]
