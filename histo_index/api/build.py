@@ -39,6 +39,7 @@ def build(
     private: str | Sequence[str] = (),
     public: str | Sequence[str] = (),
     slides: "SlideSource | None" = None,
+    any_mpp: bool = False,
     progress: "Callable[[BuildProgress], None]" = lambda state: None,
 ) -> "BuildReport":
     """Build or update an index; only new and changed tiles are encoded.
@@ -71,6 +72,7 @@ def build(
         private: columns that are shown, exported and used in filters only on request; remembered.
         public: columns that are no longer private.
         slides: how slides are cut into tiles; remembered. Without it slides are rejected.
+        any_mpp: accept slide tiles whose scale differs from the encoder's by more than 1.5.
         progress: called with the state, several times a second.
 
     Returns:
@@ -83,6 +85,7 @@ def build(
         IndexFormatError: index or encoder are damaged or too new.
         OSError: the disk is full or not writable; the index is unchanged.
     """
+    from histo_index.api.scale.check import check_cut
     from histo_index.api.slides.cut import cut_slides
     from histo_index.encoder.decode.image_file import DecodeLimits
     from histo_index.indexer.build import build as build_index
@@ -96,6 +99,7 @@ def build(
     limits = None if max_pixels is None else DecodeLimits(max_pixels=max_pixels)
     runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
     warn_if_untrained(runner.folder, is_trained=runner.card()["is_trained"])
+    check_cut(folder if add else None, runner, slides, any_mpp=any_mpp)
     return build_index(
         BuildConfig(
             sources=_as_paths(sources),

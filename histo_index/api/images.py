@@ -46,15 +46,17 @@ class Images:
         opened: the index.
     """
 
-    def __init__(self, opened: OpenIndex, *, device: str) -> None:
+    def __init__(self, opened: OpenIndex, *, device: str, any_mpp: bool = False) -> None:
         """Prepare for images; nothing is loaded yet.
 
         Args:
             opened: the index.
             device: where images are encoded: `auto`, `cpu` or `cuda`.
+            any_mpp: also encode images of quite another scale than the index.
         """
         self.opened = opened
         self._device = device
+        self._any_mpp = any_mpp
 
     @cached_property
     def encoder(self) -> "Encoder":
@@ -135,7 +137,13 @@ class Images:
     def _encode_files(self, paths: Iterable[Path]) -> "Iterator[EncodedTile | ImageError]":
         if reason := no_encoder(self.opened.folder, self.opened.manifest):
             return (ImageError(f"{path}: {reason}") for path in paths)
-        return self.encoder.encode_files(paths)
+        from histo_index.api.scale.check import check_queries
+
+        asked = list(paths)
+        refused = list(check_queries(self.opened, asked, any_mpp=self._any_mpp))
+        usable = [path for path, why in zip(asked, refused, strict=True) if why is None]
+        encoded = iter(self.encoder.encode_files(usable) if usable else ())
+        return (why or next(encoded) for why in refused)
 
 
 def encode_image(encoder: "Encoder", image: Any) -> Located:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histo_index.commands.options import (
+    AnyMppOption,
     DeviceOption,
     DistanceOption,
     EncoderOption,
@@ -116,6 +117,7 @@ def build(
         bool, typer.Option("--sharpness", help="Measure the sharpness of slide tiles.")
     ] = False,
     slide_mpp: SlideMppOption = None,
+    any_mpp: AnyMppOption = False,
     allow_rejected: Annotated[
         bool, typer.Option("--allow-rejected", help="Exit 0 even if images were rejected.")
     ] = False,
@@ -138,7 +140,7 @@ def build(
             precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
             memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, rehash=rehash,
             distance=distance, private=private or (), public=public or (), slides=slides,
-            progress=progress,
+            any_mpp=any_mpp, progress=progress,
         )  # fmt: skip
     finally:
         progress.close()

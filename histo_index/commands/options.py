@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from histo_index.commands.output import fail
+from histo_index.wording import printable
 
 IndexOption = Annotated[
     Path | None,
@@ -118,6 +119,11 @@ SlideMppOption = Annotated[
     typer.Option("--slide-mpp", help="CSV with the columns slide,mpp: scales the files lack."),
 ]
 
+AnyMppOption = Annotated[
+    bool,
+    typer.Option("--any-mpp", help="Compare images whose scale differs by more than 1.5."),
+]
+
 
 def find_index(given: Path | None) -> Path | None:
     """Return the given index, else $HISTO_INDEX, else the only *.hx folder here, else None."""
@@ -147,3 +153,12 @@ def require_alone(context: typer.Context, option: str, *, beside: Sequence[str])
         is_given = source is not None and source.name != "DEFAULT"
         if is_given and parameter.name not in (option, *beside):
             fail(f"--{option} excludes {parameter.opts[0]}: leave out one of them", 2)
+
+
+def read_values(given: Sequence[str]) -> dict[str, str]:
+    """Split COLUMN=VALUE options; exit with a usage error at one without `=`."""
+    pairs = [text.partition("=") for text in given]
+    for text, (column, mark, _) in zip(given, pairs, strict=True):
+        if not mark or not column:
+            fail(f"--value {printable(text)}: expected COLUMN=VALUE, such as group=patient-7", 2)
+    return {column: value for column, _, value in pairs}

@@ -241,3 +241,19 @@ def list_tiles(
         )
         for x, y in places
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureWork:
+    """Reads overviews of slides, for a `DecodePool`."""
+
+    def answers(
+        self, requests: Sequence[SlideFile]
+    ) -> Iterator[tuple[SlideInfo, Pixels] | ImageError]:
+        """Describe each slide and read a picture of its bounds, in order."""
+        for file in requests:
+            try:
+                with closing(open_slide(file)) as slide:
+                    yield slide.info, _read_preview(slide)
+            except ImageError as error:
+                yield error
