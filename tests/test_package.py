@@ -43,7 +43,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         _LOW | {"encoder", "indexer", "report", "search", "slides"},
         {"numpy", "pyarrow", "PIL", "torch", "torchvision"},
     ),
-    "demo": (_LOW | {"encoder", "search", "histo_index"}, {"numpy", "PIL"}),
+    "demo": (_LOW | {"encoder", "search", "histo_index"}, {"numpy", "PIL", "tifffile"}),
     "commands": (
         _LOW | {"api", "encoder", "indexer", "search", "slides"},
         {"typer", "rich", "pyarrow"},
@@ -74,7 +74,7 @@ HOMES: Final = {
     "numkong": {"indexer/nearest/kernel.py"},
     "openvino": {"encoder/runtime/openvino_import.py"},
     "openslide": {"slides/reading/openslide_reader.py"},
-    "tifffile": {"slides/reading/tiff_reader.py"},
+    "tifffile": {"demo/slide.py", "slides/reading/tiff_reader.py"},
     "safetensors": {"encoder/folder.py"},
     "torch": {
         *(path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "encoder").rglob("*.py")),
