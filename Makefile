@@ -11,7 +11,7 @@ demo: $(VENV)/ready
 
 # In processes of their own, two at a time, the longest first: OpenVINO, torch's data loading and the
 # report's libraries in one were seen to crash it.
-TESTS := promises encoder docs search cli training report
+TESTS := promises search training cli encoder docs report
 FILES_promises := tests/promises
 FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training
 FILES_docs := tests/test_docs.py tests/test_docs_cli.py tests/test_tour.py

@@ -61,10 +61,12 @@ class Tiles:
 
     def pairs(self, chosen: Bools, seed: int) -> Pairs:
         """Draw pairs among some tiles, in random order: distances, same or not, both groups."""
-        places = np.flatnonzero(chosen)
-        left, right, is_same = draw_pairs(self.labels[places], self.groups[places], seed=seed)
+        chosen_rows = np.flatnonzero(chosen)
+        left, right, is_same = draw_pairs(
+            self.labels[chosen_rows], self.groups[chosen_rows], seed=seed
+        )
         order = np.random.default_rng(seed).permutation(len(left))
-        left, right, is_same = places[left[order]], places[right[order]], is_same[order]
+        left, right, is_same = chosen_rows[left[order]], chosen_rows[right[order]], is_same[order]
         distances = pair_distances(self.vectors[left], self.vectors[right]).astype(np.float64)
         return distances, is_same, self.groups[left], self.groups[right]
 
@@ -201,9 +203,9 @@ def _shares(fitted: Fitted, distances: Float64, is_wrong: Bools) -> Iterator[flo
         )
 
 
-def guesses(tiles: Tiles, places: Int64) -> dict[str, float]:
+def guesses(tiles: Tiles, chosen_rows: Int64) -> dict[str, float]:
     generator = np.random.default_rng(1)
-    left, right = places[generator.integers(0, len(places), (2, 6_000))]
+    left, right = chosen_rows[generator.integers(0, len(chosen_rows), (2, 6_000))]
     is_across = tiles.groups[left] != tiles.groups[right]
     left, right = left[is_across], right[is_across]
     distances = np.sort(pair_distances(tiles.vectors[left], tiles.vectors[right])).astype(float)

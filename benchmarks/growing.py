@@ -17,7 +17,7 @@ from histo_index.arrays import Float16
 from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.nearest.candidates import CandidateSearch
 from histo_index.indexer.nearest.choose import choose_structure, make_structure
-from histo_index.indexer.nearest.exact import ExactSearch, compare_all
+from histo_index.indexer.nearest.exact import ExactSearch
 from histo_index.indexer.nearest.faiss_index import add_rows, read_growing
 
 _NEIGHBOURS: Final = 10
@@ -80,7 +80,7 @@ def recall(index: Any, facts: Any, vectors: Float16, *, first: int, count: int) 
     )
     # The tile itself is one of them.
     found = search.search(queries, _NEIGHBOURS + 1)
-    truth = compare_all(queries, vectors, _NEIGHBOURS + 1)
+    truth = ExactSearch(vectors).search(queries, _NEIGHBOURS + 1)
     hits = sum(np.isin(near, own).sum() - 1 for near, own in zip(truth, found, strict=True))
     return float(hits / (count * _NEIGHBOURS))
 

@@ -63,11 +63,11 @@ def perturb(source: Path, target: Path, *, copies: int) -> Path:
     """Copy each tile some times, another pixel changed in each, so that no two files are equal."""
     for path in sorted(source.rglob("*.png")):
         pixels = np.array(Image.open(path))
-        place = target / path.relative_to(source).parent
-        place.mkdir(parents=True, exist_ok=True)
+        folder = target / path.relative_to(source).parent
+        folder.mkdir(parents=True, exist_ok=True)
         for copy in range(copies):
             pixels[0, copy] ^= 1
-            Image.fromarray(pixels).save(place / f"{path.stem}-{copy}.png", compress_level=1)
+            Image.fromarray(pixels).save(folder / f"{path.stem}-{copy}.png", compress_level=1)
     return target
 
 

@@ -74,10 +74,10 @@ def main() -> None:
 
 def told(groups: Int64, vectors: Float16, copies: list[Float16]) -> tuple[str, ...]:
     """Give the limit, how many different tiles lie within it, and the share of each copy."""
-    places = np.stack(np.triu_indices(len(vectors), 1))
-    distances = pair_distances(vectors[places[0]], vectors[places[1]])
+    pairs = np.stack(np.triu_indices(len(vectors), 1))
+    distances = pair_distances(vectors[pairs[0]], vectors[pairs[1]])
     limit = NEAR * float(np.median(distances))
-    is_across = groups[places[0]] != groups[places[1]]
+    is_across = groups[pairs[0]] != groups[pairs[1]]
     mistaken = int((distances[is_across] <= limit).sum())
     shares = [(pair_distances(vectors, each) <= limit).mean() for each in copies]
     counts = f"{mistaken} of {int(is_across.sum()):,}"
@@ -109,7 +109,7 @@ def read(folder: Path, rows: list[tuple[str, str]]) -> tuple[list[Pixels], npt.N
     for _, group in rows:
         turns.append(of_group[group])
         of_group[group] += 1
-    chosen = [rows[place] for place in np.argsort(turns, kind="stable")[:_MOST_TILES]]
+    chosen = [rows[position] for position in np.argsort(turns, kind="stable")[:_MOST_TILES]]
     groups = np.unique([group for _, group in chosen], return_inverse=True)[1]
     return [read_tile(folder / path, DecodeLimits()).pixels for path, _ in chosen], groups
 

@@ -170,8 +170,8 @@ def _filtered_truth(index: OpenIndex, queries: Float16, percent: int) -> Int64:
         gaps = 2 - 2 * queries.astype(np.float32) @ index.matrix[rows].astype(np.float32).T
         both = np.concatenate([distances, gaps], axis=1)
         order = np.argpartition(both, K - 1, axis=1)[:, :K]
-        places = np.concatenate([nearest, np.broadcast_to(rows, gaps.shape)], axis=1)
-        distances, nearest = (np.take_along_axis(a, order, axis=1) for a in (both, places))
+        columns = np.concatenate([nearest, np.broadcast_to(rows, gaps.shape)], axis=1)
+        distances, nearest = (np.take_along_axis(a, order, axis=1) for a in (both, columns))
     return nearest
 
 

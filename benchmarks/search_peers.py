@@ -24,7 +24,7 @@ from histo_index.arrays import Float16, Int64
 from histo_index.hardware import usable_cores
 from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.nearest.choose import make_structure
-from histo_index.indexer.nearest.exact import compare_all, one_thread
+from histo_index.indexer.nearest.exact import ExactSearch, one_thread
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.neighbours.filters import Filters
 from histo_index.search.neighbours.nearest import nearest_rows
@@ -90,7 +90,7 @@ def true_rows(folder: Path, queries: Float16, matrix: Float16) -> Int64:
     """Compare with every vector, once for each number of rows; kept beside the index."""
     path = folder / f"truth-{len(matrix)}.npy"
     if not path.exists():
-        np.save(path, compare_all(queries.astype(np.float32), matrix, K))
+        np.save(path, ExactSearch(matrix).search(queries.astype(np.float32), K))
     truth: Int64 = np.load(path)
     return truth
 

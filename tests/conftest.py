@@ -1,12 +1,13 @@
 """The two lengths in which tests run: with each push, and with `--long`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
 from tests.doc_pages import make_demo
+from tests.warm import Warm
 
 Tries: TypeAlias = Callable[[int, int], int]
 
@@ -28,8 +29,15 @@ def tries(request: pytest.FixtureRequest) -> Tries:
 
 
 @pytest.fixture(scope="session")
-def made_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def warm() -> Iterator[Warm]:
+    """Run Python programs without the time of their imports."""
+    with Warm() as programs:
+        yield programs
+
+
+@pytest.fixture(scope="session")
+def made_demo(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the demo that the examples of README and docs start with, once for all pages."""
     folder = tmp_path_factory.mktemp("made")
-    make_demo(folder)
+    make_demo(folder, warm)
     return folder

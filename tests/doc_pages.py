@@ -3,12 +3,12 @@
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tests.warm import Warm
 
 ROOT: Final = Path(__file__).parent.parent
 # Pages whose `console` and `python` blocks are run. Other pages show commands as `text`.
@@ -71,9 +71,10 @@ def _read_console(page: str, first: int, lines: list[str]) -> Iterator[Example]:
             yield Example(page=page, line=first + start, arguments=arguments, shown=shown)
 
 
-def make_demo(folder: Path) -> None:
+def make_demo(folder: Path, warm: Warm) -> None:
     """Make the folder `demo` that the examples start with."""
-    run_example(Example(page="", line=0, arguments=["-m", "histo_index", *DEMO], shown=[]), folder)
+    example = Example(page="", line=0, arguments=["-m", "histo_index", *DEMO], shown=[])
+    run_example(example, folder, warm)
 
 
 def copy_demo(made: Path, folder: Path) -> Path:
@@ -82,19 +83,13 @@ def copy_demo(made: Path, folder: Path) -> Path:
     return folder
 
 
-def run_example(example: Example, folder: Path) -> list[str]:
+def run_example(example: Example, folder: Path, warm: Warm) -> list[str]:
     """Run an example in a folder and return the lines it printed.
 
     Raises:
         AssertionError: it failed; the message has what it wrote to stderr.
     """
-    done = subprocess.run(
-        [sys.executable, *example.arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm.run(example.arguments, folder)
     assert done.returncode == 0, f"{example.page}:{example.line}: {done.stderr}"
     return [line.rstrip() for line in done.stdout.rstrip().splitlines()]
 

@@ -83,10 +83,10 @@ def _riff(body: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
 
-def patched(data: bytes, place: int, layout: str, *values: int) -> bytes:
+def patched(data: bytes, offset: int, layout: str, *values: int) -> bytes:
     """A copy of a file with some numbers written over it."""
     changed = bytearray(data)
-    struct.pack_into(layout, changed, place, *values)
+    struct.pack_into(layout, changed, offset, *values)
     return bytes(changed)
 
 
@@ -94,8 +94,8 @@ def damaged(data: bytes, dice: random.Random) -> bytes:
     """Flip one to twenty bits, most of them in the headers, and sometimes cut the file short."""
     changed = bytearray(data)
     for _ in range(dice.choice((1, 1, 2, 5, 20))):
-        place = dice.randrange(min(len(data), dice.choice((64, 400, len(data)))))
-        changed[place] ^= 1 << dice.randrange(8)
+        offset = dice.randrange(min(len(data), dice.choice((64, 400, len(data)))))
+        changed[offset] ^= 1 << dice.randrange(8)
     return bytes(changed[: dice.randrange(1, len(data))] if dice.random() < 0.2 else changed)
 
 

@@ -12,15 +12,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests import cli_page, tour
 from tests.doc_pages import PAGES, ROOT, copy_demo, make_demo, mask, read_examples, run_example
+from tests.warm import Warm
 
 
-def refresh_page(page: str, folder: Path) -> None:
+def refresh_page(page: str, folder: Path, warm: Warm) -> None:
     """Run the examples of a page and replace outputs that are out of date."""
     path = ROOT / page
     lines = path.read_text(encoding="utf-8").splitlines()
     shift = 0
     for example in read_examples(page):
-        printed = [] if example.is_demo else run_example(example, folder)
+        printed = [] if example.is_demo else run_example(example, folder, warm)
         if example.shown and mask("\n".join(printed)) != mask("\n".join(example.shown)):
             start = example.line + shift
             lines[start : start + len(example.shown)] = printed
@@ -33,14 +34,14 @@ def main() -> None:
     """Refresh every page."""
     text = cli_page.PAGE.read_text(encoding="utf-8")
     cli_page.PAGE.write_text(cli_page.refresh(text), encoding="utf-8")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, Warm() as warm:
         made = Path(name) / "made"
         made.mkdir()
-        make_demo(made)
+        make_demo(made, warm)
         for number, page in enumerate(PAGES):
             folder = Path(name) / str(number)
             folder.mkdir()
-            refresh_page(page, copy_demo(made, folder))
+            refresh_page(page, copy_demo(made, folder), warm)
         tour.write(tour.execute(Path(name)))
 
 

@@ -15,6 +15,7 @@ from tests.doc_pages import (
     read_examples,
     run_example,
 )
+from tests.warm import Warm
 
 EXAMPLES: Final = [example for page in PAGES for example in read_examples(page)]
 
@@ -31,9 +32,9 @@ def page_folders(made_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     ids=lambda example: f"{example.page}:{example.line}",
 )
 def test_example_prints_what_the_page_shows(
-    page_folders: dict[str, Path], example: Example
+    page_folders: dict[str, Path], warm: Warm, example: Example
 ) -> None:
-    printed = run_example(example, page_folders[example.page])
+    printed = run_example(example, page_folders[example.page], warm)
     if example.shown:
         assert mask("\n".join(printed)) == mask("\n".join(example.shown)), (
             "run `make refresh-docs` if the new output is right"

@@ -23,7 +23,7 @@ def test_a_file_is_published_with_the_bytes_written(tmp_path: Path) -> None:
     assert files_of(tmp_path) == {"a/b/file": b"newer"}
 
 
-def test_first_wins_keeps_what_is_there(tmp_path: Path) -> None:
+def test_first_writer_wins(tmp_path: Path) -> None:
     for data in (b"first", b"second"):
         publish_bytes(tmp_path / "file", data, first_wins=True)
     assert files_of(tmp_path) == {"file": b"first"}

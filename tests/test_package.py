@@ -112,18 +112,20 @@ def is_standard(module: str) -> bool:
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
 )
 def test_imports_follow_the_design(path: Path) -> None:
-    place = path.relative_to(PACKAGE)
-    room = place.parts[0].removesuffix(".py")
-    inside, outside = FACADES.get(place.as_posix()) or ROOMS[room]
+    module_path = path.relative_to(PACKAGE)
+    room = module_path.parts[0].removesuffix(".py")
+    inside, outside = FACADES.get(module_path.as_posix()) or ROOMS[room]
     for module in imports_of(path):
         parts = module.split(".")
         if parts[0] == "histo_index":
             other = parts[1] if len(parts) > 1 else parts[0]
-            assert other in inside | {room}, f"{place} imports {module}"
+            assert other in inside | {room}, f"{module_path} imports {module}"
         elif not is_standard(module):
-            assert parts[0] in outside, f"{place} imports {module}"
+            assert parts[0] in outside, f"{module_path} imports {module}"
             homes = HOMES.get(parts[0])
-            assert homes is None or place.as_posix() in homes, f"{place} imports {module}"
+            assert homes is None or module_path.as_posix() in homes, (
+                f"{module_path} imports {module}"
+            )
 
 
 def piece_of(module: str) -> str:

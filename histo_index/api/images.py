@@ -111,11 +111,11 @@ class Images:
         distinct = list(dict.fromkeys(names))
         has_encoder = no_encoder(self.opened.folder, self.opened.manifest) is None
         resolved = self.resolver(vectors=in_memory).resolve(distinct, prefer_files=has_encoder)
-        is_found = resolved.places >= 0
-        vectors = iter(take_vectors(self.opened, resolved.extra, resolved.places[is_found]))
+        is_found = resolved.rows >= 0
+        vectors = iter(take_vectors(self.opened, resolved.extra, resolved.rows[is_found]))
         by_name = {
             name: problem or self._located(name, next(vectors), int(row))
-            for name, problem, row in zip(distinct, resolved.problems, resolved.places, strict=True)
+            for name, problem, row in zip(distinct, resolved.problems, resolved.rows, strict=True)
         }
         return [by_name[name] for name in names]
 

@@ -38,8 +38,8 @@ def paint_muscle(rng: np.random.Generator, size_px: int) -> Section:
     section = Section(hematoxylin=0.16 + 0.03 * fine, eosin=np.clip(eosin, 0.3, 1.4))
     # Bundles are parted by thin pale lines that come and go.
     bundle_px = rng.uniform(32, 75)
-    place = fibres.across + 0.2 * bundle_px * fibres.texture(rng, length_px=240, width_px=90)
-    line_px = np.abs((place / bundle_px) % 1 - 0.5) * bundle_px
+    across_px = fibres.across + 0.2 * bundle_px * fibres.texture(rng, length_px=240, width_px=90)
+    line_px = np.abs((across_px / bundle_px) % 1 - 0.5) * bundle_px
     width_px = 2.2 * np.clip(0.5 + smooth_noise(rng, size_px, cell_px=50), 0, 2)
     # A line thinner than a pixel must fade out, or it would break into dots.
     split = (1 - fade(line_px / (width_px + 1), start=0.3, stop=1.2)) * fade(

@@ -72,7 +72,7 @@ class _Gland:
         inside: Float64 = (1 - np.sqrt(p * p + q * q)) * b
         return inside
 
-    def places(
+    def line_points(
         self, rng: np.random.Generator, *, depth_px: tuple[float, float], spacing_px: float
     ) -> tuple[Float64, Float64]:
         """Draw points around the gland, [N, 2], and the outward direction at each, [N]."""
@@ -146,7 +146,7 @@ def _add_goblets(
         if look.goblets == 0 or inner_share < 0.15:
             continue
         # The drops stand side by side on the inner circumference.
-        points, outward = gland.places(
+        points, outward = gland.line_points(
             rng, depth_px=(middle_px - 2, middle_px + 2), spacing_px=12.5 / inner_share
         )
         drops.append(np.column_stack([points, outward])[rng.random(len(points)) < look.goblets])
@@ -172,7 +172,7 @@ def _add_basal_nuclei(
     for gland in glands:
         for layer in range(2):
             depth_px = (7.5 + 9 * layer, 10.5 + 11 * layer)
-            points, outward = gland.places(rng, depth_px=depth_px, spacing_px=8.5)
+            points, outward = gland.line_points(rng, depth_px=depth_px, spacing_px=8.5)
             kept = rng.random(len(points)) < look.crowding - layer
             nuclei.append(np.column_stack([points, outward])[kept])
     if not nuclei:

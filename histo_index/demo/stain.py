@@ -101,8 +101,8 @@ def _blur(image: Float64, sigma_px: float, *, axis: int) -> Float64:
     pad = [(0, 0)] * image.ndim
     pad[axis] = (2, 2)
     padded = np.pad(image, pad, mode="edge")
-    places = np.arange(image.shape[axis])
+    pixels = np.arange(image.shape[axis])
     blurred = np.zeros_like(image)
     for start, weight in enumerate(weights.tolist()):
-        blurred += weight * np.take(padded, places + start, axis=axis)
+        blurred += weight * np.take(padded, pixels + start, axis=axis)
     return blurred

@@ -125,11 +125,11 @@ def calibration_bins(
         float64 [CALIBRATION_BINS] each: mean probability said, share of same pairs found (both NaN
         in an empty bin), and the bin's share of all weight.
     """
-    places = np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    counts = np.bincount(places, weights, CALIBRATION_BINS)
+    bins = np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    counts = np.bincount(bins, weights, CALIBRATION_BINS)
     with np.errstate(invalid="ignore", divide="ignore"):
-        said = np.bincount(places, weights * probabilities, CALIBRATION_BINS) / counts
-        found = np.bincount(places, weights * is_same, CALIBRATION_BINS) / counts
+        said = np.bincount(bins, weights * probabilities, CALIBRATION_BINS) / counts
+        found = np.bincount(bins, weights * is_same, CALIBRATION_BINS) / counts
         return said, found, counts / counts.sum()
 
 

@@ -52,10 +52,10 @@ def rank_others(
     parts = [queries[start : start + _QUERIES] for start in range(0, len(queries), _QUERIES)]
     found = [_rank_part(vectors, groups, part, k) for part in parts]
     empty = np.empty((0, k))
-    places, distances = zip(*found, strict=True) if found else ([empty], [empty])
+    neighbours, distances = zip(*found, strict=True) if found else ([empty], [empty])
     return Ranking(
         queries=queries,
-        neighbours=np.concatenate(places).astype(np.int64),
+        neighbours=np.concatenate(neighbours).astype(np.int64),
         distances=np.concatenate(distances).astype(np.float32),
     )
 
@@ -65,7 +65,7 @@ def _rank_part(
 ) -> tuple[Int64, npt.NDArray[np.float32]]:
     left = vectors[queries].astype(np.float32)
     best = np.full((len(queries), k), np.inf, np.float32)
-    places = np.full((len(queries), k), _NOBODY, np.int64)
+    neighbours = np.full((len(queries), k), _NOBODY, np.int64)
     for start in range(0, len(vectors), _GALLERY):
         block = vectors[start : start + _GALLERY].astype(np.float32)
         # Kept above zero: the product form rounds, and near-copies come out slightly negative.
@@ -76,8 +76,8 @@ def _rank_part(
         both = np.concatenate([best, distances], axis=1)
         order = _first(both, k)
         best = np.take_along_axis(both, order, 1)
-        places = np.take_along_axis(np.concatenate([places, columns], axis=1), order, 1)
-    return np.where(np.isfinite(best), places, _NOBODY), best
+        neighbours = np.take_along_axis(np.concatenate([neighbours, columns], axis=1), order, 1)
+    return np.where(np.isfinite(best), neighbours, _NOBODY), best
 
 
 def _first(distances: npt.NDArray[np.float32], k: int) -> Int64:
@@ -86,8 +86,8 @@ def _first(distances: npt.NDArray[np.float32], k: int) -> Int64:
     # Sorted by column first: among equal distances the earlier tile comes first.
     few.sort(axis=1)
     order = np.argsort(np.take_along_axis(distances, few, 1), axis=1, kind="stable")
-    places: Int64 = np.take_along_axis(few, order, 1)[:, :k]
-    return places
+    neighbours: Int64 = np.take_along_axis(few, order, 1)[:, :k]
+    return neighbours
 
 
 def answerable(labels: Int64, groups: Int64, queries: Int64) -> npt.NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from histo_index import cli
-from histo_index.api import build as building
+from histo_index.api.build import build
 from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.create import init_encoder
 
@@ -49,7 +49,7 @@ def finished_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     made = Workshop(folder=tmp_path_factory.mktemp("workshop"))
     labels = write_tiles(made.tiles, tiles_per_category=2, slides=2, size_px=64)
     init_encoder(made.encoder, arch="resnet18", seed=0)
-    building.build(made.tiles, made.index, encoder=made.encoder, manifest=labels)
+    build(made.tiles, made.index, encoder=made.encoder, manifest=labels)
     return made
 
 

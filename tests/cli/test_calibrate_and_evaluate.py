@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from histo_index.api import build as building
 from histo_index.api import index as api
+from histo_index.api.build import build
 from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.create import init_encoder
 from tests.cli.conftest import Run, Workshop
@@ -23,8 +23,8 @@ def write_pairs(workshop: Workshop) -> None:
     rows = index.opened.rows.select(["path", "label", "group"]).to_pylist()
     lines = [
         f"{a['path']},{b['path']},{int(a['label'] == b['label'])}"
-        for place, a in enumerate(rows)
-        for b in rows[:place]
+        for number, a in enumerate(rows)
+        for b in rows[:number]
         if a["group"] != b["group"]
     ]
     (workshop.folder / "labelled.csv").write_text("\n".join(lines) + "\n")
@@ -36,7 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     made = Workshop(folder=tmp_path_factory.mktemp("calibrated"))
     labels = write_tiles(made.tiles, tiles_per_category=4, slides=4, size_px=64)
     init_encoder(made.encoder, arch="resnet18", seed=0)
-    building.build(made.tiles, made.index, encoder=made.encoder, manifest=labels)
+    build(made.tiles, made.index, encoder=made.encoder, manifest=labels)
     write_pairs(made)
     api.open(made.index).calibrate(made.folder / "labelled.csv")
     return made
@@ -84,7 +84,7 @@ def test_calibrate_prints_its_fit_and_later_answers_use_it(workshop: Workshop, r
     )
 
 
-def test_pairs_and_search_carry_probabilities(calibrated: Workshop, run: Run) -> None:
+def test_pairs_and_search_print_probabilities(calibrated: Workshop, run: Run) -> None:
     labelled = calibrated.folder / "some.csv"
     labelled.write_text(f"{PAIR[0]},{PAIR[1]}\n{PAIR[0]},none.png\n")
     done = run("pairs", labelled, "-i", calibrated.index)

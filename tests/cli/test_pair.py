@@ -57,7 +57,7 @@ def test_pair_prints_verdict_distance_threshold_and_origin(workshop: Workshop, r
 
 
 @pytest.mark.parametrize(("threshold", "code"), [("4", 0), ("0", 10)])
-def test_with_exit_status_the_verdict_is_the_code(
+def test_exit_status_is_the_verdict(
     workshop: Workshop, run: Run, threshold: str, code: int
 ) -> None:
     assert run("pair", A, B, "--threshold", threshold, "--exit-status").code == code
@@ -71,7 +71,7 @@ def test_without_a_threshold_the_verdict_is_unsure(workshop: Workshop, run: Run)
     assert "pass --threshold" in ran.out
 
 
-def test_indexed_tiles_load_only_what_a_look_up_needs(workshop: Workshop) -> None:
+def test_look_up_of_indexed_tiles_loads_no_encoder(workshop: Workshop) -> None:
     script = (
         "import sys; from histo_index.cli import main\n"
         f"sys.argv = ['histo-index', 'pair', {A!r}, 'tiles/{B}']\n"

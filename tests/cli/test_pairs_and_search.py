@@ -40,7 +40,7 @@ def test_a_list_on_standard_output_has_its_summary_on_stderr(workshop: Workshop,
     assert "1 pair: " in ran.err
 
 
-def test_an_output_is_not_overwritten_unasked(workshop: Workshop, run: Run) -> None:
+def test_output_is_not_overwritten_without_the_option(workshop: Workshop, run: Run) -> None:
     Path("pairs.csv").write_text(f"{A},{B}\n")
     Path("out.csv").write_text("precious")
     ran = run("pairs", "pairs.csv", "-o", "out.csv")
@@ -152,7 +152,7 @@ def test_info_shows_an_unfinished_build(workshop: Workshop, run: Run) -> None:
     assert "holds no finished index; run `histo-index build`" in ran.err
 
 
-def test_doctor_names_what_will_be_used(workshop: Workshop, run: Run) -> None:
+def test_doctor_names_device_and_precision(workshop: Workshop, run: Run) -> None:
     ran = run("doctor", "--json")
     found = json.loads(ran.out)
     assert (ran.code, found["problems"]) == (0, [])

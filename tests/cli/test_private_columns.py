@@ -155,7 +155,7 @@ def test_with_private_it_is_a_column_like_others(secretive: Workshop, run: Run) 
     )
 
 
-def test_python_hides_private_columns_unless_they_are_asked_for(secretive: Workshop) -> None:
+def test_python_hides_private_columns_by_default(secretive: Workshop) -> None:
     index = histo_index.open(secretive.index)
     assert "patient" not in index.opened.rows.column_names
     assert list(index.search(A, k=1)[0][0].metadata) == ["label", "group", "mpp"]
@@ -224,7 +224,7 @@ def test_a_private_column_is_remembered_while_no_manifest_has_it(
         ),
     ],
 )
-def test_what_cannot_be_private_is_one_line(
+def test_invalid_private_column_is_one_line(
     secretive: Workshop, run: Run, options: tuple[str, ...], message: str
 ) -> None:
     before = (secretive.index / "manifest.json").read_bytes()

@@ -14,7 +14,7 @@ def read(name: str) -> Page:
     return Page(Path(name).read_text(encoding="utf-8"))
 
 
-def test_evaluate_writes_a_report_that_replaces_nothing(workshop: Workshop, run: Run) -> None:
+def test_evaluate_writes_a_report_and_overwrites_nothing(workshop: Workshop, run: Run) -> None:
     done = run("evaluate", "--report", "report.html")
     assert done.code == 0, done.err
     page = read("report.html")

@@ -94,7 +94,7 @@ def test_a_structure_is_built_and_shown(workshop: Workshop, run: Run) -> None:
         "structure": "SQ8", "recall": 0.5, "memory_bytes": 1_000_000,
     }  # fmt: skip
     assert json.loads(run("search", A, "-k", "5", "--json").out) == before
-    # A rebuild keeps it, and another wish takes its place.
+    # A rebuild keeps it; another option replaces it.
     assert run("build", "tiles").code == 0
     assert json.loads(run("info", "--json").out)["searched_by"]["factory"] == "SQ8"
     ran = run("reindex", "--structure", "exact")

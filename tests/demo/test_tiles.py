@@ -82,16 +82,14 @@ def test_categories_are_the_eight_promised_in_order() -> None:
 
 @pytest.mark.parametrize("category", CATEGORIES)
 @pytest.mark.parametrize("size_px", [32, 100, 300])
-def test_a_tile_is_rgb_of_the_size_asked_for(category: str, size_px: int) -> None:
+def test_tile_is_rgb_of_the_requested_size(category: str, size_px: int) -> None:
     tile = render_tile(category, seed=3, size_px=size_px)
     assert tile.dtype == np.uint8
     assert tile.shape == (size_px, size_px, 3)
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_the_same_seed_gives_the_same_pixels(
-    category: str, samples: dict[str, list[Pixels]]
-) -> None:
+def test_equal_seeds_render_equal_pixels(category: str, samples: dict[str, list[Pixels]]) -> None:
     np.testing.assert_array_equal(render_tile(category, seed=SEEDS[1]), samples[category][1])
 
 
@@ -193,7 +191,7 @@ def test_the_same_tissue_changes_colour_with_the_slide() -> None:
         assert np.abs(left - right).max() > 4
 
 
-def test_colour_alone_does_not_give_the_category_away(written: Path) -> None:
+def test_colour_alone_does_not_separate_the_categories(written: Path) -> None:
     rows = read_rows(written)
     colours = np.array([read_pixels(written.parent / r["path"]).mean(axis=(0, 1)) for r in rows])
     labels = np.array([row["label"] for row in rows])
@@ -242,7 +240,7 @@ def test_labels_and_stains_belong_to_the_pixels_written(
     assert len(set.union(*stains.values())) == 5
 
 
-def test_a_written_tile_is_what_render_tile_gives(
+def test_written_tile_equals_the_rendered_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[Pixels] = []

@@ -52,9 +52,9 @@ def tiff_file(
     for tag, values in sorted(chosen.items()):
         # Every value as LONG (4): readers take that for SHORT tags too.
         packed = struct.pack(f"<{len(values)}I", *values)
-        place = start + 6 + 12 * len(chosen) + len(further)
+        offset = start + 6 + 12 * len(chosen) + len(further)
         entries += struct.pack("<HHI", tag, 4, len(values))
-        entries += packed if len(values) == 1 else struct.pack("<I", place)
+        entries += packed if len(values) == 1 else struct.pack("<I", offset)
         further += packed if len(values) > 1 else b""
     head = struct.pack("<2sHI", b"II", 42, start) + data + b"\0" * (len(data) % 2)
     return head + struct.pack("<H", len(chosen)) + entries + b"\0\0\0\0" + further

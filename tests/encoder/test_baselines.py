@@ -17,12 +17,12 @@ def test_colours_are_counted_in_512_boxes_and_rooted() -> None:
     pixels[0, 0] = (255, 0, 32)  # box 7, 0, 1
     pixels[0, 1] = (31, 31, 31)  # box 0, 0, 0 with the two black ones
     found = colour_histogram(pixels)
-    assert {place: float(found[place]) for place in np.flatnonzero(found)} == pytest.approx(
+    assert {bin: float(found[bin]) for bin in np.flatnonzero(found)} == pytest.approx(
         {0: np.sqrt(3 / 4), 7 * 64 + 1: np.sqrt(1 / 4)}
     )
 
 
-def test_floors_are_made_of_files_in_order(tmp_path: Path) -> None:
+def test_baselines_read_files_in_order(tmp_path: Path) -> None:
     encoder = tmp_path / "encoder"
     init_encoder(encoder, arch="resnet18", seed=0)
     generator = np.random.default_rng(0)

@@ -249,9 +249,9 @@ def test_truncated_and_damaged_files_are_refused(is_zip: bool, tmp_path: Path) -
     for length in range(0, len(data), max(1, len(data) // 60)):
         path.write_bytes(data[:length])
         assert "not a checkpoint of plain tensors" in refusal(path)
-    for place in range(0, len(data), max(1, len(data) // 40)):
+    for offset in range(0, len(data), max(1, len(data) // 40)):
         changed = bytearray(data)
-        changed[place] ^= 1 << place % 8
+        changed[offset] ^= 1 << offset % 8
         path.write_bytes(changed)
         # Undamaged it is too small for any network, so that nothing may pass.
         with pytest.raises((InputError, MismatchError)):
@@ -272,7 +272,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyError(0), KeyError(-17), KeyError("0"), ValueError(3)])
-def test_a_reason_that_is_only_a_number_gives_way_to_the_kind_of_error(
+def test_reason_that_is_a_number_is_replaced_by_the_error_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*args: object, **options: object) -> None:

@@ -49,7 +49,7 @@ def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
     assert init_encoder(tmp_path / "c", arch="resnet18", seed=5) != first
 
 
-def test_an_imported_encoder_says_where_it_is_from(checkpoint: Path, tmp_path: Path) -> None:
+def test_imported_encoder_records_its_source(checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "encoder"
     fingerprint = import_encoder(
         checkpoint, output, arch="resnet18", pooling="covariance", threshold=0.705, mpp=0.5
@@ -106,7 +106,7 @@ def test_a_refused_import_leaves_no_folder(checkpoint: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("no_child")
-def test_nothing_is_overwritten_unasked(checkpoint: Path, tmp_path: Path) -> None:
+def test_nothing_is_overwritten_without_the_option(checkpoint: Path, tmp_path: Path) -> None:
     first = init_encoder(tmp_path / "a", arch="resnet18", seed=4)
     with pytest.raises(InputError, match="exists already"):
         import_encoder(checkpoint, tmp_path / "a", arch="resnet18")

@@ -84,12 +84,12 @@ def test_embeddings_are_float32_of_length_1(fast: Encoder, tiles: Pixels) -> Non
     assert np.abs(np.linalg.norm(found.astype(np.float64), axis=1) - 1).max() <= 1e-6
 
 
-def test_no_images_give_no_embeddings(fast: Encoder) -> None:
+def test_no_images_return_no_embeddings(fast: Encoder) -> None:
     assert fast.encode_pixels([]).shape == (0, 512)
     assert list(fast.encode_files([])) == []
 
 
-def test_each_result_tells_what_was_read(fast: Encoder, tmp_path: Path) -> None:
+def test_each_result_records_size_note_and_hash_of_the_file(fast: Encoder, tmp_path: Path) -> None:
     path = tmp_path / "pages.tif"
     pages = [Image.new("RGB", (90, 70), (200, 100, 150)), Image.new("RGB", (90, 70))]
     pages[0].save(path, save_all=True, append_images=pages[1:])
@@ -109,8 +109,8 @@ def test_results_keep_the_order_of_a_mixed_stream(
     fast: Encoder, tile_files: list[Path], tmp_path: Path, expected: Float32
 ) -> None:
     paths = list(tile_files)
-    for place in (0, 3, 4, 20, len(paths) + 4):
-        paths.insert(place, tmp_path / f"none {place}.png")
+    for position in (0, 3, 4, 20, len(paths) + 4):
+        paths.insert(position, tmp_path / f"none {position}.png")
     results = list(fast.encode_files(paths))
     assert len(results) == len(paths)
     for path, result in zip(paths, results, strict=True):
@@ -128,12 +128,12 @@ def test_a_stream_of_bad_files_alone_is_answered(fast: Encoder, tmp_path: Path) 
     assert all(isinstance(result, ImageError) for result in results)
 
 
-def test_the_same_image_gives_the_same_embedding_in_any_company(
+def test_embedding_does_not_depend_on_the_batch(
     fast: Encoder, tile_files: list[Path], tmp_path: Path
 ) -> None:
     alone = [encoded(fast.encode_files([path]))[0].embedding for path in tile_files[:3]]
-    crowd = [tile_files[2], tmp_path / "none", *tile_files[::-1], *tile_files]
-    results = dict(zip(crowd, fast.encode_files(crowd), strict=True))
+    batch_files = [tile_files[2], tmp_path / "none", *tile_files[::-1], *tile_files]
+    results = dict(zip(batch_files, fast.encode_files(batch_files), strict=True))
     for path, embedding in zip(tile_files[:3], alone, strict=True):
         result = results[path]
         assert isinstance(result, EncodedTile)
@@ -249,7 +249,7 @@ def test_a_missing_gpu_is_named_at_once(
         Encoder(settled, device="cuda")
 
 
-def test_auto_takes_what_this_cpu_is_fast_in(
+def test_auto_selects_the_fast_precision_of_this_cpu(
     settled: EncoderFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choose, "has_cuda", lambda: False)
@@ -262,14 +262,16 @@ def test_auto_takes_what_this_cpu_is_fast_in(
 
 
 @pytest.mark.parametrize(("device", "library"), [("cpu", "openvino"), ("reference", "torch")])
-def test_it_describes_what_computes(settled: EncoderFolder, device: str, library: str) -> None:
+def test_description_names_library_device_and_precision(
+    settled: EncoderFolder, device: str, library: str
+) -> None:
     told = Encoder(settled, device=device, precision="float32").describe()
     assert told["device"] == "cpu"
     assert told["precision"] == "float32"
     assert told["name"].split()[0] == library
 
 
-def test_the_card_says_what_it_is_and_loads_nothing(settled: EncoderFolder) -> None:
+def test_card_describes_the_encoder_and_loads_nothing(settled: EncoderFolder) -> None:
     threshold = PublishedThreshold(value=0.7, origin="a test")
     diffused = PublishedThreshold(value=1.2, origin="a third")
     config = replace(

@@ -64,7 +64,7 @@ def edit(folder: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
-def test_what_is_saved_is_read_back(tmp_path: Path, kind: Any) -> None:
+def test_saved_document_is_read_back(tmp_path: Path, kind: Any) -> None:
     weights = small_weights(kind)
     fingerprint = save_encoder(tmp_path / "encoder", CONFIG, weights)
     encoder = load_encoder(tmp_path / "encoder")
@@ -114,7 +114,7 @@ def test_the_fingerprint_changes_with_whatever_decides_the_numbers() -> None:
     assert all(len(value) == 32 for value in fingerprints)
 
 
-def test_the_fingerprint_ignores_what_decides_no_number() -> None:
+def test_fingerprint_ignores_fields_that_change_no_embedding() -> None:
     weights = small_weights()
     backwards = dict(reversed(weights.items()))
     strided = {name: np.asfortranarray(array) for name, array in weights.items()}
@@ -132,9 +132,9 @@ def test_any_flipped_bit_of_the_weights_is_refused_with_both_fingerprints(saved:
     path = saved / "model.safetensors"
     data, intact = path.read_bytes(), load_encoder(saved)
     messages = []
-    for place in range(len(data)):
+    for offset in range(len(data)):
         changed = bytearray(data)
-        changed[place] ^= 1 << place % 8
+        changed[offset] ^= 1 << offset % 8
         path.write_bytes(changed)
         messages.append(refusal(saved))
         assert messages[-1].startswith(f"{path}: ")
@@ -148,9 +148,9 @@ def test_any_flipped_bit_of_the_weights_is_refused_with_both_fingerprints(saved:
 def test_any_flipped_bit_of_the_config_is_refused(saved: Path) -> None:
     path = saved / "config.json"
     data, intact = path.read_bytes(), load_encoder(saved)
-    for place in range(len(data)):
+    for offset in range(len(data)):
         changed = bytearray(data)
-        changed[place] ^= 1 << place % 8
+        changed[offset] ^= 1 << offset % 8
         path.write_bytes(changed)
         assert refusal(saved).startswith(f"{path}: ")
     path.write_bytes(data)
@@ -234,7 +234,7 @@ def test_another_json_file_is_refused(saved: Path, text: str) -> None:
     assert refusal(saved) == f"{saved}/config.json: not an encoder's config.json"
 
 
-def test_what_is_missing_is_named(saved: Path, tmp_path: Path) -> None:
+def test_missing_file_is_named(saved: Path, tmp_path: Path) -> None:
     assert refusal(tmp_path / "none") == (
         f"{tmp_path}/none/config.json: cannot be read (No such file or directory); pass a folder "
         "made by `histo-index encoder`"
@@ -277,7 +277,7 @@ def test_an_mpp_that_is_no_length_is_refused(mpp: float) -> None:
         replace(CONFIG, mpp=mpp)
 
 
-def test_nothing_is_overwritten_unasked(saved: Path, tmp_path: Path) -> None:
+def test_nothing_is_overwritten_without_the_option(saved: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in saved.iterdir()}
     with pytest.raises(InputError) as caught:
         save_encoder(saved, CONFIG, small_weights(np.float16))
@@ -294,7 +294,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     assert load_encoder(tmp_path / "empty").config == CONFIG
 
 
-def test_overwriting_replaces_everything_with_it(saved: Path) -> None:
+def test_overwriting_replaces_every_file(saved: Path) -> None:
     other = small_weights(np.float16)
     fingerprint = save_encoder(saved, replace(CONFIG, mpp=0.25), other, overwrite=True)
     encoder = load_encoder(saved)
@@ -379,7 +379,7 @@ def test_killed_before_the_config_there_is_no_encoder_yet(
     assert refusal(tmp_path / "encoder").startswith(f"{tmp_path}/encoder/config.json: cannot be")
 
 
-def test_the_bundled_encoder_is_trained_and_says_on_what_and_where_it_cuts() -> None:
+def test_bundled_encoder_records_training_data_and_threshold() -> None:
     config = load_encoder(bundled_encoder()).config
     assert config.training["method"] == "byol"
     assert config.training["data"]["licence"]
@@ -392,7 +392,7 @@ def test_the_bundled_encoder_keeps_its_fingerprint_in_format_1() -> None:
     assert load_encoder(BUNDLED).fingerprint == "789b6078e954d57579218cb5b1d84fa9"
 
 
-def test_a_package_without_its_encoder_says_so(
+def test_package_without_its_encoder_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(encoder_folder, "BUNDLED", tmp_path)

@@ -1,4 +1,4 @@
-"""A fake encoder, a few tiles, a place without root's powers."""
+"""A fake encoder, a few tiles, a folder for a user without root's powers."""
 
 import os
 import shutil

@@ -162,7 +162,7 @@ def test_renamed_tiles_are_copied_not_encoded(
     assert encoder.encoded == ["z.png"]
 
 
-def test_changed_content_is_encoded_anew(tiles: Path, built: Path, encoder: FakeEncoder) -> None:
+def test_changed_content_is_encoded_again(tiles: Path, built: Path, encoder: FakeEncoder) -> None:
     (tiles / "t0005.png").write_text("another picture")
     (tiles / "t0011.png").write_text("tile t0012.png")
     run_build(built, encoder, tiles)
@@ -198,7 +198,7 @@ def test_changed_metadata_costs_no_encoding(
 OURS = ("image_id", "path", "sha256", "width", "height", "note", "stem")
 
 
-def test_what_cannot_be_used_is_listed_with_its_reason_and_costs_nothing_else(
+def test_unusable_files_are_listed_with_a_reason_and_harmless(
     tmp_path: Path, tiles: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     write_tiles(tiles, ["bad.png", "worse.png"], content="broken {}")
@@ -278,7 +278,7 @@ def test_equal_contents_and_equal_stems_are_all_indexed(
     assert report.tiles == 4
 
 
-def test_every_hostile_name_ends_in_one_place(
+def test_every_hostile_name_is_counted_once(
     tmp_path: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     names = ["new\nline.png", "x" * 251 + ".png", "…é.png", "dir\nline/a.b.png", "'\".png"]
@@ -295,10 +295,10 @@ def test_every_hostile_name_ends_in_one_place(
 def test_a_folder_whose_name_is_not_utf_8_can_be_indexed(
     tmp_path: Path, encoder: FakeEncoder
 ) -> None:
-    place = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
-    tiles = write_tiles(place / "tiles", numbered(3))
-    run_build(place / "tiles.hx", encoder, tiles)
-    require_sound(place / "tiles.hx", expected_rows(tiles, numbered(3)))
+    odd = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
+    tiles = write_tiles(odd / "tiles", numbered(3))
+    run_build(odd / "tiles.hx", encoder, tiles)
+    require_sound(odd / "tiles.hx", expected_rows(tiles, numbered(3)))
     run_build(tmp_path / "other.hx", encoder, tiles)
     manifest = require_sound(tmp_path / "other.hx", expected_rows(tiles, numbered(3)))
     root = tmp_path / "other.hx" / manifest.settings.root
@@ -563,7 +563,7 @@ def test_folders_and_checkpoints_in_the_encoders_folder_are_not_copied(
 
 
 @pytest.mark.parametrize("how", ["missing", "damaged"])
-def test_a_damaged_encoder_file_is_copied_anew(
+def test_damaged_encoder_file_is_copied_again(
     tiles: Path, built: Path, encoder: FakeEncoder, how: str
 ) -> None:
     file = built / "encoder" / "model.safetensors"
@@ -578,7 +578,7 @@ def test_a_damaged_encoder_file_is_copied_anew(
     assert run_build(built, encoder, tiles).generation == 1
 
 
-def test_an_index_keeps_what_its_encoder_said_of_itself_when_it_was_begun(
+def test_index_keeps_the_first_description_of_its_encoder(
     tiles: Path, built: Path, encoder: FakeEncoder
 ) -> None:
     # The copy in the index says so too, and a committed file is never changed.
@@ -595,7 +595,7 @@ def test_an_index_keeps_what_its_encoder_said_of_itself_when_it_was_begun(
 
 @pytest.mark.parametrize("bad", [[], ["bad.png"]], ids=["empty", "not empty"])
 @pytest.mark.parametrize("how", ["missing", "damaged"])
-def test_a_damaged_rejected_list_is_made_anew(
+def test_damaged_rejected_list_is_rebuilt(
     tiles: Path,
     output: Path,
     encoder: FakeEncoder,
@@ -618,7 +618,7 @@ def test_a_damaged_rejected_list_is_made_anew(
     require_sound(output, expected_rows(tiles, numbered(20)))
 
 
-def test_a_shard_says_what_computed_it_also_where_several_did(
+def test_shard_records_every_runtime_that_computed_it(
     tmp_path: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     tiles = write_tiles(tmp_path / "some", numbered(2))
@@ -674,7 +674,7 @@ def test_the_plan_on_disk_names_every_task_and_goes_when_it_is_done(
     assert not (output / "plan.parquet").exists()
 
 
-def test_every_input_of_a_random_mix_ends_in_exactly_one_place(
+def test_every_input_of_a_random_mix_is_counted_exactly_once(
     tmp_path: Path, encoder: FakeEncoder
 ) -> None:
     kinds: list[Callable[[Path], object]] = [
@@ -690,9 +690,9 @@ def test_every_input_of_a_random_mix_ends_in_exactly_one_place(
         drawn = random.integers(0, len(kinds), 30).tolist()
         tiles = tmp_path / f"mix{seed}"
         for number, kind in enumerate([0, *drawn]):
-            place = tiles / f"f{number % 4}"
-            place.mkdir(parents=True, exist_ok=True)
-            kinds[kind](place / f"x{number}")
+            folder = tiles / f"f{number % 4}"
+            folder.mkdir(parents=True, exist_ok=True)
+            kinds[kind](folder / f"x{number}")
         report = run_build(tmp_path / f"{seed}.hx", encoder, tiles, tiles / "f1")
         counts = [drawn.count(kind) for kind in range(len(kinds))]
         assert report.tiles == 1 + counts[0] + counts[1]
@@ -756,7 +756,7 @@ def test_a_lower_pixel_limit_drops_what_is_larger_without_encoding(
     assert encoder.encoded == ["t0003-larger.png"]
 
 
-def test_what_is_too_large_is_said_as_the_encoder_says_it(tmp_path: Path) -> None:
+def test_too_large_image_has_the_message_of_the_encoder(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     encoder = FakeEncoder(folder=tmp_path / "fake", max_pixels=100_000)
     run_build(tmp_path / "a.hx", encoder, tmp_path / "a.png")
@@ -771,7 +771,7 @@ def test_what_is_too_large_is_said_as_the_encoder_says_it(tmp_path: Path) -> Non
     assert str(said.value).endswith(f"; the first: {words}")
 
 
-def test_a_report_tells_how_many_tiles_were_dropped(
+def test_report_counts_dropped_tiles(
     tmp_path: Path, tiles: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     assert run_build(output, encoder, tiles).dropped == 0
@@ -787,7 +787,7 @@ def test_a_report_tells_how_many_tiles_were_dropped(
     assert run_build(output, encoder, listed, replace=True).dropped == 17
 
 
-def test_another_root_is_told(
+def test_another_root_is_reported(
     tmp_path: Path, tiles: Path, built: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_build(built, encoder, tiles)

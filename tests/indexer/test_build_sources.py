@@ -42,7 +42,7 @@ def test_sources_are_remembered_relative_to_the_index(labelled: Path, output: Pa
     assert read_manifest(output).sources == (record,)
 
 
-def test_a_build_without_tiles_brings_all_sources_up_to_date(
+def test_build_without_tiles_updates_all_sources(
     tmp_path: Path, tiles: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     run_build(output, encoder, tiles)
@@ -144,7 +144,7 @@ def test_without_its_manifest_an_index_keeps_tiles_and_columns(
     assert read_manifest(output).sources[0].manifest is None
 
 
-def test_another_manifest_takes_the_place_of_the_one_before_if_it_has_its_columns(
+def test_new_manifest_replaces_the_old_if_it_has_its_columns(
     tmp_path: Path, labelled: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     poorer = tmp_path / "poorer.csv"
@@ -258,7 +258,7 @@ def test_equal_image_ids_of_two_sources_are_kept_apart(
     ]
 
 
-def test_what_two_sources_list_is_one_tile(
+def test_tile_in_two_sources_is_one_tile(
     tmp_path: Path, tiles: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     write_tiles(tiles, ["sub/a.png"])
@@ -305,7 +305,7 @@ def test_manifest_paths_start_where_its_files_are_found(
     assert run_build(output, encoder).tiles == 2
 
 
-def test_a_manifest_of_which_no_file_is_found_shows_where_it_was_looked_for(
+def test_manifest_without_any_found_file_names_the_folder_searched(
     tmp_path: Path, tiles: Path, output: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = tmp_path / "labels.csv"
@@ -361,7 +361,7 @@ def test_a_source_that_was_being_added_when_a_build_was_interrupted_is_not_forgo
     ]
 
 
-def test_a_source_that_was_about_to_replace_others_when_interrupted_is_forgotten(
+def test_interrupted_replacement_of_sources_is_forgotten(
     tmp_path: Path, tiles: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     run_build(output, encoder, tiles)
@@ -374,7 +374,7 @@ def test_a_source_that_was_about_to_replace_others_when_interrupted_is_forgotten
     assert OpenIndex(output).rows["image_id"].to_pylist() == numbered(20)
 
 
-def test_an_interrupted_first_build_goes_on_without_naming_its_tiles_again(
+def test_interrupted_first_build_resumes_without_naming_its_tiles(
     tiles: Path, output: Path, encoder: FakeEncoder
 ) -> None:
     _interrupt_at(encoder, "t0010.png")

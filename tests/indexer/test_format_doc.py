@@ -53,21 +53,21 @@ def documented(name: str) -> list[str]:
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index with rejected tiles, a column of the user's, and the plan of a build cut short."""
-    place = tmp_path_factory.mktemp("documented")
-    encoder = FakeEncoder(folder=place / "fake-encoder")
-    tiles = write_tiles(place / "tiles", numbered(TILES))
+    folder = tmp_path_factory.mktemp("documented")
+    encoder = FakeEncoder(folder=folder / "fake-encoder")
+    tiles = write_tiles(folder / "tiles", numbered(TILES))
     write_tiles(tiles, ["bad.png"], content="broken {}")
     listed = tiles / "list.csv"
     rows = [f"{name},x\n" for name in [*numbered(TILES), "bad.png"]]
     listed.write_text("path,label\n" + "".join(rows))
     run_build(
-        place / "tiles.hx",
+        folder / "tiles.hx",
         encoder,
         listed,
         search=SearchConfig(structure="SQ8"),
         distance="diffused",
     )
-    opened = OpenIndex(place / "tiles.hx")
+    opened = OpenIndex(folder / "tiles.hx")
     store_calibration(opened.folder, guess(opened))
     remove_tiles(opened.folder, opened.rows.slice(0, 1))
 
@@ -78,8 +78,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiles(tiles, numbered(5, start=TILES))
     listed.write_text(listed.read_text() + "".join(f"{n},y\n" for n in numbered(5, start=TILES)))
     with pytest.raises(KeyboardInterrupt):
-        run_build(place / "tiles.hx", encoder, listed)
-    return place / "tiles.hx"
+        run_build(folder / "tiles.hx", encoder, listed)
+    return folder / "tiles.hx"
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_a_calibration_has_the_documented_fields(index: Path) -> None:
 
 
 def test_files_have_the_documented_roles_and_places(manifest: dict[str, Any]) -> None:
-    rows = {role: place.split("`")[0] for role, place in table_rows("files")}
+    rows = {role: cell.split("`")[0] for role, cell in table_rows("files")}
     for role, record in manifest["files"].items():
         name = role.removeprefix("encoder/")
         pattern = rows["encoder/<name>" if name != role else role]
@@ -176,7 +176,7 @@ def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
 
 
 def described(schema: pa.Schema) -> list[tuple[str, str]]:
-    """Write a schema as the tables do; the user's columns stand at one place."""
+    """Write a schema as the tables do; the user's columns are one entry."""
     own = user_columns(schema.empty_table())
     columns = [(field.name, str(field.type)) for field in schema if field.name not in own]
     if "label" in own:
@@ -272,7 +272,7 @@ def test_the_example_reads_every_tile(index: Path, monkeypatch: pytest.MonkeyPat
         ("`manifest.json`", "manifest.json", {0}),
     ],
 )
-def test_what_may_be_deleted_is_made_again(
+def test_deletable_files_are_rebuilt(
     tmp_path: Path, row: str, pattern: str, encoded: set[int]
 ) -> None:
     assert f"\n| {row} |" in TEXT.split("## What may be deleted")[1]

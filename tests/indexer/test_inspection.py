@@ -16,7 +16,7 @@ def index(tiles: Path, tmp_path: Path, encoder: FakeEncoder) -> Path:
     return tmp_path / "tiles.hx"
 
 
-def test_several_damaged_files_are_told_on_one_line(index: Path) -> None:
+def test_several_damaged_files_are_reported_on_one_line(index: Path) -> None:
     for name in ("vectors.npy", "blocks.npy"):
         (index / "search" / "000001" / name).write_bytes(b"x")
     (index / "encoder" / "config.json").write_bytes(b"x")
@@ -26,7 +26,7 @@ def test_several_damaged_files_are_told_on_one_line(index: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_remedy_for_an_encoder_file_names_what_the_build_then_needs(
+def test_remedy_for_an_encoder_file_names_the_build_option(
     index: Path, tmp_path: Path, encoder: FakeEncoder
 ) -> None:
     flip(index / "encoder" / "model.safetensors", 0)

@@ -17,7 +17,7 @@ COUNT = 20
 def listed(tmp_path: Path) -> Path:
     write_tiles(tmp_path / "tiles", numbered(COUNT))
     path = tmp_path / "tiles" / "list.csv"
-    rows = "".join(f"{name},p{place},{place}\n" for place, name in enumerate(numbered(COUNT)))
+    rows = "".join(f"{name},p{row},{row}\n" for row, name in enumerate(numbered(COUNT)))
     path.write_text("path,patient,age\n" + rows)
     return path
 
@@ -32,7 +32,7 @@ def values(folder: Path, *, private: bool) -> dict[str, list[object]]:
 def test_a_build_keeps_the_values_of_private_columns(
     tmp_path: Path, listed: Path, encoder: FakeEncoder
 ) -> None:
-    folder, expected = tmp_path / "x.hx", [f"p{place}" for place in range(COUNT)]
+    folder, expected = tmp_path / "x.hx", [f"p{row}" for row in range(COUNT)]
     run_build(folder, encoder, listed, private=PrivateColumns(add=["patient"]))
     assert values(folder, private=False) == {"age": list(range(COUNT))}
     assert values(folder, private=True)["patient"] == expected

@@ -82,7 +82,7 @@ def test_names_are_found_alike_one_by_one_and_many_at_once(named: OpenIndex, cou
     assert found == [NAMES[name] for name in names]
 
 
-def test_no_names_give_no_rows(named: OpenIndex) -> None:
+def test_no_names_return_no_rows(named: OpenIndex) -> None:
     found = named.find_names(pa.array([], pa.string()))
     assert found.tolist() == []
     assert found.dtype == np.int64
@@ -104,7 +104,7 @@ def test_contents_are_found_by_hash_the_first_of_equals(
     assert one_by_one == expected
 
 
-def test_a_row_says_what_is_known_of_a_tile(tmp_path: Path, encoder: FakeEncoder) -> None:
+def test_row_holds_hash_size_and_columns_of_a_tile(tmp_path: Path, encoder: FakeEncoder) -> None:
     tiles = write_tiles(tmp_path / "some", numbered(2))
     (tmp_path / "list.csv").write_text("path,label,n\nt0001.png,x,5\n")
     run_build(tmp_path / "x.hx", encoder, tiles, manifest=tmp_path / "list.csv")

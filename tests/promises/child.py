@@ -5,6 +5,7 @@ imports are paid for once. A job's process can be made to die at its n-th step o
 which an audit hook counts from outside of the code under test, or after some time.
 """
 
+import gc
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ from histo_index.search.calibration.otsu import guess
 from tests.indexer.fakes import FakeEncoder, run_build
 
 ROOT: Final = Path(__file__).parents[2]
-# Steps at which a name appears, moves or goes, or a file is opened.
+# Steps at which a name appears, moves or goes, or a file is opened for writing.
 _STEPS: Final = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
 KILLED: Final = -signal.SIGKILL
 # In the middle of a write; the system's own signal for a file that grows too large.
@@ -98,8 +99,7 @@ class ChildBuilds:
             command: `build`, or a name of CHANGES.
             shard_rows: tiles per shard.
             delay_s: how long the fake encoder takes for a tile.
-            die_at: the step on the file system before which it kills itself; 0 for never. Of a
-                change, steps that only read do not count.
+            die_at: the write to the file system before which it kills itself; 0 for never.
             kill_after_s: when it is killed from outside.
             largest_file: bytes after which a write fails.
             is_deadly: such a write kills the process in its middle instead.
@@ -125,6 +125,8 @@ def main() -> None:
 
     import histo_index.indexer.nearest.exact  # noqa: F401
 
+    # So that a collection in a forked process does not copy every page of the modules.
+    gc.freeze()
     for line in sys.stdin:
         job = json.loads(line)
         reader, writer = os.pipe()
@@ -153,9 +155,7 @@ def _run_job(job: dict[str, Any], writer: int) -> None:
     handler = logging.Handler()
     handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger().addHandler(handler)
-    # A read changes nothing on disk: to kill a change before the next write is the same.
-    is_counted = _is_write if job["command"] in CHANGES else _is_step
-    steps = _count_steps(str(output), job["die_at"], is_counted)
+    steps = _count_steps(str(output), job["die_at"])
     if job["largest_file"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"], resource.RLIM_INFINITY))
     if job["is_deadly"]:
@@ -175,21 +175,16 @@ def _run_job(job: dict[str, Any], writer: int) -> None:
 
 
 def _is_step(event: str, arguments: tuple[Any, ...]) -> bool:
-    return event in _STEPS
-
-
-def _is_write(event: str, arguments: tuple[Any, ...]) -> bool:
+    # A read changes nothing on disk: to kill before the next write is the same.
     is_read = event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)
     return event in _STEPS and not is_read
 
 
-def _count_steps(
-    folder: str, die_at: int, is_counted: Callable[[str, tuple[Any, ...]], bool]
-) -> list[str]:
+def _count_steps(folder: str, die_at: int) -> list[str]:
     steps: list[str] = []
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if is_counted(event, arguments) and str(arguments[0]).startswith(folder):
+        if _is_step(event, arguments) and str(arguments[0]).startswith(folder):
             steps.append(event)
             if len(steps) == die_at:
                 os.kill(os.getpid(), signal.SIGKILL)

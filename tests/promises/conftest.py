@@ -108,17 +108,17 @@ def killings(
     """Kill builds once for all tests that ask what becomes of that."""
     found = Killings()
     for kind in ("first build", "rebuild"):
-        places = [tmp_path_factory.mktemp("killed") for _ in range(3)]
+        folders = [tmp_path_factory.mktemp("killed") for _ in range(3)]
         is_rebuild = kind == "rebuild"
         found.at_every_step[kind] = list(
-            kill_at_every_step(places[0], children, is_rebuild=is_rebuild)
+            kill_at_every_step(folders[0], children, is_rebuild=is_rebuild)
         )
         found.at_random[kind] = list(
-            kill_at_random(places[1], children, kills=tries(25, 1_000), is_rebuild=is_rebuild)
+            kill_at_random(folders[1], children, kills=tries(25, 1_000), is_rebuild=is_rebuild)
         )
         found.while_writing[kind] = list(
             kill_at_every_step(
-                places[2], children, is_rebuild=is_rebuild, bytes_per_step=tries(256, 32)
+                folders[2], children, is_rebuild=is_rebuild, bytes_per_step=tries(256, 32)
             )
         )
     return found

@@ -50,22 +50,22 @@ class Attempt:
 class Disk:
     """A tmpfs whose size can be changed."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        place.mkdir(parents=True)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._mount(0, pages=_PAGES, files=_FILES)
 
     def leave(self, *, pages: int = _PAGES, files: int = _FILES) -> None:
         """Leave so many pages and files free."""
-        facts = os.statvfs(self.place)
+        facts = os.statvfs(self.folder)
         used = facts.f_blocks - facts.f_bfree, facts.f_files - facts.f_ffree
         self._mount(_REMOUNT, pages=used[0] + pages, files=used[1] + files)
 
     def _mount(self, flags: int, *, pages: int, files: int) -> None:
         options = f"size={pages * PAGE},nr_inodes={files}".encode()
-        if self._libc.mount(b"tmpfs", bytes(self.place), b"tmpfs", flags, options):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(self.place))
+        if self._libc.mount(b"tmpfs", bytes(self.folder), b"tmpfs", flags, options):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(self.folder))
 
 
 def sweep(folder: Path, *, tiles: int, what: str, is_rebuild: bool) -> Iterator[Attempt]:
@@ -73,7 +73,7 @@ def sweep(folder: Path, *, tiles: int, what: str, is_rebuild: bool) -> Iterator[
     source = write_tiles(folder / "tiles", numbered(tiles))
     disk = Disk(folder / "disk")
     # As deep as the other, so that the way to the tiles is the same.
-    start, output = folder / "start" / "tiles.hx", disk.place / "tiles.hx"
+    start, output = folder / "start" / "tiles.hx", disk.folder / "tiles.hx"
     old = None
     with ChildBuilds() as children:
         if is_rebuild:

@@ -16,8 +16,14 @@ import pytest
 from histo_index.errors import LockedError
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.writing.commit import reindex
-from tests.indexer.fakes import FakeEncoder, expected_rows, files_of, numbered, run_build
-from tests.indexer.fakes import require_sound as sound
+from tests.indexer.fakes import (
+    FakeEncoder,
+    expected_rows,
+    files_of,
+    numbered,
+    require_sound,
+    run_build,
+)
 from tests.promises.child import ROOT
 from tests.promises.conftest import Tell, Tries
 
@@ -122,7 +128,7 @@ def test_the_second_is_refused_and_a_dead_holder_holds_nothing(
             report = run_build(output, encoder, tiles)
             # The shard that the dead one had finished is not encoded again.
             assert report.encoded == (0 if end is None else 4)
-            sound(output, expected_rows(tiles, numbered(20)))
+            require_sound(output, expected_rows(tiles, numbered(20)))
     tell(f"{rounds} rounds of a second writer, {rounds} ends of the first", "0 let in, 0 kept out")
 
 

@@ -132,7 +132,7 @@ def too_many_files_to_search(index: Path) -> None:
 
 
 def too_many_files_to_write(index: Path) -> None:
-    # Modules are loaded before: where they lie is no place of the index.
+    # Modules are loaded before: their files are not files of the index.
     program = (
         "import resource, sys; import pyarrow.parquet, histo_index.indexer.writing.commit; "
         "from histo_index.cli import main; "

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from histo_index.api import build as building
+from histo_index.api.build import build
 from histo_index.encoder.create import init_encoder
 from histo_index.errors import InputError
 from histo_index.indexer.build_config import BuildReport
@@ -69,7 +69,7 @@ def require_one_place_each(index: Path, report: BuildReport, inputs: Inputs) -> 
     assert report.tiles + manifest.rejected + report.ignored == put_in
 
 
-def test_each_hostile_file_ends_in_one_place(tmp_path: Path, tell: Tell) -> None:
+def test_each_hostile_file_is_counted_once(tmp_path: Path, tell: Tell) -> None:
     """By the real encoder, from end to end."""
     tiles, index = tmp_path / "tiles", tmp_path / "tiles.hx"
     tiles.mkdir()
@@ -78,27 +78,27 @@ def test_each_hostile_file_ends_in_one_place(tmp_path: Path, tell: Tell) -> None
         (tiles / f"{name}.png").write_bytes(data)
         inputs.fates[f"{name}.png"] = fate
     init_encoder(tmp_path / "encoder", arch="resnet18", seed=0)
-    report = building.build(tiles, index, encoder=tmp_path / "encoder", precision="float32")
+    report = build(tiles, index, encoder=tmp_path / "encoder", precision="float32")
     require_one_place_each(index, report, inputs)
-    again = building.build(tiles, index, precision="float32")
+    again = build(tiles, index, precision="float32")
     assert (again.generation, again.encoded) == (report.generation, 0)
     assert len(inputs.fates) >= 90
     tell(f"{len(inputs.fates)} hostile files", f"{report.tiles} indexed, the others rejected")
 
 
-def test_each_input_of_a_random_mix_ends_in_one_place(
+def test_each_input_of_a_random_mix_is_counted_once(
     tmp_path: Path, decoding: DecodingEncoder, tries: Tries, tell: Tell
 ) -> None:
     mixes, inputs_seen = tries(100, 3_000), 0
     for seed in range(mixes):
-        dice, place = Random(seed), tmp_path / str(seed)
-        inputs = write_mix(place / "tiles", dice)
-        index = place / "tiles.hx"
-        sources = [place / "tiles"]
+        dice, folder = Random(seed), tmp_path / str(seed)
+        inputs = write_mix(folder / "tiles", dice)
+        index = folder / "tiles.hx"
+        sources = [folder / "tiles"]
         if dice.random() < 0.3:  # what sources share counts once
-            sources.append(place / "tiles" / "f1")
+            sources.append(folder / "tiles" / "f1")
         if dice.random() < 0.4:
-            sources = [write_list(place / "tiles", inputs, dice)]
+            sources = [write_list(folder / "tiles", inputs, dice)]
         inputs_seen += len(inputs.fates) + inputs.extra.total()
         if not inputs.count(INDEXED):
             with pytest.raises(InputError, match=r"images? can be used|no images found|no tiles"):
@@ -107,7 +107,7 @@ def test_each_input_of_a_random_mix_ends_in_one_place(
             continue
         report = run_build(index, decoding, *sources)
         require_one_place_each(index, report, inputs)
-    tell(f"{mixes} random mixes of {inputs_seen} inputs", "each in one place, counts add up")
+    tell(f"{mixes} random mixes of {inputs_seen} inputs", "each counted once, counts add up")
 
 
 def write_mix(folder: Path, dice: Random) -> Inputs:

@@ -117,7 +117,7 @@ def test_a_decoder_killed_for_its_memory_costs_the_tile_it_was_at(
     tell(f"{len(large)} decoders killed for their memory", "one tile lost each, named")
 
 
-def test_a_decoder_with_too_little_memory_rejects_what_is_too_large_for_it(
+def test_decoder_with_little_memory_rejects_only_large_images(
     tmp_path: Path, decoding: DecodingEncoder, tell: Tell
 ) -> None:
     large = write_tiles(tmp_path / "tiles", 1)

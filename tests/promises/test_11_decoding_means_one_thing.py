@@ -209,7 +209,7 @@ def test_cmyk_is_converted() -> None:
 
 
 @pytest.mark.parametrize("colour", [(200, 30, 60), (0, 0, 0), (255, 255, 255), (120, 0, 200)])
-def test_ycbcr_jpeg_gives_its_colour_back(colour: tuple[int, int, int]) -> None:
+def test_ycbcr_jpeg_keeps_its_colour(colour: tuple[int, int, int]) -> None:
     data = written(Image.new("RGB", (16, 16), colour), "JPEG", quality=95)
     pixels = decode(data, max_pixels=1000, name="x")[0]
     assert pixels.shape == (16, 16, 3)

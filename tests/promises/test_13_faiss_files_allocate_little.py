@@ -45,9 +45,9 @@ for number in range(mutants):
     mutant = bytearray(data)
     # Lengths and types lie before the numbers, and once more before and after those of the centres.
     heads = ((0, 120), (0, len(data)), (len(data) // 10, len(data) // 2))
-    places = random.integers(*heads[number % 3], 1 + number % 4)
-    for place in places.tolist():
-        mutant[place] = random.integers(0, 256) if number % 3 else mutant[place] ^ 1 << number % 8
+    offsets = random.integers(*heads[number % 3], 1 + number % 4)
+    for offset in offsets.tolist():
+        mutant[offset] = random.integers(0, 256) if number % 3 else mutant[offset] ^ 1 << number % 8
     if number % 10 == 0:
         mutant = mutant[: int(random.integers(0, len(data)))]
     try:

@@ -51,21 +51,21 @@ def require_inside(encoder: WatchedEncoder, tiles: Path) -> None:
     assert all(Path(path).is_relative_to(root) for path in encoder.encoded), encoder.encoded
 
 
-def test_odd_places_are_indexed_or_rejected_and_not_followed(
+def test_links_pipes_and_sockets_are_indexed_or_rejected_and_not_followed(
     tiles: Path, decoding: WatchedEncoder, tmp_path: Path, tell: Tell
 ) -> None:
-    for name, place in PLACES.items():
-        place.make(tiles / f"{name}.png")
+    for name, odd in PLACES.items():
+        odd.make(tiles / f"{name}.png")
     report = run_build(tmp_path / "t.hx", decoding, tiles)
     require_inside(decoding, tiles)
     found = reasons(tmp_path / "t.hx")
-    for name, place in PLACES.items():
-        if place.fate in (INDEXED, IGNORED):
+    for name, odd in PLACES.items():
+        if odd.fate in (INDEXED, IGNORED):
             assert f"{name}.png" not in found
         else:
-            assert found.pop(f"{name}.png").startswith(tuple(place.fate.split("|")))
+            assert found.pop(f"{name}.png").startswith(tuple(odd.fate.split("|")))
     assert found == {}
-    assert report.tiles == 2 + sum(place.fate == INDEXED for place in PLACES.values())
+    assert report.tiles == 2 + sum(odd.fate == INDEXED for odd in PLACES.values())
     tell(f"{len(PLACES)} links, pipes, sockets and sizes", "none followed out, none waited for")
 
 

@@ -78,7 +78,7 @@ def indexed(index: Path) -> dict[str, tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_any_number_of_workers_gives_the_same_bits(
+def test_number_of_workers_does_not_change_a_bit(
     folder: Path, tiles: Path, precision: str, monkeypatch: pytest.MonkeyPatch, tell: Tell
 ) -> None:
     paths, found = sorted(tiles.iterdir()), []
@@ -94,7 +94,7 @@ def test_any_number_of_workers_gives_the_same_bits(
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_any_company_gives_the_same_bits(
+def test_batch_composition_does_not_change_a_bit(
     folder: Path, tiles: Path, precision: str, tries: Tries, tell: Tell
 ) -> None:
     encoder, paths = open_encoder(folder, device="cpu", precision=precision), list(tiles.iterdir())
@@ -107,7 +107,7 @@ def test_any_company_gives_the_same_bits(
     tell(f"{orders} random batches in {precision}", "equal bit for bit")
 
 
-def test_any_course_of_a_build_gives_the_same_index(
+def test_interruptions_do_not_change_the_index(
     folder: Path, tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Tell
 ) -> None:
     found = []

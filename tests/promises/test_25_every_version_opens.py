@@ -50,20 +50,20 @@ def write_example_tiles(folder: Path) -> Path:
     return folder
 
 
-def write_example(place: Path, work: Path) -> None:
+def write_example(target: Path, work: Path) -> None:
     tiles = write_example_tiles(work / "tiles")
     encoder = FakeEncoder(folder=work / "fake-encoder")
     run_build(work / "example.hx", encoder, tiles / "list.csv", shard_rows=3)
     (work / "example.hx" / "lock").unlink()
-    shutil.copytree(work / "example.hx", place)
+    shutil.copytree(work / "example.hx", target)
 
 
-def write_fitted_example(place: Path, work: Path) -> None:
+def write_fitted_example(target: Path, work: Path) -> None:
     tiles = write_tiles(work / "many", numbered(100))
     encoder = FakeEncoder(folder=work / "fake-encoder")
     run_build(work / "fitted.hx", encoder, tiles, distance="diffused", shard_rows=100)
     (work / "fitted.hx" / "lock").unlink()
-    shutil.copytree(work / "fitted.hx", place)
+    shutil.copytree(work / "fitted.hx", target)
 
 
 def versions() -> list[int]:
@@ -122,7 +122,7 @@ def test_a_fitted_index_keeps_its_distances(version: int, kind: str, tmp_path: P
     assert read_manifest(output).distance_name == name
 
 
-def test_what_is_newer_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
+def test_newer_version_is_refused_by_name_and_kept(tmp_path: Path) -> None:
     tiles = write_example_tiles(tmp_path / "tiles")
     newer, output = FORMAT_VERSION + 1, tmp_path / "example.hx"
     encoder = FakeEncoder(folder=tmp_path / "fake-encoder")
@@ -178,7 +178,7 @@ def test_the_present_version_is_written_as_it_was_saved(tmp_path: Path) -> None:
     assert old["encoder"] == new["encoder"]
 
 
-def test_the_present_version_fits_what_was_saved(tmp_path: Path) -> None:
+def test_present_version_fits_the_saved_arrays(tmp_path: Path) -> None:
     write_fitted_example(tmp_path / "now", tmp_path)
     now, saved = (
         dict(np.load(folder / "transform-000001.npz"))

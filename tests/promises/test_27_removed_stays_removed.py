@@ -52,7 +52,7 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self.tiles = write_tiles(folder / "tiles", NAMES)
-        self.patients = {name: f"{place // 10:03d}" for place, name in enumerate(NAMES)}
+        self.patients = {name: f"{number // 10:03d}" for number, name in enumerate(NAMES)}
         self.list = self.tiles / "list.csv"
         self.output = folder / "tiles.hx"
         self.encoder = FakeEncoder(folder=folder / "fake-encoder")
@@ -114,11 +114,11 @@ def test_nothing_that_was_removed_comes_back(
     for name in [name for name in archive.patients if name.startswith("moved/")]:
         shutil.copy(archive.tiles / name, archive.tiles / f"copy-of-{Path(name).name}")
     look("copied", archive.build(archive.tiles), {BY_CONTENT: 300})
-    for place in range(100):
+    for number in range(100):
         # Another file of a removed patient, as after encoding its tiles again.
-        name = f"again-{place:03d}.png"
-        (archive.tiles / name).write_text(f"tile {place}, encoded again")
-        archive.patients[name] = BY_RULE[place // 10]
+        name = f"again-{number:03d}.png"
+        (archive.tiles / name).write_text(f"tile {number}, encoded again")
+        archive.patients[name] = BY_RULE[number // 10]
         archive.gone.add(archive.content(name))
     doubled = dict.fromkeys(by_rule, 20)
     look("encoded again", archive.build(), doubled | {BY_CONTENT: 100})
@@ -162,7 +162,7 @@ def test_other_content_under_a_removed_name_is_a_new_tile(archive: Archive) -> N
     assert index.find_names(pa.array([NAMES[0]])).tolist() == [-1]
 
 
-def test_a_rule_that_cannot_be_applied_is_told_of(
+def test_rule_that_cannot_be_applied_is_reported(
     archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
     archive.build(archive.tiles)

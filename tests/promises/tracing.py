@@ -6,6 +6,8 @@ what the program starts is traced too. As a program:
 
     python -m tests.promises.tracing LOG fsync,openat - -- COMMAND…   # writes a JSON line per call
     python -m tests.promises.tracing - - fsync=5 -- COMMAND…          # fsync fails with errno 5
+
+`openat:w` is openat for writing only: a program opens thousands of files to read them.
 """
 
 import contextlib
@@ -22,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from tests.promises.child import ROOT
+ROOT: Final = Path(__file__).parents[2]
 
 # Linux keeps these numbers for ever. From its unistd.h: x86_64, then every newer architecture.
 _NUMBERS: Final = {
@@ -48,6 +50,9 @@ _PATHS: Final = {
     "mkdirat": (1,), "linkat": (1, 3), "renameat": (1, 3), "renameat2": (1, 3),
 }  # fmt: skip
 
+# Which argument of a call has its flags, and the flags of opening for writing.
+_FLAGS_AT: Final = {"open": 1, "openat": 2}
+_FOR_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 # From Linux's ptrace.h, prctl.h and seccomp.h.
 _TRACEME, _CONT, _SYSCALL, _SETOPTIONS, _CALL_INFO = 0, 7, 24, 0x4200, 0x420E
 # Tell calls from signals; follow fork, vfork, clone, exec; stop for seccomp; end with the tracer.
@@ -121,7 +126,7 @@ def main() -> int:
     faults = dict(entry.split("=") for entry in failing.split(",") if entry != "-")
     rules = dict.fromkeys(names, _TRACE)
     rules |= {name: _ERRNO | int(number) for name, number in faults.items()}
-    program = _filter({_NUMBERS[name][_COLUMN]: action for name, action in rules.items()})
+    program = _filter(rules)
     child = os.fork()
     if child == 0:
         _become(sys.argv[5:], program, is_traced=bool(names))
@@ -131,16 +136,26 @@ def main() -> int:
         return _follow(child, file)
 
 
-def _filter(actions: Mapping[int, int]) -> bytes:
+def _filter(rules: Mapping[str, int]) -> bytes:
     """Write the filter: load the call's number, and for each rule compare and return."""
-    code = [struct.pack("=HBBI", 0x20, 0, 0, 0)]
-    for number, action in actions.items():
+    code = [_instruction(0x20, 0)]
+    for rule, action in rules.items():
+        name, _, is_limited = rule.partition(":")
+        number = _NUMBERS[name][_COLUMN]
+        then = [_instruction(6, action)]
+        if is_limited:
+            # Load the lower half of the flags; without one of these let the call pass.
+            flags = _instruction(0x20, 16 + 8 * _FLAGS_AT[name])
+            passes = _instruction(6, _ALLOW)
+            then = [flags, _instruction(0x45, _FOR_WRITING, no=1), *then, passes]
         if number >= 0:
-            code += [
-                struct.pack("=HBBI", 0x15, 0, 1, number),
-                struct.pack("=HBBI", 6, 0, 0, action),
-            ]
-    return b"".join([*code, struct.pack("=HBBI", 6, 0, 0, _ALLOW)])
+            code += [_instruction(0x15, number, no=len(then)), *then]
+    return b"".join([*code, _instruction(6, _ALLOW)])
+
+
+def _instruction(code: int, value: int, *, no: int = 0) -> bytes:
+    """Write an instruction; a comparison that fails skips `no` others."""
+    return struct.pack("=HBBI", code, 0, no, value)
 
 
 def _become(command: list[str], program: bytes, *, is_traced: bool) -> None:
@@ -189,12 +204,12 @@ def _describe(thread: int) -> dict[str, Any]:
     number, *arguments = struct.unpack_from("=7Q", _call_info(thread), 24)
     names = [name for name, numbers in _NUMBERS.items() if numbers[_COLUMN] == number]
     paths = [_target(thread, arguments[0])] if names[0] in _OF_DESCRIPTORS else []
-    for place in _PATHS.get(names[0], ()):
-        is_relative = names[0] in ("openat", "openat2", "unlinkat", "mkdirat") or place in (1, 3)
+    for argument in _PATHS.get(names[0], ()):
+        is_relative = names[0] in ("openat", "openat2", "unlinkat", "mkdirat") or argument in (1, 3)
         has_folder = is_relative and "at" in names[0]
-        folder = struct.unpack("=i", struct.pack("=I", arguments[place - 1] & 0xFFFFFFFF))[0]
+        folder = struct.unpack("=i", struct.pack("=I", arguments[argument - 1] & 0xFFFFFFFF))[0]
         base = _target(thread, folder if has_folder else -100)
-        paths.append(os.path.normpath(os.path.join(base, _text(thread, arguments[place]))))
+        paths.append(os.path.normpath(os.path.join(base, _text(thread, arguments[argument]))))
     return {"process": thread, "name": names[0], "arguments": arguments, "paths": paths}
 
 

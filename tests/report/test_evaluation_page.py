@@ -44,9 +44,9 @@ def page(html: str) -> Page:
 def test_every_figure_of_the_evaluation_is_on_the_page(judged: Judged, page: Page) -> None:
     found = judged.found
     for contender in (found.index, *found.baselines):
-        for place, figures in {"pairs": contender.pairs, **contender.retrieval}.items():
+        for kind, figures in {"pairs": contender.pairs, **contender.retrieval}.items():
             for name, figure in figures.items():
-                key = f"{contender.name}.{place}.{name}"
+                key = f"{contender.name}.{kind}.{name}"
                 if figure.value is None:
                     assert page.figures[key] == ["–"]
                     continue
@@ -70,7 +70,7 @@ def test_tables_and_pairs_are_those_of_the_evaluation(judged: Judged, page: Page
         for column, count in enumerate(counts):
             shown = page.figures[f"confusion.{row}.{column}"]
             assert shown == [str(count) if count else "·"]
-    distances = [page.values[f"wrong.{place}"][0] for place in range(len(found.wrong_pairs))]
+    distances = [page.values[f"wrong.{number}"][0] for number in range(len(found.wrong_pairs))]
     assert distances == [wrong.distance for wrong in found.wrong_pairs]
     assert page.values["leakage.identical"] == [found.leakage.identical]
     assert page.values["leakage.shared"] == [found.leakage.shared_tiles]
@@ -132,7 +132,7 @@ def test_hostile_labels_and_names_are_text(judged: Judged, named: str) -> None:
     assert judged.names[wrong.tile_b] in page.text
 
 
-def test_names_and_folders_stay_out_unless_asked_for(judged: Judged, html: str, named: str) -> None:
+def test_names_and_folders_are_left_out_by_default(judged: Judged, html: str, named: str) -> None:
     for secret in (PATIENT, ".png", str(judged.tiles.parent), "private folder"):
         assert secret not in html
     assert f"{PATIENT} patient-3" in named
@@ -171,7 +171,7 @@ def test_missing_tiles_are_marked_and_counted(judged: Judged) -> None:
     assert not [tag for tag, _ in page.elements if tag == "img"]
     assert "cannot be read" in page.text
     shown = {strip.query for strip in judged.found.strips}
-    shown |= {place for strip in judged.found.strips for place in strip.neighbours}
+    shown |= {row for strip in judged.found.strips for row in strip.neighbours}
     shown |= {tile for wrong in judged.found.wrong_pairs for tile in (wrong.tile_a, wrong.tile_b)}
     assert page.figures["missing"][0].startswith(f"{len(shown)} of the tiles could not be read")
 
@@ -182,5 +182,5 @@ def test_ids_are_there_once(page: Page) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_same_evaluation_gives_the_same_page(judged: Judged, html: str) -> None:
+def test_equal_evaluations_render_equal_pages(judged: Judged, html: str) -> None:
     assert evaluation_page(judged.index, judged.found, Pictures(judged.tiles)) == html

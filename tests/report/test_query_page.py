@@ -63,7 +63,7 @@ def test_a_pair_is_shown_with_its_distance_and_neighbours(
     )
 
 
-def test_names_and_folders_stay_out_unless_asked_for(
+def test_names_and_folders_are_left_out_by_default(
     judged: Judged, threshold: Threshold, queries: list[Query]
 ) -> None:
     answer = answer_of(judged, Threshold(

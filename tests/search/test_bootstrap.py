@@ -103,10 +103,10 @@ def test_several_figures_are_as_each_by_itself() -> None:
     a, b = generator.integers(0, 30, (2, 200))
     values = generator.standard_normal((2, 200))
     low, high = bands(lambda w: values @ w / w.sum(), a, b, rounds=50, is_share=False)
-    for place in (0, 1):
-        one = interval(lambda w, p=place: values[p] @ w / w.sum(), a, b, rounds=50, is_share=False)  # type: ignore[misc]
-        assert [one.low, one.high] == pytest.approx([low[place], high[place]])
-        assert one.low < values[place].mean() < one.high
+    for number in (0, 1):
+        one = interval(lambda w, p=number: values[p] @ w / w.sum(), a, b, rounds=50, is_share=False)  # type: ignore[misc]
+        assert [one.low, one.high] == pytest.approx([low[number], high[number]])
+        assert one.low < values[number].mean() < one.high
 
 
 def test_independent_numbers_give_the_textbook_interval() -> None:

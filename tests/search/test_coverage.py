@@ -117,9 +117,7 @@ def test_the_truth_is_inside_as_often_as_promised(simulated: list[Held], figure:
 
 
 @pytest.mark.parametrize("figure", ["threshold", "accuracy", "probability"])
-def test_intervals_that_resample_pairs_hold_the_truth_too_rarely(
-    simulated_by_pairs: list[Held], figure: str
-) -> None:
+def test_intervals_over_pairs_are_too_narrow(simulated_by_pairs: list[Held], figure: str) -> None:
     # Of 12 intervals that hold the truth in 95 % of cases, so few do in one of 450 runs.
     assert np.mean([getattr(each, figure) for each in simulated_by_pairs]) < 0.7
 

@@ -28,7 +28,7 @@ def test_near_copies_keep_their_digits() -> None:
     assert pair_distances(left, left + gap)[0] == pytest.approx(2.5e-9, rel=0.01)
 
 
-def test_no_pairs_give_no_distances() -> None:
+def test_no_pairs_return_no_distances() -> None:
     none = np.empty((0, 8), np.float32)
     assert pair_distances(none, none).tolist() == []
 
@@ -42,6 +42,6 @@ def test_no_pairs_give_no_distances() -> None:
         (np.eye(2, dtype=np.float32), np.full((2, 2), np.nan, np.float32)),
     ],
 )
-def test_what_is_not_a_pair_of_unit_rows_is_refused(left: np.ndarray, right: np.ndarray) -> None:
+def test_rows_that_are_not_unit_pairs_are_refused(left: np.ndarray, right: np.ndarray) -> None:
     with pytest.raises(ShapeError):
         pair_distances(left, right)

@@ -273,7 +273,7 @@ def test_damaged_parquet_is_read_or_refused_in_bounded_memory(tmp_path: Path) ->
     assert found["grown"] < 300 * 2**20
 
 
-def test_parquet_that_says_the_same_without_end_is_refused(tmp_path: Path) -> None:
+def test_parquet_that_expands_without_limit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.parquet"
     row = pa.array(["a.png"]).dictionary_encode()
     many = pa.DictionaryArray.from_arrays(np.zeros(10**7, np.int32), row.dictionary)

@@ -23,14 +23,14 @@ def test_neighbours_are_those_of_a_plain_sort_without_the_own_group() -> None:
     queries = np.array([0, 3, 699])
     found = rank_others(vectors, groups, queries, k=4)
     exact = ((vectors[:, None] - vectors[None]) ** 2).sum(axis=2)
-    for place, query in enumerate(queries):
+    for row, query in enumerate(queries):
         distances = np.where(groups == groups[query], np.inf, exact[query])
         nearest = np.argsort(distances, kind="stable")[:4]
-        assert found.neighbours[place].tolist() == nearest.tolist()
-        assert found.distances[place] == pytest.approx(distances[nearest], abs=1e-6)
+        assert found.neighbours[row].tolist() == nearest.tolist()
+        assert found.distances[row] == pytest.approx(distances[nearest], abs=1e-6)
 
 
-def test_where_other_groups_are_few_places_stay_empty() -> None:
+def test_few_other_groups_leave_ranks_empty() -> None:
     found = rank_others(unit_vectors(4, 8), np.array([0, 0, 0, 1]), np.array([0]), k=3)
     assert found.neighbours.tolist() == [[3, -1, -1]]
     assert np.isinf(found.distances[0, 1:]).all()
@@ -42,7 +42,7 @@ def test_equal_distances_keep_the_order_of_the_tiles() -> None:
     assert found.neighbours[0].tolist() == [0, 1, 2, 3, 5]
 
 
-def test_a_query_is_judged_by_hand() -> None:
+def test_metrics_of_one_query_match_a_calculation_by_hand() -> None:
     # Classes of the ten neighbours of a tile of class 0; three tiles of class 0 lie elsewhere.
     others = [1, 0, 1, 0, 2, 2, 2, 2, 0, 1]
     labels = np.array([0, *others])
@@ -78,7 +78,7 @@ def test_average_precision_is_that_of_scikit_learn_where_all_are_ranked() -> Non
     assert average_precisions(is_right, is_right.sum(axis=1)) == pytest.approx([expected])
 
 
-def test_only_tiles_with_one_of_their_class_in_another_group_can_be_asked_about() -> None:
+def test_queries_need_a_tile_of_their_class_in_another_group() -> None:
     labels, groups = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 0, 1])
     assert answerable(labels, groups, np.arange(5)).tolist() == [True, True, False, False, False]
 

@@ -31,8 +31,8 @@ class Team:
             return cls(rank=0, size=1, device=torch.device(device))
         if not distributed.is_initialized():
             distributed.init_process_group("nccl" if device == "cuda" else "gloo")
-        place = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
-        return cls(rank=distributed.get_rank(), size=size, device=torch.device(place))
+        name = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
+        return cls(rank=distributed.get_rank(), size=size, device=torch.device(name))
 
     @property
     def is_first(self) -> bool:

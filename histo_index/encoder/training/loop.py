@@ -168,7 +168,7 @@ class Run:
             ImageError: a tile can no longer be read.
         """
         asked = self.stopwatch.seconds
-        for batch in self._batches():
+        for batch in self.batches():
             with interruption.step():
                 ready = self.stopwatch.seconds
                 # The step returns the loss, so its time includes the work of a GPU.
@@ -201,7 +201,7 @@ class Run:
     def _rate(self) -> float:
         return self.tally.steps * self.config.recipe.batch / max(self.tally.seconds, 1e-9)
 
-    def _batches(self) -> Iterator[list[Part]]:
+    def batches(self) -> Iterator[list[Part]]:
         """Yield the remaining batches of the current epoch, each as its parts."""
         config, epoch = self.config, len(self.epochs)
         order = Order(

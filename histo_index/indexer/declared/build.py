@@ -139,12 +139,12 @@ def _write_shards(folder: Path, given: GivenEmbeddings, encode: DeclaredRuntime)
     done, total = 0, sum(len(task.tiles) for task in plan.tasks)
     at = {image_id: row for row, image_id in enumerate(given.ids)}
     store = EmbeddingStore(folder, finished)
-    places = store.locate(plan.tasks)
+    located = store.locate(plan.tasks)
     tiles = (
         GivenTile(embedding=given.embeddings[at[image_id]], sha256=contents[at[image_id]])
-        for task, found in zip(plan.tasks, places, strict=True)
-        for image_id, place in zip(task.tiles["image_id"].to_pylist(), found, strict=True)
-        if place < 0
+        for task, found in zip(plan.tasks, located, strict=True)
+        for image_id, position in zip(task.tiles["image_id"].to_pylist(), found, strict=True)
+        if position < 0
     )
 
     def tell(step: Step) -> None:

@@ -66,11 +66,11 @@ def choose_sources(
     """
     paths, manifest = split_manifest(named.paths, named.manifest)
     new = Source(paths=tuple(paths), manifest=manifest, slides=named.slides)
-    if not new.places and not remembered:
+    if not new.aliases and not remembered:
         raise InputError("no tiles given; pass a folder, image files or a manifest")
-    if new.places and (not remembered or named.replace):
+    if new.aliases and (not remembered or named.replace):
         return (new,)
-    known = set().union(*(source.places for source in remembered))
+    known = set().union(*(source.aliases for source in remembered))
     known |= {path.resolve() for path in new.paths if _is_inside(path, remembered)}
     unknown = [p for p in (*paths, *([manifest] if manifest else [])) if p.resolve() not in known]
     for path in unknown:
@@ -100,7 +100,7 @@ def _update(
     new: Source, remembered: Sequence[Source], known: Collection[Path]
 ) -> list[Source] | None:
     """Choose the remembered sources if only those are named, maybe with another manifest."""
-    if new.places <= set(known):
+    if new.aliases <= set(known):
         return list(remembered)
     folders = {path.resolve() for path in new.paths}
     same = [s for s in remembered if folders and {path.resolve() for path in s.paths} == folders]
@@ -116,12 +116,12 @@ def _update(
 
 def _with_slides(source: Source, named: Source) -> Source:
     """Cut the slides of a source as it was named now, if it is one of the named ones."""
-    is_meant = not named.places or bool(source.places & named.places)
+    is_meant = not named.aliases or bool(source.aliases & named.aliases)
     return replace(source, slides=named.slides) if named.slides and is_meant else source
 
 
 def _without_manifest(source: Source, named: Source) -> Source:
-    is_meant = not named.places or bool(source.places & named.places)
+    is_meant = not named.aliases or bool(source.aliases & named.aliases)
     if not is_meant or source.manifest is None:
         return source
     # Of a manifest that was named alone, the folder that its paths start from is left to list.

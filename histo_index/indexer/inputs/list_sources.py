@@ -117,16 +117,16 @@ def _require_tiles(
             _refuse(path, reason, stored, drop_missing=drop_missing)
 
 
-def _refuse(place: Path, reason: str, stored: StoredTiles, *, drop_missing: bool) -> None:
-    """Refuse to go on without a place that tiles of the index come from, unless asked to."""
-    count = len(stored.below(place))
+def _refuse(path: Path, reason: str, stored: StoredTiles, *, drop_missing: bool) -> None:
+    """Refuse to drop the tiles of a source that cannot be listed, unless asked to."""
+    count = len(stored.below(path))
     if count and not drop_missing:
         raise InputError(
-            f"{place}: {reason}; {counted(count, 'tile')} of the index came from there and were "
+            f"{path}: {reason}; {counted(count, 'tile')} of the index came from there and were "
             "kept: make it available again, or pass --drop-missing-source to drop them"
         )
     if count:
-        _log.warning("%s: %s; its %s are dropped", place, reason, counted(count, "tile"))
+        _log.warning("%s: %s; its %s are dropped", path, reason, counted(count, "tile"))
 
 
 def _keep_stored(source: Source, stored: StoredTiles | None) -> TileList:

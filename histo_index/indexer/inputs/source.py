@@ -59,7 +59,7 @@ class Source:
         )
 
     @property
-    def places(self) -> set[Path]:
+    def aliases(self) -> set[Path]:
         """Every path under which a user may name this source again."""
         named = {path.resolve() for path in self.paths}
         if self.manifest is not None:
@@ -85,14 +85,14 @@ class StoredTiles:
     root: Path
     table: pa.Table
 
-    def below(self, place: Path) -> pa.Table:
+    def below(self, path: Path) -> pa.Table:
         """Select the tiles at or below a path."""
-        return self.table.filter(is_below(self.table["path"], place, self.root))
+        return self.table.filter(is_below(self.table["path"], path, self.root))
 
 
-def is_below(paths: pa.ChunkedArray, place: Path, root: Path) -> pa.ChunkedArray:
-    """Check which paths, relative to a root, are at or below a place: bool [N]."""
-    start = os.path.relpath(place.resolve(), root)
+def is_below(paths: pa.ChunkedArray, top: Path, root: Path) -> pa.ChunkedArray:
+    """Check which paths, relative to a root, are at or below a file or folder: bool [N]."""
+    start = os.path.relpath(top.resolve(), root)
     if start == os.curdir:
         return pc.is_valid(paths)
     is_part = pc.or_(pc.starts_with(paths, start + "/"), pc.starts_with(paths, start + "#x="))

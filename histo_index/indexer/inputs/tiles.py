@@ -1,6 +1,6 @@
 """Where tiles come from: folders, single files, or a manifest that lists them.
 
-Every input ends in exactly one of three places: a row of the tile table, the rejected list with its
+Every input is counted exactly once: a row of the tile table, the rejected list with its
 reason, or (files of a folder that are no images by their name) the count of ignored files. Hidden
 folders and indexes (`*.hx`) below a source are no input at all.
 """
@@ -174,8 +174,8 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
         A name relative to the root, and _TILE, _SLIDE, _IGNORED or why it is rejected.
     """
     unreadable: list[OSError] = []
-    for place, folders, files in os.walk(folder, onerror=unreadable.append):
-        here = Path(place)
+    for inside, folders, files in os.walk(folder, onerror=unreadable.append):
+        here = Path(inside)
         folders[:] = skip_data_folders(folders, files)
         if is_dicom_folder(files) and here != folder:
             folders.clear()
@@ -194,7 +194,7 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
                 yield path, _IGNORED
             else:
                 kind = _SLIDE if suffix in SLIDE_SUFFIXES else _TILE
-                yield path, unusable_name(path) or leads_out(place, name, root) or kind
+                yield path, unusable_name(path) or leads_out(inside, name, root) or kind
     for error in unreadable:
         path = Path(os.fsdecode(error.filename)).relative_to(root).as_posix()
         yield path, f"{UNREADABLE_FOLDER} ({error.strerror})"

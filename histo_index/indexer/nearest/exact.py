@@ -47,13 +47,18 @@ class Structure(Protocol):
 
 
 class ExactSearch:
-    """Compare queries with every vector."""
+    """Compare queries with every vector, on the CPU until a GPU takes over.
+
+    Few queries are answered one after another by FAISS; many at once meet each block of rows that
+    was read. `TorchSearch` has the same interface, and is the other exact search.
+    """
 
     def __init__(
         self,
         matrix: Float16,
         *,
         many: int = _MANY,
+        few: int = _FEW,
         block: int = _BLOCK,
         gpu: LazyGpuSearch[Any] | None = None,
     ) -> None:
@@ -62,6 +67,7 @@ class ExactSearch:
         Args:
             matrix: float16 [N, D], C order.
             many: from so many queries on, each block of rows meets all of them.
+            few: up to so many neighbours; more are searched one query after another.
             block: rows in such a block.
             gpu: the search that takes over; None is the one of this machine.
         """
@@ -76,7 +82,7 @@ class ExactSearch:
         index.ntotal = len(matrix)
         self._matrix = matrix
         self._index = index
-        self._many, self._block = many, block
+        self._many, self._few, self._block = many, few, block
         self._gpu = gpu or exact_on_gpu(matrix)
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
@@ -84,8 +90,8 @@ class ExactSearch:
         found = self._gpu.ask(len(queries), lambda gpu: gpu.search(queries, count, allowed))
         if found is not None:
             return found
-        if len(queries) >= self._many and count <= _FEW:
-            return compare_all(queries, self._matrix, count, allowed, block=self._block)
+        if len(queries) >= self._many and count <= self._few:
+            return _compare_all(queries, self._matrix, count, allowed, block=self._block)
         library: Any = faiss  # whose stubs do not know this form
         parameters = None if allowed is None else library.SearchParameters(sel=selector(allowed))
         return ask(self._index, queries, count, parameters)
@@ -122,7 +128,7 @@ def ask(index: Any, queries: Float32, count: int, parameters: Any = None) -> Int
         return np.concatenate(list(threads.map(search, starts)))
 
 
-def compare_all(
+def _compare_all(
     queries: Float32,
     matrix: Float16,
     count: int,

@@ -76,10 +76,10 @@ class Tuning:
 
     def _limits(self, queries: Int64) -> Float32:
         """Find how far the tenth nearest tile of each query is: float32 [Q]."""
-        from histo_index.indexer.nearest.exact import compare_all
+        from histo_index.indexer.nearest.exact import ExactSearch
 
         count = min(_NEIGHBOURS + 1, len(self._matrix))
-        found = compare_all(self._floats(queries), self._matrix, count)
+        found = ExactSearch(self._matrix).search(self._floats(queries), count)
         distances = np.sort(self._measure(queries, found), axis=1)
         limits: Float32 = distances[:, min(_NEIGHBOURS, distances.shape[1]) - 1]
         return limits

@@ -98,7 +98,7 @@ def rewrite(
         )
     rows = pa.concat_tables([by_id[shard.shard_id] for shard in current.shards])
     rows = rows.drop_columns([name for name in FACTS if name != "sha256"])
-    encode = _NoEncoder(current)
+    encode = _StoredOnly(current)
     plan = make_plan(
         rows.filter(pc.invert(pc.is_in(rows["sha256"], value_set=contents))),
         [shard for shard in finished if shard.receipt.shard_id not in tainted],
@@ -115,11 +115,11 @@ def rewrite(
         root=folder,
         progress=lambda step: None,
     )
-    places = [(task.position, r) for task, r in zip(plan.tasks, written, strict=True)]
-    places += [(position, shard.receipt) for position, shard in plan.kept]
+    receipts = [(task.position, r) for task, r in zip(plan.tasks, written, strict=True)]
+    receipts += [(position, shard.receipt) for position, shard in plan.kept]
     draft = draft_manifest(
         folder,
-        in_row_order(places, current),
+        in_row_order(receipts, current),
         encoder=current.encoder,
         encoder_files=_kept_files(current),
         rejected=current.rejected,
@@ -138,8 +138,8 @@ def _kept_files(manifest: Manifest) -> dict[str, FileRecord]:
     }
 
 
-class _NoEncoder:
-    """Encoder of tasks that only copy."""
+class _StoredOnly:
+    """Stands for the encoder in tasks whose every tile has an embedding in a shard."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.fingerprint = manifest.fingerprint

@@ -1,9 +1,9 @@
 """Diffusion coordinates: which cluster of an index a tile belongs to.
 
-Tissues form crowds among the tiles of an index, often long ones, whose ends lie further apart than
-they do from a neighbouring cluster. A walk from tile to similar tile stays within a cluster for a
-while: tiles from which it leads to the same places are near each other in these coordinates,
-however far apart they look. Fitted on the index itself, without labels.
+Tissue classes form elongated clusters: the ends of one cluster can be further apart than two
+clusters are. A random walk from tile to similar tile stays within a cluster for some steps. Tiles
+from which it reaches the same tiles get similar coordinates, even if they look different. Fitted on
+the index itself, without labels.
 """
 
 from collections.abc import Mapping
@@ -31,8 +31,6 @@ _SHARED: Final = 0.25
 # Of the squared distance, what the coordinates make up; whitened vectors make up the rest. With
 # more of it nearest neighbours are found worse.
 _SHARE: Final = 0.7
-# What it was before index format 5.
-_FORMER_SHARE: Final = 0.5
 # Nearer than float32 tells distances from none: copies of one tile are no cluster.
 _LEAST_REACH: Final = 1e-3
 # 17 MB of weights in float32.
@@ -77,9 +75,9 @@ class Diffusion:
         for start in range(0, len(embeddings), _BLOCK):
             part = slice(start, start + _BLOCK)
             whitened = self.whitening.apply(embeddings[part])
-            places = self._coordinates_of(whitened)
+            coordinates = self._coordinates_of(whitened)
             vectors[part, : self.whitening.size] = np.sqrt(1 - self.share) * whitened
-            vectors[part, self.whitening.size :] = np.sqrt(self.share) * places
+            vectors[part, self.whitening.size :] = np.sqrt(self.share) * coordinates
         return vectors
 
     def _coordinates_of(self, whitened: Float32) -> Float32:
@@ -87,9 +85,9 @@ class Diffusion:
         gaps = _gaps(_project(whitened, self.directions), self.landmarks)
         weights = _weights(gaps, _reaches(gaps), self.reaches)
         # Not `@`: what BLAS gives for a row depends in its last digits on how many there are.
-        places = np.einsum("nm,mc->nc", weights, self.coordinates, optimize=False)
-        lengths = np.sqrt(np.einsum("nc,nc->n", places, places, optimize=False))
-        unit: Float32 = places / lengths[:, None]
+        mixed = np.einsum("nm,mc->nc", weights, self.coordinates, optimize=False)
+        lengths = np.sqrt(np.einsum("nc,nc->n", mixed, mixed, optimize=False))
+        unit: Float32 = mixed / lengths[:, None]
         return unit
 
     def arrays(self) -> dict[str, Float32]:
@@ -106,8 +104,8 @@ class Diffusion:
     def from_arrays(cls, stored: Mapping[str, Float32]) -> Self:
         """Restore from the arrays that `arrays` returned."""
         own = {name: stored[name] for name in ("directions", "landmarks", "reaches", "coordinates")}
-        share = float(stored["share"]) if "share" in stored else _FORMER_SHARE
-        return cls(whitening=Whitening.from_arrays(stored), share=share, **own)
+        whitening = Whitening.from_arrays(stored)
+        return cls(whitening=whitening, share=float(stored["share"]), **own)
 
 
 def fit_diffusion(embeddings: npt.NDArray[np.floating]) -> Diffusion:
@@ -155,8 +153,8 @@ def _walk(weights: Float64) -> Float32:
     eigenvalues = eigenvalues[leading].clip(min=0)
     vectors = vectors[:, leading] / roots[:, None] * np.linalg.norm(roots)
     shared = np.full((len(weights), 1), _SHARED)
-    places = np.hstack([shared, vectors * eigenvalues ** (_STEPS - 1)])
-    return places.astype(np.float32)
+    coordinates = np.hstack([shared, vectors * eigenvalues ** (_STEPS - 1)])
+    return coordinates.astype(np.float32)
 
 
 def _project(whitened: Float32, directions: Float32) -> Float32:

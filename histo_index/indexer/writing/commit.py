@@ -222,10 +222,10 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
 
 def _remove_old_search_files(folder: Path, manifest: Manifest) -> None:
     needed = _needed(folder, manifest)
-    for place in (folder / vector_file.FOLDER).glob("[0-9]" * 6 + "*"):
-        _remove({place / name for name in vector_file.FILE_NAMES.values()} - needed)
-        if place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
+    for generation in (folder / vector_file.FOLDER).glob("[0-9]" * 6 + "*"):
+        _remove({generation / name for name in vector_file.FILE_NAMES.values()} - needed)
+        if generation.is_dir() and not any(generation.iterdir()):
+            generation.rmdir()
 
 
 def _needed(folder: Path, manifest: Manifest) -> set[Path]:

@@ -86,9 +86,9 @@ def _remove_begun(folder: Path, encoder: Path) -> None:
         folder / STATES_NAME,
     ):
         path.unlink(missing_ok=True)
-    for place in (copies, shards):
-        if place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
+    for inner in (copies, shards):
+        if inner.is_dir() and not any(inner.iterdir()):
+            inner.rmdir()
     # The lock is what tells a begun index from a foreign folder: it goes with the folder or stays.
     if {path.name for path in folder.iterdir()} == {LOCK_NAME}:
         (folder / LOCK_NAME).unlink()

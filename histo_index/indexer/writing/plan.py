@@ -102,10 +102,10 @@ def make_plan(
     rejected += cover.claim_rejected(known_rejected)
     if not cover.done.all():
         small = [entry for entry in kept if 2 * entry[1].receipt.planned < shard_rows]
-        for places, _ in small:
-            cover.done[places] = False
+        for positions, _ in small:
+            cover.done[positions] = False
         kept = [entry for entry in kept if 2 * entry[1].receipt.planned >= shard_rows]
-    in_place = [(int(places.min()), shard) for places, shard in kept]
+    in_place = [(int(positions.min()), shard) for positions, shard in kept]
     # A shard that lacks tiles which are now tried again keeps its name: the new one gets another.
     partial = {s.receipt.shard_id for s in finished if s.receipt.rejected}
     whole = {s.receipt.shard_id: s for s in finished if not s.receipt.rejected}
@@ -128,10 +128,10 @@ def in_row_order(
     committed = current.shards if current else ()
     ranks = {shard.shard_id: rank for rank, shard in enumerate(committed)}
 
-    def place(entry: tuple[int, Receipt]) -> tuple[int, int]:
+    def rank(entry: tuple[int, Receipt]) -> tuple[int, int]:
         return ranks.get(entry[1].shard_id, len(ranks)), entry[0]
 
-    return [receipt for _, receipt in sorted(receipts, key=place)]
+    return [receipt for _, receipt in sorted(receipts, key=rank)]
 
 
 class _Cover:
@@ -148,10 +148,10 @@ class _Cover:
         order = sorted(range(len(finished)), key=lambda number: -finished[number].receipt.rows)
         claimed = []
         for number in order:
-            places = found[number]
-            if len(places) and (places >= 0).all() and not self.done[places].any():
-                self.done[places] = True
-                claimed.append((places, finished[number]))
+            positions = found[number]
+            if len(positions) and (positions >= 0).all() and not self.done[positions].any():
+                self.done[positions] = True
+                claimed.append((positions, finished[number]))
         return claimed
 
     def claim_too_large(
@@ -159,9 +159,9 @@ class _Cover:
     ) -> Iterator[Rejection]:
         """Reject tiles known to be over the pixel limit, in the encoder's words."""
         known = pa.array(list(sizes), pa.string())
-        places = np.flatnonzero(pc.is_in(self._wanted["sha256"], value_set=known).to_numpy())
-        self.done[places] = True
-        for tile in self._wanted.select(["path", "sha256"]).take(pa.array(places)).to_pylist():
+        positions = np.flatnonzero(pc.is_in(self._wanted["sha256"], value_set=known).to_numpy())
+        self.done[positions] = True
+        for tile in self._wanted.select(["path", "sha256"]).take(pa.array(positions)).to_pylist():
             width, height = sizes[tile["sha256"]]
             yield Rejection(
                 path=tile["path"],
@@ -177,9 +177,9 @@ class _Cover:
             pa.chunked_array([[entry.sha256 for entry in rejected]], pa.string()),
         )
         contents = _join(self._wanted["path"], self._wanted["sha256"])
-        for entry, place in zip(rejected, _find(keys, contents).tolist(), strict=True):
-            if place >= 0 and not self.done[place]:
-                self.done[place] = True
+        for entry, position in zip(rejected, _find(keys, contents).tolist(), strict=True):
+            if position >= 0 and not self.done[position]:
+                self.done[position] = True
                 yield entry
 
 
@@ -206,21 +206,21 @@ def _find_rows(finished: Sequence[FinishedShard], wanted: pa.Table) -> list[Int6
         keys += _row_keys(shard.rows, columns).chunks if is_alike else []
         counts.append(len(shard.rows) if is_alike else 0)
     # One look-up for all: a look-up makes a hash table of all that is wanted.
-    places = _find(pa.chunked_array(keys, pa.large_string()), _row_keys(wanted, columns))
-    return np.split(places, np.cumsum(counts)[:-1]) if counts else []
+    positions = _find(pa.chunked_array(keys, pa.large_string()), _row_keys(wanted, columns))
+    return np.split(positions, np.cumsum(counts)[:-1]) if counts else []
 
 
 def _find(keys: pa.ChunkedArray, among: pa.ChunkedArray) -> Int64:
-    places = pc.fill_null(pc.index_in(keys, value_set=among), -1)
-    return np.asarray(places.to_numpy(), np.int64)
+    positions = pc.fill_null(pc.index_in(keys, value_set=among), -1)
+    return np.asarray(positions.to_numpy(), np.int64)
 
 
 def _cut(
     wanted: pa.Table, rows: Int64, shard_rows: int, identity: str, *, taken: Container[str]
 ) -> Iterator[ShardTask]:
     for start in range(0, len(rows), shard_rows):
-        places = rows[start : start + shard_rows]
-        tiles = wanted.take(pa.array(places))
+        positions = rows[start : start + shard_rows]
+        tiles = wanted.take(pa.array(positions))
         kinds = [[field.name, str(field.type)] for field in tiles.schema]
         content = json.dumps([kinds, tiles.to_pylist()], default=str)
         names = (
@@ -228,7 +228,7 @@ def _cut(
             for attempt in itertools.count()
         )
         shard_id = next(name for name in names if name not in taken)
-        yield ShardTask(shard_id=shard_id, tiles=tiles, position=int(places[0]))
+        yield ShardTask(shard_id=shard_id, tiles=tiles, position=int(positions[0]))
 
 
 def _row_keys(table: pa.Table, columns: Sequence[str]) -> pa.ChunkedArray:

@@ -1,7 +1,7 @@
 """Reuse rows, vectors and the ANN index of the previous generation for shards that stay.
 
-Every byte is verified as by a reader before it is taken over, so that damage is never passed on as
-whole. From the first that is not as it was written, everything else is made from the shards.
+Every byte is verified before it is reused, so that damage is never copied. After the first damaged
+block, everything else is rebuilt from the shards.
 """
 
 import json
@@ -21,14 +21,14 @@ from histo_index.indexer.format.records import SearchConfig, ShardRecord
 from histo_index.indexer.nearest.choose import Learnt, can_grow
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.transform.diffusion import Diffusion
-from histo_index.indexer.writing.search_files import FromShards
+from histo_index.indexer.writing.search_files import ShardSource
 
 _log = logging.getLogger(__name__)
 
 
 def source_of(
     folder: Path, draft: Manifest, current: Manifest | None, transform: Diffusion | None
-) -> FromShards:
+) -> ShardSource:
     """Choose where rows, vectors and the ANN index come from; see `derive`.
 
     Args:
@@ -38,16 +38,16 @@ def source_of(
         transform: the draft's.
     """
     if current is None or not _is_made_alike(folder, draft, current):
-        return FromShards(folder, transform)
+        return ShardSource(folder, transform)
     try:
-        return _Carrying(folder, transform, OpenIndex(folder, private=True))
+        return _ReusingSource(folder, transform, OpenIndex(folder, private=True))
     except IndexFormatError as error:
-        _tell(error)
-        return FromShards(folder, transform)
+        _warn(error)
+        return ShardSource(folder, transform)
 
 
 def _is_made_alike(folder: Path, draft: Manifest, current: Manifest) -> bool:
-    """Return whether the same shards would give the same rows and vectors again."""
+    """Check whether equal shards would give equal rows and vectors."""
     version = json.loads((folder / MANIFEST_NAME).read_bytes())["format_version"]
     return (
         version == FORMAT_VERSION
@@ -56,8 +56,8 @@ def _is_made_alike(folder: Path, draft: Manifest, current: Manifest) -> bool:
     )
 
 
-class _Carrying(FromShards):
-    """Read from the previous generation what is whole; read the rest from the shards."""
+class _ReusingSource(ShardSource):
+    """Reads undamaged rows from the previous generation, and the rest from the shards."""
 
     def __init__(self, folder: Path, transform: Diffusion | None, before: OpenIndex) -> None:
         super().__init__(folder, transform)
@@ -74,7 +74,7 @@ class _Carrying(FromShards):
         try:
             self._before.verify(np.arange(rows.start, rows.stop))
         except IndexFormatError as error:
-            _tell(error)
+            _warn(error)
             self._before = None
             return super().read(shard)
         return self._before.rows.slice(start, shard.rows), self._before.matrix[rows]
@@ -92,21 +92,21 @@ class _Carrying(FromShards):
             assert before.structure is not None
             return Learnt(index=_read_structure(self._before, kept), facts=before.structure)
         except IndexFormatError as error:
-            _tell(error)
+            _warn(error)
             return None
 
     def _rows_in_place(self, shards: Sequence[ShardRecord]) -> int:
-        """Count the rows before the first that was elsewhere or not there."""
-        place = 0
+        """Count the rows before the first that is new or has another row number than before."""
+        row = 0
         for shard in shards:
-            if self._starts.get(shard.file) != place:
+            if self._starts.get(shard.file) != row:
                 break
-            place += shard.rows
-        return place
+            row += shard.rows
+        return row
 
 
 def _read_structure(before: OpenIndex, kept: int) -> Any:
-    # Imported here: it brings FAISS, which a small index does without.
+    # Imported here: a small index needs no FAISS.
     from histo_index.indexer.nearest.faiss_index import read_growing
 
     record = before.manifest.files["candidates"]
@@ -121,6 +121,6 @@ def _read_structure(before: OpenIndex, kept: int) -> Any:
     return read_growing(path, data, rows=rows, size=size, kept=kept)
 
 
-def _tell(error: IndexFormatError) -> None:
+def _warn(error: IndexFormatError) -> None:
     found = str(error).rpartition("; ")[0]
     _log.warning("%s; rebuilt from the shards", found)

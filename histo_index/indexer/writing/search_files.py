@@ -36,8 +36,8 @@ from histo_index.indexer.nearest.choose import (
 from histo_index.indexer.transform.diffusion import Diffusion
 
 
-class FromShards:
-    """Read rows and vectors from the shards."""
+class ShardSource:
+    """Reads rows and vectors from the shards; `reuse` has one that reads less."""
 
     def __init__(self, folder: Path, transform: Diffusion | None = None) -> None:
         """Read shards of an index; a transform turns embeddings into vectors, None leaves them."""
@@ -69,7 +69,7 @@ def derive(
     *,
     generation: int,
     size: int,
-    source: FromShards,
+    source: ShardSource,
     config: SearchConfig | None = None,
 ) -> tuple[dict[str, FileRecord], AnnStructure | None]:
     """Write the search files of a generation.
@@ -91,8 +91,8 @@ def derive(
         InputError: the index cannot be searched as asked.
     """
     config = config or SearchConfig()
-    place = folder / FOLDER / f"{generation:06d}"
-    paths = {role: place / name for role, name in FILE_NAMES.items()}
+    target = folder / FOLDER / f"{generation:06d}"
+    paths = {role: target / name for role, name in FILE_NAMES.items()}
     shape = sum(shard.rows for shard in shards), size
     factory = choose_structure(*shape, config)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:

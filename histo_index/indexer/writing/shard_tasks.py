@@ -77,30 +77,30 @@ class EmbeddingStore:
         known = [chunk for shard in self._shards for chunk in shard.rows["sha256"].chunks]
         wanted = [chunk for task in tasks for chunk in task.tiles["sha256"].chunks]
         # One look-up for all tasks: a look-up makes a hash table of all that is known.
-        places = pc.index_in(
+        located = pc.index_in(
             pa.chunked_array(wanted, pa.string()), value_set=pa.chunked_array(known, pa.string())
         )
-        found = pc.fill_null(places, -1).to_numpy().astype(np.int64)
+        found = pc.fill_null(located, -1).to_numpy().astype(np.int64)
         return np.split(found, np.cumsum([len(task.tiles) for task in tasks])[:-1])
 
-    def take(self, place: int) -> _Facts:
-        """Read what is kept of the tile at a place.
+    def take(self, position: int) -> _Facts:
+        """Read what is kept of the tile at a position of the store.
 
         Raises:
             IndexFormatError: its shard was damaged since it was found whole.
         """
-        number = self._number(place)
-        row = place - (int(self._ends[number - 1]) if number else 0)
+        number = self._number(position)
+        row = position - (int(self._ends[number - 1]) if number else 0)
         table, embeddings = self._open(number)
         facts = {name: table[name][row].as_py() for name in FACTS}
         return _Facts(embedding=embeddings[row], **facts)
 
-    def runtime(self, place: int) -> Mapping[str, str]:
+    def runtime(self, position: int) -> Mapping[str, str]:
         """Return what computed the embedding of a row."""
-        return self._shards[self._number(place)].receipt.runtime
+        return self._shards[self._number(position)].receipt.runtime
 
-    def _number(self, place: int) -> int:
-        return int(np.searchsorted(self._ends, place, side="right"))
+    def _number(self, position: int) -> int:
+        return int(np.searchsorted(self._ends, position, side="right"))
 
     def _open(self, number: int) -> tuple[pa.Table, Float16]:
         """Read a shard; tiles mostly come in shard order, so one is kept."""
@@ -137,18 +137,18 @@ def run_tasks(
     Raises:
         OSError: the disk is full or not writable; finished shards stay.
     """
-    places = store.locate(tasks)
+    located = store.locate(tasks)
     # Read ahead by the encoder, which is why it is a generator of its own.
     paths = (
         root / path
-        for task, found in zip(tasks, places, strict=True)
-        for path, place in zip(task.tiles["path"].to_pylist(), found, strict=True)
-        if place < 0
+        for task, found in zip(tasks, located, strict=True)
+        for path, position in zip(task.tiles["path"].to_pylist(), found, strict=True)
+        if position < 0
     )
-    is_any_new = any((found < 0).any() for found in places)
+    is_any_new = any((found < 0).any() for found in located)
     if encoded is None:
         encoded = iter(encode.encode_files(paths)) if is_any_new else iter(())
-    for task, found in zip(tasks, places, strict=True):
+    for task, found in zip(tasks, located, strict=True):
         filled = _fill(task, found, encoded=encoded, store=store, root=root, progress=progress)
         if (found < 0).any():
             filled.runtimes.append(encode.describe())
@@ -157,7 +157,7 @@ def run_tasks(
 
 def _fill(
     task: ShardTask,
-    places: Int64,
+    located: Int64,
     *,
     encoded: Iterator[Encoded | ImageError],
     store: EmbeddingStore,
@@ -166,10 +166,10 @@ def _fill(
 ) -> _Filled:
     filled = _Filled()
     tiles = zip(task.tiles["path"].to_pylist(), task.tiles["sha256"].to_pylist(), strict=True)
-    for row, ((path, sha256), place) in enumerate(zip(tiles, places.tolist(), strict=True)):
-        if place >= 0:
-            outcome: _Facts | Encoded | ImageError = store.take(place)
-            filled.runtimes.append(store.runtime(place))
+    for row, ((path, sha256), position) in enumerate(zip(tiles, located.tolist(), strict=True)):
+        if position >= 0:
+            outcome: _Facts | Encoded | ImageError = store.take(position)
+            filled.runtimes.append(store.runtime(position))
         else:
             outcome = next(encoded)
         rejection = _rejection(outcome, path, sha256, root=root)
@@ -180,7 +180,7 @@ def _fill(
         assert not isinstance(outcome, ImageError)
         filled.kept.append(row)
         filled.facts.append(_with_digest(outcome, sha256))
-        progress(Step(outcome="encoded" if place < 0 else "copied"))
+        progress(Step(outcome="encoded" if position < 0 else "copied"))
     return filled
 
 

@@ -73,7 +73,7 @@ def score_pairs(
     names = both.dictionary.to_pylist()
     codes = both.indices.to_numpy().astype(np.int64).reshape(2, len(pairs))
     resolved = resolver.resolve(names)
-    left, right = resolved.places[codes]
+    left, right = resolved.rows[codes]
     is_whole = np.ones(len(pairs), bool)
     is_whole[list(pairs.problems)] = False
     is_answered = (left >= 0) & (right >= 0) & is_whole

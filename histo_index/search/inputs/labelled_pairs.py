@@ -94,7 +94,7 @@ class LabelledPairs:
         return replace(
             self,
             rows=self.rows[chosen],
-            names=[self.names[place] for place in chosen.tolist()],
+            names=[self.names[tile] for tile in chosen.tolist()],
             labels=self.labels[chosen],
             groups=self.groups[chosen],
             left=np.searchsorted(chosen, self.left[is_kept]),
@@ -104,7 +104,7 @@ class LabelledPairs:
 
     @property
     def labelled(self) -> Int64:
-        """Places of the tiles whose class is known."""
+        """Positions of the tiles whose class is known: int64 [n]."""
         return np.flatnonzero(self.labels >= 0)
 
 
@@ -176,8 +176,8 @@ def draw_pairs(labels: Int64, groups: Int64, *, seed: int) -> tuple[Int64, Int64
         seed: of the drawing.
 
     Returns:
-        Places int64 [P] of both tiles, and whether they are of one class; empty if there is no same
-        or no different pair across groups.
+        Positions int64 [P] of both tiles, and whether they are of one class; empty if there is no
+        same or no different pair across groups.
     """
     generator = np.random.default_rng(seed)
     known = np.flatnonzero(labels >= 0)
@@ -210,10 +210,10 @@ def _usable_pairs(
     labels = pc.fill_null(pairs.labels, _UNKNOWN).to_numpy(zero_copy_only=False)
     is_usable = (left >= 0) & (right >= 0) & (left != right) & (labels >= 0)
     is_usable[list(pairs.problems)] = False
-    for place in np.flatnonzero(~is_usable).tolist():
-        names = (pairs.image_a[place].as_py(), pairs.image_b[place].as_py())
-        why = pairs.problems.get(place) or _pair_problem(names, left[place], right[place])
-        problems.append(f"{name} pair {place + 1}: {why}")
+    for pair in np.flatnonzero(~is_usable).tolist():
+        names = (pairs.image_a[pair].as_py(), pairs.image_b[pair].as_py())
+        why = pairs.problems.get(pair) or _pair_problem(names, left[pair], right[pair])
+        problems.append(f"{name} pair {pair + 1}: {why}")
     _drop_repeated(name, np.stack([left, right]), labels, is_usable, problems)
     is_same = labels[is_usable] == 1
     if not len(is_same):
@@ -231,18 +231,18 @@ def _drop_repeated(
     name: str, pairs: Int64, labels: npt.NDArray[np.int8], is_usable: Bools, problems: list[str]
 ) -> None:
     """Keep the first of each pair, in either order; of one with both labels, none at all."""
-    places = np.flatnonzero(is_usable)
-    keys = np.unique(np.sort(pairs[:, places], axis=0), axis=1, return_inverse=True)[1].ravel()
+    usable = np.flatnonzero(is_usable)
+    keys = np.unique(np.sort(pairs[:, usable], axis=0), axis=1, return_inverse=True)[1].ravel()
     first: dict[int, int] = {}
-    for place, key in zip(places.tolist(), keys.tolist(), strict=True):
-        earlier = first.setdefault(key, place)
-        if earlier == place:
+    for pair, key in zip(usable.tolist(), keys.tolist(), strict=True):
+        earlier = first.setdefault(key, pair)
+        if earlier == pair:
             continue
-        is_usable[place] = False
-        if labels[place] != labels[earlier]:
+        is_usable[pair] = False
+        if labels[pair] != labels[earlier]:
             is_usable[earlier] = False
             problems.append(
-                f"{name} pair {place + 1}: labelled {labels[place]}, but {labels[earlier]} as pair "
+                f"{name} pair {pair + 1}: labelled {labels[pair]}, but {labels[earlier]} as pair "
                 f"{earlier + 1}; both are left out"
             )
 

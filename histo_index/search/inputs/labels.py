@@ -81,8 +81,8 @@ def read_labels(
     if _is_file_name(source):
         table = read_label_table(Path(str(source)))
         chosen = require_column(table, label or LABEL_COLUMN)
-        rows, kept, problems = _place(index, table, chosen)
-        labels = [chosen[place].strip() for place in kept]
+        rows, kept, problems = _find_tiles(index, table, chosen)
+        labels = [chosen[line].strip() for line in kept]
     else:
         column = str(source or LABEL_COLUMN)
         table = _own_column(index, column, asked=source is not None)
@@ -151,7 +151,7 @@ def _own_column(index: OpenIndex, column: str, *, asked: bool) -> LabelTable:
     return LabelTable(name=name, columns=columns, origins=[], problems=[])
 
 
-def _place(
+def _find_tiles(
     index: OpenIndex, table: LabelTable, labels: Sequence[str]
 ) -> tuple[Int64, list[int], list[str]]:
     """Match rows to tiles: rows of the index, rows of the table, and problems."""
@@ -166,20 +166,20 @@ def _place(
     found = index.find_names(pa.array(names, pa.string())).tolist()
     problems = list(table.problems)
     first: dict[int, int] = {}
-    for place, (name, row) in enumerate(zip(names, found, strict=True)):
-        why = _objection(name, row, labels[place])
+    for line, (name, row) in enumerate(zip(names, found, strict=True)):
+        why = _objection(name, row, labels[line])
         if why is None and row in first:
             other = labels[first[row]].strip()
-            if other == labels[place].strip():
+            if other == labels[line].strip():
                 continue
             why = (
-                f"{quoted(name)} is {quoted(labels[place].strip())} here and {quoted(other)} at "
+                f"{quoted(name)} is {quoted(labels[line].strip())} here and {quoted(other)} at "
                 f"{table.origins[first[row]]}"
             )
         if why is None:
-            first[row] = place
+            first[row] = line
         else:
-            problems.append(f"{table.origins[place]}: {why}")
+            problems.append(f"{table.origins[line]}: {why}")
     return np.array(list(first), np.int64), list(first.values()), problems
 
 
@@ -215,7 +215,7 @@ def _groups(
     column = group or GROUP_COLUMN
     ids = index.rows["image_id"].take(pa.array(rows)).to_pylist()
     if column in table.columns and table.origins:
-        values = [table.columns[column][place].strip() for place in kept]
+        values = [table.columns[column][line].strip() for line in kept]
         return _each_by_itself(values, ids), f"column {column} of {table.name}"
     _require_shown(index, column)
     if column in index.rows.column_names:

@@ -51,14 +51,14 @@ class Resolved:
     """Where the vectors of some names are.
 
     Attributes:
-        places: int64 [n]: a row of the index, or N plus a row of `extra`, or -1 with a problem.
+        rows: int64 [n]: a row of the index, or N plus a row of `extra`, or -1 with a problem.
         problems: why a name has no vector, [n]; None where it has one.
         files: the file that each name was found as, [n]; None where the index alone knows it.
         extra: float16 [m, D], vectors of images outside the index.
         encoded: how many image files were encoded for this.
     """
 
-    places: Int64
+    rows: Int64
     problems: list[HistoIndexError | None]
     files: list[Path | None]
     extra: Float16
@@ -104,31 +104,29 @@ class Resolver:
         files: list[Path | None] = [None] * len(names)
         if prefer_files:
             files = [self.file_of(name) for name in names]
-            places = np.full(len(names), MISSING, np.int64)
-            without = [place for place, file in enumerate(files) if file is None]
-            places[without] = self._find([names[place] for place in without])
+            rows = np.full(len(names), MISSING, np.int64)
+            without = [number for number, file in enumerate(files) if file is None]
+            rows[without] = self._find([names[number] for number in without])
         else:
-            places = self._find(names)
-            for place in np.flatnonzero(places < 0).tolist():
-                files[place] = self.file_of(names[place])
-        search = _Search(names=names, files=files, places=places)
+            rows = self._find(names)
+            for number in np.flatnonzero(rows < 0).tolist():
+                files[number] = self.file_of(names[number])
+        search = _Search(names=names, files=files, rows=rows)
         extra = [self._given[name] for name in names if name in self._given]
         outside = itertools.count(len(self._index))
-        for place, name in enumerate(names):
+        for number, name in enumerate(names):
             if name in self._given:
-                places[place] = next(outside)
+                rows[number] = next(outside)
         encoded = self._add_files(search, extra)
-        problems = [self._problem(search, place) for place in range(len(names))]
-        places[[problem is not None for problem in problems]] = _UNRESOLVED
+        problems = [self._problem(search, number) for number in range(len(names))]
+        rows[[problem is not None for problem in problems]] = _UNRESOLVED
         size = self._index.manifest.vector_size
         vectors = np.array(extra, np.float16).reshape(-1, size)
-        return Resolved(
-            places=places, problems=problems, files=files, extra=vectors, encoded=encoded
-        )
+        return Resolved(rows=rows, problems=problems, files=files, extra=vectors, encoded=encoded)
 
     def are_indexed(self, names: Sequence[str]) -> list[bool]:
         """Return for each name whether it is in the index."""
-        return [place >= 0 for place in self._find(names).tolist()]
+        return [row >= 0 for row in self._find(names).tolist()]
 
     def are_files(self, names: Sequence[str]) -> list[bool]:
         """Return for each name whether there is such a file."""
@@ -137,17 +135,17 @@ class Resolver:
     def _find(self, names: Sequence[str]) -> Int64:
         # A name that is not UTF-8 cannot be in the index; a zero byte is in no name.
         texts = [name if _is_text(name) else "\0" for name in names]
-        places = self._index.find_names(_strings(texts))
-        hashes = [p for p, text in enumerate(texts) if _DIGEST.fullmatch(text) and places[p] < 0]
+        rows = self._index.find_names(_strings(texts))
+        hashes = [n for n, text in enumerate(texts) if _DIGEST.fullmatch(text) and rows[n] < 0]
         if hashes:
-            digests = _strings([texts[place] for place in hashes])
-            places[hashes] = self._index.find_contents(digests)
-        return places
+            digests = _strings([texts[number] for number in hashes])
+            rows[hashes] = self._index.find_contents(digests)
+        return rows
 
-    def _problem(self, search: "_Search", place: int) -> HistoIndexError | None:
-        if place in search.problems:
-            return search.problems[place]
-        name, found = printable(search.names[place]), search.places[place]
+    def _problem(self, search: "_Search", number: int) -> HistoIndexError | None:
+        if number in search.problems:
+            return search.problems[number]
+        name, found = printable(search.names[number]), search.rows[number]
         if found == AMBIGUOUS:
             return InputError(
                 f"{name}: several tiles have this file name; name one by its path or image id"
@@ -168,25 +166,25 @@ class Resolver:
         return next((candidate for candidate in candidates if _is_file(candidate)), None)
 
     def _add_files(self, search: "_Search", extra: list[Float16]) -> int:
-        """Find files by content and encode the others; gives how many were encoded."""
+        """Find files by content and encode the others; return how many were encoded."""
         contents: dict[str, list[int]] = {}
-        for place, path in enumerate(search.files):
+        for number, path in enumerate(search.files):
             if path is None:
                 continue
             try:
-                contents.setdefault(hash_file(path), []).append(place)
+                contents.setdefault(hash_file(path), []).append(number)
             except OSError as error:
                 reason = error.strerror or error
-                search.problems[place] = ImageError(
+                search.problems[number] = ImageError(
                     f"{printable(path)}: cannot be read ({reason}); check its permissions"
                 )
         known = self._rows_of(list(contents))
         for digest, rows in known.items():
-            for place in contents[digest]:
-                path = search.files[place]
+            for number in contents[digest]:
+                path = search.files[number]
                 assert path is not None
-                search.places[place] = self._nearest_name(rows, path)
-        unseen = [places for digest, places in contents.items() if digest not in known]
+                search.rows[number] = self._nearest_name(rows, path)
+        unseen = [numbers for digest, numbers in contents.items() if digest not in known]
         self._encode(unseen, search, extra)
         return len(unseen)
 
@@ -204,7 +202,7 @@ class Resolver:
         return found
 
     def _nearest_name(self, rows: list[int], path: Path) -> int:
-        """Of rows with one content take the one whose path agrees longest with the file's end."""
+        """Select, of rows with equal content, the one whose path shares most of the file's end."""
         if len(rows) == 1:
             return rows[0]
         parts = path.resolve().parts[::-1]
@@ -217,26 +215,26 @@ class Resolver:
         return max(rows, key=agreement)
 
     def _encode(self, unseen: list[list[int]], search: "_Search", extra: list[Float16]) -> None:
-        paths = [path for places in unseen if (path := search.files[places[0]]) is not None]
+        paths = [path for numbers in unseen if (path := search.files[numbers[0]]) is not None]
         # Asking for an encoder loads it, which most lists never need.
         results = self._encode_files(paths) if paths else ()
-        for places, result in zip(unseen, results, strict=True):
-            for place in places:
+        for numbers, result in zip(unseen, results, strict=True):
+            for number in numbers:
                 if isinstance(result, ImageError):
-                    search.problems[place] = result
+                    search.problems[number] = result
                 else:
-                    search.places[place] = len(self._index) + len(extra)
+                    search.rows[number] = len(self._index) + len(extra)
             if not isinstance(result, ImageError):
                 extra.append(vectors_of(self._index, result.embedding[None])[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Search:
-    """Names on their way to a vector; places and problems fill up."""
+    """The state of one look-up: names, and the rows and problems found for them so far."""
 
     names: Sequence[str]
     files: list[Path | None]
-    places: Int64
+    rows: Int64
     problems: dict[int, HistoIndexError] = field(default_factory=dict)
 
 
@@ -277,7 +275,7 @@ def vectors_of(index: OpenIndex, embeddings: npt.NDArray[np.floating]) -> Float1
 
 
 def _strings(texts: Sequence[str]) -> pa.Array:
-    """Do as `pa.array` does, which imports pandas wherever it is installed: 0.4 s."""
+    """Make an array as `pa.array` does, without the pandas that it imports where installed."""
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]

@@ -76,13 +76,13 @@ def parse_rules(where: str, columns: Sequence[str]) -> list[Rule]:
 
 
 def _split(where: str) -> list[_Token]:
-    tokens, place, text = [], 0, where.rstrip()
-    while place < len(text):
-        match = _TOKEN.match(text, place)
+    tokens, start, text = [], 0, where.rstrip()
+    while start < len(text):
+        match = _TOKEN.match(text, start)
         if match is None or match.lastgroup is None:
             raise _not_plain()
         tokens.append(_Token(kind=match.lastgroup, value=match[match.lastgroup]))
-        place = match.end()
+        start = match.end()
     return tokens
 
 

@@ -87,7 +87,7 @@ def test_vectors_give_the_distances_of_pairs(tmp_path: Path, distance: str) -> N
     )
 
 
-def test_table_has_the_columns_asked_for(index: histo_index.Index) -> None:
+def test_table_has_the_requested_columns(index: histo_index.Index) -> None:
     assert index.table().column_names == [
         "image_id", "path", "sha256", "width", "height", "note", "label", "patient",
     ]  # fmt: skip
@@ -136,7 +136,7 @@ def test_private_and_unknown_columns_are_refused(tmp_path: Path) -> None:
         index.table(["lable"])
 
 
-def test_a_closed_index_says_so_and_its_arrays_stay(index: histo_index.Index) -> None:
+def test_closed_index_refuses_queries_and_keeps_its_arrays(index: histo_index.Index) -> None:
     with index as same:
         assert same is index
         table, vectors = index.table(), index.vectors()

@@ -96,7 +96,7 @@ def test_both_notes_are_kept() -> None:
     )
 
 
-def test_the_content_tells_the_format_and_not_the_name(tmp_path: Path) -> None:
+def test_content_decides_the_format_not_the_name(tmp_path: Path) -> None:
     path = tmp_path / "tile.jpg"
     Image.new("RGB", (2, 1), (1, 2, 3)).save(path, "PNG")
     tile = read_tile(path, DecodeLimits())
@@ -113,7 +113,7 @@ def test_the_hash_is_of_the_bytes_that_were_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not an image at all\n", b"\0" * 100, b"GIF89a\1\0\1\0"])
-def test_what_is_no_image_is_refused_whatever_its_name(tmp_path: Path, content: bytes) -> None:
+def test_file_without_an_image_is_refused_for_any_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "tile.png"
     path.write_bytes(content)
     assert read_refusal(path) == ("not an image: expected PNG, JPEG, TIFF, BMP or WEBP content")
@@ -257,7 +257,7 @@ def test_odd_names_stay_on_one_line_of_utf_8(tmp_path: Path) -> None:
     )
 
 
-def test_the_whole_set_of_samples_gives_the_tile_they_were_made_of() -> None:
+def test_all_samples_together_restore_their_tile() -> None:
     expected = decode(SAMPLES["tiff"], max_pixels=1024, name="x")[0].astype(int)
     lossless: list[npt.NDArray[np.int_]] = [
         decode(SAMPLES[name], max_pixels=1024, name="x")[0].astype(int)

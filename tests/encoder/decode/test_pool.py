@@ -113,8 +113,8 @@ def mixed(good: list[Path], folder: Path) -> list[Path]:
     Image.new("RGB", (101, 100)).save(folder / "large.png")
     bad = [folder / name for name in ("text.png", "none.png", "empty.png", "half.png", "large.png")]
     paths = list(good)
-    for place, path in enumerate([*bad, folder]):
-        paths.insert(7 * place, path)
+    for position, path in enumerate([*bad, folder]):
+        paths.insert(7 * position, path)
     return paths
 
 
@@ -149,8 +149,8 @@ def test_no_paths_start_no_process(children: Children) -> None:
 
 def test_a_killed_child_costs_the_tile_it_was_at(good: list[Path], tmp_path: Path) -> None:
     paths = list(good)
-    for place in (0, 5, 6, 7, 20, len(paths) + 5):
-        paths.insert(place, tmp_path / "die.png")
+    for position in (0, 5, 6, 7, 20, len(paths) + 5):
+        paths.insert(position, tmp_path / "die.png")
     with DecodePool(SETTINGS, workers=2, worker_code=OBEDIENT) as pool:
         results = list(pool.prepare(paths))
     assert [grey(tile) for tile in results if isinstance(tile, PreparedTile)] == list(range(40))
@@ -199,7 +199,7 @@ def test_a_hanging_child_is_killed_and_costs_the_tile_it_was_at(
     assert [grey(tile) for tile in results] == list(range(6))
 
 
-def test_what_a_library_prints_is_kept_out_of_the_answers(good: list[Path], tmp_path: Path) -> None:
+def test_output_of_libraries_never_reaches_the_answers(good: list[Path], tmp_path: Path) -> None:
     shutil.copy(good[9], tmp_path / "print.png")
     with DecodePool(SETTINGS, workers=1, worker_code=OBEDIENT) as pool:
         results = list(pool.prepare([tmp_path / "print.png", good[1]]))
@@ -421,7 +421,7 @@ def test_the_worker_answers_each_path_and_ends_with_its_input(good: list[Path]) 
     assert isinstance(answers[3], ImageError)
 
 
-def test_a_prepared_tile_tells_what_the_file_was(tmp_path: Path) -> None:
+def test_prepared_tile_records_size_and_pages_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "turned.tif"
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -79,7 +79,7 @@ def test_of_an_extreme_strip_the_middle_is_seen() -> None:
 
 
 @pytest.mark.parametrize("side", [16, 73, 224])
-def test_no_rounding_carries_the_cut_out_of_the_picture(side: int) -> None:
+def test_rounding_never_moves_a_crop_out_of_the_image(side: int) -> None:
     spec = Preprocessing(resize_px=side, crop_px=side)
     # At 224 px the box of the sides 55, 95 and 97 ends 1e-14 outside; 16 is exact.
     for length in range(1, 130):

@@ -58,7 +58,7 @@ def settled_features(settled: EncoderFolder, fresh_tiles: Pixels) -> Float32:
     return embed(ReferenceRuntime(settled), fresh_tiles)
 
 
-def test_the_settled_encoder_tells_tiles_apart(settled_features: Float32) -> None:
+def test_settled_encoder_separates_tiles(settled_features: Float32) -> None:
     # Else agreement would be no feat: with random weights all tiles have a cosine of 0.97.
     assert cosines(settled_features[:-1], settled_features[1:]).mean() < 0.9
 
@@ -218,7 +218,7 @@ def test_an_embedding_depends_on_its_image_alone(
     expected = embed(first, fresh_tiles)
     backwards = embed(first, fresh_tiles[::-1].copy())[::-1]
     assert np.array_equal(backwards, expected)
-    # Other places, other company, and a last request that is not full.
+    # Other positions, other images in the batch, and a last request that is not full.
     cuts = range(first.batch, len(fresh_tiles), first.batch)
     for order in (slice(None), slice(None, None, -1), slice(1, None)):
         batches = np.split(fresh_tiles[order], cuts)
@@ -251,7 +251,7 @@ def test_bfloat16_is_refused_where_the_cpu_has_it_not(
         OpenVinoRuntime(settled, precision="bfloat16")
 
 
-def test_the_runtime_says_what_it_is(settled: EncoderFolder) -> None:
+def test_runtime_describes_itself(settled: EncoderFolder) -> None:
     runtime = OpenVinoRuntime(settled, precision="float32")
     assert (runtime.device, runtime.precision, runtime.batch) == ("cpu", "float32", 4)
     assert runtime.name == f"openvino {ov.__version__.split('-')[0]}"

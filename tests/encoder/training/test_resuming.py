@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def require_same(report: TrainReport, finished: TrainReport) -> None:
     ]
 
 
-def test_ctrl_c_saves_the_whole_step_and_the_run_goes_on_with_other_workers(
+def test_ctrl_c_saves_the_step_and_the_run_resumes_with_other_workers(
     tiles: list[Path], finished: TrainReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = Byol.forward
@@ -158,61 +158,58 @@ def test_a_second_ctrl_c_ends_a_step_and_saves_nothing() -> None:
     assert interruption.can_save is False
 
 
-class Clocked:
+class ClockedRun(Run):
     """A run whose views take 3 seconds and whose steps take 9."""
 
-    def __init__(self, given: TrainConfig, tiles: list[Path], mp: pytest.MonkeyPatch) -> None:
+    def __init__(self, given: TrainConfig, tiles: list[Path]) -> None:
         self.now = 100.0
-        batches, take_step = Run._batches, Run.take_step
-
-        def slow_batches(run: Run) -> Iterator[list[Part]]:
-            for batch in batches(run):
-                self.now += 3.0
-                yield batch
-
-        def slow_step(run: Run, batch: list[Part]) -> tuple[float, float]:
-            self.now += 9.0
-            return take_step(run, batch)
-
-        mp.setattr(Run, "_batches", slow_batches)
-        mp.setattr(Run, "take_step", slow_step)
-        self.run = Run(given, Material(paths=tiles), Team.join("cpu"), Stopwatch(lambda: self.now))
+        super().__init__(
+            given, Material(paths=tiles), Team.join("cpu"), Stopwatch(lambda: self.now)
+        )
         given.output.mkdir(exist_ok=True)
 
-    def train_epoch(self, stop_after: int = 100) -> dict[str, object]:
-        def tell(state: TrainProgress) -> None:
+    def batches(self) -> Iterator[list[Part]]:
+        for batch in super().batches():
+            self.now += 3.0
+            yield batch
+
+    def take_step(self, batch: Sequence[Part]) -> tuple[float, float]:
+        self.now += 9.0
+        return super().take_step(batch)
+
+    def train_clocked(self, stop_after: int = 100) -> dict[str, object]:
+        def report(state: TrainProgress) -> None:
             self.now += 1.0  # belongs to no step
             if state.step > stop_after:
                 raise KeyboardInterrupt
 
         with Interruption() as interruption:
-            return self.run.train_epoch(tell, interruption)
+            return self.train_epoch(report, interruption)
 
 
 def test_figures_of_an_interrupted_epoch_cover_all_its_steps(
     tiles: list[Path], finished: TrainReport, tmp_path: Path
 ) -> None:
     given = config(tmp_path / "out", checkpoint_every_s=0.0)
-    with pytest.MonkeyPatch.context() as mp, pytest.raises(KeyboardInterrupt):
-        Clocked(given, tiles, mp).train_epoch(stop_after=1)
-    with pytest.MonkeyPatch.context() as mp:
-        clocked = Clocked(given, tiles, mp)
-        clocked.run.resume()
-        figures = clocked.train_epoch()
-    assert clocked.run.step == 4
+    with pytest.raises(KeyboardInterrupt):
+        ClockedRun(given, tiles).train_clocked(stop_after=1)
+    clocked = ClockedRun(given, tiles)
+    clocked.resume()
+    figures = clocked.train_clocked()
+    assert clocked.step == 4
     assert figures["loss"] == finished.epochs[0]["loss"]
     assert (figures["training_seconds"], figures["waiting"]) == (48.0, 0.25)
     assert figures["images_per_second"] == 0.33
-    assert clocked.run.stopwatch.seconds == 4 * 13.0
+    assert clocked.stopwatch.seconds == 4 * 13.0
 
 
 def test_a_checkpoint_is_written_whenever_the_interval_has_passed(
-    tiles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiles: list[Path], tmp_path: Path
 ) -> None:
     given = config(tmp_path / "out", checkpoint_every_s=20.0)
-    clocked = Clocked(given, tiles, monkeypatch)
+    clocked = ClockedRun(given, tiles)
     with pytest.raises(KeyboardInterrupt):
-        clocked.train_epoch(stop_after=2)
+        clocked.train_clocked(stop_after=2)
     # 13 seconds after step 1, 26 after step 2.
     assert load_checkpoint(given.output)["step"] == 2
     assert config(tmp_path).checkpoint_every_s == 240.0

@@ -179,7 +179,7 @@ def test_running_out_of_memory_names_batch_and_crop(
         train(tiles, config(tmp_path / "out", accumulate=2))
 
 
-def test_collapse_stops_with_what_to_change(
+def test_collapse_stops_with_a_remedy(
     tiles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "spread", lambda projections: 0.001)

@@ -60,7 +60,7 @@ def test_an_epoch_visits_every_tile_once_but_the_rest_of_a_batch() -> None:
     assert list(Order(Draws(None, 10), epoch=1, seed=1, batch=3)) != batches
 
 
-def test_what_is_left_of_an_epoch_is_its_end() -> None:
+def test_resumed_epoch_draws_its_remaining_tiles() -> None:
     whole = list(Order(Draws(None, 20), epoch=4, seed=1, batch=4))
     assert list(Order(Draws(None, 20), epoch=4, seed=1, batch=4, done=3)) == whole[3:]
 

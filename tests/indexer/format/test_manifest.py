@@ -84,7 +84,7 @@ def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_no_index_is_named_and_told_how_to_become_one(tmp_path: Path) -> None:
+def test_folder_without_an_index_is_named_with_a_remedy(tmp_path: Path) -> None:
     file = tmp_path / "file.hx"
     file.touch()
     missing = tmp_path / "no.hx"

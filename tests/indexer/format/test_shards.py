@@ -80,7 +80,7 @@ def test_the_first_shard_published_wins(tmp_path: Path) -> None:
     assert record_file(tmp_path, shard_path(tmp_path, "a")) == record
 
 
-def test_pages_carry_checksums(tmp_path: Path) -> None:
+def test_pages_have_checksums(tmp_path: Path) -> None:
     path = tmp_path / write(tmp_path).path
     data = path.read_bytes()
     start = data.index(HALVES.tobytes()[:32])
@@ -119,7 +119,7 @@ def test_a_file_that_was_never_parquet_is_refused(tmp_path: Path) -> None:
         read_shard(tmp_path, record_file(tmp_path, path))
 
 
-def test_what_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+def test_unreadable_file_is_not_called_damaged(tmp_path: Path) -> None:
     record = write(tmp_path)
     path = tmp_path / record.path
     path.unlink()

@@ -10,7 +10,7 @@ from histo_index.indexer.format.checksums import DamagedError, checksum
 from histo_index.indexer.format.signed_json import seal, unseal
 
 BODY = {"count": 3, "name": 'caf\u00e9 \udce9\n"x"', "nested": {"b": [1, 0.5, None], "a": True}}
-PATH = Path("place/document.json")
+PATH = Path("folder/document.json")
 
 
 def read(data: bytes, *, newest: int = 7) -> dict[str, object]:
@@ -36,7 +36,7 @@ def test_every_flipped_bit_and_every_truncation_is_refused() -> None:
     for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(DamagedError, match=r"^place/document\.json: damaged: .*; mend it$"):
+        with pytest.raises(DamagedError, match=r"^folder/document\.json: damaged: .*; mend it$"):
             read(bytes(flipped))
     for length in range(len(data)):
         with pytest.raises(DamagedError):
@@ -48,7 +48,7 @@ def test_a_newer_version_is_called_newer_and_only_if_it_is_whole() -> None:
     with pytest.raises(IndexFormatError) as caught:
         read(newer)
     assert str(caught.value) == (
-        "place/document.json has index format 8, this release reads up to 7; upgrade histo-index"
+        "folder/document.json has index format 8, this release reads up to 7; upgrade histo-index"
     )
     assert not isinstance(caught.value, DamagedError)
     with pytest.raises(DamagedError):
@@ -58,12 +58,12 @@ def test_a_newer_version_is_called_newer_and_only_if_it_is_whole() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"null", b"[]", b"3", b"{}", b"[" * 100_000, b"\xff\xfe", b"\x00"]
 )
-def test_what_is_no_such_document_is_damaged(data: bytes) -> None:
-    with pytest.raises(DamagedError, match=r"^place/document\.json: damaged: "):
+def test_other_document_is_damaged(data: bytes) -> None:
+    with pytest.raises(DamagedError, match=r"^folder/document\.json: damaged: "):
         read(data)
 
 
 def test_another_kind_of_document_is_refused() -> None:
     with pytest.raises(DamagedError) as caught:
         read(seal("other", BODY, version=7))
-    assert str(caught.value) == "place/document.json: damaged: not a thing document; mend it"
+    assert str(caught.value) == "folder/document.json: damaged: not a thing document; mend it"

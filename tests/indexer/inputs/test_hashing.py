@@ -117,7 +117,7 @@ def test_hashing_holds_no_file_in_memory(tmp_path: Path) -> None:
     assert peak < size / 2
 
 
-def test_progress_is_told_in_steps_and_at_the_end(tmp_path: Path) -> None:
+def test_progress_is_reported_in_steps_and_at_the_end(tmp_path: Path) -> None:
     names = [f"{number}.png" for number in range(2500)]
     tiles = TileList(root=tmp_path, table=pa.table({"image_id": names, "path": names}))
     done: list[int] = []
@@ -168,7 +168,7 @@ def _replace(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [_rewrite, _replace, Path.touch])
-def test_a_file_that_changed_is_read_whatever_its_size_and_time_say(
+def test_changed_file_is_read_despite_equal_size_and_time(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     write_tiles(tmp_path, ["a.png", "b.png", "c.png"])
@@ -184,7 +184,7 @@ def test_a_file_that_changed_is_read_whatever_its_size_and_time_say(
     assert digests(tiles, known) == {"a.png": NO_DIGEST, "b.png": real, "c.png": NO_DIGEST}
 
 
-def test_what_changed_just_before_is_not_taken_as_it_was(
+def test_recently_changed_file_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tiles(tmp_path, ["a.png", "b.png"])
@@ -213,13 +213,13 @@ def test_every_mark_of_a_file_counts(tmp_path: Path, mark: str) -> None:
     write_tiles(tmp_path, ["a.png", "b.png"])
     tiles = list_tiles([tmp_path])
     known = as_if_hashed(tiles)
-    place = known.schema.get_field_index(mark)
+    column = known.schema.get_field_index(mark)
     other = pa.array([known[mark][0].as_py(), known[mark][1].as_py() + 1], STATES.field(mark).type)
-    found = digests(tiles, known.set_column(place, mark, other))
+    found = digests(tiles, known.set_column(column, mark, other))
     assert found == {"a.png": NO_DIGEST, "b.png": hash_file(tmp_path / "b.png")}
 
 
-def test_what_is_gone_is_rejected_though_it_is_known(tmp_path: Path) -> None:
+def test_vanished_file_is_rejected_despite_the_cache(tmp_path: Path) -> None:
     write_tiles(tmp_path, ["a.png", "b.png"])
     tiles = list_tiles([tmp_path])
     known = as_if_hashed(tiles)

@@ -69,7 +69,7 @@ def test_a_column_of_numbers_becomes_numeric(
         ["true", "false"],
     ],
 )
-def test_what_a_number_would_change_stays_text(tmp_path: Path, values: list[str]) -> None:
+def test_values_that_a_number_would_change_stay_text(tmp_path: Path, values: list[str]) -> None:
     assert read_column(tmp_path, values) == (pa.string(), values)
 
 

@@ -62,7 +62,7 @@ def test_several_roots_keep_equal_file_names_apart(tmp_path: Path) -> None:
     assert found.root == tmp_path.resolve()
 
 
-def test_what_overlapping_sources_share_counts_once(tmp_path: Path) -> None:
+def test_tiles_of_overlapping_sources_count_once(tmp_path: Path) -> None:
     write_tiles(tmp_path, ["a.png", "sub/b.png", "sub/x.txt", "sub/.hidden/h.png"])
     (tmp_path / "sub" / "out.png").symlink_to("/etc/hostname")
     sources = [tmp_path, tmp_path / "sub", tmp_path / "sub" / "b.png", tmp_path]

@@ -43,7 +43,7 @@ def test_the_structure_follows_from_size_and_memory(
     assert choose_structure(rows, size, SearchConfig(memory_bytes=memory)) == chosen
 
 
-def test_what_was_asked_for_is_taken() -> None:
+def test_requested_structure_is_used() -> None:
     assert choose_structure(10, 8, SearchConfig(structure="HNSW32")) == "HNSW32"
     assert choose_structure(10**7, 8, SearchConfig(structure="exact")) == "exact"
 
@@ -65,7 +65,7 @@ def test_amounts_of_memory_are_read(text: str, amount: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GB", "4XB", "four", "4GBGB", "nan", "1e999GB"])
-def test_what_is_no_amount_is_one_line(text: str) -> None:
+def test_invalid_amount_is_one_line(text: str) -> None:
     with pytest.raises(InputError, match="expected an amount such as 4GB or 500MB"):
         parse_bytes(text)
 
@@ -78,7 +78,7 @@ def test_a_recall_that_cannot_be_is_refused(recall: float) -> None:
         SearchConfig(memory_bytes=0)
 
 
-def test_costs_are_told_before_they_arise(caplog: pytest.LogCaptureFixture) -> None:
+def test_training_cost_is_announced_beforehand(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     announce_structure(100, 2048, SearchConfig())
     announce_structure(1_000_000, 2048, SearchConfig())
@@ -88,7 +88,7 @@ def test_costs_are_told_before_they_arise(caplog: pytest.LogCaptureFixture) -> N
     ]
 
 
-def test_a_structure_that_takes_in_what_is_new_tells_no_costs(
+def test_growing_ann_index_announces_no_training_cost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     encoder = FakeEncoder(folder=tmp_path / "fake-encoder")
@@ -117,9 +117,7 @@ def test_a_structure_that_takes_in_what_is_new_tells_no_costs(
 
 
 @pytest.mark.parametrize("factory", ["PCA32,IVF32,SQ8", "HNSW16", "SQ8"])
-def test_a_structure_is_tuned_to_the_recall_and_says_what_it_reaches(
-    tmp_path: Path, factory: str
-) -> None:
+def test_ann_index_is_tuned_to_the_recall_and_reports_it(tmp_path: Path, factory: str) -> None:
     path = tmp_path / "candidates.faiss"
     facts = make_structure(path, HALVES, [HALVES], factory, SearchConfig(recall=0.9))
     assert facts.factory == factory
@@ -144,16 +142,14 @@ def test_a_higher_recall_takes_more_effort(tmp_path: Path) -> None:
     assert costs[0] < costs[1]
 
 
-def test_a_recall_that_is_out_of_reach_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreachable_recall_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_structure(tmp_path / "c", HALVES, [HALVES], "PCA2,IVF4,SQ4", SearchConfig(recall=0.999))
     (message,) = caplog.messages
     assert message.startswith("PCA2,IVF4,SQ4 finds 0.")
     assert message.endswith("asked for 0.999; pass another --structure")
 
 
-def test_a_structure_larger_than_the_memory_given_is_told(
+def test_ann_index_larger_than_the_memory_limit_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = SearchConfig(recall=0.1, memory_bytes=10_000)
@@ -164,7 +160,7 @@ def test_a_structure_larger_than_the_memory_given_is_told(
     ]
 
 
-def test_what_faiss_does_not_know_is_refused_before_a_tile_is_encoded(tmp_path: Path) -> None:
+def test_unknown_faiss_string_is_refused_before_encoding(tmp_path: Path) -> None:
     encoder = FakeEncoder(folder=tmp_path / "fake-encoder")
     tiles = write_tiles(tmp_path / "tiles", numbered(20))
     with pytest.raises(InputError, match="--structure IVF4,Nonsense: FAISS cannot make it of"):

@@ -30,7 +30,7 @@ N, D = 3000, 32
 CENTRES: Final = np.repeat(unit_vectors(50, D), N // 50, axis=0)
 HALVES: Final = (CENTRES + 0.3 * unit_vectors(N, D, seed=1)).astype(np.float16)
 QUERIES: Final[Float32] = (HALVES[::100] + 0.1 * unit_vectors(30, D, seed=2)).astype(np.float32)
-PATH = Path("place/candidates.faiss")
+PATH = Path("folder/candidates.faiss")
 KINDS: Final = ("PCA16,IVF16,SQ8", "IVF16,SQ4", "HNSW16", "SQ8", "PCA16,IVF16,RaBitQ")
 
 plain: Final = partial(sorted_rows, QUERIES, HALVES)
@@ -45,19 +45,20 @@ def written(tmp_path: Path, kind: str = "PCA16,IVF16,SQ8") -> bytes:
     return (tmp_path / "candidates.faiss").read_bytes()
 
 
-def test_exact_search_finds_what_a_sort_finds() -> None:
+def test_exact_search_equals_a_sort() -> None:
     fixed = HALVES.copy()
     fixed.flags.writeable = False
     np.testing.assert_array_equal(ExactSearch(fixed).search(QUERIES, 9), plain()[:, :9])
 
 
-def test_many_neighbours_are_not_sorted_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("histo_index.indexer.nearest.exact.compare_all", None)
-    np.testing.assert_array_equal(ExactSearch(HALVES).search(QUERIES, 129)[:, :99], plain()[:, :99])
+def test_many_neighbours_are_found_one_query_at_a_time() -> None:
+    # Blocks of rows would round distances otherwise, and so order some of these otherwise.
+    search = ExactSearch(HALVES, many=1, few=128)
+    np.testing.assert_array_equal(search.search(QUERIES, 129)[:, :99], plain()[:, :99])
     assert len(QUERIES) > 16
 
 
-def test_searches_at_once_leave_what_faiss_compares_by_as_it_was() -> None:
+def test_concurrent_searches_restore_the_faiss_setting() -> None:
     library: Any = faiss.cvar
     before = library.distance_compute_blas_threshold
     shared = ByProducts()
@@ -69,7 +70,7 @@ def test_searches_at_once_leave_what_faiss_compares_by_as_it_was() -> None:
     assert library.distance_compute_blas_threshold == before != 1
 
 
-def test_exact_search_keeps_to_what_is_allowed() -> None:
+def test_exact_search_returns_only_allowed_rows() -> None:
     allowed = np.arange(N) % 7 == 3
     found = ExactSearch(HALVES).search(QUERIES, 9, allowed)
     np.testing.assert_array_equal(found, plain(allowed)[:, :9])
@@ -128,7 +129,7 @@ def test_where_candidates_run_short_every_vector_is_compared(share: int) -> None
         ("IVF16,PQ16x4fs", "its file could not be checked for damage"),
     ],
 )
-def test_what_faiss_cannot_make_is_one_line_of_what_it_says(kind: str, reason: str) -> None:
+def test_faiss_error_is_one_line(kind: str, reason: str) -> None:
     with pytest.raises(InputError) as caught:
         made(kind)
     assert str(caught.value) == (
@@ -150,7 +151,7 @@ def test_directions_are_those_that_faiss_finds(count: int) -> None:
     np.testing.assert_allclose(abs(ours.apply(floats)), abs(theirs.apply(floats)), atol=1e-4)
 
 
-def test_a_transformation_is_kept_without_what_it_does_not_use(tmp_path: Path) -> None:
+def test_stored_transform_holds_only_its_own_arrays(tmp_path: Path) -> None:
     kept = 4 * (16 * D + 16 + 16 * 16)
     assert len(written(tmp_path)) < kept + N * (16 + 8) + 4 * D + 2000
 
@@ -177,7 +178,7 @@ def test_another_number_or_size_of_vectors_is_refused(tmp_path: Path) -> None:
         with pytest.raises(IndexFormatError) as caught:
             read_candidates(PATH, data, rows=rows, size=size)
         assert str(caught.value) == (
-            f"place/candidates.faiss: holds {N} vectors of {D}, expected {rows} of {size}; "
+            f"folder/candidates.faiss: holds {N} vectors of {D}, expected {rows} of {size}; "
             "run `histo-index reindex`"
         )
 
@@ -190,14 +191,14 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IndexFormatError) as caught:
         read_candidates(PATH, faiss.serialize_index(index).tobytes(), rows=N, size=D)
     assert str(caught.value) == (
-        "place/candidates.faiss: its parts do not fit each other; run `histo-index reindex`"
+        "folder/candidates.faiss: its parts do not fit each other; run `histo-index reindex`"
     )
 
 
 @pytest.mark.parametrize("length", [0, 1, 4, 30, 60, 1000, -1])
 def test_a_short_file_is_refused(tmp_path: Path, length: int) -> None:
     with pytest.raises(
-        IndexFormatError, match=r"^place/candidates\.faiss: not a FAISS index \("
+        IndexFormatError, match=r"^folder/candidates\.faiss: not a FAISS index \("
     ) as caught:
         read_candidates(PATH, written(tmp_path)[:length], rows=N, size=D)
     assert "\n" not in str(caught.value)

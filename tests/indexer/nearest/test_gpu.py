@@ -38,7 +38,7 @@ def answer(gpu: str) -> Any:
     return ANSWER
 
 
-def test_it_starts_once_enough_was_asked() -> None:
+def test_gpu_starts_after_enough_queries() -> None:
     starts = Starts("gpu")
     later = LazyGpuSearch(starts, after=100)
     assert later.ask(60, answer) is None
@@ -55,14 +55,14 @@ def test_the_cpu_answers_while_the_gpu_is_busy() -> None:
     assert later.ask(1, answer) is ANSWER
 
 
-def test_without_a_gpu_nobody_looks_again() -> None:
+def test_without_a_gpu_the_search_is_not_repeated() -> None:
     starts = Starts(None)
     later = LazyGpuSearch(starts, after=1)
     assert [later.ask(5, answer) for _ in range(3)] == [None] * 3
     assert starts.count == 1
 
 
-def test_a_gpu_that_fails_is_told_once_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_gpu_is_reported_once_and_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     later = LazyGpuSearch(Starts("gpu"), after=1)
 
     def fail(gpu: str) -> Any:
@@ -167,7 +167,7 @@ def test_a_structure_that_faiss_has_on_no_gpu_stays_on_the_cpu(
     assert caplog.text.count("not implemented on GPU.); the CPU goes on") == 1
 
 
-def test_what_a_gpu_sorts_is_limited() -> None:
+def test_gpu_sort_size_is_limited() -> None:
     assert fits_gpu(candidates=2048, effort=2048)
     assert not fits_gpu(candidates=2049, effort=1)
     assert not fits_gpu(candidates=1, effort=2049)

@@ -96,7 +96,7 @@ def test_mapped_and_strided_arrays_are_read_where_they_lie() -> None:
     np.testing.assert_array_equal(to_float32(fixed[::2]), RIGHT[::2].astype(np.float32))
 
 
-def test_no_rows_give_no_distances() -> None:
+def test_no_rows_return_no_distances() -> None:
     none = np.empty(0, np.int64)
     assert row_distances(LEFT, RIGHT, left_rows=none, right_rows=none).shape == (0,)
     for shape in ((0, 5), (2, 0)):

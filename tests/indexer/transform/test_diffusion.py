@@ -1,4 +1,4 @@
-"""Diffusion coordinates: distances are those of two walks, and crowds come together."""
+"""Diffusion coordinates: distances are those of two walks, and clusters contract."""
 
 import numpy as np
 import numpy.typing as npt
@@ -48,19 +48,14 @@ def test_three_tenths_of_a_distance_are_of_whitened_vectors_and_seven_of_walks()
     np.testing.assert_allclose((found[:, SIZE:] ** 2).sum(axis=1), 0.7, atol=1e-6)
 
 
-def test_what_was_stored_before_the_share_was_has_halves() -> None:
+def test_stored_arrays_restore_the_same_transform() -> None:
     tiles = embeddings(300)
     fit = fit_diffusion(tiles)
-    stored = fit.arrays()
-    assert np.array_equal(Diffusion.from_arrays(stored).apply(tiles), fit.apply(tiles))
-    before = Diffusion.from_arrays({name: stored[name] for name in stored if name != "share"})
-    np.testing.assert_allclose(
-        before.apply(tiles)[:, :SIZE], fit.whitening.apply(tiles) * np.sqrt(0.5), atol=1e-6
-    )
+    assert np.array_equal(Diffusion.from_arrays(fit.arrays()).apply(tiles), fit.apply(tiles))
 
 
-def crowds(count: int) -> Float32:
-    """Two crowds that overlap, each tile off its crowd's middle in many directions."""
+def clusters(count: int) -> Float32:
+    """Make two overlapping clusters; each tile is off its centre in many directions."""
     tiles = np.random.default_rng(0).normal(size=(2 * count, SIZE)) * 0.25
     tiles[:, 0] += np.repeat([0.5, -0.5], count)
     tiles[:, 1] += 1
@@ -69,22 +64,22 @@ def crowds(count: int) -> Float32:
 
 
 def share_within(vectors: Float32, count: int) -> float:
-    """Tell how often two tiles of a crowd are nearer than two of different ones."""
+    """Return how often two tiles of a cluster are nearer than two of different ones."""
     gaps = squares(vectors, vectors)
     within = np.concatenate([gaps[:count, :count].ravel(), gaps[count:, count:].ravel()])
     between = np.sort(gaps[:count, count:].ravel())
     return float((1 - np.searchsorted(between, within) / len(between)).mean())
 
 
-def test_crowds_come_together() -> None:
-    tiles = crowds(150)
+def test_clusters_contract() -> None:
+    tiles = clusters(150)
     whitened = share_within(fit_whitening(tiles).apply(tiles), 150)
     assert whitened < 0.85
     assert share_within(fit_diffusion(tiles).apply(tiles), 150) > 0.95
 
 
-def test_tiles_that_were_not_fitted_join_the_crowds() -> None:
-    tiles = crowds(300)
+def test_tiles_outside_the_fit_join_the_clusters() -> None:
+    tiles = clusters(300)
     found = fit_diffusion(tiles[::2]).apply(tiles[1::2])
     assert share_within(found, 150) > 0.95
 

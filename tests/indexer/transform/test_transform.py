@@ -122,7 +122,7 @@ def test_search_files_that_were_deleted_are_made_again_as_they_were(fitted: Path
     assert leftovers(fitted) == []
 
 
-def test_a_calibration_that_another_distance_voids_is_told_of(
+def test_warns_when_another_distance_voids_the_calibration(
     fitted: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     calibration = fitted / "calibration.json"
@@ -209,7 +209,7 @@ def test_a_calibrated_index_that_became_small_keeps_its_distance(
     assert (manifest.tiles, manifest.distance_name) == (51, name)
 
 
-def test_an_encoder_with_a_plain_threshold_only_is_plain_unless_asked(
+def test_encoder_with_only_a_plain_threshold_is_plain_by_default(
     tmp_path: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -222,7 +222,7 @@ def test_an_encoder_with_a_plain_threshold_only_is_plain_unless_asked(
     ) in caplog.messages
 
 
-def test_an_index_that_has_grown_says_so(
+def test_grown_index_is_reported(
     fitted: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiles = write_tiles(fitted.parent / "tiles", numbered(4 * TILES - 1))
@@ -235,7 +235,7 @@ def test_an_index_that_has_grown_says_so(
     ]
 
 
-def test_a_damaged_transform_is_refused_and_can_be_fitted_anew(
+def test_damaged_transform_is_refused_and_can_be_fitted_again(
     fitted: Path, encoder: FakeEncoder
 ) -> None:
     before = stored_vectors(fitted)
@@ -285,7 +285,7 @@ def test_a_transform_of_a_killed_commit_is_cleared_away(
     assert stored_vectors(fitted) == before
 
 
-def test_an_index_whose_manifest_is_lost_is_fitted_again_as_its_calibration_says(
+def test_index_without_manifest_is_fitted_again_for_its_calibration(
     fitted: Path, encoder: FakeEncoder
 ) -> None:
     before, name = stored_vectors(fitted), read_manifest(fitted).distance_name

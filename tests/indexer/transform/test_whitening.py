@@ -14,8 +14,8 @@ def embeddings(count: int, size: int = 24, *, seed: int = 0) -> Float32:
     return units
 
 
-def test_two_places_are_whitened_as_by_hand() -> None:
-    # Half of the tiles at each place: the middle is between them, one direction varies by
+def test_two_points_are_whitened_as_by_hand() -> None:
+    # Half of the tiles at each point: the middle is between them, one direction varies by
     # (√2 / 2)² = 0.5, which is all there is, so the ridge is 0.5 too and √(0.5 / 1) remains.
     tiles = np.array([[1, 0, 0], [0, 1, 0]] * 60, np.float32)
     found = fit_whitening(tiles)

@@ -45,7 +45,7 @@ def test_whole_shards_are_found_with_their_rows(built: Path) -> None:
 
 @pytest.mark.parametrize("part", ["parquet", "json"])
 @pytest.mark.parametrize("how", ["missing", "damaged", "cut short"])
-def test_a_damaged_shard_is_named_removed_and_its_tiles_alone_encoded_anew(
+def test_damaged_shard_is_reported_removed_and_only_its_tiles_encoded_again(
     tiles: Path,
     built: Path,
     encoder: FakeEncoder,
@@ -83,7 +83,7 @@ def test_a_shard_of_another_encoder_is_refused_and_stays(built: Path) -> None:
     assert files_of(built) == before
 
 
-def test_what_is_newer_or_cannot_be_read_for_now_is_refused_and_stays(built: Path) -> None:
+def test_newer_or_unreadable_file_is_refused_and_kept(built: Path) -> None:
     entry = read_manifest(built).shards[0]
     receipt = built / entry.receipt.path
     newer = seal("histo-index receipt", {}, version=FORMAT_VERSION + 1)
@@ -160,7 +160,7 @@ def test_reindexing_keeps_the_shards_of_an_interrupted_build(
     require_sound(built, expected_rows(tiles, numbered(40)))
 
 
-def test_reindexing_refuses_what_is_no_index_and_leaves_no_lock_there(tmp_path: Path) -> None:
+def test_reindexing_refuses_another_folder_and_leaves_no_lock(tmp_path: Path) -> None:
     with pytest.raises(IndexFormatError, match="holds no finished index"):
         reindex(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -182,22 +182,22 @@ def test_reindexing_with_a_damaged_shard_leaves_the_old_state(tiles: Path, built
 def test_garbage_in_search_costs_nothing_but_itself(
     tiles: Path, built: Path, encoder: FakeEncoder
 ) -> None:
-    place = built / "search" / "000001"
-    for path in place.iterdir():
+    derived = built / "search" / "000001"
+    for path in derived.iterdir():
         path.write_bytes(b"garbage")
     (built / "search" / "000009").mkdir()
     (built / "search" / "000009" / "vectors.npy").write_bytes(b"of a killed build")
     (built / "search" / "more").mkdir()
     with pytest.raises(IndexFormatError):
         require_sound(built, {})
-    assert {path.read_bytes() for path in place.iterdir()} == {b"garbage"}
+    assert {path.read_bytes() for path in derived.iterdir()} == {b"garbage"}
     assert reindex(built).generation == 2
     require_sound(built, expected_rows(tiles, numbered(20)))
     assert sorted(path.name for path in (built / "search").iterdir()) == ["000002", "more"]
     assert run_build(built, encoder, tiles).generation == 2
 
 
-def test_a_receipt_is_what_the_build_reported(built: Path) -> None:
+def test_receipt_matches_the_report_of_the_build(built: Path) -> None:
     for entry in read_manifest(built).shards:
         receipt = read_receipt(built / entry.receipt.path)
         assert (receipt.shard_id, receipt.rows) == (entry.shard_id, entry.rows)

@@ -62,7 +62,7 @@ def test_only_new_and_changed_files_are_read(
     }
 
 
-def test_a_build_that_goes_on_after_an_interruption_reads_none_again(
+def test_resumed_build_reads_no_file_again(
     tiles: Path, output: Path, encoder: FakeEncoder, read: list[str]
 ) -> None:
     def stop(path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_build_that_goes_on_after_an_interruption_reads_none_again(
     assert build_and_tell(output, encoder, tiles, read) == set()
 
 
-def test_damaged_states_are_told_and_every_file_is_read(
+def test_damaged_hash_cache_is_reported_and_every_file_read(
     tiles: Path,
     output: Path,
     encoder: FakeEncoder,
@@ -100,7 +100,7 @@ def test_damaged_states_are_told_and_every_file_is_read(
         assert path.read_bytes() == whole
 
 
-def test_states_of_another_form_are_told_and_not_used(
+def test_hash_cache_of_another_form_is_reported_and_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pq.write_table(pa.table({"path": ["a.png"]}), tmp_path / STATES_NAME)
@@ -110,7 +110,7 @@ def test_states_of_another_form_are_told_and_not_used(
     ]
 
 
-def test_states_that_are_known_are_not_written_again(tmp_path: Path) -> None:
+def test_known_states_are_not_written_again(tmp_path: Path) -> None:
     states = pa.table([["ä.png"], [1], [-2], [3], [2**64 - 1], ["0" * 64]], schema=STATES)
     write_states(tmp_path, states, before=STATES.empty_table())
     assert read_states(tmp_path).equals(states)
@@ -119,7 +119,7 @@ def test_states_that_are_known_are_not_written_again(tmp_path: Path) -> None:
     assert not (tmp_path / STATES_NAME).exists()
 
 
-def test_states_that_cannot_be_written_are_told_and_cost_nothing_else(
+def test_unwritable_hash_cache_is_reported_and_harmless(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     states = pa.table([["a.png"], [1], [2], [3], [4], ["0" * 64]], schema=STATES)
@@ -138,9 +138,9 @@ def test_a_file_that_is_found_other_than_it_is_known_is_read_by_the_next_build(
     run_build(output, encoder, tiles)
     # As where a content changed and nothing of the file tells it.
     states = read_states(output)
-    place = states["path"].to_pylist().index("t0007.png")
+    row = states["path"].to_pylist().index("t0007.png")
     digests = states["sha256"].to_pylist()
-    digests[place] = "0" * 64
+    digests[row] = "0" * 64
     write_states(output, states.set_column(5, "sha256", pa.array(digests)), before=states)
     changed = "changed while the index was being built: run the build again"
     report = run_build(output, encoder, tiles)

@@ -192,7 +192,7 @@ def test_other_columns_cost_every_shard(columns: dict[str, Any]) -> None:
     assert task_paths(plan) == [names(0, 1, 2, 3), names(4, 5, 6, 7)]
 
 
-def test_rows_are_told_apart_whatever_their_values_hold() -> None:
+def test_rows_are_distinct_for_any_values() -> None:
     pairs: list[tuple[list[Any], list[Any]]] = [
         (["a\x1fb", "c"], ["a", "b\x1fc"]),
         (["a\x1e", "s"], ["a", "\x1es"]),
@@ -208,7 +208,7 @@ def test_rows_are_told_apart_whatever_their_values_hold() -> None:
         assert plan_for(now.cast(was.schema), old).kept == ()
 
 
-def test_a_merge_that_was_interrupted_wins_over_what_it_replaces() -> None:
+def test_interrupted_merge_replaces_the_small_shards() -> None:
     small = build_on_paper(table_of(tiles(0)))
     merged = build_on_paper(table_of(tiles(0, 1, 2)), small)
     for found in (small + merged, merged + small):
@@ -233,7 +233,7 @@ def test_whatever_part_of_a_build_was_finished_the_rows_end_up_the_same(shard_ro
             assert len(rows_found) == len(expected)
 
 
-def test_a_build_that_goes_on_in_order_cuts_the_same_tasks() -> None:
+def test_resumed_build_plans_the_same_tasks() -> None:
     wanted = table_of(tiles(*range(30)))
     plan = plan_for(wanted)
     for count in range(len(plan.tasks) + 1):
@@ -285,7 +285,7 @@ def test_a_small_shard_cut_again_as_it_was_is_kept() -> None:
     assert plan.kept == ((4, small),)
 
 
-def test_shard_ids_say_encoder_limit_and_tiles_and_nothing_else() -> None:
+def test_shard_ids_depend_on_encoder_limit_and_tiles_only() -> None:
     wanted = table_of(tiles(0, 1), label=["x", "y"])
     (task,) = plan_for(wanted).tasks
     (same,) = plan_for(wanted, shard_rows=100).tasks

@@ -22,7 +22,7 @@ from histo_index.indexer.format.signed_json import seal
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.compact import compact
 from histo_index.indexer.removal.remove import remove_tiles
-from histo_index.indexer.writing import search_files as derive
+from histo_index.indexer.writing import search_files
 from histo_index.indexer.writing.commit import reindex
 from tests.indexer.fakes import (
     FakeEncoder,
@@ -47,7 +47,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(record.path)
         return read_shard(folder, record)
 
-    monkeypatch.setattr(derive, "read_shard", listen)
+    monkeypatch.setattr(search_files, "read_shard", listen)
     return names
 
 
@@ -66,16 +66,16 @@ def add(built: Path, encoder: FakeEncoder, *names: str, **options: Any) -> Manif
     return read_manifest(built)
 
 
-def search_files(folder: Path) -> dict[str, bytes]:
+def search_bytes(folder: Path) -> dict[str, bytes]:
     files = read_manifest(folder).files
     return {role: (folder / files[role].path).read_bytes() for role in ROLES}
 
 
 def require_as_anew(folder: Path) -> None:
     """Compare the search files, byte for byte, with those that `reindex` makes of the shards."""
-    before = search_files(folder)
+    before = search_bytes(folder)
     reindex(folder)
-    assert search_files(folder) == before
+    assert search_bytes(folder) == before
     root = folder.parent / "tiles"
     names = sorted(path.name for path in root.iterdir())
     # Fake embeddings are what vectors are only where distances are plain.
@@ -91,7 +91,7 @@ def new_shards(folder: Path, before: Manifest) -> list[str]:
 
 @pytest.mark.parametrize("distance", ["plain", "diffused"])
 @pytest.mark.parametrize("name", ["t0042-b.png", "t0599-b.png"], ids=["among", "after"])
-def test_what_a_tile_is_added_to_is_taken_over(
+def test_rebuild_with_a_new_tile_reuses_the_rest(
     tmp_path: Path, encoder: FakeEncoder, read: list[str], distance: str, name: str
 ) -> None:
     output = tmp_path / "tiles.hx"
@@ -145,9 +145,9 @@ def test_removed_tiles_are_compacted_without_the_other_shards(built: Path, read:
     compact(built)
     assert read == new_shards(built, before)
     assert len(read) == 1
-    old = search_files(built)
+    old = search_bytes(built)
     reindex(built)
-    assert search_files(built) == old
+    assert search_bytes(built) == old
     assert read_manifest(built).tiles == 599
 
 
@@ -180,7 +180,7 @@ def test_damage_is_not_taken_over(
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_what_is_missing_is_made_from_the_shards(
+def test_missing_search_files_are_rebuilt_from_shards(
     built: Path, encoder: FakeEncoder, read: list[str], caplog: pytest.LogCaptureFixture, role: str
 ) -> None:
     path = built / read_manifest(built).files[role].path
@@ -215,7 +215,7 @@ def _by_an_older_format(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("age", [_by_another_release, _by_an_older_format])
-def test_what_another_release_made_is_made_from_the_shards(
+def test_search_files_of_another_release_are_rebuilt_from_shards(
     built: Path, encoder: FakeEncoder, read: list[str], age: Callable[[Path], None]
 ) -> None:
     age(built)
@@ -227,7 +227,7 @@ def test_what_another_release_made_is_made_from_the_shards(
     require_as_anew(built)
 
 
-def test_reindexing_says_what_release_made_the_search_files(
+def test_reindexing_names_the_release_of_the_search_files(
     built: Path, encoder: FakeEncoder, read: list[str]
 ) -> None:
     made_by = read_manifest(built).libraries
@@ -265,7 +265,7 @@ def recall(folder: Path) -> float:
     return float(np.mean(hits))
 
 
-def test_a_structure_takes_in_what_is_new(
+def test_ann_index_takes_new_vectors(
     built: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = structured(built, encoder)
@@ -295,7 +295,7 @@ def test_rows_that_moved_are_taken_out_of_a_structure_and_put_in_again(
     assert grown >= recall(built) - 0.02 > 0.85
 
 
-def test_a_structure_that_has_grown_by_its_share_is_learnt_anew(
+def test_ann_index_is_retrained_after_growing_by_its_share(
     built: Path, encoder: FakeEncoder
 ) -> None:
     structured(built, encoder)
@@ -309,7 +309,7 @@ def test_a_structure_that_has_grown_by_its_share_is_learnt_anew(
     [replace(CHOSEN, recall=0.95), replace(CHOSEN, structure="IVF4,SQ8")],
     ids=["recall", "structure"],
 )
-def test_a_structure_that_is_asked_for_otherwise_is_learnt_anew(
+def test_ann_index_is_retrained_for_another_request(
     built: Path, encoder: FakeEncoder, search: SearchConfig
 ) -> None:
     structured(built, encoder)
@@ -318,7 +318,7 @@ def test_a_structure_that_is_asked_for_otherwise_is_learnt_anew(
 
 
 @pytest.mark.parametrize("how", ["damaged", "missing"])
-def test_a_structure_that_is_not_whole_is_learnt_anew(
+def test_damaged_ann_index_is_retrained(
     built: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     structured(built, encoder)
@@ -334,7 +334,7 @@ def test_a_structure_that_is_not_whole_is_learnt_anew(
     assert message.endswith("; rebuilt from the shards")
 
 
-def test_a_graph_grows_but_is_made_anew_where_rows_move(
+def test_graph_grows_and_is_rebuilt_when_rows_move(
     built: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     structured(built, encoder, SearchConfig(structure="HNSW8", recall=0.5))

@@ -16,7 +16,7 @@ from histo_index.indexer.format.vector_file import (
     file_names,
     npy_header,
 )
-from histo_index.indexer.writing.search_files import FromShards, derive
+from histo_index.indexer.writing.search_files import ShardSource, derive
 from tests.indexer.fakes import FakeEncoder, embedding_of, files_of, numbered, run_build
 
 
@@ -42,20 +42,20 @@ def test_search_files_are_made_of_the_shards(
     output = tmp_path / "tiles.hx"
     run_build(output, encoder, tiles)
     manifest = read_manifest(output)
-    place = output / "search" / "000001"
+    derived = output / "search" / "000001"
     expected = np.stack([embedding_of((tiles / name).read_bytes()) for name in numbered(20)])
     np.testing.assert_array_equal(
-        np.load(place / "vectors.npy"), expected.astype(np.float16), strict=True
+        np.load(derived / "vectors.npy"), expected.astype(np.float16), strict=True
     )
-    blocks = np.load(place / "blocks.npy")
+    blocks = np.load(derived / "blocks.npy")
     assert blocks.tolist() == [xxhash.xxh3_64_intdigest(expected.astype(np.float16).tobytes())]
-    rows = pa.ipc.open_file(place / "rows.arrow").read_all()
+    rows = pa.ipc.open_file(derived / "rows.arrow").read_all()
     assert rows.column_names == [
         "image_id", "path", "sha256", "width", "height", "note", "stem",
     ]  # fmt: skip
     assert rows["stem"].to_pylist() == [name.removesuffix(".png") for name in numbered(20)]
     records, structure = derive(
-        output, manifest.shards, generation=7, size=16, source=FromShards(output)
+        output, manifest.shards, generation=7, size=16, source=ShardSource(output)
     )
     assert structure is None
     names = {role: name for role, name in FILE_NAMES.items() if role != "candidates"}
@@ -64,7 +64,7 @@ def test_search_files_are_made_of_the_shards(
     }
     for role, name in names.items():
         again = files_of(output)[f"search/000007/{name}"]
-        assert again == (place / name).read_bytes()
+        assert again == (derived / name).read_bytes()
         assert records[role].checksum == manifest.files[role].checksum
 
 
@@ -74,7 +74,7 @@ def test_a_damaged_shard_stops_deriving(tiles: Path, tmp_path: Path, encoder: Fa
     shards = read_manifest(output).shards
     (output / shards[1].file.path).write_bytes(b"x")
     with pytest.raises(IndexFormatError, match=f"part-{shards[1].shard_id}"):
-        derive(output, shards, generation=2, size=16, source=FromShards(output))
+        derive(output, shards, generation=2, size=16, source=ShardSource(output))
     assert not any((output / "search" / "000002").iterdir())
 
 
@@ -88,7 +88,7 @@ def test_a_damaged_shard_stops_deriving(tiles: Path, tmp_path: Path, encoder: Fa
         ("a/b", "b"),
     ],
 )
-def test_the_name_of_a_file_is_what_follows_its_folders(path: str, name: str) -> None:
+def test_file_name_is_the_last_part_of_the_path(path: str, name: str) -> None:
     assert file_names(pa.chunked_array([[path]])).to_pylist() == [name]
 
 

@@ -39,24 +39,24 @@ def test_known_contents_are_found_and_taken_from_whichever_shard_holds_them(
     write_tiles(tiles, ["b.png", "t0005b.png"])
     wanted = hashed(tiles)
     tasks = cut(wanted, shard_rows=5)
-    places = np.concatenate(store.locate(tasks)).tolist()
+    located = np.concatenate(store.locate(tasks)).tolist()
     names = wanted["path"].to_pylist()
-    assert [name for name, place in zip(names, places, strict=True) if place < 0] == [
+    assert [name for name, position in zip(names, located, strict=True) if position < 0] == [
         "b.png",
         "t0005b.png",
     ]
-    for name, place in zip(names, places, strict=True):
-        if place >= 0:
-            facts = store.take(place)
+    for name, position in zip(names, located, strict=True):
+        if position >= 0:
+            facts = store.take(position)
             data = (tiles / name).read_bytes()
             np.testing.assert_array_equal(
                 facts.embedding, embedding_of(data).astype(np.float16), strict=True
             )
             assert (facts.width, facts.height, facts.note) == (len(data), data[0], None)
-            assert store.runtime(place)["name"] == "fake"
+            assert store.runtime(position)["name"] == "fake"
 
 
-def test_no_task_has_no_places(index: Path, encoder: FakeEncoder) -> None:
+def test_no_task_has_no_positions(index: Path, encoder: FakeEncoder) -> None:
     store = EmbeddingStore(index, finished_shards(index, encoder.fingerprint))
     assert store.locate([]) == []
     written = run_tasks(
@@ -68,10 +68,10 @@ def test_no_task_has_no_places(index: Path, encoder: FakeEncoder) -> None:
 def test_an_empty_store_knows_nothing(tiles: Path, tmp_path: Path) -> None:
     tasks = cut(hashed(tiles))
     found = EmbeddingStore(tmp_path, []).locate(tasks)
-    assert [places.tolist() for places in found] == [[-1] * 8, [-1] * 8, [-1] * 4]
+    assert [located.tolist() for located in found] == [[-1] * 8, [-1] * 8, [-1] * 4]
 
 
-def test_shards_are_finished_one_by_one_and_the_encoder_is_asked_no_further(
+def test_shards_are_finished_one_by_one_without_reading_ahead(
     tiles: Path, tmp_path: Path, encoder: FakeEncoder
 ) -> None:
     tasks = cut(hashed(tiles))

@@ -39,7 +39,7 @@ def test_metadata_comes_along(numbers: Numbers) -> None:
     assert found.metadata == {"label": "class-0"}
 
 
-def test_k_larger_than_the_index_gives_all(numbers: Numbers) -> None:
+def test_k_larger_than_the_index_returns_all(numbers: Numbers) -> None:
     rows = nearest_rows(numbers.index, numbers.index.matrix[:1], k=50, own_rows=[0])
     found = neighbours_of(numbers.index, rows)[0]
     assert sorted(neighbour.image_id for neighbour in found) == sorted(NAMES[1:])

@@ -29,13 +29,11 @@ from histo_index.search.answers.neighbours import Neighbour
         ([], []),
     ],
 )
-def test_of_whole_paths_only_what_tells_them_apart_is_shown(
-    names: list[str], shown: list[str]
-) -> None:
+def test_paths_are_shortened_to_their_distinct_parts(names: list[str], shown: list[str]) -> None:
     assert short_names(names) == shown
 
 
-def test_a_montage_tells_queries_of_one_file_name_apart(tmp_path: Path) -> None:
+def test_montage_shows_folders_of_queries_with_equal_file_names(tmp_path: Path) -> None:
     Image.new("RGB", (160, 160), "pink").save(tmp_path / "a.png")
     near = Neighbour(rank=1, image_id="a", path="a.png", distance=0.1)
     queries = [(f"/where/{folder}/a.png", tmp_path / "a.png") for folder in ("s1", "s2", "s2")]
@@ -46,7 +44,7 @@ def test_a_montage_tells_queries_of_one_file_name_apart(tmp_path: Path) -> None:
     assert (second == third).all()
 
 
-def test_a_montage_tells_long_names_with_one_end_apart(tmp_path: Path) -> None:
+def test_montage_shows_distinct_ends_of_long_names(tmp_path: Path) -> None:
     Image.new("RGB", (160, 160), "pink").save(tmp_path / "a.png")
     ids = [f"slide-{slide}_of-a-hospital-with-a-long-name_0001.png" for slide in (1, 2)]
     near = [

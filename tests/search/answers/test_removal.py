@@ -118,9 +118,7 @@ def test_a_removed_tile_stays_out_until_its_content_changes(built: Path) -> None
         ({"where": "site = 'Z'"}, "true of no tile"),
     ],
 )
-def test_what_cannot_be_removed_is_one_line(
-    built: Path, options: dict[str, object], message: str
-) -> None:
+def test_invalid_removal_is_one_line(built: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         remove(OpenIndex(built), **options)
     assert read_manifest(built).generation == 1
@@ -159,7 +157,7 @@ def test_a_damaged_list_of_removed_tiles_is_refused(built: Path) -> None:
     index_facts(built, verify=True)
 
 
-def test_restoring_a_rule_that_was_lifted_says_that_there_is_none(tmp_path: Path) -> None:
+def test_restoring_a_lifted_rule_reports_no_such_rule(tmp_path: Path) -> None:
     rows = [",A", ",B", ",C"]
     names = ["a.png", "b.png", "c.png"]
     path, _ = build_numbered(tmp_path, unit_vectors(3, 8), names, columns=",site", rows=rows)

@@ -29,7 +29,9 @@ def dataset_of(classes: Classes) -> LabelledPairs:
     return make_labelled_pairs(classes.index, read_labels(classes.index, group="patient"), None)
 
 
-def test_a_calibration_says_what_it_rests_on(classes: Classes, calibration: Calibration) -> None:
+def test_calibration_records_its_pairs_and_groups(
+    classes: Classes, calibration: Calibration
+) -> None:
     assert calibration.fingerprint == classes.index.manifest.fingerprint
     assert (calibration.pairs, calibration.same, calibration.prior) == (2688, 1344, 0.5)
     assert (calibration.tiles, calibration.units, calibration.unit) == (96, 8, "group")
@@ -52,7 +54,7 @@ def test_its_histogram_counts_every_pair(classes: Classes, calibration: Calibrat
     assert sum(calibration.histogram.same) == sum(calibration.histogram.different) == 1344
 
 
-def test_its_threshold_tells_the_classes_apart(calibration: Calibration) -> None:
+def test_stored_threshold_separates_the_classes(calibration: Calibration) -> None:
     accuracy, threshold = calibration.accuracy, calibration.threshold
     assert accuracy.value is not None
     assert accuracy.low is not None
@@ -100,7 +102,7 @@ def test_one_of_another_distance_is_refused(classes: Classes, calibration: Calib
         store_calibration(folder, replace(calibration, distance="diffused 0123"))
 
 
-def test_one_that_could_answer_nothing_surely_says_so(
+def test_calibration_that_answers_nothing_surely_is_reported(
     classes: Classes, calibration: Calibration
 ) -> None:
     dataset = dataset_of(classes)
@@ -111,7 +113,7 @@ def test_one_that_could_answer_nothing_surely_says_so(
     assert line not in calibration.warnings
 
 
-def test_what_is_stored_names_no_group_that_may_be_private(classes: Classes) -> None:
+def test_stored_calibration_names_no_private_group(classes: Classes) -> None:
     dataset = dataset_of(classes)
     is_first = (dataset.groups[dataset.left] == 0) | (dataset.groups[dataset.right] == 0)
     others = np.flatnonzero(~is_first)[: is_first.sum() // 2]
@@ -125,12 +127,12 @@ def test_what_is_stored_names_no_group_that_may_be_private(classes: Classes) -> 
     assert line.endswith("pairs share group 1")
 
 
-@pytest.mark.parametrize("place", [0, 100, -3])
-def test_a_damaged_one_is_refused(classes: Classes, calibration: Calibration, place: int) -> None:
+@pytest.mark.parametrize("offset", [0, 100, -3])
+def test_a_damaged_one_is_refused(classes: Classes, calibration: Calibration, offset: int) -> None:
     store_calibration(classes.index.folder, calibration)
     path = classes.index.folder / "calibration.json"
     data = bytearray(path.read_bytes())
-    data[place] ^= 1
+    data[offset] ^= 1
     path.write_bytes(data)
     with pytest.raises(IndexFormatError, match=r"calibration\.json: damaged"):
         read_calibration(classes.index.folder, calibration.fingerprint)
@@ -160,7 +162,7 @@ def test_a_full_disk_leaves_the_old_one(
     assert sorted(path.name for path in folder.glob(".tmp-*")) == []
 
 
-def test_it_waits_for_no_writer(classes: Classes, calibration: Calibration) -> None:
+def test_reader_does_not_wait_for_a_writer(classes: Classes, calibration: Calibration) -> None:
     with writer_lock(classes.index.folder), pytest.raises(LockedError):
         store_calibration(classes.index.folder, calibration)
 
@@ -199,7 +201,7 @@ def test_contents_of_too_many_tiles_are_not_stored(classes: Classes) -> None:
     assert tile_contents(classes.index, np.arange(96), max_tiles=95) is None
 
 
-def test_labels_that_say_the_opposite_store_nothing(classes: Classes) -> None:
+def test_inverted_labels_store_no_calibration(classes: Classes) -> None:
     dataset = dataset_of(classes)
     with pytest.raises(InputError, match=r"^drawn from column label .*: same pairs are not nearer"):
         calibrate(classes.index, replace(dataset, is_same=~dataset.is_same), Objective())

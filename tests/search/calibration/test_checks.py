@@ -41,7 +41,7 @@ def chain(count: int, **options: Any) -> LabelledPairs:
     return of_pairs([(2 * n, 2 * n + 1, n % 2) for n in range(count)], **options)
 
 
-def test_enough_pairs_of_strangers_raise_no_doubt_but_the_missing_groups() -> None:
+def test_enough_unrelated_pairs_raise_only_the_missing_groups_warning() -> None:
     require_enough(chain(40))
     (line,) = find_warnings(chain(40), KNOWN)
     assert line.startswith("no groups: tiles of one patient are treated as independent")
@@ -67,7 +67,7 @@ def test_enough_pairs_of_strangers_raise_no_doubt_but_the_missing_groups() -> No
         ),
     ],
 )
-def test_pairs_that_cannot_tell_a_threshold_are_refused(
+def test_pairs_that_determine_no_threshold_are_refused(
     dataset: LabelledPairs, message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -75,7 +75,7 @@ def test_pairs_that_cannot_tell_a_threshold_are_refused(
     assert message in str(caught.value)
 
 
-def test_contradicting_labels_are_told_with_an_example() -> None:
+def test_contradicting_labels_are_reported_with_an_example() -> None:
     same = [(2 * n, 2 * n + 1, n % 2) for n in range(2, 40)]
     dataset = of_pairs([(0, 1, 1), (1, 2, 1), (0, 2, 0), *same], groups=list(range(80)))
     assert find_warnings(dataset, KNOWN) == [
@@ -84,7 +84,7 @@ def test_contradicting_labels_are_told_with_an_example() -> None:
     ]
 
 
-def test_same_pairs_within_a_group_are_told() -> None:
+def test_same_pairs_within_a_group_are_reported() -> None:
     groups = [tile // 2 for tile in range(80)]
     dataset = of_pairs(
         [*((2 * n, 2 * n + 1, 1) for n in range(6)), *((n, 79 - n, n % 2) for n in range(40))],
@@ -95,7 +95,7 @@ def test_same_pairs_within_a_group_are_told() -> None:
     assert line.startswith("6 of 26 same pairs are of one group")
 
 
-def test_a_tile_in_most_pairs_is_told() -> None:
+def test_tile_in_most_pairs_is_reported() -> None:
     pairs = [*((0, n, n % 2) for n in range(1, 31)), *((n, n + 30, n % 2) for n in range(1, 21))]
     (line,) = find_warnings(of_pairs(pairs, groups=list(range(51))), KNOWN)
     assert line == "30 of 50 pairs share group u00"
@@ -111,6 +111,6 @@ def test_a_tile_in_most_pairs_is_told() -> None:
         (Estimate(value=0.8, low=None, high=None), "too few groups to estimate the accuracy"),
     ],
 )
-def test_an_accuracy_that_nobody_knows_is_told(accuracy: Estimate, message: str) -> None:
+def test_unknown_accuracy_is_reported(accuracy: Estimate, message: str) -> None:
     (line,) = find_warnings(chain(40, groups=list(range(80))), accuracy)
     assert line.startswith(message)

@@ -110,7 +110,7 @@ def test_balanced_accuracy_does_not_depend_on_the_prior() -> None:
     assert rate(sample, cuts[0], True) - rate(sample, cuts[0], False) > best - 0.02
 
 
-def test_f1_is_as_good_as_any_cut_gives() -> None:
+def test_f1_is_the_best_over_all_thresholds() -> None:
     sample = drawn(5_000)
     cut = fit_threshold(sample, Objective(name="f1"))
     every = [f1_score(sample.is_same, sample.distances <= c) for c in np.linspace(0.01, 2, 200)]
@@ -184,7 +184,7 @@ def test_bins_change_the_curve_by_next_to_nothing() -> None:
     assert expit(binned.log_odds(at)) == pytest.approx(expit(exact.log_odds(at)), abs=2e-3)
 
 
-def test_no_pair_is_judged_by_a_threshold_that_saw_its_units() -> None:
+def test_no_pair_is_tested_with_a_threshold_fitted_on_its_groups() -> None:
     # Every pair is between two of 12 groups, which decide alone how far its tiles are apart and
     # what they are called: whoever fits on all pairs is right more often than one who may not see.
     generator = np.random.default_rng(3)
@@ -223,7 +223,7 @@ def test_cross_validated_accuracy_is_that_of_new_pairs() -> None:
     assert ends.low < truth < ends.high
 
 
-def test_the_share_counts_pairs_as_the_prior_says() -> None:
+def test_share_weights_pairs_by_the_prior() -> None:
     sample = drawn(1_000, prior=0.2)
     share, _ = share_of(sample, sample.is_same, np.ones(1_000, bool), rounds=10)
     assert share == pytest.approx(0.2)

@@ -17,7 +17,7 @@ from tests.search.classes import Classes
 from tests.vectors import build_numbered, unit_vectors
 
 
-def test_it_tells_classes_apart_that_lie_apart(classes: Classes) -> None:
+def test_threshold_separates_distant_classes(classes: Classes) -> None:
     found = guess(classes.index, group="patient")
     threshold = found.threshold
     assert threshold.value is not None
@@ -48,7 +48,7 @@ def test_the_valley_lies_between_two_heaps() -> None:
     assert np.isnan(_valley(np.zeros(9), np.ones(9)))
 
 
-def test_it_says_that_it_is_weaker_and_claims_no_probability(classes: Classes) -> None:
+def test_threshold_without_labels_is_marked_weaker_and_has_no_probability(classes: Classes) -> None:
     store_calibration(classes.index.folder, guess(classes.index, group="patient"))
     found = read_calibration(classes.index.folder, classes.index.manifest.fingerprint)
     assert found is not None
@@ -77,12 +77,12 @@ def test_too_few_tiles_or_groups_are_refused(classes: Classes, tmp_path: Path) -
 def test_plain_distances_are_parted_by_their_logarithms_others_as_they_are(
     distance: str, tmp_path: Path
 ) -> None:
-    # Five crowds; their tiles are close, so that plain distances differ by orders of magnitude.
-    crowds = np.repeat(unit_vectors(5, 16), 24, axis=0)
-    vectors = crowds + np.random.default_rng(1).normal(size=(120, 16)) * 0.05
+    # Five clusters; their tiles are close, so that plain distances differ by orders of magnitude.
+    clusters = np.repeat(unit_vectors(5, 16), 24, axis=0)
+    vectors = clusters + np.random.default_rng(1).normal(size=(120, 16)) * 0.05
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     names = [f"{tile}.png" for tile in range(120)]
-    folder, _ = build_numbered(tmp_path / "crowds", vectors.astype(np.float16), names)
+    folder, _ = build_numbered(tmp_path / "clusters", vectors.astype(np.float16), names)
     reindex(folder, distance=distance)
     index = OpenIndex(folder)
     stored = index.vectors(np.arange(120)).astype(np.float64)

@@ -32,7 +32,7 @@ def test_the_user_wins_over_the_encoder() -> None:
 
 
 @pytest.mark.parametrize("value", [-0.1, 4.1, float("nan")])
-def test_what_is_no_distance_is_no_threshold(value: float) -> None:
+def test_value_outside_0_to_4_is_no_threshold(value: float) -> None:
     with pytest.raises(InputError, match="0 to 4"):
         Threshold(value=value, origin="test")
 
@@ -86,7 +86,7 @@ def test_a_calibration_comes_before_the_encoder_s_threshold_and_after_the_user_s
     assert (given.value, given.is_calibrated, given.origin) == (0.3, False, "given by the user")
 
 
-def test_without_labels_the_origin_says_that_it_is_weaker() -> None:
+def test_origin_without_labels_is_marked_weaker() -> None:
     chosen = Threshold.choose(None, None, calibrated(is_unlabelled=True))
     assert chosen.origin == "estimated without labels (less reliable) from p.csv"
 
@@ -142,7 +142,7 @@ def test_where_not_even_distance_zero_is_surely_the_same_only_the_far_are_answer
     assert threshold.verdicts(distances).to_pylist() == [*["unsure"] * 3, "different"]
 
 
-def test_pairs_with_a_stranger_are_unsure_only_where_that_is_allowed() -> None:
+def test_novel_pairs_are_unsure_only_on_request() -> None:
     far = np.array([True, False, False, False, True])
     threshold = Threshold.choose(None, None, calibrated(), unsure=True)
     assert threshold.verdicts(DISTANCES, far).to_pylist() == ["unsure"] * 5

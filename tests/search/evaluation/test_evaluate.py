@@ -1,4 +1,4 @@
-"""An evaluation says what an index is worth, beside baselines, and finds tiles in two places."""
+"""An evaluation compares an index with baselines and finds tiles in two groups or splits."""
 
 import json
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ def test_confusion_counts_nearest_neighbours_in_other_groups(
     assert hits == pytest.approx(expected.trace() / TILES)
 
 
-def test_floors_are_judged_on_the_same_pairs(found: Evaluation) -> None:
+def test_baselines_use_the_same_pairs(found: Evaluation) -> None:
     colour, random, majority = found.baselines
     assert [baseline.name for baseline in found.baselines] == [
         "colour histogram", "random weights", "majority"
@@ -102,7 +102,7 @@ def test_floors_are_judged_on_the_same_pairs(found: Evaluation) -> None:
     assert majority.retrieval["micro"]["accuracy@1"].value == pytest.approx(1 / 3)
 
 
-def test_the_first_line_praises_only_what_beats_every_floor(found: Evaluation) -> None:
+def test_first_line_is_positive_only_above_every_baseline(found: Evaluation) -> None:
     assert found.headline.startswith("The encoder beats every baseline here: pair ROC-AUC 0.9")
     mine = found.index.pairs["roc_auc"]
     assert mine.value is not None
@@ -121,7 +121,7 @@ def test_the_first_line_praises_only_what_beats_every_floor(found: Evaluation) -
     assert line.startswith("The encoder is not shown to beat a colour histogram here")
 
 
-def test_without_floors_nothing_is_praised(classes: Classes) -> None:
+def test_without_baselines_nothing_is_positive(classes: Classes) -> None:
     found = evaluate(classes.index, dataset_of(classes), Threshold.choose(0.4, None))
     assert "was not compared with colour or random weights" in found.headline
 
@@ -193,7 +193,7 @@ def test_there_is_a_strip_of_every_class(found: Evaluation) -> None:
         assert len(strip.neighbours) == 8
 
 
-def test_what_the_calibration_saw_is_found_and_told(found: Evaluation) -> None:
+def test_tiles_of_the_calibration_are_found_and_reported(found: Evaluation) -> None:
     assert found.leakage.shared_tiles == TILES
     (line,) = [line for line in found.warnings if "calibration was fitted on" in line]
     assert line.startswith("96 of 96 tiles are, or nearly are, tiles that the calibration")
@@ -243,7 +243,7 @@ def test_copies_across_groups_are_found() -> None:
     assert not found.is_clean
 
 
-def test_near_copies_are_what_they_are_everywhere_else(classes: Classes, found: Evaluation) -> None:
+def test_leakage_uses_the_limit_of_near_duplicates(classes: Classes, found: Evaluation) -> None:
     assert found.leakage.limit == near_limit(classes.index)
 
 

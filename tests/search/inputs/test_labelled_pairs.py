@@ -40,7 +40,7 @@ def test_classes_that_lie_in_one_group_each_are_refused(classes: Classes) -> Non
         make_labelled_pairs(classes.index, read_labels(classes.index, group="label"), None)
 
 
-def test_pairs_that_cannot_be_used_say_why_by_their_number(classes: Classes) -> None:
+def test_unusable_pairs_are_reported_by_number(classes: Classes) -> None:
     found = of_pairs(
         classes,
         [
@@ -74,7 +74,7 @@ def test_a_repeated_pair_counts_once_and_one_of_both_labels_not_at_all(classes: 
             ("t06.png", "t09.png", 1),
         ],
     )
-    assert [found.names[place] for place in found.left] == ["t00.png", "t06.png"]
+    assert [found.names[tile] for tile in found.left] == ["t00.png", "t06.png"]
     assert found.problems == ["p.csv pair 4: labelled 0, but 1 as pair 3; both are left out"]
 
 
@@ -90,7 +90,7 @@ def test_a_repeated_pair_counts_once_and_one_of_both_labels_not_at_all(classes: 
         ),
     ],
 )
-def test_a_list_of_which_nothing_can_be_used_is_refused(
+def test_list_without_a_usable_row_is_refused(
     classes: Classes, rows: list[Any], message: str
 ) -> None:
     with pytest.raises(InputError) as caught:

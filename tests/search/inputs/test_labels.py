@@ -90,7 +90,7 @@ def test_rows_that_cannot_be_used_are_named_by_their_line(classes: Classes, tmp_
         ("path,label\nt00.png,nan\n", "not one tile with a class"),
     ],
 )
-def test_a_file_of_which_nothing_can_be_used_is_refused(
+def test_file_without_a_usable_row_is_refused(
     classes: Classes, tmp_path: Path, text: str, message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -106,9 +106,7 @@ def test_a_wrong_encoding_is_named_with_its_line(classes: Classes, tmp_path: Pat
         read_labels(classes.index, path)
 
 
-def test_columns_that_are_not_there_are_told_with_those_that_are(
-    classes: Classes, tmp_path: Path
-) -> None:
+def test_missing_columns_are_reported_with_those_found(classes: Classes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no column tissue in the index; found image_id, path,"):
         read_labels(classes.index, "tissue")
     with pytest.raises(InputError, match=r"no column site in the index; pass"):

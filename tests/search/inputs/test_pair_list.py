@@ -103,7 +103,7 @@ def test_a_query_that_splits_twice_is_not_guessed(tmp_path: Path) -> None:
     assert listed.problems == {0: "'a_b_c' does not split into two known ids in just one way"}
 
 
-def test_files_are_asked_only_about_what_the_index_leaves_open(tmp_path: Path) -> None:
+def test_files_are_read_only_for_names_not_in_the_index(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text("query\ns_1_s_2\nnew_1_s_2\n")
     asked: list[str] = []
@@ -141,7 +141,7 @@ def test_pairs_from_python(tmp_path: Path) -> None:
         list_pairs([("a", "b"), ("c",)])
 
 
-def test_tsv_parquet_and_standard_input_say_the_same(
+def test_tsv_parquet_and_standard_input_are_read_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [("a, 1.png", "b.png")]
@@ -166,7 +166,7 @@ def test_names_that_look_like_nothing_stay_names(tmp_path: Path) -> None:
     assert pairs_of(read(tmp_path, "null,NA\n007,1e5\n")) == [("null", "NA"), ("007", "1e5")]
 
 
-def test_ragged_rows_keep_their_place(tmp_path: Path) -> None:
+def test_ragged_rows_keep_their_line(tmp_path: Path) -> None:
     listed = read(tmp_path, "image_a,image_b\na,b\nc\nd,e,f\ng,h\n")
     assert pairs_of(listed) == [("a", "b"), ("c", ""), ("d", "e"), ("g", "h")]
     assert listed.problems == {1: "1 column, expected 2", 2: "3 columns, expected 2"}
@@ -222,7 +222,7 @@ def test_a_first_row_without_a_documented_header_is_a_pair(tmp_path: Path, text:
         (b"a.png,b.png\n\xff\xfe,c\n", "line 2 is not UTF-8"),
     ],
 )
-def test_what_is_no_pair_list_is_refused_in_one_line(
+def test_other_file_than_a_pair_list_is_refused_in_one_line(
     tmp_path: Path, text: bytes, message: str
 ) -> None:
     with pytest.raises(InputError) as caught:

@@ -62,7 +62,7 @@ def test_other_tables_are_refused(table: dict[str, list[str]], words: str) -> No
     assert str(caught.value) == f"the table of pairs: {words}"
 
 
-def test_rows_and_lists_stay_what_they_are() -> None:
+def test_rows_and_lists_are_not_changed() -> None:
     rows = [["a", "b", 1], ["c", "d", 0]]
     listed = list_pairs(rows)
     assert read_pairs(listed) is listed

@@ -18,7 +18,7 @@ def test_index_names_come_first_and_encode_nothing(numbers: Numbers) -> None:
     found = numbers.resolver.resolve(["s2/a.png", "d.png", "d", "c.png", "e_1"])
     assert found.problems == [None] * 5
     expected = numbers.vectors[[2, 4, 4, 3, 5]]
-    assert np.array_equal(take_vectors(numbers.index, found.extra, found.places), expected)
+    assert np.array_equal(take_vectors(numbers.index, found.extra, found.rows), expected)
     assert found.encoded == 0
     assert numbers.encoder.encoded == []
 
@@ -26,7 +26,7 @@ def test_index_names_come_first_and_encode_nothing(numbers: Numbers) -> None:
 def test_an_unseen_file_is_encoded_once_under_any_number_of_names(numbers: Numbers) -> None:
     found = numbers.resolver.resolve(["new.png", "copy-of-new.png", "new", "newer.png"])
     expected = numbers.vectors[[6, 6, 6, 7]]
-    assert np.array_equal(take_vectors(numbers.index, found.extra, found.places), expected)
+    assert np.array_equal(take_vectors(numbers.index, found.extra, found.rows), expected)
     assert found.encoded == 2
     assert sorted(numbers.encoder.encoded) == ["new.png", "newer.png"]
 
@@ -34,13 +34,13 @@ def test_an_unseen_file_is_encoded_once_under_any_number_of_names(numbers: Numbe
 def test_a_file_whose_content_is_indexed_is_not_encoded(numbers: Numbers) -> None:
     found = numbers.resolver.resolve(["copy-of-d.png"])
     expected = numbers.vectors[[4]]
-    assert np.array_equal(take_vectors(numbers.index, found.extra, found.places), expected)
+    assert np.array_equal(take_vectors(numbers.index, found.extra, found.rows), expected)
     assert numbers.encoder.encoded == []
 
 
-def test_each_name_without_a_vector_says_why(numbers: Numbers) -> None:
+def test_each_name_without_a_vector_has_a_reason(numbers: Numbers) -> None:
     found = numbers.resolver.resolve(["a", "nothing.png", "broken.png", "s1", "d.png"])
-    assert found.places[:4].tolist() == [-1, -1, -1, -1]
+    assert found.rows[:4].tolist() == [-1, -1, -1, -1]
     assert [problem and str(problem) for problem in found.problems] == [
         "a: several tiles have this file name; name one by its path or image id",
         f"nothing.png: not in the index, and no such file in {numbers.tiles}; check the name, or "
@@ -59,10 +59,10 @@ def test_a_changed_file_is_taken_as_it_is_now_only_if_files_are_preferred(
     by_name = numbers.resolver.resolve(["d.png"])
     by_file = numbers.resolver.resolve(["d.png"], prefer_files=True)
     assert np.array_equal(
-        take_vectors(numbers.index, by_name.extra, by_name.places), numbers.vectors[[4]]
+        take_vectors(numbers.index, by_name.extra, by_name.rows), numbers.vectors[[4]]
     )
     assert np.array_equal(
-        take_vectors(numbers.index, by_file.extra, by_file.places), numbers.vectors[[7]]
+        take_vectors(numbers.index, by_file.extra, by_file.rows), numbers.vectors[[7]]
     )
 
 
@@ -70,11 +70,11 @@ def test_preferring_files_still_finds_names_without_files(numbers: Numbers) -> N
     (numbers.tiles / "d.png").unlink()
     found = numbers.resolver.resolve(["d.png", "s1/a.png"], prefer_files=True)
     assert np.array_equal(
-        take_vectors(numbers.index, found.extra, found.places), numbers.vectors[[4, 0]]
+        take_vectors(numbers.index, found.extra, found.rows), numbers.vectors[[4, 0]]
     )
 
 
-def test_known_is_told_apart_by_index_and_files(numbers: Numbers) -> None:
+def test_known_names_are_found_in_index_and_files(numbers: Numbers) -> None:
     names = ["d.png", "new", "nothing", "a"]
     assert numbers.resolver.are_indexed(names) == [True, False, False, False]
     assert numbers.resolver.are_files(names) == [True, True, False, False]
@@ -89,17 +89,17 @@ def test_of_equal_contents_the_one_with_the_files_own_name_is_taken(tmp_path: Pa
     index = OpenIndex(folder)
     resolver = Resolver(index, encoder.encode_files, root=tmp_path)
     found = resolver.resolve([f"tiles/{name}" for name in names], prefer_files=True)
-    assert [index.row(row)["image_id"] for row in found.places.tolist()] == names
+    assert [index.row(row)["image_id"] for row in found.rows.tolist()] == names
 
 
 def test_a_tile_is_found_by_the_hash_of_its_content(numbers: Numbers) -> None:
     found = numbers.resolver.resolve([hash_file(numbers.tiles / "d.png"), "0" * 64])
-    assert found.places.tolist() == [4, -1]
+    assert found.rows.tolist() == [4, -1]
 
 
 def test_names_that_are_not_utf8_are_missing(numbers: Numbers) -> None:
     found = numbers.resolver.resolve(["x\udcff.png"])
-    assert found.places.tolist() == [-1]
+    assert found.rows.tolist() == [-1]
     assert str(found.problems[0]).startswith("x\\udcff.png: not in the index")
 
 
@@ -107,5 +107,5 @@ def test_odd_names_are_missing_and_not_an_error(numbers: Numbers) -> None:
     names = ["", "\x00", ".", "..", "/", "x" * 5000, "s1/", str(Path("/"))]
     distinct = list(dict.fromkeys(names))
     found = numbers.resolver.resolve(distinct)
-    assert found.places.tolist() == [-1] * len(distinct)
+    assert found.rows.tolist() == [-1] * len(distinct)
     assert all(problem for problem in found.problems)

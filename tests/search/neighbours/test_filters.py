@@ -53,7 +53,7 @@ def found_rows(
 def plain_rows(index: OpenIndex, query: int, allowed: list[int]) -> list[int]:
     matrix: Float32 = np.asarray(index.matrix[allowed])
     distances = pair_distances(np.broadcast_to(index.matrix[query], matrix.shape), matrix)
-    return [allowed[place] for place in np.argsort(distances, kind="stable")]
+    return [allowed[row] for row in np.argsort(distances, kind="stable")]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def plain_rows(index: OpenIndex, query: int, allowed: list[int]) -> list[int]:
         ("mpp = 0.123", lambda n: n == 123),
     ],
 )
-def test_where_gives_the_nearest_of_the_tiles_it_is_true_of(
+def test_where_returns_the_nearest_matching_tiles(
     index: OpenIndex, where: str, is_wanted: object
 ) -> None:
     assert callable(is_wanted)
@@ -148,11 +148,13 @@ def test_bad_columns_and_values_of_exclude_same_are_one_line(index: OpenIndex) -
         Filters(near_duplicates="hide")
 
 
-def test_a_filter_that_leaves_no_other_tile_gives_none(index: OpenIndex) -> None:
+def test_filter_that_matches_no_other_tile_returns_no_neighbour(index: OpenIndex) -> None:
     assert found_rows(index, 5, 3, Filters(where="image_id = '005.png'")) == []
 
 
-def test_fewer_than_k_are_told(index: OpenIndex, caplog: pytest.LogCaptureFixture) -> None:
+def test_fewer_than_k_results_are_reported(
+    index: OpenIndex, caplog: pytest.LogCaptureFixture
+) -> None:
     (found,) = histo_index.open(index.folder).search("005.png", k=10, where="mpp < 0.004")
     assert len(found) == 4
     assert caplog.messages == ["k is 10 but only 4 tiles can be returned"]

@@ -50,7 +50,7 @@ def search(index: OpenIndex, k: int, filters: Filters | None = None) -> Found:
     return nearest_rows(index, index.matrix, k=k, own_rows=range(N), filters=filters, block=250)
 
 
-def test_every_tile_gets_what_a_sort_gives_it(index: OpenIndex) -> None:
+def test_every_tile_gets_the_neighbours_of_a_sort(index: OpenIndex) -> None:
     everything = np.ones(N, bool)
     found = search(index, 10)
     wrong = 0
@@ -74,7 +74,7 @@ def test_a_filter_decides_before_candidates_do(index: OpenIndex) -> None:
     assert sum(hits) >= 0.99 * 10 * N
 
 
-def test_what_cannot_come_back_is_nobody(index: OpenIndex) -> None:
+def test_unreachable_row_is_no_neighbour(index: OpenIndex) -> None:
     found = search(index, 5, Filters(where="image_id in ('003.png', '004.png', '007.png')"))
     assert found.rows[3].tolist()[2:] == [NOBODY] * 3
     assert set(found.rows[3, :2].tolist()) == {4, 7}
@@ -82,7 +82,7 @@ def test_what_cannot_come_back_is_nobody(index: OpenIndex) -> None:
     assert search(index, 5000).rows.shape == (N, N)
 
 
-def test_exact_distances_decide_among_more_candidates_than_asked_for(
+def test_exact_distances_rank_spare_candidates(
     index: OpenIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything = np.ones(N, bool)
