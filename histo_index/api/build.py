@@ -86,7 +86,7 @@ def build(
         OSError: the disk is full or not writable; the index is unchanged.
     """
     from histo_index.api.scale.check import check_cut
-    from histo_index.api.slides.cut import cut_slides
+    from histo_index.api.slides.cut import SlideCutter
     from histo_index.encoder.decode.image_file import DecodeLimits
     from histo_index.indexer.build import build as build_index
     from histo_index.indexer.build_config import BuildConfig
@@ -100,7 +100,8 @@ def build(
     runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
     warn_if_untrained(runner.folder, is_trained=runner.card()["is_trained"])
     check_cut(folder if add else None, runner, slides, any_mpp=any_mpp)
-    return build_index(
+    cutter = SlideCutter(folder)
+    report = build_index(
         BuildConfig(
             sources=_as_paths(sources),
             output=folder,
@@ -117,11 +118,13 @@ def build(
             distance=distance,
             private=columns,
             slides=slides,
-            cut_slides=cut_slides,
+            cut_slides=cutter,
         ),
         runner,
         progress,
     )
+    cutter.save()
+    return report
 
 
 def reindex(

@@ -257,6 +257,15 @@ def _look_at_slide(path: str | Path, before: FileState | None = None) -> FileSta
     return before
 
 
+def slide_marks(path: Path) -> tuple[int, int, int, int]:
+    """Return size, times and inode of a slide, which change with it.
+
+    Raises:
+        OSError: it is out of reach.
+    """
+    return _join_marks([read_marks(os.stat(part)) for part in _parts(path)])
+
+
 def _parts(path: Path) -> list[Path]:
     """List the files of a slide, in a fixed order."""
     if path.is_dir():

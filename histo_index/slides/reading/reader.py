@@ -1,5 +1,6 @@
 """Open a slide with the library that reads it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,13 +62,16 @@ class SlideFile:
         return cls(path=Path(path), mpp=mpp)
 
 
-def require_libraries() -> None:
+def require_libraries(names: Sequence[str] = _LIBRARIES) -> None:
     """Check that the libraries that read slides are installed, without loading them.
+
+    Args:
+        names: of modules.
 
     Raises:
         InputError: one is missing.
     """
-    missing = [name for name in _LIBRARIES if find_spec(name) is None]
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise InputError(f"slides need {', '.join(missing)}, which is not installed; run {INSTALL}")
 

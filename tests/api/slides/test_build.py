@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from histo_index.api.slides.cut import cut_slides
+from histo_index.api.slides.cut import SlideCutter, cut_slides
 from histo_index.api.slides.tile import tile
 from histo_index.errors import InputError
 from histo_index.indexer.build_config import BuildReport
@@ -204,3 +204,28 @@ def test_a_slide_that_is_gone_is_refused_and_dropped_when_asked(
         build(slides, encoder, sources=[], slides=None)
     left = build(slides, encoder, sources=[], slides=None, drop_missing_source=True)
     assert (first.tiles, left.tiles, left.dropped) == (12, 6, 6)
+
+
+def test_a_slide_that_is_as_it_was_is_not_opened_again(
+    slides: Path, encoder: DecodingEncoder, planes: list[Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = SlideCutter(slides.parent / "x.hx")
+    build(slides, encoder, cut_slides=first)
+    first.save()
+    kept = sorted(first.folder.iterdir())
+    assert len(kept) == 2
+    # A child that cannot start would end the build.
+    with monkeypatch.context() as context:
+        context.setattr("sys.executable", "/bin/false")
+        again = SlideCutter(slides.parent / "x.hx")
+        assert build(slides, encoder, cut_slides=again).encoded == 0
+        again.save()
+    assert sorted(first.folder.iterdir()) == kept
+    # Neither a damaged file nor one of another slide is used.
+    for path in kept:
+        path.write_bytes(b"damaged")
+    write_slide(slides / "b/s.svs", planes[0])
+    third = SlideCutter(slides.parent / "x.hx")
+    assert build(slides, encoder, cut_slides=third).tiles == 13
+    third.save()
+    assert len(set(first.folder.iterdir()) & set(kept)) == 1

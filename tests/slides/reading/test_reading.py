@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histo_index.errors import ImageError
+from histo_index.errors import ImageError, InputError
 from histo_index.slides.reading import reader, tiff_reader
 from histo_index.slides.reading.identity import SlideTile
 from histo_index.slides.reading.info import Bounds, Scale
@@ -220,3 +220,12 @@ def test_an_unknown_scale_is_no_tile(tmp_path: Path, plane: Pixels) -> None:
     assert isinstance(found, ImageError)
     wanted = dataclasses.replace(tile(256, 256), slide_mpp=0.5)
     np.testing.assert_array_equal(read_one(path, wanted, 0.5), plane[256:512, 256:512])
+
+
+def test_missing_libraries_are_named_with_the_remedy() -> None:
+    reader.require_libraries()
+    with pytest.raises(InputError) as caught:
+        reader.require_libraries(["numpy", "no_such_library"])
+    assert str(caught.value) == (
+        "slides need no_such_library, which is not installed; run pip install 'histo-index[slides]'"
+    )
