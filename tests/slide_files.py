@@ -1,6 +1,6 @@
 """Write slides whose content is known: tissue of the demo renderer on glass."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,9 +9,16 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import tifffile
 
 from histo_index.demo.tiles import render_tile
+from histo_index.errors import ImageError
+from histo_index.indexer.inputs.slides import SlideToCut
+from histo_index.slides.reading.reader import SlideFile
+from histo_index.slides.tiling.manifest import tile_table
+from histo_index.slides.tiling.options import TileOptions
+from histo_index.slides.tiling.work import NotASlide, SlideRequest, TileWork
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -67,6 +74,19 @@ def write_slide(path: Path, plane: Pixels, look: SlideLook | None = None) -> Pat
         for number, downsample in enumerate(look.downsamples):
             writer.write(shrink(plane, downsample), **_page(look, number))
     return path
+
+
+def cut_here(slides: Sequence[SlideToCut], options: TileOptions) -> Iterator[pa.Table | None]:
+    """Cut whole slides in this process, which saves the start of decoder processes."""
+    for slide in slides:
+        file = SlideFile.of(slide.path, slide.mpp)
+        request = SlideRequest(file=file, may_be_tile=slide.may_be_tile)
+        (tiled,) = TileWork(options=options).answers([request])
+        assert not isinstance(tiled, ImageError), tiled
+        if isinstance(tiled, NotASlide):
+            yield None
+        else:
+            yield tile_table(tiled, options, name="", slide_mpp=slide.mpp)
 
 
 def shrink(plane: Pixels, downsample: int) -> Pixels:

@@ -24,6 +24,8 @@ _LARGEST_REGION: Final = 2**26
 _LARGEST_BLOCK: Final = 2**22
 # A block may hold this many times the pixels of its tiles.
 _SPARSEST: Final = 1.5
+# Edges closer than this to a whole pixel lie on it.
+_ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +84,9 @@ def _window(info: SlideInfo, tile: SlideTile) -> _Window:
     steps = tile.mpp / (scale.x * level.downsample), tile.mpp / (scale.y * level.downsample)
     left, top = tile.x / level.downsample, tile.y / level.downsample
     box = (left, top, left + tile.size * steps[0], top + tile.size * steps[1])
-    # The filter reaches one step beyond the box.
-    x, y = math.floor(left - steps[0]) - 1, math.floor(top - steps[1]) - 1
-    right, bottom = math.ceil(box[2] + steps[0]) + 1, math.ceil(box[3] + steps[1]) + 1
+    # Nothing beyond the box: tiles of a slide that are next to each other would double the reading.
+    x, y = math.floor(left + _ROUNDING), math.floor(top + _ROUNDING)
+    right, bottom = math.ceil(box[2] - _ROUNDING), math.ceil(box[3] - _ROUNDING)
     if (right - x) * (bottom - y) > _LARGEST_REGION:
         raise ImageError(
             f"{tile}: too large: {right - x}×{bottom - y} pixels of the slide, the limit is "
@@ -92,8 +94,16 @@ def _window(info: SlideInfo, tile: SlideTile) -> _Window:
         )
     return _Window(
         level=number, x=x, y=y, width=right - x, height=bottom - y,
-        box=(box[0] - x, box[1] - y, box[2] - x, box[3] - y),
+        box=_inside((box[0] - x, box[1] - y, box[2] - x, box[3] - y), (right - x, bottom - y)),
     )  # fmt: skip
+
+
+def _inside(
+    box: tuple[float, float, float, float], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Keep a box inside a window; it may lie outside by rounding."""
+    left, top, right, bottom = box
+    return max(left, 0.0), max(top, 0.0), min(right, float(size[0])), min(bottom, float(size[1]))
 
 
 def _block_end(windows: Sequence[_Window | ImageError], start: int) -> int:

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from histo_index.api.scale.check import check_cut, check_queries, describe_scale, index_scale
-from histo_index.api.slides.cut import cut_slides
 from histo_index.errors import ImageError, InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.slides.tiling.options import SlideSource, TileOptions
 from tests.decoding import DecodingEncoder
 from tests.indexer.fakes import run_build
-from tests.slide_files import draw_plane, write_slide
+from tests.slide_files import cut_here, draw_plane, write_slide
 
 HALF = SlideSource(options=TileOptions(mpp=0.5))
 
@@ -26,7 +25,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> OpenIndex:
     root = tmp_path_factory.mktemp("scale")
     write_slide(root / "data/s.svs", draw_plane())
     with DecodingEncoder(folder=root / "encoder", workers=1) as encoder:
-        run_build(root / "x.hx", encoder, root / "data", slides=HALF, cut_slides=cut_slides)
+        run_build(root / "x.hx", encoder, root / "data", slides=HALF, cut_slides=cut_here)
     config = {"preprocessing": {"resize_px": 128}}
     (root / "x.hx/encoder/config.json").write_text(json.dumps(config))
     return OpenIndex(root / "x.hx")

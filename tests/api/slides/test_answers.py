@@ -10,7 +10,6 @@ from shapely.geometry import shape
 
 import histo_index
 from histo_index.api.index import Index
-from histo_index.api.slides.cut import cut_slides
 from histo_index.api.slides.heatmap import heatmap, read_picture
 from histo_index.errors import ImageError, InputError
 from histo_index.search.slides.similar import find_similar_slides
@@ -18,7 +17,7 @@ from histo_index.slides.reading.identity import SlideTile
 from histo_index.slides.tiling.options import SlideSource, TileOptions
 from tests.decoding import DecodingEncoder
 from tests.indexer.fakes import run_build
-from tests.slide_files import draw_plane, write_scn, write_slide
+from tests.slide_files import cut_here, draw_plane, write_scn, write_slide
 
 HALF = SlideSource(options=TileOptions(mpp=0.5))
 TILE = "one.svs#x=512,y=256,mpp=0.5,size=256"
@@ -36,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "cases.csv").write_text(cases)
     with DecodingEncoder(folder=root / "encoder", workers=1) as encoder:
         run_build(
-            root / "x.hx", encoder, root / "data", slides=HALF, cut_slides=cut_slides,
+            root / "x.hx", encoder, root / "data", slides=HALF, cut_slides=cut_here,
             manifest=root / "cases.csv",
         )  # fmt: skip
     return root

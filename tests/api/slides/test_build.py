@@ -23,7 +23,7 @@ from histo_index.indexer.writing.commit import read_rejected
 from histo_index.slides.tiling.options import SlideSource, TileOptions
 from tests.decoding import DecodingEncoder
 from tests.indexer.fakes import embedding_of, run_build
-from tests.slide_files import PLAN, Pixels, SlideLook, draw_plane, write_slide
+from tests.slide_files import PLAN, Pixels, SlideLook, cut_here, draw_plane, write_slide
 
 HALF = SlideSource(options=TileOptions(mpp=0.5))
 POSITIONS = [f"#x={256 * c},y={256 * r},mpp=0.5,size=256" for _, c, r in PLAN]
@@ -50,7 +50,7 @@ def slides(tmp_path: Path, planes: list[Pixels]) -> Path:
 
 
 def build(folder: Path, encoder: DecodingEncoder, **options: Any) -> BuildReport:
-    usual = {"slides": HALF, "cut_slides": cut_slides, "sources": [folder]}
+    usual = {"slides": HALF, "cut_slides": cut_here, "sources": [folder]}
     return run_build(folder.parent / "x.hx", encoder, **{**usual, **options})
 
 
@@ -127,7 +127,7 @@ def test_a_broken_slide_costs_its_own_rows(slides: Path, encoder: DecodingEncode
     write_slide(slides / "none.svs", draw_plane(), SlideLook(mpp=None))
     blank = np.full((1280, 1536, 3), 243, np.uint8)
     write_slide(slides / "blank.svs", blank)
-    report = build(slides, encoder)
+    report = build(slides, encoder, cut_slides=cut_slides)
     assert report.tiles == 7
     reasons = {entry.path: entry.reason for entry in rejected_of(report.index)}
     assert set(reasons) == {"b/s.svs", "none.svs", "blank.svs"}
