@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any, Final
 
 import cv2
-import imagecodecs  # type: ignore[import-untyped]
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import openslide
@@ -54,7 +54,7 @@ def write_slide(path: Path, plan: npt.NDArray[np.int64]) -> None:
     """Write the slide; equal tiles of level 0 are compressed once."""
     blocks = [np.full((BLOCK, BLOCK, 3), GLASS, np.uint8)]
     blocks += [render_tile(kind, seed=seed, size_px=BLOCK) for seed in range(4) for kind in KINDS]
-    coded = [imagecodecs.jpeg_encode(block, level=85) for block in blocks]
+    coded = [bytes(imagecodecs.jpeg_encode(block, level=85)) for block in blocks]
     quarter = np.stack(
         [cv2.resize(block, (64, 64), interpolation=cv2.INTER_AREA) for block in blocks]
     )
