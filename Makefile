@@ -41,7 +41,8 @@ $(TESTS:%=test-%): test-%: $(VENV)/ready
 # The promises of docs/promises.md and the simulations at full length: minutes to an hour, and a
 # table at the end.
 test-long: $(VENV)/ready
-	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py --long
+	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py \
+		tests/search/classification --long
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .

@@ -25,11 +25,11 @@ from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import (
     BUNDLED,
     EncoderFolder,
-    Weights,
     load_encoder,
     used_weights,
     write_encoder,
 )
+from histo_index.encoder.weights_file import Weights
 from histo_index.search.evaluation.training_monitor import MonitorThresholds, PairMetrics
 
 # As its README says of ../shared/data; what the weights were learnt from.

@@ -59,18 +59,22 @@ class Clusters:
         return vectors.astype(np.float16)
 
 
-def prepare_index(folder: Path, clusters: Clusters, *, rows: int, size: int) -> Path:
+def prepare_index(
+    folder: Path, clusters: Clusters, *, rows: int, size: int, structure: str | None = None
+) -> Path:
     """Make an index of drawn vectors, unless it is there; see `make_clustered_index`."""
     index = folder / "tiles.hx"
     if not index.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        make_clustered_index(folder, clusters, rows=rows, size=size)
+        make_clustered_index(folder, clusters, rows=rows, size=size, structure=structure)
     found = read_manifest(index).tiles
     assert found == rows, f"{index} holds {found} vectors"
     return index
 
 
-def make_clustered_index(folder: Path, clusters: Clusters, *, rows: int, size: int) -> Path:
+def make_clustered_index(
+    folder: Path, clusters: Clusters, *, rows: int, size: int, structure: str | None = None
+) -> Path:
     """Write shards of drawn vectors and commit them; `percent` is a column of 0…99 at random."""
     index = folder / "tiles.hx"
     encoder = measuring.SyntheticEncoder(folder / "encoder", size=size)
@@ -105,7 +109,7 @@ def make_clustered_index(folder: Path, clusters: Clusters, *, rows: int, size: i
             shard_rows=_SHARD_ROWS,
             max_pixels=encoder.max_pixels,
             root="..",
-            search=SearchConfig(),
+            search=SearchConfig(structure=structure),
             distance=PLAIN,
             private=(),
         ),

@@ -119,7 +119,7 @@ def embed_all(
         yield "teacher alone", taught
     if taught is not None and before is not None:
         yield "previous and teacher joined", np.concatenate([before, taught], axis=1) / np.sqrt(2)
-    colours, untrained = baseline_vectors(chosen, paths, device="cpu")
+    colours, untrained, _ = baseline_vectors(chosen, paths, device="cpu")
     yield "random weights", untrained
     yield "colour histogram", colours
 

@@ -77,6 +77,7 @@ class SyntheticEncoder:
             "mpp": None,
             "threshold": threshold,
             "diffused_threshold": None,
+            "licence": None,
             "declared": None,
         }
 

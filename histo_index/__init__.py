@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from histo_index.api.build import compact as compact
     from histo_index.api.build import reindex as reindex
     from histo_index.api.declared.from_embeddings import from_embeddings as from_embeddings
+    from histo_index.api.encoder_table.compare import compare_encoders as compare_encoders
+    from histo_index.api.encoders import import_encoder as import_encoder
     from histo_index.api.encoders import open_encoder as open_encoder
     from histo_index.api.index import Index as Index
     from histo_index.api.index import open as open
     from histo_index.api.train import TrainOptions as TrainOptions
     from histo_index.api.train import train as train
+    from histo_index.encoder.importing.options import ImportOptions as ImportOptions
     from histo_index.errors import HistoIndexError as HistoIndexError
     from histo_index.errors import ImageError as ImageError
     from histo_index.errors import IndexFormatError as IndexFormatError
@@ -39,16 +42,23 @@ if TYPE_CHECKING:
     from histo_index.search.calibration.calibration import Calibration as Calibration
     from histo_index.search.calibration.objectives import Objective as Objective
     from histo_index.search.calibration.threshold import Verdict as Verdict
+    from histo_index.search.classification.answer import ClassAnswer as ClassAnswer
+    from histo_index.search.classification.table import ClassResult as ClassResult
+    from histo_index.search.evaluation.encoder_metrics import EncoderComparison as EncoderComparison
     from histo_index.search.evaluation.result import Evaluation as Evaluation
 
 _HOMES = {
     "BuildProgress": "indexer.build_config",
     "BuildReport": "indexer.build_config",
     "Calibration": "search.calibration.calibration",
+    "ClassAnswer": "search.classification.answer",
+    "ClassResult": "search.classification.table",
     "CompactReport": "indexer.removal.compact",
+    "EncoderComparison": "search.evaluation.encoder_metrics",
     "Evaluation": "search.evaluation.result",
     "HistoIndexError": "errors",
     "ImageError": "errors",
+    "ImportOptions": "encoder.importing.options",
     "Index": "api.index",
     "IndexFormatError": "errors",
     "InputError": "errors",
@@ -68,7 +78,9 @@ _HOMES = {
     "build": "api.build",
     "compact": "api.build",
     "compare": "api.answers.compare",
+    "compare_encoders": "api.encoder_table.compare",
     "from_embeddings": "api.declared.from_embeddings",
+    "import_encoder": "api.encoders",
     "open": "api.index",
     "open_encoder": "api.encoders",
     "reindex": "api.build",
@@ -80,10 +92,14 @@ __all__ = [
     "BuildProgress",
     "BuildReport",
     "Calibration",
+    "ClassAnswer",
+    "ClassResult",
     "CompactReport",
+    "EncoderComparison",
     "Evaluation",
     "HistoIndexError",
     "ImageError",
+    "ImportOptions",
     "Index",
     "IndexFormatError",
     "InputError",
@@ -103,7 +119,9 @@ __all__ = [
     "build",
     "compact",
     "compare",
+    "compare_encoders",
     "from_embeddings",
+    "import_encoder",
     "open",
     "open_encoder",
     "reindex",

@@ -13,6 +13,7 @@ import typer
 from histo_index.commands import encoders, evaluate, index, inspect, query, remove
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
+from histo_index.commands.progress import showing_progress
 from histo_index.commands.slides import heatmap, tile
 
 app = typer.Typer(
@@ -53,7 +54,9 @@ def main() -> None:
     logging.basicConfig(format="histo-index: %(message)s", level=logging.WARNING)
     logging.getLogger("histo_index").setLevel(logging.INFO)
     try:
-        app()
+        # Whatever takes long reports how far it has come; see `progress.track`.
+        with showing_progress():
+            app()
     except BrokenPipeError:
         # The reader of our output has closed it: nothing more can be printed.
         os._exit(1)
@@ -84,8 +87,14 @@ def _options(
         bool,
         typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
     ] = False,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Run the code of encoders that bring some.")
+    ] = False,
 ) -> None:
-    pass
+    if allow_code:
+        from histo_index.encoder.foreign import ALLOW_CODE
+
+        os.environ[ALLOW_CODE] = "1"
 
 
 @app.command(epilog="Example: histo-index doctor")

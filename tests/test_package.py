@@ -48,8 +48,8 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         _LOW | {"api", "encoder", "indexer", "search", "slides"},
         {"typer", "rich", "pyarrow"},
     ),
-    "cli": (_LOW | {"api", "commands", "demo"}, {"typer"}),
-    "__init__": (_LOW | {"api", "indexer", "search"}, set()),
+    "cli": (_LOW | {"api", "commands", "demo", "encoder"}, {"typer"}),
+    "__init__": (_LOW | {"api", "encoder", "indexer", "search"}, set()),
     "__main__": ({"cli"}, set()),
 }
 # Rooms whose own name is part of the public API: `histo_index.slides.tile`.
@@ -58,9 +58,7 @@ FACADES: Final[dict[str, tuple[set[str], set[str]]]] = {
 }
 MOST_MODULES: Final = 10
 
-COMMANDS: Final = sorted(
-    path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "commands").rglob("*.py")
-)
+COMMANDS: Final = sorted((PACKAGE / "commands").rglob("*.py"))
 
 # Heavy libraries with one home each: swapping one touches one file.
 HOMES: Final = {
@@ -75,7 +73,7 @@ HOMES: Final = {
     "openvino": {"encoder/runtime/openvino_import.py"},
     "openslide": {"slides/reading/openslide_reader.py"},
     "tifffile": {"demo/slide.py", "slides/reading/tiff_reader.py"},
-    "safetensors": {"encoder/folder.py"},
+    "safetensors": {"encoder/weights_file.py", "encoder/importing/tensors.py"},
     "torch": {
         *(path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "encoder").rglob("*.py")),
         "hardware.py",
@@ -83,7 +81,7 @@ HOMES: Final = {
         "api/doctor.py",
     },
     "xxhash": {"indexer/format/checksums.py", "indexer/format/vector_file.py"},
-    "typer": {"cli.py", *COMMANDS},
+    "typer": {"cli.py", *(path.relative_to(PACKAGE).as_posix() for path in COMMANDS)},
     "rich": {"commands/progress.py"},
 }
 
@@ -206,7 +204,7 @@ def test_every_command_is_documented_with_an_example(name: str) -> None:
 
 def test_command_bodies_are_wiring() -> None:
     """A command imports, calls and prints: at most 15 statements, itself not counted."""
-    paths = [PACKAGE / "cli.py", *(PACKAGE / "commands").rglob("*.py")]
+    paths = [PACKAGE / "cli.py", *COMMANDS]
     nodes = [node for path in paths for node in ast.parse(path.read_text(encoding="utf-8")).body]
     for function in (node for node in nodes if isinstance(node, ast.FunctionDef)):
         statements = [node for node in ast.walk(function) if isinstance(node, ast.stmt)]
@@ -215,7 +213,9 @@ def test_command_bodies_are_wiring() -> None:
 
 
 def test_no_machine_path_or_host_is_committed() -> None:
-    pattern = re.compile(r"/(?:work|root|home)/|https?://(?!www\.apache\.org)")
+    pattern = re.compile(
+        r"/(?:work|root|home)/|https?://(?!www\.apache\.org|huggingface\.co/|github\.com/lunit-io/)"
+    )
     texts = [*PACKAGE.rglob("*.py"), *ROOT.glob("*.*"), *(ROOT / "docs").rglob("*.*")]
     found = [
         f"{path.name}: {match.group()}"

@@ -49,6 +49,7 @@ class NumberEncoder:
             "mpp": None,
             "threshold": {"value": 0.5, "origin": "chosen for tests"},
             "diffused_threshold": None,
+            "licence": None,
             "declared": None,
         }
 
@@ -93,14 +94,17 @@ def build_numbered(
     *,
     columns: str = "",
     rows: Sequence[str] = (),
+    contents: Sequence[int] | None = None,
 ) -> tuple[Path, NumberEncoder]:
-    """Write a tile file per name and build an index of them; file i holds vector i.
+    """Write a tile file per name and build an index of them.
+
+    File i holds the number of its vector: `contents[i]`, or i.
 
     Returns:
         The index folder and the encoder that made it.
     """
     tiles = folder / "tiles"
-    for number, name in enumerate(names):
+    for number, name in zip(contents or range(len(names)), names, strict=True):
         (tiles / name).parent.mkdir(parents=True, exist_ok=True)
         (tiles / name).write_text(str(number))
     manifest = tiles / "manifest.csv"

@@ -11,6 +11,7 @@ from histo_index.wording import printable
 
 if TYPE_CHECKING:
     from histo_index.encoder.encoder import Encoder
+    from histo_index.encoder.importing.options import ImportOptions
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,40 @@ def open_encoder(folder: str | Path | None = None, *, device: str = "auto") -> "
     from histo_index.encoder.folder import bundled_encoder
 
     return open_folder(Path(folder) if folder else bundled_encoder(), device=device)
+
+
+def import_encoder(
+    source: str | Path, output: str | Path, options: "ImportOptions | None" = None
+) -> str:
+    """Import an encoder of another library as an encoder folder; nothing is downloaded.
+
+    Args:
+        source: `timm:NAME` (with `weights`), `timm:DIR`, `hf:DIR`, `onnx:FILE`, or a torchvision
+            checkpoint.
+        output: a new encoder folder.
+        options: what the source does not say, such as features and licence.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        InputError: source, options or output cannot be used, or an extra is not installed.
+        MismatchError: the weights are of another network, or the fast runtime does not compute
+            what the reference computes.
+    """
+    from histo_index.encoder.create import import_encoder as import_checkpoint
+    from histo_index.encoder.importing.foreign import import_foreign
+    from histo_index.encoder.importing.options import ImportOptions
+    from histo_index.encoder.importing.sources import split_source
+
+    given = options or ImportOptions()
+    if split_source(str(source)) is not None:
+        return import_foreign(str(source), Path(output), given)
+    return import_checkpoint(
+        Path(source), Path(output), arch=given.architecture, pooling=given.pooling,
+        threshold=given.threshold, mpp=given.mpps[0] if given.mpps else None,
+        overwrite=given.overwrite,
+    )  # fmt: skip
 
 
 def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":

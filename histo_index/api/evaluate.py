@@ -6,19 +6,16 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 
 from histo_index.api.encoders import no_encoder
-from histo_index.arrays import Float32, Int64
+from histo_index.api.evaluation.baselines import compute_baselines
+from histo_index.api.tile_files import tile_files
 from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
-from histo_index.indexer.transform.diffusion import fit_diffusion
-from histo_index.indexer.transform.transform import FEWEST_TILES, distinct
 from histo_index.search.calibration.calibrate import calibrate as fit_calibration
 from histo_index.search.calibration.calibration import Calibration, store_calibration
 from histo_index.search.calibration.objectives import Objective
@@ -30,7 +27,6 @@ from histo_index.search.evaluation.result import Evaluation
 from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.inputs.pair_list import PairList, PairsLike, read_pairs
-from histo_index.slides.reading.identity import is_there
 from histo_index.wording import counted
 
 # Tiles of the baselines: decoding and a ResNeXt-50 process 50 to 100 a second on two cores.
@@ -124,14 +120,16 @@ def evaluate(
         found = evaluate_index(index, dataset, threshold)
         return replace(found, warnings=[_NO_IMAGES, *found.warnings])
     subset = dataset.subsample(MAX_BASELINE_TILES)
-    root = tiles or index.manifest.tiles_root(index.folder)
+    files = tile_files(index, tiles)
     try:
-        baselines = compute_baselines(index, subset, root, device=device)
+        baselines = compute_baselines(index, subset, files.root, device=device)
     except HistoIndexError as error:
         _log.warning("%s", error)
-        found = evaluate_index(index, dataset, threshold)
+        found = evaluate_index(index, dataset, threshold, files=files)
         return replace(found, warnings=[_NO_BASELINES, *found.warnings])
-    return evaluate_index(index, dataset, threshold, subset=subset, baselines=baselines)
+    return evaluate_index(
+        index, dataset, threshold, subset=subset, baselines=baselines, files=files
+    )
 
 
 def read_labelled_pairs(
@@ -159,49 +157,6 @@ def _read_pairs(index: OpenIndex, pairs: PairsLike) -> PairList:
         return [row >= 0 for row in index.find_names(pa.array(names, pa.string())).tolist()]
 
     return read_pairs(pairs, [are_indexed])
-
-
-def compute_baselines(
-    index: OpenIndex, subset: LabelledPairs, root: Path, *, device: str = "auto"
-) -> dict[str, Float32]:
-    """Compute the vectors of a colour histogram and of an untrained network.
-
-    Where the index transforms embeddings, a transform of the same kind is fitted to those of the
-    untrained network, so that the encoders are compared and not the distances.
-
-    Args:
-        index: holds the encoder whose architecture and preprocessing are used.
-        subset: the tiles, T of them.
-        root: root folder of the tile files.
-        device: `auto`, `cpu` or `cuda`.
-
-    Returns:
-        Name of the baseline to float32 [T, D], unit rows in the order of the tiles.
-
-    Raises:
-        ImageError: a tile cannot be read.
-        IndexFormatError: the encoder is damaged.
-    """
-    # Imported here: it imports torch.
-    from histo_index.encoder.baselines import baseline_vectors
-
-    count, is_fitted = len(subset.rows), index.transform is not None
-    rows = _add_tiles_to_fit(index, subset.rows, root) if is_fitted else subset.rows
-    paths = index.rows["path"].take(pa.array(rows)).to_pylist()
-    colours, randoms = baseline_vectors(
-        index.folder / "encoder", [root / path for path in paths], device=device
-    )
-    if is_fitted:
-        randoms = fit_diffusion(distinct(randoms)).apply(randoms)
-    return {COLOUR: colours[:count], RANDOM: randoms[:count]}
-
-
-def _add_tiles_to_fit(index: OpenIndex, rows: Int64, root: Path) -> Int64:
-    """Append random other tiles until there are enough to fit a transform; skip missing files."""
-    others = np.random.default_rng(0).permutation(np.setdiff1d(index.live_rows(), rows))
-    readable = (row for row in others.tolist() if is_there(root / index.row(row)["path"]))
-    added = list(islice(readable, max(FEWEST_TILES - len(rows), 0)))
-    return np.append(rows, np.array(added, np.int64))
 
 
 def _log_problems(dataset: LabelledPairs) -> None:

@@ -14,7 +14,7 @@ from histo_index.arrays import Float16
 from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.distance import take_vectors
-from histo_index.search.inputs.resolve import Located, Resolver, vectors_of
+from histo_index.search.inputs.resolve import Located, Resolved, Resolver
 from histo_index.slides.reading.identity import is_there
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _Result = TypeVar("_Result")
 class Images:
     """The images that an open index is asked about.
 
-    Vectors of images in memory are kept by the name that `name` returns for them.
+    Embeddings of images in memory are kept by the name that `name` returns for them.
 
     Attributes:
         opened: the index.
@@ -67,28 +67,29 @@ class Images:
         """
         return own_encoder(self.opened.folder, self.opened.manifest, device=self._device)
 
-    def resolver(self, root: Path = Path(), vectors: dict[str, Float16] | None = None) -> Resolver:
+    def resolver(
+        self, root: Path = Path(), embeddings: dict[str, Float16] | None = None
+    ) -> Resolver:
         """Return a resolver of names.
 
         Args:
             root: folder of files that are not in the index.
-            vectors: name to vector of images in memory.
+            embeddings: name to embedding of images in memory.
         """
-        return Resolver(self.opened, self._encode_files, root=root, given=vectors)
+        return Resolver(self.opened, self._encode_files, root=root, given=embeddings)
 
-    def name(self, image: Any, vectors: dict[str, Float16]) -> str:
-        """Return the name of an image; encode one in memory and enter its vector in `vectors`."""
+    def name(self, image: Any, embeddings: dict[str, Float16]) -> str:
+        """Return the name of an image; encode one in memory and enter it in `embeddings`."""
         if image is None or isinstance(image, str | Path):
             return str(image or "")
-        located = encode_image(self.encoder, image)
-        name = f"image in memory {len(vectors) + 1}"
-        vectors[name] = vectors_of(self.opened, located.vector[None])[0]
+        name = f"image in memory {len(embeddings) + 1}"
+        embeddings[name] = encode_image(self.encoder, image).vector
         return name
 
     def read_pairs(
-        self, pairs: "PairsLike", resolver: Resolver, vectors: dict[str, Float16]
+        self, pairs: "PairsLike", resolver: Resolver, embeddings: dict[str, Float16]
     ) -> "PairList":
-        """Read pairs of any form; encode those in memory and enter their vectors in `vectors`.
+        """Read pairs of any form; encode those in memory and enter them in `embeddings`.
 
         Raises:
             InputError: the list cannot be used as a whole.
@@ -98,7 +99,7 @@ class Images:
         if not is_rows(pairs):
             return read_pairs(pairs, [resolver.are_indexed, resolver.are_files])
         return list_pairs(
-            [[*(self.name(image, vectors) for image in row[:2]), *row[2:]] for row in pairs]
+            [[*(self.name(image, embeddings) for image in row[:2]), *row[2:]] for row in pairs]
         )
 
     def locate(self, images: Sequence[ImageLike]) -> list[Located | HistoIndexError]:
@@ -110,12 +111,12 @@ class Images:
         names = [self.name(image, in_memory) for image in images]
         distinct = list(dict.fromkeys(names))
         has_encoder = no_encoder(self.opened.folder, self.opened.manifest) is None
-        resolved = self.resolver(vectors=in_memory).resolve(distinct, prefer_files=has_encoder)
+        resolved = self.resolver(embeddings=in_memory).resolve(distinct, prefer_files=has_encoder)
         is_found = resolved.rows >= 0
         vectors = iter(take_vectors(self.opened, resolved.extra, resolved.rows[is_found]))
         by_name = {
-            name: problem or self._located(name, next(vectors), int(row))
-            for name, problem, row in zip(distinct, resolved.problems, resolved.rows, strict=True)
+            name: problem or self._located(name, number, resolved, next(vectors))
+            for number, (name, problem) in enumerate(zip(distinct, resolved.problems, strict=True))
         }
         return [by_name[name] for name in names]
 
@@ -128,9 +129,12 @@ class Images:
         row = int(self.opened.find_names(pa.array([str(image)]))[0])
         return folder / self.opened.row(row)["path"] if row >= 0 else None
 
-    def _located(self, name: str, vector: Float16, row: int) -> Located:
+    def _located(self, name: str, number: int, resolved: Resolved, vector: Float16) -> Located:
+        row = int(resolved.rows[number])
         if row >= len(self.opened):
-            return Located(name=name, vector=vector, image_id=None, row=None)
+            embedding = resolved.embeddings[row - len(self.opened)]
+            file = resolved.files[number]
+            return Located(name=name, vector=vector, embedding=embedding, file=file)
         image_id = self.opened.row(row)["image_id"]
         return Located(name=name, vector=vector, image_id=image_id, row=row)
 

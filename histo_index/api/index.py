@@ -13,6 +13,7 @@ from histo_index.api.encoders import published_threshold, warn_if_untrained
 from histo_index.api.images import ImageLike, Images, display_name, listed, raise_errors
 from histo_index.api.own_calibration import OwnCalibration
 from histo_index.arrays import Float16
+from histo_index.errors import HistoIndexError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.pair import PairAnswer, answer_pair
 from histo_index.search.calibration.threshold import Threshold
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from histo_index.search.answers.pair_list import PairScores
     from histo_index.search.calibration.calibration import Calibration
     from histo_index.search.calibration.objectives import Objective
+    from histo_index.search.classification.answer import ClassAnswer
+    from histo_index.search.classification.table import ClassResult
     from histo_index.search.evaluation.result import Evaluation
     from histo_index.search.inputs.pair_list import PairsLike
 
@@ -166,6 +169,7 @@ class Index(Contents):
         exclude_same: str | Sequence[str] = (),
         near_duplicates: str = "keep",
         values: "Mapping[str, str] | None" = None,
+        tiles: str | Path | None = None,
     ) -> "SearchResult":
         """Find the nearest tiles of each image, nearest first.
 
@@ -177,6 +181,7 @@ class Index(Contents):
             exclude_same: columns; tiles with the query's value, or without one, are left out.
             near_duplicates: `keep`, or `drop` copies of the query and all but one of others.
             values: column to value of images that are not in the index, for `exclude_same`.
+            tiles: folder of the tile files, where copies are confirmed; default: as indexed.
 
         Raises:
             InputError: k is not positive, a filter does not fit the index, or a name is neither in
@@ -192,17 +197,59 @@ class Index(Contents):
             k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same,
             near_duplicates=near_duplicates, values=values or {},
         )  # fmt: skip
-        found = require_answers(self.search_each(asked, options))
+        found = require_answers(self.search_each(asked, options, tiles=tiles))
         return SearchResult(found, queries=[display_name(image) for image in asked])
 
     def search_each(
-        self, images: Sequence[ImageLike], options: "SearchOptions"
+        self,
+        images: Sequence[ImageLike],
+        options: "SearchOptions",
+        *,
+        tiles: str | Path | None = None,
     ) -> "list[Answered]":
         """Find neighbours as `search` does; an image that cannot be used yields its error."""
         from histo_index.search.answers.neighbours import search
 
+        files = None
+        if options.near_duplicates == "drop":
+            files = self._tile_files(tiles)
         threshold = self.threshold(is_decisive=False)
-        return search(self.opened, self._images.locate(images), threshold, options)
+        classifier = self._calibration.classifier(self.opened) if threshold.calibration else None
+        located = self._images.locate(images)
+        return search(self.opened, located, threshold, options, files=files, classifier=classifier)
+
+    def classify(
+        self, images: "ImagesLike", *, values: "Mapping[str, str] | None" = None
+    ) -> "ClassResult":
+        """Compute how likely each image is of each class that the calibration knows.
+
+        The probabilities are for a tile of a new group, if its class is among those labelled here.
+        An indexed tile is compared with other groups only.
+
+        Args:
+            images: one; or several as a list, array, Series or generator; each as for `pair`.
+            values: column to value of images that are not in the index, to leave out their group.
+
+        Raises:
+            InputError: the index is not calibrated on classes, or a name is neither in the index
+                nor a file.
+            ImageError: an image cannot be used.
+            IndexFormatError: a part of the index that is needed is damaged.
+        """
+        from histo_index.search.classification.table import ClassResult
+
+        asked = listed(images)
+        found = raise_errors(self.classify_each(asked, values or {}))
+        return ClassResult(found, queries=[display_name(image) for image in asked])
+
+    def classify_each(
+        self, images: Sequence[ImageLike], values: "Mapping[str, str]"
+    ) -> "list[ClassAnswer | HistoIndexError]":
+        """Classify as `classify` does; an image that cannot be used yields its error."""
+        from histo_index.search.classification.answer import classify_each
+
+        classifier = self._calibration.classifier(self.opened)
+        return classify_each(classifier, self._images.locate(images), values)
 
     def calibrate(
         self,

@@ -27,6 +27,7 @@ from histo_index.indexer.inputs.source import Source
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.transform.transform import remedy_of
 from histo_index.indexer.writing.commit import PLAN_NAME, read_rejected
+from histo_index.progress import report
 from histo_index.wording import counted
 
 
@@ -43,8 +44,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
     if not (folder / MANIFEST_NAME).exists() and (progress := unfinished_build(folder)):
         raise IndexFormatError(f"{folder} holds no finished index: {progress}")
     manifest = read_manifest(folder)
-    found = (_problem(folder, manifest, record, verify) for record in manifest.records())
-    damage = [problem for problem in found if problem]
+    damage = _find_damage(folder, manifest, verify=verify)
     if damage and read_manifest(folder).generation != manifest.generation:
         # Rebuilt meanwhile: the missing files belonged to the earlier generation.
         return index_facts(folder, verify=verify)
@@ -141,6 +141,18 @@ def unfinished_build(folder: Path) -> str | None:
         f"a build is running or was interrupted, {done} of {counted(len(tasks), 'shard')} "
         "finished; `histo-index build` continues it"
     )
+
+
+def _find_damage(folder: Path, manifest: Manifest, *, verify: bool) -> list[str]:
+    records = list(manifest.records())
+    total = sum(record.bytes for record in records) >> 20
+    done, found = 0, []
+    for record in records:
+        if verify:
+            report("verifying", done >> 20, total, unit="MB")
+        found.append(_problem(folder, manifest, record, verify))
+        done += record.bytes
+    return [problem for problem in found if problem]
 
 
 def _problem(folder: Path, manifest: Manifest, record: FileRecord, verify: bool) -> str | None:

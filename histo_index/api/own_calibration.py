@@ -2,10 +2,15 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from histo_index.errors import HistoIndexError, IndexFormatError, MismatchError
 from histo_index.indexer.format.manifest import CALIBRATION_NAME, Manifest, read_manifest
 from histo_index.search.calibration.calibration import Calibration, read_calibration
+
+if TYPE_CHECKING:
+    from histo_index.indexer.reader import OpenIndex
+    from histo_index.search.classification.answer import Classifier
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +29,7 @@ class OwnCalibration:
         self._found: Calibration | HistoIndexError | None = None
         self._is_read = False
         self._is_logged = False
+        self._classifier: Classifier | None = None
 
     def get(self, *, is_needed: bool) -> Calibration | None:
         """Return the calibration, or None without a usable one.
@@ -45,9 +51,22 @@ class OwnCalibration:
             _log.warning("%s; it is not used", self._found)
         return None
 
+    def classifier(self, index: "OpenIndex") -> "Classifier | None":
+        """Return the class model of the index, or None without one."""
+        calibration = self.get(is_needed=False)
+        if calibration is None or calibration.classes is None:
+            return None
+        if self._classifier is None:
+            # Imported here: a pair look-up needs no classes.
+            from histo_index.search.classification.answer import Classifier
+
+            self._classifier = Classifier(index, calibration.classes)
+        return self._classifier
+
     def replace(self, found: Calibration | HistoIndexError | None) -> None:
         """Replace the calibration."""
         self._found, self._is_read, self._is_logged = found, True, False
+        self._classifier = None
 
     def _read(self) -> Calibration | HistoIndexError | None:
         manifest = self._manifest

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from histo_index.api.answers.pictures import tiles_folder
 from histo_index.encoder.decode.thumbnail import read_thumbnails
-from histo_index.search.copies.copies import TileFiles
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.copies.tile_files import TileFiles
 
 
-def tile_files(root: Path) -> TileFiles:
-    """Return the tile files below a folder; a missing one confirms nothing."""
-    return TileFiles(root=root, read=read_thumbnails)
+def tile_files(index: OpenIndex, given: str | Path | None) -> TileFiles:
+    """Return the tile files below a folder, default where they were indexed."""
+    return TileFiles(root=tiles_folder(index, given), read=read_thumbnails)

@@ -1,11 +1,12 @@
-"""Train encoders, import them, create untrained ones."""
+"""Train encoders; the commands of `encoder` are in a folder of their own."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from histo_index.commands.options import ArchOption, DeviceOption, JsonOption, OverwriteOption
+from histo_index.commands.encoder import imports, look
+from histo_index.commands.options import ArchOption, DeviceOption, JsonOption
 from histo_index.commands.output import REJECTED_EXIT, duration_text, exit_if, print_result
 from histo_index.wording import counted
 
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from histo_index.encoder.training.train import TrainReport
 
 app = typer.Typer()
-encoder_app = typer.Typer(help="Create encoder folders.", no_args_is_help=True)
+encoder_app = typer.Typer(help="Create, import and compare encoders.", no_args_is_help=True)
 app.add_typer(encoder_app, name="encoder")
+for module in (imports, look):
+    encoder_app.add_typer(module.app)
 
 
 @app.command(epilog="Example: histo-index train tiles -o my-encoder --monitor labels.csv")
@@ -127,7 +130,7 @@ def train(
     """Train an encoder on unlabelled tiles, by BYOL or from a teacher; labels only monitor it."""
     from histo_index.api.train import TrainOptions
     from histo_index.api.train import train as train_encoder
-    from histo_index.commands.progress import TrainingLine
+    from histo_index.commands.progress import showing_training
 
     options = TrainOptions(
         recipe=recipe, architecture=arch, epochs=epochs, batch=batch, crop_px=crop, tile_px=tile,
@@ -137,69 +140,14 @@ def train(
         teacher=teacher, teacher_columns=(teacher_columns or "").split(","),
         teacher_weight=teacher_weight, balance=balance, licence=licence, mpp=mpp,
     )  # fmt: skip
-    progress = TrainingLine()
-    try:
+    with showing_training() as progress:
         report = train_encoder(
             list(tiles or []), output, manifest=manifest, options=options, resume=resume,
             progress=progress,
         )  # fmt: skip
-    finally:
-        progress.close()
     if report.is_first:
         print_result(vars(report) if as_json else describe_training(report))
     exit_if(report.rejected, REJECTED_EXIT)
-
-
-@encoder_app.command(
-    "import",
-    epilog="Example: histo-index encoder import byol.pth --arch resnext101_32x8d -o encoder",
-)
-def encoder_import(
-    checkpoint: Annotated[Path, typer.Argument(help="A torchvision-style state dict (.pth).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new encoder folder.")],
-    arch: ArchOption = "resnext50_32x4d",
-    pooling: Annotated[
-        str,
-        typer.Option(
-            "--pooling",
-            help="mean or covariance (bundled encoder).",
-        ),
-    ] = "mean",
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Threshold stored with the encoder.")
-    ] = None,
-    mpp: Annotated[
-        float | None, typer.Option("--mpp", help="Microns per pixel of the training tiles.")
-    ] = None,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """Convert a checkpoint to an encoder folder without running its code."""
-    from histo_index.encoder.create import import_encoder
-
-    fingerprint = import_encoder(
-        checkpoint,
-        output,
-        arch=arch,
-        pooling=pooling,
-        threshold=threshold,
-        mpp=mpp,
-        overwrite=overwrite,
-    )
-    print_result(f"{output}: {arch}, fingerprint {fingerprint}")
-
-
-@encoder_app.command("init", epilog="Example: histo-index encoder init -o untrained --seed 1")
-def encoder_init(
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new encoder folder.")],
-    arch: ArchOption = "resnext50_32x4d",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random weights.")] = 0,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """Create an untrained encoder, for tests and as a baseline."""
-    from histo_index.encoder.create import init_encoder
-
-    fingerprint = init_encoder(output, arch=arch, seed=seed, overwrite=overwrite)
-    print_result(f"{output}: {arch}, untrained, fingerprint {fingerprint}")
 
 
 def describe_training(report: "TrainReport") -> str:

@@ -159,8 +159,26 @@ def describe_calibration(found: "Calibration", index: Path) -> str:
         f"  threshold  {_ends(found.threshold, '.4g')}, for {100 * found.prior:.3g} % same pairs",
         f"  accuracy   {accuracy}",
         f"  abstain    {'on' if found.answers_unsure else 'off'}",
+        *_class_model(found),
     ]
     return "\n".join([*lines, *(f"  warning    {printable(line)}" for line in found.warnings)])
+
+
+def _class_model(found: "Calibration") -> list[str]:
+    """Format which classes have probabilities."""
+    model = found.classes
+    if model is None:
+        return []
+    names = ", ".join(map(printable, model.names))
+    lines = [
+        f"  classes    {names}; of {counted(model.groups, 'group')}",
+        f"  novelty    finds {100 * model.novelty.detected:.0f} % of the tiles of a class that is "
+        "missing, at 5 % false alarms",
+    ]
+    if model.unscored:
+        unscored = ", ".join(map(printable, model.unscored))
+        lines.append(f"  not scored {unscored}: labelled in one group only")
+    return lines
 
 
 def describe_evaluation(found: "Evaluation") -> str:
@@ -185,7 +203,7 @@ def describe_evaluation(found: "Evaluation") -> str:
     ]
     for kind in found.index.retrieval:
         parts += ["", *_table(f"neighbours, {kind}", [found.index, *found.baselines], kind)]
-    return "\n".join([*parts, *_abstaining(found)])
+    return "\n".join([*parts, *_classes(found), *_abstaining(found)])
 
 
 def _table(title: str, contenders: Sequence["Contender"], kind: str) -> list[str]:
@@ -206,6 +224,25 @@ def _table(title: str, contenders: Sequence["Contender"], kind: str) -> list[str
         for name, figure in own.items()
     ]
     return align([header, *body])
+
+
+def _classes(found: "Evaluation") -> list[str]:
+    """Format how true class probabilities are, and by class the mean probability less the share."""
+    metrics = found.classes
+    if metrics is None:
+        return []
+    rows = [
+        ["class probabilities", f"{metrics.tiles:,} tiles, each fitted without its group"],
+        ["accuracy", _ends(metrics.accuracy, ".3f")],
+        ["log loss", _ends(metrics.log_loss, ".3f")],
+        ["log loss of the shares alone", _ends(metrics.prior_log_loss, ".3f")],
+        ["calibration slope", _ends(metrics.slope, ".3f")],
+        *(
+            [f"mean error, {printable(name)}", _ends(error, "+.3f")]
+            for name, error in metrics.mean_errors.items()
+        ),
+    ]
+    return ["", *align(rows)]
 
 
 def _abstaining(found: "Evaluation") -> list[str]:

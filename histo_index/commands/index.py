@@ -32,7 +32,7 @@ from histo_index.commands.output import (
     size_text,
     table_text,
 )
-from histo_index.commands.progress import BuildLine
+from histo_index.commands.progress import report_build
 from histo_index.commands.remove import describe_removed
 from histo_index.wording import counted
 
@@ -131,19 +131,15 @@ def build(
         mpp, slide_mpp, tile_size=tile_size, overlap=overlap, tissue=tissue, min_tissue=min_tissue,
         sharpness=sharpness,
     )  # fmt: skip
-    progress = BuildLine()
-    try:
-        report = build_index(
-            tiles or [], output, encoder=encoder, manifest=manifest, add=add, replace=replace,
-            no_manifest=no_manifest, drop_missing_source=drop_missing_source,
-            allow_drop=allow_drop, device=device,
-            precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
-            memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, rehash=rehash,
-            distance=distance, private=private or (), public=public or (), slides=slides,
-            any_mpp=any_mpp, progress=progress,
-        )  # fmt: skip
-    finally:
-        progress.close()
+    report = build_index(
+        tiles or [], output, encoder=encoder, manifest=manifest, add=add, replace=replace,
+        no_manifest=no_manifest, drop_missing_source=drop_missing_source,
+        allow_drop=allow_drop, device=device,
+        precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
+        memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, rehash=rehash,
+        distance=distance, private=private or (), public=public or (), slides=slides,
+        any_mpp=any_mpp, progress=report_build,
+    )  # fmt: skip
     print_result(vars(report) if as_json else describe_build(report))
     exit_if(report.rejected and not allow_rejected, REJECTED_EXIT)
 

@@ -1,11 +1,13 @@
-"""Inspect a whole index: duplicates, outliers, close pairs."""
+"""Inspect tiles: their classes, and in a whole index duplicates, outliers and close pairs."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from histo_index.commands.options import (
+    DeviceOption,
     IndexOption,
     JsonOption,
     MontageOption,
@@ -13,12 +15,30 @@ from histo_index.commands.options import (
     OverwriteOption,
     PrivateOption,
     TilesOption,
+    ValuesOption,
+    read_values,
     require_index,
 )
-from histo_index.commands.output import print_result, table_text
-from histo_index.wording import counted
+from histo_index.commands.output import (
+    REJECTED_EXIT,
+    align,
+    exit_if,
+    print_result,
+    table_text,
+)
+from histo_index.wording import counted, printable
+
+if TYPE_CHECKING:
+    from histo_index.errors import HistoIndexError
+    from histo_index.search.classification.answer import ClassAnswer
 
 app = typer.Typer()
+
+CONDITION: Final = (
+    "for a tile of a new group, if its class is among those labelled here; 95 % intervals"
+)
+# Of more queries only the likeliest class is printed, a line each.
+_MOST_TABLES: Final = 5
 
 
 @app.command(epilog="Example: histo-index duplicates -i tiles.hx -o copies.csv")
@@ -28,7 +48,7 @@ def duplicates(
         float | None,
         typer.Option(
             "--threshold",
-            help="Largest plain distance (default: 2.5 % of the median; 1 % without the files).",
+            help="Largest plain distance (default: 20 % of the median; 1 % without the files).",
         ),
     ] = None,
     output: OutputOption = None,
@@ -41,13 +61,11 @@ def duplicates(
     """Find groups of copies: equal files, and tiles that are saved again or scaled."""
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
-    from histo_index.commands.progress import showing_progress
     from histo_index.search.answers.duplicates import as_neighbours
 
     result_files.check_answer_files(output, montage, None, overwrite=overwrite)
     opened = open_index(require_index(index), private=private)
-    with showing_progress():
-        table = opened.duplicates(threshold=threshold, tiles=tiles)
+    table = opened.duplicates(threshold=threshold, tiles=tiles)
     if montage is not None:
         opened.draw(*as_neighbours(table), montage, tiles=tiles, heading="first")
     if output is not None:
@@ -95,3 +113,83 @@ def close_pairs(
     print_result(
         facts if as_json else f"{output}: {counted(count, 'pair')} at most {threshold:g} apart"
     )
+
+
+@app.command(epilog="Example: histo-index classify a.png b.png -o classes.csv -i tiles.hx")
+def classify(
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Files, or image ids or paths in the index.")
+    ] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option("--batch", help="A list of more images: .txt, CSV, TSV or Parquet."),
+    ] = None,
+    index: IndexOption = None,
+    output: OutputOption = None,
+    values: ValuesOption = None,
+    private: PrivateOption = False,
+    device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute how likely each image is of each class that was calibrated."""
+    from histo_index.api.index import open as open_index
+    from histo_index.commands import result_files
+    from histo_index.search.classification.table import class_rows
+    from histo_index.search.inputs.name_list import gather_names
+
+    names = gather_names(images or [], batch)
+    result_files.check_output(output, overwrite=overwrite)
+    opened = open_index(require_index(index), device=device, private=private)
+    found = opened.classify_each(names, read_values(values or ()))
+    rows = class_rows(names, found)
+    if output is not None:
+        result_files.write_rows(rows, output, columns=list(rows[0]))
+    print_result(rows if as_json else describe_classes(names, found))
+    exit_if(any(row["status"] == "error" for row in rows), REJECTED_EXIT)
+
+
+def describe_classes(
+    names: Sequence[str], found: "Sequence[ClassAnswer | HistoIndexError | None]"
+) -> str:
+    """Format the classes of each query; nothing for queries without an answer."""
+    is_long = len(names) > _MOST_TABLES
+    parts = []
+    for name, answer in zip(names, found, strict=True):
+        if answer is None:
+            continue
+        lines = _describe(name, answer)
+        parts += lines[:1] if is_long else lines
+    return "\n".join([*parts, CONDITION]) if parts else ""
+
+
+def _describe(name: str, answer: "ClassAnswer | HistoIndexError") -> list[str]:
+    """Format the classes of a query: a heading, then a line for each class."""
+    from histo_index.search.classification.answer import ClassAnswer
+
+    if not isinstance(answer, ClassAnswer):
+        return [f"{printable(name)}: {printable(answer)}"]
+    if answer.problem is not None:
+        return [f"{printable(name)}: no class probabilities: {answer.problem}"]
+    best = answer.chances[0]
+    head = f"{printable(name)}: {printable(best.label)} {best.probability:.3f}"
+    body = align(
+        [
+            ["", printable(one.label), f"{one.probability:.3f}", _ends(one.low, one.high)]
+            for one in answer.chances
+        ]
+    )
+    lines = [f"{head}{', unlike everything labelled here' if answer.is_novel else ''}", *body]
+    if answer.is_novel and answer.detected is not None:
+        lines.append(
+            f"  unlike everything labelled here: this finds {100 * answer.detected:.0f} % of tiles "
+            "of a class that is missing, at 5 % false alarms"
+        )
+    if answer.unscored:
+        unscored = ", ".join(map(printable, answer.unscored))
+        lines.append(f"  not scored, labelled in one group only: {unscored}")
+    return lines
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:.3f}…{high:.3f}"

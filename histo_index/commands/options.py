@@ -124,6 +124,19 @@ AnyMppOption = Annotated[
     typer.Option("--any-mpp", help="Compare images whose scale differs by more than 1.5."),
 ]
 
+ValuesOption = Annotated[
+    list[str] | None,
+    typer.Option("--value", help="COLUMN=VALUE of queries that are not in the index; repeatable."),
+]
+
+ByOption = Annotated[
+    str | None, typer.Option("--by", help="slide: find slides like a slide, by its slide_id.")
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option("--where", help="SQL filter over columns: \"site = 'A' and mpp < 0.6\"."),
+]
+
 
 def find_index(given: Path | None) -> Path | None:
     """Return the given index, else $HISTO_INDEX, else the only *.hx folder here, else None."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from histo_index.commands.output import duration_text
-from histo_index.progress import Progress, listening
+from histo_index.progress import Progress, listening, report
 
 if TYPE_CHECKING:
     from histo_index.encoder.training.config import TrainProgress
@@ -27,14 +27,14 @@ class BuildLine:
         self._bar: Any = None
         self._task: Any = None
 
-    def __call__(self, state: "Progress | BuildProgress") -> None:
+    def __call__(self, state: Progress) -> None:
         """Show the state if an update is due."""
-        if state.stage != self._stage:
+        if state.stage != self._stage or not state.done:
             self._begin(state)
         per_s = state.done / max(time.monotonic() - self._started_s, 1e-9)
         if self._bar is not None:
             self._bar.update(self._task, completed=state.done, rate=per_s)
-        elif state.total and not self._line.is_terminal and self._line.is_due():
+        elif state.total and state.done and not self._line.is_terminal and self._line.is_due():
             left_s = (state.total - state.done) / max(per_s, 1e-9)
             self._line.show(
                 f"{state.stage} {state.done:,} of {state.total:,}, {per_s:.1f} {state.unit}/s, "
@@ -47,9 +47,8 @@ class BuildLine:
             self._bar.stop()
             self._bar = None
 
-    def _begin(self, state: "Progress | BuildProgress") -> None:
+    def _begin(self, state: Progress) -> None:
         self.close()
-        self._line = _StatusLine()
         self._stage = state.stage
         self._started_s = time.monotonic()
         if self._line.is_terminal and state.total:
@@ -67,6 +66,11 @@ class BuildLine:
             )
             self._task = self._bar.add_task(state.stage, total=state.total, rate=0.0)
             self._bar.start()
+
+
+def report_build(state: "BuildProgress") -> None:
+    """Report the state of a build like any other progress."""
+    report(state.stage, state.done, state.total, unit=state.unit)
 
 
 @contextmanager
@@ -99,6 +103,17 @@ class TrainingLine:
     def close(self) -> None:
         """Clear the line on a terminal."""
         self._line.clear()
+
+
+@contextmanager
+def showing_training() -> Iterator[TrainingLine]:
+    """Show the line of a training, and no other progress inside the block."""
+    line = TrainingLine()
+    try:
+        with listening(lambda state: None):
+            yield line
+    finally:
+        line.close()
 
 
 class _StatusLine:

@@ -8,6 +8,7 @@ import typer
 
 from histo_index.commands.options import (
     AnyMppOption,
+    ByOption,
     DeviceOption,
     IndexOption,
     JsonOption,
@@ -20,6 +21,8 @@ from histo_index.commands.options import (
     ThresholdOption,
     TilesOption,
     UnsureOption,
+    ValuesOption,
+    WhereOption,
     find_index,
     read_values,
     require_index,
@@ -37,7 +40,7 @@ from histo_index.wording import counted, printable
 if TYPE_CHECKING:
     from histo_index.api.images import ImageLike
     from histo_index.api.index import Index
-    from histo_index.search.answers.neighbours import Neighbour
+    from histo_index.search.answers.neighbours import Answered, Neighbour
     from histo_index.search.answers.pair import PairAnswer
     from histo_index.search.answers.pair_list import PairScores
     from histo_index.search.calibration.threshold import Threshold
@@ -151,25 +154,15 @@ def search(
         bool,
         typer.Option("--exclude-self/--include-self", help="Leave out the query image itself."),
     ] = True,
-    where: Annotated[
-        str | None,
-        typer.Option("--where", help="SQL filter over columns: \"site = 'A' and mpp < 0.6\"."),
-    ] = None,
+    where: WhereOption = None,
     exclude_same: Annotated[
         list[str] | None,
         typer.Option(
             "--exclude-same", help="Column whose value must differ from the query's; repeatable."
         ),
     ] = None,
-    values: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--value", help="COLUMN=VALUE of queries that are not in the index; repeatable."
-        ),
-    ] = None,
-    by: Annotated[
-        str | None, typer.Option("--by", help="slide: find slides like a slide, by its slide_id.")
-    ] = None,
+    values: ValuesOption = None,
+    by: ByOption = None,
     near_duplicates: Annotated[
         str, typer.Option("--near-duplicates", help="keep, or drop.")
     ] = "keep",
@@ -195,6 +188,7 @@ def search(
             k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
             near_duplicates=near_duplicates, values=read_values(values or ()),
         ),
+        tiles=tiles,
     )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
     rows = neighbour_table.neighbour_rows(names, found, with_status=batch is not None)
@@ -202,8 +196,19 @@ def search(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )
     result_files.write_neighbours(rows, output)
-    print_result(rows if as_json else table_text(rows))
+    print_result(rows if as_json else describe_neighbours(rows, names, found))
     exit_if(batch and len(asked) < len(names), REJECTED_EXIT)
+
+
+def describe_neighbours(
+    rows: "Sequence[dict[str, Any]]", names: Sequence[str], found: "Sequence[Answered]"
+) -> str:
+    """Format neighbours as a table, then the classes of each query where there are any."""
+    from histo_index.commands.inspect import describe_classes
+
+    answers = [getattr(answer, "classes", None) for answer in found]
+    classes = describe_classes(names, answers)
+    return "\n\n".join([table_text(rows), *([classes] if classes else [])])
 
 
 def describe_pair(answer: "PairAnswer") -> str:

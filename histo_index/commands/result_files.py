@@ -20,7 +20,7 @@ from histo_index.search.answers.pair_list import PairScores
 from histo_index.search.calibration.threshold import Verdict
 
 if TYPE_CHECKING:
-    from histo_index.search.answers.neighbours import Answered, Neighbour
+    from histo_index.search.answers.neighbours import Answered, Nearest
 
 OUTPUT_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
 FORMS: Final = ("table", "query-prediction")
@@ -171,7 +171,7 @@ def _write_quoted(batch: pa.RecordBatch, file: BinaryIO, delimiter: str) -> None
 
 def answered(
     names: Sequence[str], found: "Sequence[Answered]", *, is_batch: bool
-) -> "tuple[list[str], list[list[Neighbour]]]":
+) -> "tuple[list[str], list[Nearest]]":
     """Select the queries that were answered, and their neighbours.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from histo_index.arrays import Float32
-from histo_index.encoder.config import COVARIANCE, PROJECTION
+from histo_index.encoder.config import COVARIANCE, PROJECTION, EncoderConfig
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
@@ -18,17 +18,19 @@ from histo_index.encoder.folder import EncoderFolder, load_encoder
 from histo_index.encoder.runtime.untrained import random_weights
 from histo_index.errors import ImageError
 from histo_index.hardware import usable_cores
+from histo_index.progress import track
 
 # Levels per channel: 512 colours.
 _LEVELS: Final = 8
 # 38 MB of pixels at 224 px.
 _BATCH: Final = 256
 _SEED: Final = 0
+_STAND_IN: Final = "resnext50_32x4d"
 
 
 def baseline_vectors(
     encoder: Path, paths: Sequence[Path], *, device: str
-) -> tuple[Float32, Float32]:
+) -> tuple[Float32, Float32, list[str]]:
     """Compute the vectors of both baselines.
 
     Args:
@@ -37,7 +39,8 @@ def baseline_vectors(
         device: `auto`, `cpu` or `cuda`.
 
     Returns:
-        float32 [N, 512] of colours and float32 [N, D] of random weights, rows of unit length.
+        float32 [N, 512] of colours and float32 [N, D] of random weights, rows of unit length; and
+        the SHA-256 of each file.
 
     Raises:
         ImageError: a tile cannot be read.
@@ -46,13 +49,15 @@ def baseline_vectors(
     untrained = Encoder(_untrained(load_encoder(encoder)), device=device)
     colours: list[Float32] = []
     randoms: list[Float32] = []
+    digests: list[str] = []
     settings = DecodeSettings(limits=DecodeLimits(), preprocessing=untrained.config.preprocessing)
     with DecodePool(settings, workers=usable_cores()) as pool:
-        tiles = _usable(pool, paths)
+        tiles = track(_usable(pool, paths), "encoding baselines", total=len(paths))
         while batch := list(itertools.islice(tiles, _BATCH)):
-            colours += [colour_histogram(pixels) for pixels in batch]
-            randoms.append(untrained.encode_pixels(batch))
-    return np.stack(colours), np.concatenate(randoms)
+            colours += [colour_histogram(tile.pixels) for tile in batch]
+            randoms.append(untrained.encode_pixels([tile.pixels for tile in batch]))
+            digests += [tile.sha256 for tile in batch]
+    return np.stack(colours), np.concatenate(randoms), digests
 
 
 def colour_histogram(pixels: Pixels) -> Float32:
@@ -77,6 +82,10 @@ def colour_histogram(pixels: Pixels) -> Float32:
 
 
 def _untrained(encoder: EncoderFolder) -> EncoderFolder:
+    """Replace the weights by random ones; in place of a foreign network stands a ResNeXt-50."""
+    if encoder.config.foreign is not None:
+        stand_in = EncoderConfig(architecture=_STAND_IN, preprocessing=encoder.config.preprocessing)
+        encoder = replace(encoder, config=stand_in)
     weights = random_weights(encoder.config.architecture, seed=_SEED)
     # A random projection of the covariances says nothing that they do not.
     pooling = COVARIANCE if encoder.config.pooling == PROJECTION else encoder.config.pooling
@@ -89,8 +98,8 @@ def _untrained(encoder: EncoderFolder) -> EncoderFolder:
     return replace(encoder, config=config, weights=weights, fingerprint="")
 
 
-def _usable(pool: DecodePool[Path, PreparedTile], paths: Sequence[Path]) -> Iterator[Pixels]:
+def _usable(pool: DecodePool[Path, PreparedTile], paths: Sequence[Path]) -> Iterator[PreparedTile]:
     for tile in pool.prepare(paths):
         if isinstance(tile, ImageError):
             raise tile
-        yield tile.pixels
+        yield tile

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from histo_index.encoder.covariance_sketch import SKETCH_SIZE
 from histo_index.encoder.decode.preprocessing import Preprocessing
+from histo_index.encoder.foreign import ForeignNetwork
 from histo_index.errors import InputError
 
 # Channels of the last stage of each trunk, as torchvision defines the networks; each earlier stage
@@ -51,15 +52,17 @@ class EncoderConfig:
     """The description of an encoder.
 
     Attributes:
-        architecture: a key of ARCHITECTURES.
+        architecture: a key of ARCHITECTURES; of a foreign network `source:name`.
         pooling: how features become an embedding: the `mean` of the last stage, as torchvision has
             it; the `covariance` of stages 1 to 3; or `covariance+projection`, which joins these
-            with a learned projection of them and of the mean of stage 3, see `projection_inputs`.
+            with a learned projection of them and of the mean of stage 3, see
+            `projection_inputs`; of a foreign network its features.
         preprocessing: how a tile becomes the input.
         training: the model card; `{"method": "none"}` marks untrained weights.
         mpp: microns per pixel of the training images, if known.
         threshold: published for plain distances, if any.
         diffused_threshold: published for diffused distances, if any.
+        foreign: set if another library defines the network.
 
     Raises:
         InputError: architecture or pooling is unknown, or mpp is not above 0.
@@ -72,14 +75,16 @@ class EncoderConfig:
     mpp: float | None = None
     threshold: PublishedThreshold | None = None
     diffused_threshold: PublishedThreshold | None = None
+    foreign: ForeignNetwork | None = None
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
+        is_own = self.foreign is None
+        if is_own and self.architecture not in ARCHITECTURES:
             raise InputError(
                 f"unknown architecture {self.architecture}; expected one of "
                 f"{', '.join(ARCHITECTURES)}"
             )
-        if self.pooling not in POOLINGS:
+        if is_own and self.pooling not in POOLINGS:
             raise InputError(
                 f"unknown pooling {self.pooling}; expected one of {', '.join(POOLINGS)}"
             )
@@ -89,10 +94,17 @@ class EncoderConfig:
     @property
     def embedding_size(self) -> int:
         """D, the length of an embedding."""
+        if self.foreign is not None:
+            return self.foreign.embedding_size
         if self.pooling == MEAN:
             return ARCHITECTURES[self.architecture]
         size = SKETCH_SIZE * len(POOLED_STAGES[self.pooling])
         return size + PROJECTION_SIZE if self.pooling == PROJECTION else size
+
+    @property
+    def licence(self) -> str | None:
+        """The licence of the weights, if known."""
+        return self.foreign.licence if self.foreign else None
 
     @property
     def is_trained(self) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from histo_index.encoder.config import MEAN, EncoderConfig, PublishedThreshold
 from histo_index.encoder.folder import require_free, save_encoder
-from histo_index.encoder.import_child import read_in_child
+from histo_index.encoder.importing.child import read_in_child
 from histo_index.encoder.runtime.untrained import random_weights
 
 

@@ -126,6 +126,7 @@ class Encoder:
             "is_trained": self.config.is_trained,
             "mpp": self.config.mpp,
             **{name: asdict(own) if own else None for name, own in thresholds.items()},
+            "licence": self.config.licence,
             "declared": None,
         }
 

@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
-from safetensors.numpy import save as save_safetensors
 
 from histo_index.encoder.config import (
     PROJECTION,
@@ -23,12 +19,20 @@ from histo_index.encoder.config import (
     PublishedThreshold,
     unused_stages,
 )
-from histo_index.encoder.decode.preprocessing import Preprocessing
+from histo_index.encoder.decode.preprocessing import BILINEAR, Preprocessing
+from histo_index.encoder.foreign import ForeignNetwork
 from histo_index.encoder.unfinished import CHECKPOINT_NAME, REMEDY, describe_unfinished
+from histo_index.encoder.weights_file import (
+    ONNX_NAME,
+    Weights,
+    find_weights,
+    pack_weights,
+    place_weights,
+    read_weights,
+)
 from histo_index.errors import IndexFormatError, InputError
 from histo_index.files import replace_file
 
-Weights = dict[str, npt.NDArray[Any]]
 _Weight = TypeVar("_Weight")
 
 _log = logging.getLogger(__name__)
@@ -36,7 +40,6 @@ _log = logging.getLogger(__name__)
 FORMAT_VERSION: Final = 1
 _FORMAT: Final = "histo-index encoder"
 CONFIG_NAME: Final = "config.json"
-WEIGHTS_NAME: Final = "model.safetensors"
 # The encoder that ships with the package.
 BUNDLED: Final = Path(__file__).parent / "bundled"
 
@@ -48,8 +51,9 @@ class EncoderFolder:
     Attributes:
         path: the folder.
         config: its description.
-        weights: torchvision parameter name (without `fc.*`) to float32 array; may include stages
-            that are not pooled.
+        weights: parameter name (torchvision's, without `fc.*`, or that of the foreign library) to
+            float32 array; may include stages that are not pooled. Of an ONNX network ONNX_NAME to
+            the bytes of its file.
         fingerprint: hex digest over weights and preprocessing.
     """
 
@@ -103,7 +107,10 @@ def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
         **asdict(config),
     }
     document["checksum"] = config_checksum(document)
-    replace_file(folder / WEIGHTS_NAME, pack_weights(weights))
+    place = place_weights(folder, config)
+    place.parent.mkdir(exist_ok=True)
+    data = weights[ONNX_NAME].tobytes() if place.name == ONNX_NAME else pack_weights(weights)
+    replace_file(place, data)
     replace_file(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
     return fingerprint
 
@@ -133,50 +140,40 @@ def load_encoder(folder: Path) -> EncoderFolder:
     Raises:
         IndexFormatError: a file is missing, damaged, or of a newer version.
     """
-    document = _read_config(folder)
-    try:
-        config = _config_from(document)
-    except (KeyError, TypeError, ValueError, IndexFormatError) as error:
-        raise IndexFormatError(
-            f"{folder / CONFIG_NAME}: not a usable encoder description ({error!r}); "
-            "restore the file or create the encoder again"
-        ) from error
-    path = folder / WEIGHTS_NAME
-    try:
-        stored = unpack_weights(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise IndexFormatError(f"{path}: cannot be read ({error}); restore the file") from error
-    found, expected = compute_fingerprint(config, stored), document.get("fingerprint")
+    config, expected = read_config(folder)
+    path = find_weights(folder, config)
+    stored = read_weights(path)
+    found = compute_fingerprint(config, stored)
     if found != expected:
         raise IndexFormatError(
             f"{path}: damaged: fingerprint {found}, expected {expected}; restore the file"
         )
     if warning := describe_unfinished(folder, config.training):
         _log.warning("%s", warning)
-    weights = {name: np.asarray(array, np.float32) for name, array in stored.items()}
+    weights = {
+        name: array if name == ONNX_NAME else np.asarray(array, np.float32)
+        for name, array in stored.items()
+    }
     return EncoderFolder(path=folder, config=config, weights=weights, fingerprint=found)
 
 
-def pack_weights(weights: Weights) -> bytes:
-    """Serialise weights as safetensors."""
-    # safetensors ignores strides: a channels-last array would come back with its axes mixed up.
-    data: bytes = save_safetensors(
-        {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    )
-    return data
+def read_config(folder: Path) -> tuple[EncoderConfig, str]:
+    """Read the description of an encoder, without its weights.
 
-
-def unpack_weights(data: bytes) -> Weights:
-    """Read weights from safetensors.
+    Returns:
+        The description and the fingerprint.
 
     Raises:
-        ValueError: the bytes are not valid safetensors.
+        IndexFormatError: the file is missing, damaged, or of a newer version.
     """
+    document = _read_config(folder)
     try:
-        weights: Weights = load_safetensors(data)
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(str(error)) from error
-    return weights
+        return _config_from(document), str(document.get("fingerprint"))
+    except (KeyError, TypeError, ValueError, InputError, IndexFormatError) as error:
+        raise IndexFormatError(
+            f"{folder / CONFIG_NAME}: not a usable encoder description ({error!r}); "
+            "restore the file or create the encoder again"
+        ) from error
 
 
 def used_weights(weights: Mapping[str, _Weight], pooling: str) -> dict[str, _Weight]:
@@ -222,15 +219,19 @@ def compute_fingerprint(config: EncoderConfig, weights: Weights) -> str:
     """Hash everything that determines the embeddings.
 
     Returns:
-        32 hex digits over architecture, preprocessing, pooling, and every weight with its name and
-        type.
+        32 hex digits over architecture, arguments of a foreign network, preprocessing, pooling, and
+        every weight with its name and type.
     """
     digest = hashlib.sha256()
-    recipe = {
+    recipe: dict[str, Any] = {
         "architecture": config.architecture,
         "pooling": config.pooling,
         "preprocessing": asdict(config.preprocessing),
     }
+    if config.preprocessing.interpolation == BILINEAR:
+        del recipe["preprocessing"]["interpolation"]  # the only one of our own networks
+    if config.foreign is not None:
+        recipe["arguments"] = dict(config.foreign.arguments)
     digest.update(json.dumps(recipe, sort_keys=True).encode())
     for name in sorted(weights):
         array = np.ascontiguousarray(weights[name])
@@ -277,11 +278,13 @@ def config_checksum(document: Mapping[str, Any]) -> str:
 
 def _config_from(document: dict[str, Any]) -> EncoderConfig:
     thresholds = {name: document[name] for name in THRESHOLD_FIELDS}
+    foreign = document.get("foreign")
     return EncoderConfig(
         architecture=document["architecture"],
         pooling=document["pooling"],
         preprocessing=Preprocessing(**document["preprocessing"]),
         training=dict(document["training"]),
         mpp=document["mpp"],
+        foreign=ForeignNetwork(**foreign) if foreign else None,
         **{name: PublishedThreshold(**own) if own else None for name, own in thresholds.items()},
     )

@@ -38,17 +38,17 @@ def read_embeddings(index: OpenIndex, rows: Int64) -> Float16:
     return found
 
 
-def iterate_embeddings(index: OpenIndex) -> Iterator[Float16]:
-    """Read all embeddings in row order, a shard at a time: float16 [n, D] each.
+def iterate_embeddings(index: OpenIndex, rows: Int64) -> Iterator[Float16]:
+    """Read the embeddings of some tiles, a shard at a time: float16 [n, D] each.
+
+    Args:
+        index: the index.
+        rows: int64 [n], ascending.
 
     Raises:
         IndexFormatError: a shard or the vectors file is missing or damaged.
     """
-    start = 0
-    for shard in index.manifest.shards:
-        rows = np.arange(start, start + shard.rows)
-        is_plain = index.transform is None
-        yield (
-            index.vectors(rows) if is_plain else embeddings_of(read_shard(index.folder, shard.file))
-        )
-        start += shard.rows
+    ends = np.cumsum([shard.rows for shard in index.manifest.shards])
+    for own in np.split(rows, np.searchsorted(rows, ends[:-1])):
+        if len(own):
+            yield read_embeddings(index, own)

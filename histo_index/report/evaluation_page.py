@@ -14,6 +14,7 @@ from histo_index.report.html import encoder_facts, facts, fill
 from histo_index.report.pca_map import Map, map_index
 from histo_index.report.pictures import Pictures
 from histo_index.search.bootstrap import Estimate
+from histo_index.search.evaluation.examples import confused_of
 from histo_index.search.evaluation.result import Contender, Evaluation
 
 # Duplicates and kinds shown; the JSON has all.
@@ -134,6 +135,7 @@ def evaluation_page(
         leads=_leads(found),
         charts=_charts(found),
         confusion=_confusion(found),
+        confused=confused_of(found),
         tile=tile,
         group=group,
         twins=found.leakage.listed[:_MAX_DUPLICATES],

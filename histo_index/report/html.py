@@ -14,7 +14,7 @@ from histo_index.wording import counted, printable
 UNKNOWN: Final = "–"
 # Parts of a calibration that are too long for the page, and warnings, which name tiles.
 _LONGEST_NAME: Final = 42
-_LEFT_OUT: Final = ("curve", "histogram", "contents", "warnings")
+_LEFT_OUT: Final = ("curve", "histogram", "contents", "classes", "warnings")
 
 
 @cache

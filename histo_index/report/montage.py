@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.errors import ImageError
 from histo_index.report.pictures import short_names
-from histo_index.search.answers.neighbours import Neighbour
+from histo_index.search.answers.neighbours import Nearest, Neighbour
 from histo_index.wording import counted, printable
 
 _TILE_PX: Final = 160
@@ -19,6 +19,8 @@ _GAP_PX: Final = 8
 _LINE_PX: Final = 16
 # Lines of a name; of a longer one the end is shown, because file names differ there.
 _NAME_LINES: Final = 4
+# Classes below a query.
+_MOST_CLASSES: Final = 3
 # Neighbours per line.
 _COLUMNS: Final = 10
 _PAPER: Final = "white"
@@ -96,16 +98,38 @@ def _lines(
 ) -> Iterator[list[_Cell]]:
     names = short_names([name for name, _ in queries])
     for name, (_, file), found in zip(names, queries, neighbours, strict=True):
-        line = [_Cell(column=0, file=file, captions=[heading, *_fold(name)])]
+        line = [_Cell(column=0, file=file, captions=[heading, *_fold(name), *_classes(found)])]
         for number, neighbour in enumerate(found):
             if number and number % _COLUMNS == 0:
                 yield line
                 line = []
             head = f"{neighbour.rank}.  distance {neighbour.distance:.4f}"
-            captions = [head, *_fold(neighbour.image_id)]
+            captions = [head, *_facts(neighbour), *_fold(neighbour.image_id)]
             column = 1 + number % _COLUMNS
             line.append(_Cell(column=column, file=tiles / neighbour.path, captions=captions))
         yield line
+
+
+def _classes(found: Sequence[Neighbour]) -> list[str]:
+    """Format the likeliest classes of a query, a line each."""
+    answer = found.classes if isinstance(found, Nearest) else None
+    if answer is None:
+        return []
+    lines = [
+        line
+        for chance in answer.chances[:_MOST_CLASSES]
+        for line in _fold(f"{100 * chance.probability:.0f} % {chance.label}")
+    ]
+    return [*lines, "unlike all labelled"] if answer.is_novel else lines
+
+
+def _facts(neighbour: Neighbour) -> list[str]:
+    """Format the verdict and the class of a neighbour, with the query's probability of it."""
+    facts = [] if neighbour.verdict is None else [neighbour.verdict.value]
+    if neighbour.label is not None:
+        chance = neighbour.probability
+        facts += _fold(neighbour.label + ("" if chance is None else f" {100 * chance:.0f} %"))
+    return facts
 
 
 def _draw_cell(picture: Image.Image, cell: _Cell, *, top: int) -> bool:

@@ -116,7 +116,8 @@ def _shared(
         "names": names,
         "pictures": pictures,
         "shown_names": short_names([image.name for image in queries]),
-        "kind": lambda neighbour: neighbour.metadata.get("label"),
+        "kind": lambda neighbour: neighbour.label or neighbour.metadata.get("label"),
+        "classes": lambda image: getattr(image.neighbours, "classes", None),
         "provenance": [
             ("encoder", facts(encoder_facts(asdict(manifest.encoder)))),
             ("index", facts({"name": index.folder.name, "generation": manifest.generation,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from histo_index.encoder.folder import load_encoder
+from histo_index.encoder.folder import read_config
 from histo_index.files import publish_bytes
 from histo_index.indexer.reader import OpenIndex
 from histo_index.report.evaluation_page import evaluation_page
@@ -50,7 +50,7 @@ def write_report(
     if isinstance(answer, Evaluation):
         training: Mapping[str, Any] = {}
         if index.manifest.encoder.declared is None:
-            training = load_encoder(index.folder / "encoder").config.training
+            training = read_config(index.folder / "encoder")[0].training
         page = evaluation_page(index, answer, pictures, training=training, names=names)
     elif isinstance(answer, PairAnswer):
         page = pair_page(index, answer, queries, threshold.calibration, pictures, names=names)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from histo_index.arrays import Float64, Int64
 from histo_index.errors import InputError
+from histo_index.progress import track
 
 # Weights of the pairs, float64 [P], to a figure or several; NaN where they leave it undefined.
 Statistic = Callable[[Float64], "float | Float64"]
@@ -110,7 +111,8 @@ def bands(
     center = np.asarray(statistic(np.ones(codes.shape[1])), np.float64)
     if count < FEWEST_UNITS:
         return np.full_like(center, np.nan), np.full_like(center, np.nan)
-    figures = [statistic(weights) for weights in _draw(codes, count, rounds, seed)]
+    drawn = track(_draw(codes, count, rounds, seed), "resampling", total=rounds, unit="drawings")
+    figures = [statistic(weights) for weights in drawn]
     variance = _variance(np.asarray(figures, np.float64))
     if len(codes) == 2:
         pairs = [statistic(weights) for weights in _draw_pairs(codes.shape[1], rounds, seed)]

@@ -44,6 +44,7 @@ def write_calibration(
         warnings=[],
         histogram=None,
         contents=None,
+        classes=None,
         created="2026-01-01T00:00:00+00:00",
         libraries={},
     )

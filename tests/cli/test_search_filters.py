@@ -32,6 +32,7 @@ def test_filters_that_do_not_fit_are_one_line(workshop: Workshop, run: Run) -> N
         (("--where", "lable = 'fat'"), "--where lable = 'fat': there is no column lable;"),
         (("--where", "label = 'stone'"), "--where label = 'stone': true of no tile"),
         (("--exclude-same", "patient"), "--exclude-same patient: no such column; the index has"),
+        (("--value", "group"), "--value group: expected COLUMN=VALUE, such as group=patient-7"),
         (("--near-duplicates", "some"), "--near-duplicates some: expected keep or drop"),
         (("-k", "0"), "Invalid value for '-k'"),
     ):
@@ -81,6 +82,17 @@ def test_a_bad_row_of_a_batch_has_a_reason_and_others_are_answered(
     assert lines[3].endswith(
         ",error,--exclude-same group: red.png is not in the index; pass --value group=VALUE"
     )
+    groups = {row["group"] for row in json.loads(run("search", "red.png", "--json").out)}
+    own = min(groups)
+    ran = run("search", "red.png", "--exclude-same", "group", "--value", f"group={own}", "--json")
+    assert ran.code == 0
+    rows = json.loads(ran.out)
+    assert rows
+    assert own not in {row["group"] for row in rows}
+    found = histo_index.open(workshop.index).search(
+        "red.png", exclude_same="group", values={"group": own}
+    )
+    assert [each.image_id for each in found[0]] == [row["image_id"] for row in rows]
 
 
 def test_a_structure_is_built_and_shown(workshop: Workshop, run: Run) -> None:

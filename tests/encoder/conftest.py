@@ -16,9 +16,10 @@ from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
-from histo_index.encoder.folder import EncoderFolder, Weights, load_encoder, save_encoder
+from histo_index.encoder.folder import EncoderFolder, load_encoder, save_encoder
 from histo_index.encoder.runtime.reference import extract_weights, load_trunk
 from histo_index.encoder.runtime.untrained import random_weights
+from histo_index.encoder.weights_file import Weights
 from tests.indexer.conftest import drop_root, open_folder
 
 # Fixtures that the tests of the indexer have too.

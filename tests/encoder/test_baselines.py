@@ -10,6 +10,7 @@ from histo_index.encoder.baselines import baseline_vectors, colour_histogram
 from histo_index.encoder.create import init_encoder
 from histo_index.encoder.encoder import open_encoder
 from histo_index.errors import ImageError
+from histo_index.indexer.inputs.hashing import hash_file
 
 
 def test_colours_are_counted_in_512_boxes_and_rooted() -> None:
@@ -30,7 +31,8 @@ def test_baselines_read_files_in_order(tmp_path: Path) -> None:
     images = [generator.integers(0, 256, (224, 224, 3), dtype=np.uint8) for _ in paths]
     for path, image in zip(paths, images, strict=True):
         Image.fromarray(image).save(path)
-    colours, randoms = baseline_vectors(encoder, paths, device="cpu")
+    colours, randoms, digests = baseline_vectors(encoder, paths, device="cpu")
+    assert digests == [hash_file(path) for path in paths]
     assert colours == pytest.approx(np.stack([colour_histogram(image) for image in images]))
     # The encoder in the folder is untrained with the very seed that the baseline takes.
     expected = open_encoder(encoder, device="cpu").encode_pixels(images)

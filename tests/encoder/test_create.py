@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from histo_index.encoder import create
-from histo_index.encoder.checkpoint_import import read_checkpoint
 from histo_index.encoder.create import import_encoder, init_encoder
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import load_encoder
+from histo_index.encoder.importing.checkpoint import read_checkpoint
 from histo_index.encoder.runtime.untrained import random_weights
 from histo_index.errors import InputError, MismatchError
 

@@ -289,6 +289,7 @@ def test_card_describes_the_encoder_and_loads_nothing(settled: EncoderFolder) ->
         "mpp": 0.25,
         "threshold": {"value": 0.7, "origin": "a test"},
         "diffused_threshold": {"value": 1.2, "origin": "a third"},
+        "licence": None,
         "declared": None,
     }
     assert (encoder.embedding_size, encoder.folder) == (512, settled.path)

@@ -15,15 +15,13 @@ from histo_index.encoder.config import EncoderConfig, PublishedThreshold
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import (
     BUNDLED,
-    Weights,
     bundled_encoder,
     compute_fingerprint,
     config_checksum,
     load_encoder,
-    pack_weights,
     save_encoder,
-    unpack_weights,
 )
+from histo_index.encoder.weights_file import Weights, pack_weights, unpack_weights
 from histo_index.errors import IndexFormatError, InputError
 from histo_index.files import replace_file
 

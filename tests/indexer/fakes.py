@@ -79,6 +79,7 @@ class FakeEncoder:
             "mpp": None,
             "threshold": {"value": self.threshold, "origin": "chosen for tests"},
             "diffused_threshold": None,
+            "licence": None,
             "declared": None,
         }
 

@@ -20,6 +20,10 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.remove import remove_tiles
 from histo_index.search.calibration.calibration import store_calibration
 from histo_index.search.calibration.otsu import guess
+from histo_index.search.classification.fit_index import fit_class_model
+from histo_index.search.classification.model import ClassModel
+from histo_index.search.inputs.labelled_pairs import make_labelled_pairs
+from histo_index.search.inputs.labels import read_labels
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,
@@ -29,6 +33,7 @@ from tests.indexer.fakes import (
     write_tiles,
 )
 from tests.promises.child import ROOT
+from tests.search.classes import build_classes
 
 TEXT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 # Enough for fitted distances.
@@ -139,6 +144,22 @@ def test_a_calibration_has_the_documented_fields(index: Path) -> None:
     kinds |= {"boolean": bool, "number": float, "object or null": (dict, type(None))}
     kinds |= {"list or null": list}
     for field, kind, _ in table_rows("calibration"):
+        assert isinstance(document[field], kinds[kind]), field
+
+
+def test_a_class_model_has_the_documented_fields(tmp_path: Path) -> None:
+    built = build_classes(tmp_path)
+    dataset = make_labelled_pairs(
+        built.index, read_labels(built.index, group="patient"), None, group="patient"
+    )
+    model = fit_class_model(built.index, dataset)
+    assert isinstance(model, ClassModel)
+    document = json.loads(json.dumps(model.as_dict()))
+    assert list(document) == documented("classes")
+    kinds: dict[str, Any] = {"text": str, "integer": int, "object": dict, "list": list}
+    kinds |= {"number": float, "list or null": (list, type(None))}
+    kinds |= {"text or null": (str, type(None))}
+    for field, kind, _ in table_rows("classes"):
         assert isinstance(document[field], kinds[kind]), field
 
 

@@ -27,8 +27,8 @@ from tests.promises.child import KILLED, KILLED_WRITING, ChildBuilds
 
 Rows = Mapping[str, tuple[Any, ...]]
 _FINGERPRINT = "f" * 32
-# Going on from every sixth of some 130 moments: the others differ by one call.
-_EACH = 6
+# Going on from every third of some 40 writes: the others differ by one call.
+_EACH = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Killings:
 def kill_at_every_step(
     folder: Path, children: ChildBuilds, *, is_rebuild: bool, bytes_per_step: int = 0
 ) -> Iterator[Aftermath]:
-    """Kill a build before its first step on the file system, its second, until it gets through.
+    """Kill a build before its first write to the file system, its second, until it gets through.
 
     Args:
         folder: an empty one.

@@ -18,11 +18,12 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 
-from histo_index.encoder.checkpoint_import import read_checkpoint
 from histo_index.encoder.create import import_encoder
-from histo_index.encoder.folder import Weights, load_encoder
-from histo_index.encoder.import_child import ImportLimits, read_in_child
+from histo_index.encoder.folder import load_encoder
+from histo_index.encoder.importing.checkpoint import read_checkpoint
+from histo_index.encoder.importing.child import ImportLimits, read_in_child
 from histo_index.encoder.runtime.untrained import random_weights
+from histo_index.encoder.weights_file import Weights
 from histo_index.errors import HistoIndexError, InputError, MismatchError
 from tests.promises.conftest import Tell, Tries, processes_of
 
@@ -58,7 +59,7 @@ def sound(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _nothing_is_left_running() -> Iterator[None]:
     yield
-    assert processes_of("import_child") == []
+    assert processes_of("importing.child") == []
 
 
 def tensors_of(weights: Weights) -> Tensors:
@@ -216,7 +217,7 @@ def test_dead_child_is_reported_in_one_line(sound: Path, tmp_path: Path) -> None
     hung = hash_bomb(tmp_path)
     with ThreadPoolExecutor(1) as threads:
         refused = threads.submit(refusals, [hung], ImportLimits(cpu_s=600))
-        while not (children := processes_of("import_child")):
+        while not (children := processes_of("importing.child")):
             assert not refused.done()
         children[0].kill()
         (reason,) = refused.result()

@@ -14,6 +14,7 @@ from histo_index.commands.evaluate import describe_evaluation
 from histo_index.report.evaluation_page import evaluation_page
 from histo_index.report.pictures import Pictures
 from histo_index.search.bootstrap import Estimate
+from histo_index.search.evaluation.examples import confused_of
 from tests.report.conftest import KINDS, PATIENT, Judged
 from tests.report.reading import Page
 
@@ -70,6 +71,10 @@ def test_tables_and_pairs_are_those_of_the_evaluation(judged: Judged, page: Page
         for column, count in enumerate(counts):
             shown = page.figures[f"confusion.{row}.{column}"]
             assert shown == [str(count) if count else "·"]
+    links = {at["href"][1:] for tag, at in page.elements if tag == "a" and "href" in at}
+    off_diagonal = np.argwhere(found.confusion * (1 - np.eye(len(found.confusion), dtype=int)))
+    assert links == {f"confused-{row}-{column}" for row, column in off_diagonal}
+    assert links == {at["id"] for _, at in page.elements if at.get("class") == "cell"}
     distances = [page.values[f"wrong.{number}"][0] for number in range(len(found.wrong_pairs))]
     assert distances == [wrong.distance for wrong in found.wrong_pairs]
     assert page.values["leakage.identical"] == [found.leakage.identical]
@@ -165,6 +170,24 @@ def test_tiles_are_pictures_with_words(page: Page) -> None:
             assert picture.size == (16, 12)
 
 
+def test_confused_tiles_are_those_of_the_cell(judged: Judged) -> None:
+    found = judged.found
+    cells = confused_of(found)
+    ranking, labels = found.ranking, found.dataset.labels
+    assert ranking is not None
+    assert found.confusion is not None
+    assert cells
+    for (own, other), pairs in cells.items():
+        assert own != other
+        assert len(pairs) == min(6, found.confusion[own, other])
+        assert [gap for *_, gap in pairs] == sorted(gap for *_, gap in pairs)
+        for query, neighbour, gap in pairs:
+            (place,) = np.flatnonzero(ranking.queries == query)
+            assert ranking.neighbours[place, 0] == neighbour
+            assert ranking.distances[place, 0] == np.float32(gap)
+            assert (labels[query], labels[neighbour]) == (own, other)
+
+
 def test_missing_tiles_are_marked_and_counted(judged: Judged) -> None:
     pictures = Pictures(judged.tiles / "nowhere")
     page = Page(evaluation_page(judged.index, judged.found, pictures))
@@ -173,6 +196,7 @@ def test_missing_tiles_are_marked_and_counted(judged: Judged) -> None:
     shown = {strip.query for strip in judged.found.strips}
     shown |= {row for strip in judged.found.strips for row in strip.neighbours}
     shown |= {tile for wrong in judged.found.wrong_pairs for tile in (wrong.tile_a, wrong.tile_b)}
+    shown |= {tile for pairs in confused_of(judged.found).values() for p in pairs for tile in p[:2]}
     assert page.figures["missing"][0].startswith(f"{len(shown)} of the tiles could not be read")
 
 

@@ -11,6 +11,7 @@ def test_numbers_and_intervals() -> None:
     assert number(None) == "–"
     assert ends(Estimate(value=0.5, low=None, high=None)) == ""
     assert ends(Estimate(value=0.5, low=0.25, high=0.75)) == "0.250…0.750"
+    assert ends(Estimate(value=0, low=-0.0001, high=0.0001)) == "0.000…0.000"
 
 
 def test_a_share_looks_like_all_or_none_only_if_it_is() -> None:

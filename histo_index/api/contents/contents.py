@@ -15,6 +15,7 @@ from histo_index.indexer.reader import OpenIndex
 
 if TYPE_CHECKING:
     from histo_index.search.answers.removal import RemoveReport
+    from histo_index.search.copies.tile_files import TileFiles
 
 
 class Contents:
@@ -133,12 +134,15 @@ class Contents:
             threshold: largest plain distance of a copy; see there for the default.
             tiles: folder of the tile files; default: where they were indexed.
         """
-        from histo_index.api.answers.pictures import tiles_folder
-        from histo_index.api.tile_files import tile_files
         from histo_index.search.answers.duplicates import find_duplicates
 
-        files = tile_files(tiles_folder(self.opened, tiles))
+        files = self._tile_files(tiles)
         return find_duplicates(self.opened, threshold=threshold, files=files)
+
+    def _tile_files(self, given: str | Path | None) -> "TileFiles":
+        from histo_index.api.tile_files import tile_files
+
+        return tile_files(self.opened, given)
 
     def outliers(self, *, count: int = 20) -> pa.Table:
         """List the most isolated tiles; see `search.answers.duplicates.find_outliers`."""

@@ -12,6 +12,12 @@ from histo_index.errors import IndexFormatError
 # Channel statistics of ImageNet in 0…1, which torchvision's ResNeXt weights expect.
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+BILINEAR: Final = "bilinear"
+_FILTERS: Final = {
+    BILINEAR: Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +25,18 @@ class Preprocessing:
     """How a tile becomes the input of the network; part of the fingerprint of an encoder.
 
     Attributes:
-        resize_px: length of the shorter side after resizing (antialiased bilinear, Pillow's).
+        resize_px: length of the shorter side after resizing.
         crop_px: side of the square cut from the centre; at most resize_px.
         mean: per channel in 0…1, subtracted inside the network.
         std: per channel in 0…1, divided by inside the network.
+        interpolation: of resizing, antialiased as Pillow does it: bilinear, bicubic or lanczos.
     """
 
     resize_px: int = 224
     crop_px: int = 224
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = BILINEAR
 
     def __post_init__(self) -> None:
         # JSON returns lists and whole numbers; the fingerprint must not depend on that.
@@ -38,10 +46,10 @@ class Preprocessing:
         sized = whole and 1 <= self.crop_px <= self.resize_px <= 4096
         finite = np.isfinite([*self.mean, *self.std]).all()
         coloured = finite and len(self.mean) == len(self.std) == 3 and min(self.std) > 0
-        if not (sized and coloured):
+        if not (sized and coloured and self.interpolation in _FILTERS):
             raise IndexFormatError(
                 f"{self} is not usable; expected whole numbers 1 <= crop_px <= resize_px <= 4096, "
-                "three finite means and three positive stds"
+                f"three finite means, three positive stds, and one of {', '.join(_FILTERS)}"
             )
 
 
@@ -66,7 +74,7 @@ def fit_tile(pixels: Pixels, spec: Preprocessing) -> Pixels:
         return pixels
     fitted = Image.fromarray(pixels).resize(
         (spec.crop_px, spec.crop_px),
-        Image.Resampling.BILINEAR,
+        _FILTERS[spec.interpolation],
         box=(left, top, left + side, top + side),
     )
     return np.asarray(fitted)

@@ -50,15 +50,22 @@ def start_runtime(encoder: EncoderFolder, device: str, precision: str) -> Runtim
     """Load the network on a device; for device and precision see `require_possible`.
 
     Raises:
-        InputError: this machine lacks the device or the precision.
-        MismatchError: the weights do not fit the architecture.
+        InputError: this machine lacks the device or the precision, or a library that defines a
+            foreign network.
+        MismatchError: the weights do not fit the architecture, or a foreign network does not
+            compute what it computed at import.
     """
+    if encoder.config.foreign is not None:
+        # Imported here: most encoders are our own.
+        from histo_index.encoder.runtime.foreign.start import start_foreign
+
+        return start_foreign(encoder, device, precision)
     if device == "reference":
         from histo_index.encoder.runtime.reference import ReferenceRuntime
 
         return ReferenceRuntime(encoder)
     if device == "cuda" or (device == "auto" and has_cuda()):
-        return _start_cuda(encoder, precision)
+        return start_cuda(encoder, precision)
     from histo_index.encoder.runtime.openvino import OpenVinoRuntime, Precision, has_bfloat16
 
     if precision == "auto":
@@ -66,7 +73,8 @@ def start_runtime(encoder: EncoderFolder, device: str, precision: str) -> Runtim
     return OpenVinoRuntime(encoder, precision=cast(Precision, precision))
 
 
-def _start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:
+def start_cuda(encoder: EncoderFolder, precision: str) -> Runtime:
+    """Load the network on a GPU; `auto` is bfloat16."""
     from histo_index.encoder.runtime.cuda import CudaRuntime
 
     return CudaRuntime(encoder, precision="bfloat16" if precision == "auto" else precision)

@@ -8,7 +8,7 @@ import torch
 
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.folder import EncoderFolder
-from histo_index.encoder.runtime.reference import load_trunk
+from histo_index.encoder.runtime.reference import load_network
 
 
 class CudaRuntime:
@@ -27,8 +27,8 @@ class CudaRuntime:
         self.precision = precision
         self.name = f"torch {torch.__version__} on {torch.cuda.get_device_name()}"
         kind = torch.float32 if precision == "float32" else torch.bfloat16
-        trunk = load_trunk(encoder).to("cuda").to(memory_format=torch.channels_last)
-        trunk.network.to(kind)
+        trunk = load_network(encoder).to("cuda").to(memory_format=torch.channels_last)
+        trunk.get_submodule("network").to(kind)
         self._trunk = trunk
         self._is_compiled = False
 

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from histo_index.encoder.config import STAGES
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
-from histo_index.encoder.folder import EncoderFolder, Weights
+from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.runtime.openvino_import import opset1, ov
 from histo_index.encoder.runtime.openvino_import import opset13 as ops
 from histo_index.encoder.runtime.openvino_pooling import BATCH_NORM_EPSILON, pool
+from histo_index.encoder.weights_file import Weights
 from histo_index.errors import InputError, MismatchError
 from histo_index.hardware import usable_cores
 
@@ -44,9 +45,10 @@ class OpenVinoRuntime:
         self.precision = precision
         self.name = f"openvino {ov.__version__.split('-')[0]}"
         self.parallel = usable_cores()
-        self.batch = _SMALL_BATCH if encoder.config.preprocessing.crop_px < _SMALL_PX else 1
+        is_small = encoder.config.preprocessing.crop_px < _SMALL_PX
+        self.batch = _SMALL_BATCH if is_small and encoder.config.foreign is None else 1
         compiled = ov.Core().compile_model(
-            build_graph(encoder, batch=self.batch),
+            _build_any_graph(encoder, batch=self.batch),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
@@ -85,8 +87,16 @@ def has_bfloat16() -> bool:
     return "BF16" in cpu_capabilities()
 
 
+def _build_any_graph(encoder: EncoderFolder, *, batch: int) -> ov.Model:
+    if encoder.config.foreign is None:
+        return build_graph(encoder, batch=batch)
+    from histo_index.encoder.runtime.foreign.graph import build_foreign_graph
+
+    return build_foreign_graph(encoder)
+
+
 def build_graph(encoder: EncoderFolder, *, batch: int = 1) -> ov.Model:
-    """Build the trunk as an OpenVINO model: uint8 [B, S, S, 3] in, float32 [B, D] out.
+    """Build one of our own trunks as an OpenVINO model: uint8 [B, S, S, 3] in, float32 [B, D] out.
 
     Batch norm is folded into the convolutions. The graph includes the normalisation of pixels.
 

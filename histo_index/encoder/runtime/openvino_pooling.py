@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from histo_index.encoder.config import MEAN, POOLED_STAGES, PROJECTION, PROJECTION_PREFIX
 from histo_index.encoder.covariance_sketch import draw_sketch
-from histo_index.encoder.folder import Weights
 from histo_index.encoder.runtime.openvino_import import opset13 as ops
+from histo_index.encoder.weights_file import Weights
 
 # Default of BatchNorm1d and BatchNorm2d in torch.
 BATCH_NORM_EPSILON: Final = 1e-5
@@ -25,9 +25,7 @@ def pool(stages: Sequence[Any], pooling: str, weights: Weights) -> Any:
         return ops.reduce_mean(stages[-1], [2, 3], False)
     parts = []
     for stage in POOLED_STAGES[pooling]:
-        x = stages[stage - 1]
-        centred = ops.subtract(x, ops.reduce_mean(x, [2, 3], True))
-        parts.append(_scale_to_unit(_sketch_covariances(centred)))
+        parts.append(pool_map(stages[stage - 1]))
     if pooling == PROJECTION:
         mean = _scale_to_unit(
             ops.reduce_mean(stages[POOLED_STAGES[pooling][-1] - 1], [2, 3], False)
@@ -36,6 +34,12 @@ def pool(stages: Sequence[Any], pooling: str, weights: Weights) -> Any:
         projected = _project(ops.concat([*parts, mean], 1), weights)
         parts.append(ops.multiply(projected, ops.constant(length)))
     return ops.concat(parts, 1)
+
+
+def pool_map(x: Any) -> Any:
+    """Pool features [B, C, H, W] to the sketch of their covariances, [B, 512] of unit length."""
+    centred = ops.subtract(x, ops.reduce_mean(x, [2, 3], True))
+    return _scale_to_unit(_sketch_covariances(centred))
 
 
 def _project(pooled: Any, weights: Weights) -> Any:

@@ -25,12 +25,13 @@ from histo_index.encoder.config import (
 from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
-from histo_index.encoder.folder import EncoderFolder, Weights, used_weights
+from histo_index.encoder.folder import EncoderFolder, used_weights
 from histo_index.encoder.runtime.untrained import (
     compare_shapes,
     projection_shapes,
     weight_shapes,
 )
+from histo_index.encoder.weights_file import Weights
 from histo_index.errors import MismatchError
 
 
@@ -144,13 +145,29 @@ class ReferenceRuntime:
     parallel: Final = 1
 
     def __init__(self, encoder: EncoderFolder) -> None:
-        self._trunk = load_trunk(encoder)
+        self._trunk = load_network(encoder)
 
     @torch.inference_mode()
     def embed(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Encode uint8 RGB [B, S, S, 3] to float32 [B, D]."""
         embeddings: npt.NDArray[np.float32] = self._trunk(torch.from_numpy(images)).numpy()
         return embeddings
+
+
+def load_network(encoder: EncoderFolder) -> torch.nn.Module:
+    """Build the network of an encoder, our own or a foreign one, ready for inference.
+
+    It encodes uint8 RGB [B, H, W, 3] to float [B, D]; `network` in it is the part with weights.
+
+    Raises:
+        InputError: the library of a foreign network is not installed.
+        MismatchError: the weights do not fit the architecture.
+    """
+    if encoder.config.foreign is None:
+        return load_trunk(encoder)
+    from histo_index.encoder.runtime.foreign.torch_network import load_foreign
+
+    return load_foreign(encoder.config, encoder.weights)
 
 
 def load_trunk(encoder: EncoderFolder) -> Trunk:

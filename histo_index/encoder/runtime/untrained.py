@@ -12,7 +12,7 @@ from histo_index.encoder.config import (
     PROJECTION_SIZE,
     projection_inputs,
 )
-from histo_index.encoder.folder import Weights
+from histo_index.encoder.weights_file import Weights
 from histo_index.errors import InputError, MismatchError
 
 Shape = tuple[int, ...]

@@ -103,8 +103,14 @@ def start_from(byol: Byol, start: EncoderFolder, wanted: EncoderConfig) -> None:
         wanted: the encoder to train.
 
     Raises:
-        MismatchError: the start has another architecture, or lacks a stage that is pooled.
+        MismatchError: the start is a foreign network, has another architecture, or lacks a stage
+            that is pooled.
     """
+    if start.config.foreign is not None:
+        raise MismatchError(
+            f"{start.path} is a network of another library ({start.config.architecture}), which "
+            "cannot be trained here; start from an encoder of `histo-index train`"
+        )
     if start.config.architecture != wanted.architecture:
         raise MismatchError(
             f"{start.path} is a {start.config.architecture}, this run trains a "

@@ -67,6 +67,7 @@ class DeclaredRuntime:
                 mpp=None,
                 threshold=None,
                 diffused_threshold=None,
+                licence=None,
                 declared=DeclaredEncoder(name=self.name),
             )
         )

@@ -115,6 +115,7 @@ class EncoderCard:
         mpp: microns per pixel of the training images, if known.
         threshold: published for plain distances, if any.
         diffused_threshold: published for diffused distances, if any.
+        licence: of the weights, if known.
         declared: set if embeddings were computed elsewhere; the index then encodes no image.
     """
 
@@ -125,6 +126,7 @@ class EncoderCard:
     mpp: float | None
     threshold: ThresholdRecord | None
     diffused_threshold: ThresholdRecord | None
+    licence: str | None
     declared: DeclaredEncoder | None
 
     @property

@@ -23,6 +23,8 @@ FILE_NAMES: Final = {
 
 # 1 MB of 2048-d float16: hashed in 40 µs, so a pair look-up pays 0.1 ms and a full scan 4 %.
 BLOCK_ROWS: Final = 256
+# Beside them: a cache of `evaluate`, which the manifest does not name.
+BASELINES_NAME: Final = "baselines.npz"
 
 
 def block_checksum(block: Float16) -> int:

@@ -223,7 +223,10 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
 def _remove_old_search_files(folder: Path, manifest: Manifest) -> None:
     needed = _needed(folder, manifest)
     for generation in (folder / vector_file.FOLDER).glob("[0-9]" * 6 + "*"):
-        _remove({generation / name for name in vector_file.FILE_NAMES.values()} - needed)
+        own = {generation / name for name in vector_file.FILE_NAMES.values()}
+        _remove(own - needed)
+        if not own & needed:
+            _remove([generation / vector_file.BASELINES_NAME])
         if generation.is_dir() and not any(generation.iterdir()):
             generation.rmdir()
 

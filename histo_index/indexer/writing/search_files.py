@@ -34,6 +34,7 @@ from histo_index.indexer.nearest.choose import (
     make_structure,
 )
 from histo_index.indexer.transform.diffusion import Diffusion
+from histo_index.progress import track
 
 
 class ShardSource:
@@ -96,7 +97,8 @@ def derive(
     shape = sum(shard.rows for shard in shards), size
     factory = choose_structure(*shape, config)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:
-        _write_rows_and_vectors(rows, vectors, map(source.read, shards), shape)
+        own = track(shards, "writing", unit="shards")
+        _write_rows_and_vectors(rows, vectors, map(source.read, own), shape)
     with publishing(paths["blocks"]) as temporary:
         _write_checksums(temporary, _blocks(paths["vectors"], shape))
     if factory == EXACT:
@@ -123,7 +125,9 @@ def _blocks(path: Path, shape: tuple[int, int], *, start: int = 0) -> Iterator[F
     """Read the vectors from a row on, block by block; mapped, they would count as our memory."""
     with open(path, "rb") as file:
         file.seek(len(npy_header(shape)) + start * 2 * shape[1])
-        while data := file.read(BLOCK_ROWS * 2 * shape[1]):
+        count = -(-(shape[0] - start) // BLOCK_ROWS)
+        for _ in track(range(count), "indexing", unit="blocks"):
+            data = file.read(BLOCK_ROWS * 2 * shape[1])
             yield np.frombuffer(data, "<f2").reshape(-1, shape[1])
 
 

@@ -12,9 +12,10 @@ from histo_index.indexer.embeddings import read_embeddings
 from histo_index.indexer.format.shards import user_columns
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.neighbours import Neighbour
-from histo_index.search.copies.copies import Copies, TileFiles, find_copies
+from histo_index.search.copies.copies import Copies, find_copies
 from histo_index.search.copies.groups import star_groups
 from histo_index.search.copies.limits import copy_limits
+from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.distance import pair_distances
 from histo_index.search.neighbours.nearest import NOBODY, nearest_rows
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from histo_index.errors import HistoIndexError
-from histo_index.search.answers.neighbours import Answered, Neighbour
+from histo_index.search.answers.neighbours import Answered, Nearest, Neighbour
 from histo_index.search.tabular import Tabular
 from histo_index.wording import printable
 
@@ -18,14 +18,14 @@ _ANSWER_COLUMNS: Final = (
 )  # fmt: skip
 
 
-class SearchResult(list[list[Neighbour]], Tabular):
+class SearchResult(list[Nearest], Tabular):
     """The neighbours of each query, nearest first: a list with a table.
 
     Attributes:
         queries: the name of each query.
     """
 
-    def __init__(self, found: Iterable[list[Neighbour]], *, queries: Sequence[str]) -> None:
+    def __init__(self, found: Iterable[Nearest], *, queries: Sequence[str]) -> None:
         """Set the neighbours of each query and its name."""
         super().__init__(found)
         self.queries = queries
@@ -57,7 +57,7 @@ def neighbour_rows(
     rows: list[dict[str, Any]] = []
     for name, answer in zip(names, found, strict=True):
         if isinstance(answer, HistoIndexError):
-            near, status, reason = [], "error", str(answer)
+            near, status, reason = Nearest(), "error", str(answer)
         else:
             near, status, reason = answer, "ok", "" if answer else "no tile matches"
         outcome = {"status": status, "message": reason} if with_status else {}

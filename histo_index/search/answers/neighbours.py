@@ -1,20 +1,22 @@
 """Search: the nearest tiles of images, with verdicts."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from histo_index.errors import HistoIndexError
+from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.calibration.threshold import Threshold, Verdict
+from histo_index.search.classification.answer import ClassAnswer, Classifier
+from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.filters import Filters, exclusion_problem
 from histo_index.search.neighbours.nearest import NOBODY, Found, nearest_rows
 from histo_index.search.neighbours.novelty import far_among
-from histo_index.wording import counted
+from histo_index.wording import counted, printable
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +31,10 @@ class Neighbour:
         path: its file, relative to the source root.
         distance: squared distance, 0…4; smaller is more alike.
         metadata: the user's own columns.
+        label: its class, as the calibration knows it; None without one.
         verdict: whether it is of the query's category; None without a threshold.
-        probability: that it is, 0…1; None without a calibration, as what follows.
+        probability: of the query being of this tile's class, 0…1; None where the class model has
+            none, as what follows.
         probability_low: lower end of the 95 % interval.
         probability_high: upper end.
     """
@@ -40,14 +44,30 @@ class Neighbour:
     path: str
     distance: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    label: str | None = None
     verdict: Verdict | None = None
     probability: float | None = None
     probability_low: float | None = None
     probability_high: float | None = None
 
 
+class Nearest(list[Neighbour]):
+    """The neighbours of a query, nearest first.
+
+    Attributes:
+        classes: what class the query is of; None without a class model.
+    """
+
+    def __init__(
+        self, found: Iterable[Neighbour] = (), *, classes: ClassAnswer | None = None
+    ) -> None:
+        """Set the neighbours and the classes."""
+        super().__init__(found)
+        self.classes = classes
+
+
 # What a query of a batch gets: its neighbours, or the reason that it has none.
-Answered = list[Neighbour] | HistoIndexError
+Answered = Nearest | HistoIndexError
 
 
 def neighbours_of(index: OpenIndex, found: Found) -> list[list[Neighbour]]:
@@ -78,32 +98,21 @@ def _neighbour(index: OpenIndex, row: int, distance: float, rank: int) -> Neighb
 def add_verdicts(
     found: Sequence[Neighbour], threshold: Threshold, *, is_far: bool
 ) -> list[Neighbour]:
-    """Add verdict and probability to the neighbours of a query.
+    """Add verdicts to the neighbours of a query.
+
+    There are no probabilities: those of pairs are too high for the nearest of many tiles.
 
     Args:
         found: the neighbours of a query.
-        threshold: decides the verdicts; without a calibration there are no probabilities.
+        threshold: decides the verdicts.
         is_far: whether the query is novel.
     """
-    distances = np.array([neighbour.distance for neighbour in found])
     if threshold.value is None:
         return list(found)
+    distances = np.array([neighbour.distance for neighbour in found])
     verdicts = threshold.verdicts(distances, np.full(len(found), is_far)).to_pylist()
-    chances = threshold.likelihoods(distances)
-    if chances is None:
-        pairs = zip(found, verdicts, strict=True)
-        return [replace(neighbour, verdict=Verdict(verdict)) for neighbour, verdict in pairs]
-    columns = (verdicts, chances.probability, chances.low, chances.high)
-    return [
-        replace(
-            neighbour,
-            verdict=Verdict(verdict),
-            probability=float(probability),
-            probability_low=float(low),
-            probability_high=float(high),
-        )
-        for neighbour, verdict, probability, low, high in zip(found, *columns, strict=True)
-    ]
+    pairs = zip(found, verdicts, strict=True)
+    return [replace(neighbour, verdict=Verdict(verdict)) for neighbour, verdict in pairs]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +135,21 @@ class SearchOptions:
     near_duplicates: str = "keep"
     values: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.near_duplicates not in ("keep", "drop"):
+            raise InputError(
+                f"--near-duplicates {printable(self.near_duplicates)}: expected keep or drop"
+            )
+
 
 def search(
     index: OpenIndex,
     located: Sequence[Located | HistoIndexError],
     threshold: Threshold,
     options: SearchOptions,
+    *,
+    files: TileFiles | None = None,
+    classifier: Classifier | None = None,
 ) -> list[Answered]:
     """Find the nearest tiles of images; an error of one image leaves the others unaffected.
 
@@ -140,6 +158,8 @@ def search(
         located: the images with their vectors, or why one has none.
         threshold: decides the verdicts.
         options: how to search.
+        files: the tile files, to confirm copies; None goes by distance alone.
+        classifier: the class model of the index; without it there are no probabilities.
 
     Returns:
         For each image its neighbours, or the reason that it has none.
@@ -152,7 +172,6 @@ def search(
     filters = Filters(
         where=options.where,
         exclude_same=[same] if isinstance(same, str) else same,
-        near_duplicates=options.near_duplicates,
         hidden=index.hidden,
         values=options.values,
     )
@@ -163,21 +182,38 @@ def search(
         for one in located
     ]
     usable = [one for one in asked if isinstance(one, Located)]
-    found = iter(_find_neighbours(index, usable, threshold, filters, options))
+    rows = _find_rows(index, usable, filters, options, files)
+    near = _with_verdicts(index, usable, rows, threshold, k=options.k)
+    if classifier is None:
+        found = iter([Nearest(neighbours) for neighbours in near])
+    else:
+        answers = classifier.classify(usable, options.values)
+        has_chances = options.where is None
+        found = iter(
+            [
+                _with_classes(neighbours, row, classifier, answer, has_chances=has_chances)
+                for neighbours, row, answer in zip(near, rows.rows.tolist(), answers, strict=True)
+            ]
+        )
     return [one if isinstance(one, HistoIndexError) else next(found) for one in asked]
 
 
-def _find_neighbours(
+def _find_rows(
     index: OpenIndex,
     located: Sequence[Located],
-    threshold: Threshold,
     filters: Filters,
     options: SearchOptions,
-) -> list[list[Neighbour]]:
-    """Find the nearest tiles of images whose vectors are known, with verdicts where calibrated."""
+    files: TileFiles | None,
+) -> Found:
+    """Find the nearest tiles of images whose vectors are known."""
     if not located:
-        return []
-    rows = nearest_rows(
+        return Found(rows=np.empty((0, 0), np.int64), distances=np.empty((0, 0), np.float32))
+    if options.near_duplicates == "drop":
+        # Imported here: it brings the Parquet reader.
+        from histo_index.search.copies.without import nearest_without_copies
+
+        return nearest_without_copies(index, located, k=options.k, filters=filters, files=files)
+    return nearest_rows(
         index,
         np.stack([image.vector for image in located]),
         k=options.k,
@@ -185,16 +221,50 @@ def _find_neighbours(
         exclude_self=options.exclude_self,
         filters=filters,
     )
+
+
+def _with_verdicts(
+    index: OpenIndex, located: Sequence[Located], rows: Found, threshold: Threshold, *, k: int
+) -> list[list[Neighbour]]:
+    """Build the neighbours of each image, with verdicts where there is a threshold."""
     found = neighbours_of(index, rows)
-    fewest = min(map(len, found))
-    if 0 < fewest < options.k:
-        _log.warning("k is %d but only %s can be returned", options.k, counted(fewest, "tile"))
+    fewest = min(map(len, found), default=0)
+    if 0 < fewest < k:
+        _log.warning("k is %d but only %s can be returned", k, counted(fewest, "tile"))
     far = {image.name for image in far_among(index, located, threshold.far_distance)}
     pairs = zip(found, located, strict=True)
     return [add_verdicts(row, threshold, is_far=image.name in far) for row, image in pairs]
 
 
-def require_answers(found: Sequence[Answered]) -> list[list[Neighbour]]:
+def _with_classes(
+    found: Sequence[Neighbour],
+    rows: Sequence[int],
+    classifier: Classifier,
+    answer: ClassAnswer,
+    *,
+    has_chances: bool,
+) -> Nearest:
+    """Add class and probability to the neighbours of a query, and its classes.
+
+    A tile of the query's own group has no probability: the model is about other groups.
+    """
+    shown = []
+    for neighbour, row in zip(found, rows, strict=False):
+        label = classifier.label_of(row, neighbour.metadata)
+        chance = None if label is None or row in answer.own_rows else answer.chance_of(label)
+        known = replace(neighbour, label=label)
+        if chance is not None and has_chances:
+            known = replace(
+                known,
+                probability=chance.probability,
+                probability_low=chance.low,
+                probability_high=chance.high,
+            )
+        shown.append(known)
+    return Nearest(shown, classes=answer)
+
+
+def require_answers(found: Sequence[Answered]) -> list[Nearest]:
     """Return the neighbours of every query.
 
     Raises:

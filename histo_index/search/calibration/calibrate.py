@@ -18,6 +18,7 @@ from histo_index.search.calibration.cross_validation import cross_validate, shar
 from histo_index.search.calibration.fit import Fitted, fit
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.classification.fit_index import fit_class_model
 from histo_index.search.distance import indexed_pair_distances
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.search.inputs.sample import Sample
@@ -61,6 +62,8 @@ def calibrate(
     accuracy = _accuracy(sample, objective)
     ends = fitted.threshold_interval
     tiles = np.unique(np.concatenate([rows_a, rows_b]))
+    model = fit_class_model(index, dataset) if dataset.classes else None
+    unfitted = [f"no class probabilities: {model}"] if isinstance(model, str) else []
     found = Calibration(
         fingerprint=index.manifest.fingerprint,
         distance=index.manifest.distance_name,
@@ -79,9 +82,10 @@ def calibrate(
         tiles=len(tiles),
         units=len(np.unique([sample.units_a, sample.units_b])),
         unused=len(dataset.problems),
-        warnings=find_warnings(_storable(index, dataset), accuracy),
+        warnings=[*find_warnings(_storable(index, dataset), accuracy), *unfitted],
         histogram=_histogram(sample),
         contents=tile_contents(index, tiles),
+        classes=None if isinstance(model, str) else model,
         created=now(),
         libraries=library_versions(),
     )

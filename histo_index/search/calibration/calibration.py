@@ -15,6 +15,7 @@ from histo_index.indexer.format.records import PLAIN
 from histo_index.indexer.format.signed_json import seal, unseal
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.curve import Curve
+from histo_index.search.classification.model import ClassModel
 from histo_index.wording import counted
 
 # One more with every change of what is written; see docs/format.md.
@@ -65,6 +66,7 @@ class Calibration:
         warnings: about the pairs, one line each.
         histogram: of their distances; None without labels.
         contents: start of the SHA-256 of each tile; None where they are too many.
+        classes: which class a tile is of; None without classes, or with too few groups.
         created: when: UTC, ISO 8601, seconds.
         libraries: name to version of what made it.
     """
@@ -89,6 +91,7 @@ class Calibration:
     warnings: list[str]
     histogram: Histogram | None
     contents: list[str] | None
+    classes: ClassModel | None
     created: str
     libraries: Mapping[str, str]
 
@@ -111,18 +114,20 @@ class Calibration:
             "curve": None if self.curve is None else self.curve.as_dict(),
             "accuracy": asdict(self.accuracy),
             "histogram": None if self.histogram is None else asdict(self.histogram),
+            "classes": None if self.classes is None else self.classes.as_dict(),
             "libraries": dict(self.libraries),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from the result of `as_dict`."""
-        curve, histogram = values["curve"], values["histogram"]
+        curve, histogram, classes = values["curve"], values["histogram"], values["classes"]
         made = {
             "threshold": Estimate(**values["threshold"]),
             "curve": None if curve is None else Curve.from_dict(curve),
             "accuracy": Estimate(**values["accuracy"]),
             "histogram": None if histogram is None else Histogram(**histogram),
+            "classes": None if classes is None else ClassModel.from_dict(classes),
         }
         return cls(**{**values, **made})
 

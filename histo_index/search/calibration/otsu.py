@@ -94,6 +94,7 @@ def guess(index: OpenIndex, *, group: str | None = None, seed: int = 0) -> Calib
         warnings=[],
         histogram=None,
         contents=tile_contents(index, tiles),
+        classes=None,
         created=now(),
         libraries=library_versions(),
     )

@@ -39,25 +39,32 @@ class Candidates:
     distances: Float32
 
 
-def find_candidates(index: OpenIndex, rows: Int64, limit: float) -> Candidates:
+def find_candidates(
+    index: OpenIndex, rows: Int64, limit: float, *, is_wide: bool = True
+) -> Candidates:
     """Find pairs of tiles whose plain distance is at most a limit.
 
     Args:
         index: whose tiles.
         rows: int64 [n], ascending: the tiles to pair.
         limit: squared distance. At most _NEIGHBOURS others of each tile are considered.
+        is_wide: whether the limit is far above the distance of copies that are saved again.
 
     Raises:
         IndexFormatError: an embedding is damaged.
     """
+    if len(rows) < 2:
+        nothing = np.empty(0, np.int64)
+        return Candidates(left=nothing, right=nothing, distances=np.empty(0, np.float32))
     # Imported here: it brings FAISS.
-    from histo_index.indexer.nearest.self_join import nearest_others
+    from histo_index.indexer.nearest.self_join import FEW_LISTS, LISTS, nearest_others
 
-    short = _project(index)[rows]
+    short = _project(index, rows)
     left, right = nearest_others(
         short,
         _NEIGHBOURS,
         limit=limit + _ROUNDING,
+        searched=LISTS if is_wide else FEW_LISTS,
         report=lambda done: report("comparing", done, len(rows)),
     )
     left, right = rows[left], rows[right]
@@ -73,8 +80,8 @@ def find_candidates(index: OpenIndex, rows: Int64, limit: float) -> Candidates:
     return Candidates(left=left[is_near], right=right[is_near], distances=distances[is_near])
 
 
-def _project(index: OpenIndex) -> Float32:
-    """Project all embeddings on the directions in which they differ most: float32 [N, d]."""
-    drawn = np.linspace(0, len(index) - 1, min(_SAMPLE, len(index))).astype(np.int64)
+def _project(index: OpenIndex, rows: Int64) -> Float32:
+    """Project embeddings on the directions in which they differ most: float32 [n, d]."""
+    drawn = rows[np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(np.int64)]
     basis = principal_directions(to_float32(read_embeddings(index, drawn)), _DIRECTIONS)
-    return np.concatenate([to_float32(block) @ basis for block in iterate_embeddings(index)])
+    return np.concatenate([to_float32(block) @ basis for block in iterate_embeddings(index, rows)])

@@ -5,19 +5,25 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from histo_index.arrays import Float32, Int64
+from histo_index.arrays import Bools, Float16, Float32, Int64
+from histo_index.indexer.nearest.kernel import row_distances
 from histo_index.search.copies.limits import LEAST_CONTRAST
 
-# Pairs at a time: 34 MB of thumbnails of 32 × 32.
+Greys = npt.NDArray[np.uint8]
+
+# Pairs or thumbnails at a time: 17 MB of thumbnails of 32 × 32.
 _BLOCK: Final = 4096
+# What float16 may lose in the distances of symmetric parts.
+_ROUNDING: Final = 0.005
 
 
 class Thumbnail(Protocol):
-    """A small grey picture of a tile: luminance float32 [T, T], 0 to 255, and its file's hash."""
+    """A small grey picture of a tile: luminance uint8 [T, T], and its file's hash."""
 
     @property
-    def pixels(self) -> Float32: ...
+    def pixels(self) -> Greys: ...
 
     @property
     def sha256(self) -> str: ...
@@ -27,14 +33,39 @@ class Thumbnail(Protocol):
 ReadThumbnails = Callable[[Sequence[Path], int], Iterable[Thumbnail | None]]
 
 
-def correlations(thumbnails: Float32, left: Int64, right: Int64) -> Float32:
+def are_alike(thumbnails: Greys, left: Int64, right: Int64, least: float) -> Bools:
+    """Check which pairs correlate by at least so much, in one of eight orientations.
+
+    What a thumbnail has in common with all its own orientations, its symmetric part, is the same
+    in each of them. Where these parts differ by more than two thumbnails of that correlation may,
+    no orientation need be tried: of different fields few are left.
+
+    Args:
+        thumbnails: uint8 [n, T, T], T even.
+        left: int64 [P], the first thumbnail of each pair.
+        right: int64 [P], the second.
+        least: correlation, -1 to 1.
+
+    Returns:
+        bool [P]: `correlations(...) >= least`.
+    """
+    parts = _symmetric_parts(thumbnails)
+    gaps = row_distances(parts, parts, left_rows=left, right_rows=right)
+    # Unit vectors of this correlation are so far apart; a projection brings none further apart.
+    is_alike = gaps <= 2 - 2 * least + _ROUNDING
+    found = correlations(thumbnails, left[is_alike], right[is_alike])
+    is_alike[is_alike] = found >= least
+    return is_alike
+
+
+def correlations(thumbnails: Greys, left: Int64, right: Int64) -> Float32:
     """Correlate pairs of thumbnails, the second one also turned and mirrored.
 
     Normalised cross-correlation (Pearson) of the luminance: changes of brightness, contrast, size
     and compression leave it near 1. The largest of the eight orientations counts.
 
     Args:
-        thumbnails: float32 [n, T, T].
+        thumbnails: uint8 [n, T, T].
         left: int64 [P], the first thumbnail of each pair.
         right: int64 [P], the second.
 
@@ -43,18 +74,18 @@ def correlations(thumbnails: Float32, left: Int64, right: Int64) -> Float32:
 
     Source: Lewis (1995), Fast normalized cross-correlation, Vision Interface.
     """
-    unit = _normalise(thumbnails)
     best = np.full(len(left), -1, np.float32)
     for start in range(0, len(left), _BLOCK):
         part = slice(start, start + _BLOCK)
-        first, second = unit[left[part]], unit[right[part]]
+        first, second = _normalise(thumbnails[left[part]]), _normalise(thumbnails[right[part]])
         for turned in _orientations(second):
             np.maximum(best[part], np.einsum("pij,pij->p", first, turned), out=best[part])
     return best
 
 
-def _normalise(thumbnails: Float32) -> Float32:
-    centred = thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)
+def _normalise(thumbnails: Greys) -> Float32:
+    """Return thumbnails of mean 0 and length 1, or shorter where the contrast is low."""
+    centred = thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
     contrast = np.maximum(centred.std(axis=(1, 2), keepdims=True), LEAST_CONTRAST)
     unit: Float32 = centred / (contrast * thumbnails.shape[1])
     return unit
@@ -65,3 +96,17 @@ def _orientations(thumbnails: Float32) -> Iterator[Float32]:
         turned = np.rot90(thumbnails, quarter_turns, axes=(1, 2))
         yield turned
         yield turned[:, :, ::-1]
+
+
+def _symmetric_parts(thumbnails: Greys) -> Float16:
+    """Average the orientations of each normalised thumbnail: float16 [n, T² / 4].
+
+    The average is the same in all four quarters, so one of them, doubled, has its length.
+    """
+    half = thumbnails.shape[1] // 2
+    parts = np.empty((len(thumbnails), half * half), np.float16)
+    for start in range(0, len(thumbnails), _BLOCK):
+        unit = _normalise(thumbnails[start : start + _BLOCK])
+        mean = sum(turned[:, :half, :half] for turned in _orientations(unit)) / 8
+        parts[start : start + _BLOCK] = 2 * np.reshape(mean, (len(unit), -1))
+    return parts

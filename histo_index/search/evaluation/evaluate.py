@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.arrays import Floats
@@ -14,6 +13,8 @@ from histo_index.search.calibration.calibration import CONTENT_DIGITS
 from histo_index.search.calibration.fit import fit_threshold
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.classification.cross_fit import measure_index
+from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.evaluation.baselines import (
     compare_with_baselines,
     headline,
@@ -30,12 +31,7 @@ from histo_index.search.evaluation.examples import (
 from histo_index.search.evaluation.leakage import Leakage, find_leakage
 from histo_index.search.evaluation.result import Contender, Evaluation
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
-from histo_index.search.neighbours.near_duplicates import near_limit
-from histo_index.search.retrieval_metrics import rank_others
 from histo_index.wording import counted
-
-# Tiles searched for duplicates; of more a random sample, so that it takes seconds.
-_MAX_SEARCHED: Final = 5_000
 
 
 def evaluate(
@@ -45,6 +41,7 @@ def evaluate(
     *,
     subset: LabelledPairs | None = None,
     baselines: Mapping[str, Floats] | None = None,
+    files: TileFiles | None = None,
 ) -> Evaluation:
     """Evaluate an index on labelled pairs and classes, and compare it with the baselines.
 
@@ -54,6 +51,7 @@ def evaluate(
         threshold: decides the verdicts.
         subset: tiles of the dataset that the baselines are compared on; default: all.
         baselines: name to floats [T, D], the vectors of the subset; default: majority alone.
+        files: the tile files, to confirm copies; default: by distance alone.
 
     Raises:
         InputError: there is no threshold, and same pairs are not nearer than different ones.
@@ -74,7 +72,7 @@ def evaluate(
         vectors[np.searchsorted(dataset.rows, part.rows)], part, baselines or {}
     )
     contenders.append(majority(dataset, metrics))
-    leakage = _leakage(index, vectors, dataset, threshold)
+    leakage = _leakage(index, dataset, threshold, files)
     own = Contender(
         name="index",
         pairs=metrics.pairs,
@@ -101,6 +99,7 @@ def evaluate(
         leakage=leakage,
         distance=index.manifest.distance_kind,
         provenance=_provenance(index, dataset, threshold),
+        classes=measure_index(index, dataset),
     )
 
 
@@ -110,33 +109,14 @@ def _fitted_threshold(dataset: LabelledPairs, metrics: Metrics) -> Threshold:
 
 
 def _leakage(
-    index: OpenIndex,
-    vectors: npt.NDArray[np.float16],
-    dataset: LabelledPairs,
-    threshold: Threshold,
+    index: OpenIndex, dataset: LabelledPairs, threshold: Threshold, files: TileFiles | None
 ) -> Leakage:
-    digests = index.rows["sha256"].take(pa.array(dataset.rows)).to_pylist()
-    queries = np.arange(len(dataset.rows))
-    if len(queries) > _MAX_SEARCHED:
-        generator = np.random.default_rng(0)
-        queries = np.sort(generator.choice(queries, _MAX_SEARCHED, replace=False))
     fitted_on = None
     if threshold.calibration is not None and threshold.calibration.contents is not None:
         known = set(threshold.calibration.contents)
+        digests = index.rows["sha256"].take(pa.array(dataset.rows)).to_pylist()
         fitted_on = np.flatnonzero([digest[:CONTENT_DIGITS] in known for digest in digests])
-    return find_leakage(
-        vectors,
-        digests,
-        dataset.groups,
-        ranking=rank_others(vectors, dataset.groups, queries),
-        limit=near_limit(index),
-        fitted_on=fitted_on,
-    )
-
-
-def _name_counts(leakage: Leakage) -> str:
-    kinds = {"identical pair": leakage.identical, "nearly identical pair": leakage.near}
-    return " and ".join(counted(count, kind) for kind, count in kinds.items() if count)
+    return find_leakage(index, dataset.rows, dataset.groups, files=files, fitted_on=fitted_on)
 
 
 def _warnings(dataset: LabelledPairs, threshold: Threshold, leakage: Leakage) -> list[str]:
@@ -152,7 +132,7 @@ def _warnings(dataset: LabelledPairs, threshold: Threshold, leakage: Leakage) ->
         found.append("no threshold: run `histo-index calibrate`, or pass --threshold")
     if leakage.identical or leakage.near:
         found.append(
-            f"{_name_counts(leakage)} of tiles lie across "
+            f"{leakage.describe()} of tiles lie across "
             f"{'groups' if dataset.has_groups else 'names'}"
         )
     shared = (leakage.shared_tiles or 0) + leakage.calibration_duplicates
@@ -167,7 +147,7 @@ def _warnings(dataset: LabelledPairs, threshold: Threshold, leakage: Leakage) ->
 def _provenance(index: OpenIndex, dataset: LabelledPairs, threshold: Threshold) -> dict[str, Any]:
     manifest = index.manifest
     calibration = threshold.calibration
-    left_out = ("curve", "histogram", "contents")
+    left_out = ("curve", "histogram", "contents", "classes")
     return {
         "encoder": asdict(manifest.encoder),
         "index": {

@@ -11,13 +11,21 @@ from histo_index.arrays import Bools, Float64, Int64
 from histo_index.search import pair_metrics
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.evaluation.compare import Metrics, estimates
-from histo_index.search.evaluation.result import Reliability, RiskCoverage, Strip, WrongPair
+from histo_index.search.evaluation.result import (
+    Evaluation,
+    Reliability,
+    RiskCoverage,
+    Strip,
+    WrongPair,
+)
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 
 _MOST_WRONG: Final = 24
 # One odd tile is wrong in most of its pairs and would fill the page.
 _MOST_TIMES: Final = 2
 _STRIP: Final = 8
+_MOST_CELLS: Final = 30
+_MOST_OF_CELL: Final = 6
 
 
 def reliability_of(probabilities: Float64 | None, is_same: Bools) -> Reliability | None:
@@ -75,6 +83,33 @@ def confusion_of(dataset: LabelledPairs, metrics: Metrics) -> Int64 | None:
     own = dataset.labels[metrics.ranking.queries]
     found = dataset.labels[metrics.ranking.neighbours[:, 0]]
     return np.bincount(own * count + found, minlength=count**2).reshape(count, count)
+
+
+def confused_of(found: Evaluation) -> dict[tuple[int, int], list[tuple[int, int, float]]]:
+    """Select tiles whose nearest neighbour in another group is of another class.
+
+    Returns:
+        Of the most frequent cells (class, class of the neighbour) outside the diagonal: the nearest
+        such tiles, each with its neighbour and their distance.
+    """
+    if found.ranking is None or found.confusion is None:
+        return {}
+    ranking, labels = found.ranking, found.dataset.labels
+    nearest, distances = ranking.neighbours[:, 0], ranking.distances[:, 0]
+    wrong = found.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[
+        : min(_MOST_CELLS, np.count_nonzero(wrong))
+    ]
+    cells = {}
+    for own, other in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        (queries,) = np.nonzero((labels[ranking.queries] == own) & (labels[nearest] == other))
+        chosen = queries[np.argsort(distances[queries], kind="stable")][:_MOST_OF_CELL]
+        cells[int(own), int(other)] = [
+            (int(ranking.queries[query]), int(nearest[query]), float(distances[query]))
+            for query in chosen
+        ]
+    return cells
 
 
 def wrong_pairs_of(

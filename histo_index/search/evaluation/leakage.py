@@ -1,15 +1,19 @@
 """Detect leakage: duplicates across groups, and between calibration and evaluation."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 
 from histo_index.arrays import Int64
-from histo_index.search.distance import pair_distances
-from histo_index.search.retrieval_metrics import Ranking, rank_others
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.copies.copies import find_copies
+from histo_index.search.copies.limits import copy_limits
+from histo_index.search.copies.tile_files import TileFiles
+from histo_index.wording import counted
 
 # How many are listed by name.
 MOST_LISTED: Final = 50
@@ -22,8 +26,8 @@ class DuplicatePair:
     Attributes:
         tile_a: index among the T tiles evaluated.
         tile_b: index of the other.
-        kind: `identical` (the same file content) or `nearly identical` (by distance).
-        distance: squared distance, 0…4.
+        kind: `identical` (the same file content) or `nearly identical` (see `find_copies`).
+        distance: plain squared distance, 0…4.
     """
 
     tile_a: int
@@ -38,12 +42,12 @@ class Leakage:
 
     Attributes:
         identical: pairs of tiles of different groups with the same content.
-        near: further such pairs whose distance is at most `limit`.
-        limit: squared distance up to which two tiles are near-duplicates.
+        near: further such pairs that are copies; see `find_copies`.
+        limit: plain squared distance up to which two tiles may be copies.
         listed: up to MOST_LISTED of them, nearest first.
         shared_tiles: tiles evaluated on that the calibration was fitted on; None if there is no
             calibration, or it stores no contents.
-        calibration_duplicates: further tiles evaluated on that are, or nearly are, one of those.
+        calibration_duplicates: further tiles evaluated on that are copies of one of those.
     """
 
     identical: int
@@ -57,6 +61,11 @@ class Leakage:
     def is_clean(self) -> bool:
         """Whether nothing was found."""
         return not (self.identical or self.near or self.shared_tiles or self.calibration_duplicates)
+
+    def describe(self) -> str:
+        """Count the pairs across groups in words; empty if there are none."""
+        kinds = {"identical pair": self.identical, "nearly identical pair": self.near}
+        return " and ".join(counted(count, kind) for kind, count in kinds.items() if count)
 
     def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -73,66 +82,90 @@ class Leakage:
 
 
 def find_leakage(
-    vectors: npt.NDArray[np.float16],
-    digests: Sequence[str],
+    index: OpenIndex,
+    rows: Int64,
     groups: Int64,
     *,
-    ranking: Ranking,
-    limit: float,
+    files: TileFiles | None,
     fitted_on: Int64 | None = None,
 ) -> Leakage:
     """Find duplicates across groups, and between calibration and evaluation.
 
     Args:
-        vectors: float16 [T, D] of the tiles evaluated, rows of length 1.
-        digests: SHA-256 of each tile's file, [T].
+        index: the index.
+        rows: int64 [T], ascending: the tiles evaluated.
         groups: int64 [T].
-        ranking: the nearest tiles of other groups.
-        limit: squared distance up to which two tiles are nearly identical; see `near_limit`.
+        files: the tile files, to confirm copies; None goes by distance alone.
         fitted_on: indices of the tiles that the calibration was fitted on; None if unknown.
+
+    Raises:
+        IndexFormatError: an embedding is damaged.
     """
-    left = np.repeat(ranking.queries, ranking.neighbours.shape[1])
-    right = ranking.neighbours.ravel()
-    is_there = right >= 0
-    pairs = np.unique(np.sort(np.stack([left[is_there], right[is_there]]), axis=0), axis=1)
-    distances = pair_distances(vectors[pairs[0]], vectors[pairs[1]])
-    hashes = np.unique(np.asarray(digests), return_inverse=True)[1]
-    is_one = hashes[pairs[0]] == hashes[pairs[1]]
-    is_near = (distances <= limit) & ~is_one
-    order = np.argsort(distances, kind="stable")
-    listed = [position for position in order.tolist() if is_one[position] or is_near[position]]
-    shared, duplicates = _across_calibration(vectors, hashes, fitted_on, limit)
+    limits = copy_limits(index)
+    digests = index.rows["sha256"].take(pa.array(rows)).combine_chunks().dictionary_encode()
+    contents: Int64 = digests.indices.to_numpy().astype(np.int64)
+    # Codes count contents in the order of their first tiles.
+    firsts = np.unique(contents, return_index=True)[1]
+    copies = find_copies(index, rows[firsts], limits, files).pairs
+    order = np.argsort(copies.distances, kind="stable")
+    left, right = (
+        np.searchsorted(rows[firsts], each[order]) for each in (copies.left, copies.right)
+    )
+    tiles = _tiles_of(contents)
+    near = [
+        DuplicatePair(tile_a=min(a, b), tile_b=max(a, b), kind="nearly identical", distance=gap)
+        for one, other, gap in zip(left, right, copies.distances[order].tolist(), strict=True)
+        for a, b in itertools.product(tiles[one], tiles[other])
+        if groups[a] != groups[b]
+    ]
+    same = list(itertools.islice(_identical_pairs(tiles, groups), MOST_LISTED))
+    shared, duplicates = _across_calibration(contents, left, right, fitted_on)
     return Leakage(
-        identical=int(is_one.sum()),
-        near=int(is_near.sum()),
-        limit=limit,
-        listed=tuple(
-            DuplicatePair(
-                tile_a=int(pairs[0, position]),
-                tile_b=int(pairs[1, position]),
-                kind="identical" if is_one[position] else "nearly identical",
-                distance=float(distances[position]),
-            )
-            for position in listed[:MOST_LISTED]
-        ),
+        identical=_count_identical(contents, groups),
+        near=len(near),
+        limit=limits.candidate,
+        listed=tuple([*same, *near][:MOST_LISTED]),
         shared_tiles=shared,
         calibration_duplicates=duplicates,
     )
 
 
+def _tiles_of(contents: Int64) -> list[list[int]]:
+    """List the tiles of each content."""
+    order = np.argsort(contents, kind="stable")
+    ends = np.cumsum(np.bincount(contents))[:-1]
+    return [tiles.tolist() for tiles in np.split(order, ends)]
+
+
+def _identical_pairs(tiles: list[list[int]], groups: Int64) -> Iterator[DuplicatePair]:
+    for own in tiles:
+        for a, b in itertools.combinations(own, 2):
+            if groups[a] != groups[b]:
+                yield DuplicatePair(tile_a=a, tile_b=b, kind="identical", distance=0.0)
+
+
+def _count_identical(contents: Int64, groups: Int64) -> int:
+    """Count pairs of tiles of one content in different groups."""
+    cells = np.unique(np.stack([contents, groups]), axis=1, return_counts=True)[1]
+    return int((np.bincount(contents) ** 2).sum() - (cells**2).sum()) // 2
+
+
 def _across_calibration(
-    vectors: npt.NDArray[np.float16], hashes: Int64, fitted_on: Int64 | None, limit: float
+    contents: Int64, left: Int64, right: Int64, fitted_on: Int64 | None
 ) -> tuple[int | None, int]:
-    """Count tiles that the calibration was fitted on, and near-duplicates of these."""
+    """Count tiles that the calibration was fitted on, and copies of these.
+
+    Args:
+        contents: int64 [T], the content of each tile; the calibration knows all tiles of one.
+        left: int64 [P], one content of each pair of copies.
+        right: int64 [P], the other.
+        fitted_on: indices of the tiles.
+    """
     if fitted_on is None:
         return None, 0
-    is_fitted = np.zeros(len(vectors), bool)
-    is_fitted[fitted_on] = True
-    others = np.flatnonzero(~is_fitted)
-    if not len(others) or not len(fitted_on):
-        return len(fitted_on), 0
-    # With two groups, fitted and not, the nearest of the other group is the nearest fitted one.
-    nearest = rank_others(vectors, is_fitted.astype(np.int64), others, k=1).neighbours[:, 0]
-    distances = pair_distances(vectors[others], vectors[nearest])
-    is_duplicate = (distances <= limit) | np.isin(hashes[others], hashes[fitted_on])
-    return len(fitted_on), int(is_duplicate.sum())
+    is_fitted = np.zeros(contents.max() + 1, bool)
+    is_fitted[contents[fitted_on]] = True
+    is_copy = np.zeros_like(is_fitted)
+    is_copy[left[is_fitted[right]]] = True
+    is_copy[right[is_fitted[left]]] = True
+    return len(fitted_on), int((is_copy & ~is_fitted)[contents].sum())

@@ -15,6 +15,7 @@ import pyarrow as pa
 from histo_index.arrays import Float64, Int64
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.classification.measure import ClassMetrics
 from histo_index.search.evaluation.leakage import Leakage
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.search.pair_metrics import RocCurve
@@ -147,6 +148,7 @@ class Evaluation(Tabular):
         leakage: duplicates across groups and with the calibration.
         distance: what index and random weights are compared by: `diffused` or `plain`.
         provenance: of encoder, data and calibration.
+        classes: how true class probabilities are; None where classes or groups are too few.
     """
 
     headline: str
@@ -166,6 +168,7 @@ class Evaluation(Tabular):
     leakage: Leakage
     distance: str
     provenance: dict[str, Any]
+    classes: ClassMetrics | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: tiles by their image ids, long curves thinned."""
@@ -186,6 +189,7 @@ class Evaluation(Tabular):
             "reliability": None if self.reliability is None else _lists(self.reliability.__dict__),
             "risk_coverage": self._risk_coverage(),
             "confusion": None if self.confusion is None else self.confusion.tolist(),
+            "class_probabilities": None if self.classes is None else asdict(self.classes),
             "wrong_pairs": [
                 {**wrong.__dict__, "tile_a": names[wrong.tile_a], "tile_b": names[wrong.tile_b]}
                 for wrong in self.wrong_pairs

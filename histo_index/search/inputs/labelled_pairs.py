@@ -40,6 +40,8 @@ class LabelledPairs:
         labels_from: where classes and groups come from; None without classes.
         has_groups: whether groups were given.
         problems: what could not be used, one line each.
+        label_column: column of the index that the classes come from; None if from elsewhere.
+        group_column: column of the index that the groups come from; None if from elsewhere.
     """
 
     rows: Int64
@@ -55,6 +57,8 @@ class LabelledPairs:
     labels_from: str | None
     has_groups: bool
     problems: list[str]
+    label_column: str | None = None
+    group_column: str | None = None
 
     def sample(self, distances: npt.NDArray[np.floating], prior: float | None = None) -> Sample:
         """Combine the pairs with their distances; units are groups, which may be single tiles.
@@ -164,6 +168,8 @@ def make_labelled_pairs(
         labels_from=f"{labels.source}; groups: {labels.group_from}" if labels else None,
         has_groups=labels.has_groups if labels else has_own_groups(index, group),
         problems=problems,
+        label_column=labels.label_column if labels else None,
+        group_column=labels.group_column if labels else None,
     )
 
 

@@ -47,6 +47,8 @@ class Labels:
         group_from: where the groups come from.
         has_groups: whether groups were given.
         problems: what could not be used, one line each, with the line of the file.
+        label_column: column of the index that the classes come from; None if from a file.
+        group_column: column of the index that the groups come from; None if from elsewhere.
     """
 
     rows: Int64
@@ -56,6 +58,8 @@ class Labels:
     group_from: str
     has_groups: bool
     problems: list[str]
+    label_column: str | None = None
+    group_column: str | None = None
 
 
 def read_labels(
@@ -100,9 +104,12 @@ def read_labels(
         group_from=group_from,
         has_groups=group_from != _BY_ITSELF,
         problems=problems,
+        label_column=None if table.origins else next(iter(table.columns)),
+        group_column=(group or GROUP_COLUMN) if group_from.endswith(_OF_INDEX) else None,
     )
 
 
+_OF_INDEX: Final = " of the index"
 _BY_ITSELF: Final = "none: every tile is a group of its own"
 
 
@@ -220,7 +227,7 @@ def _groups(
     _require_shown(index, column)
     if column in index.rows.column_names:
         values = texts_of(index.rows[column].take(pa.array(rows)))
-        origin = f"column {column} of the index"
+        origin = f"column {column}{_OF_INDEX}"
     elif group is not None:
         where = f"{table.name} or the index" if table.origins else "the index"
         raise InputError(f"no column {quoted(group)} in {where}; pass another --group")

@@ -19,6 +19,7 @@ from histo_index.indexer.format.lookup import AMBIGUOUS, MISSING
 from histo_index.indexer.inputs.hashing import hash_file
 from histo_index.indexer.inputs.tiles import SUFFIXES
 from histo_index.indexer.reader import OpenIndex
+from histo_index.progress import track
 from histo_index.slides.reading.identity import is_there
 from histo_index.wording import printable
 
@@ -32,12 +33,16 @@ class Located:
         vector: float16 [D], length 1 within rounding.
         image_id: its id in the index, or None if it is not there.
         row: its row in the index, or None.
+        embedding: float16 [D] of an image that is not in the index; else None.
+        file: that image's file, or None.
     """
 
     name: str
     vector: npt.NDArray[np.float16]
     image_id: str | None = None
     row: int | None = None
+    embedding: npt.NDArray[np.float16] | None = None
+    file: Path | None = None
 
 
 EncodeFiles = Callable[[Iterable[Path]], Iterator[Encoded | ImageError]]
@@ -54,7 +59,8 @@ class Resolved:
         rows: int64 [n]: a row of the index, or N plus a row of `extra`, or -1 with a problem.
         problems: why a name has no vector, [n]; None where it has one.
         files: the file that each name was found as, [n]; None where the index alone knows it.
-        extra: float16 [m, D], vectors of images outside the index.
+        extra: float16 [m, V], vectors of images outside the index.
+        embeddings: float16 [m, D], their embeddings.
         encoded: how many image files were encoded for this.
     """
 
@@ -62,6 +68,7 @@ class Resolved:
     problems: list[HistoIndexError | None]
     files: list[Path | None]
     extra: Float16
+    embeddings: Float16
     encoded: int
 
 
@@ -87,7 +94,7 @@ class Resolver:
             index: where to look.
             encode_files: encodes what the index does not hold; called only if there is such.
             root: the folder that file names are relative to.
-            given: names whose vectors, float16 [D], are known beforehand.
+            given: names whose embeddings, float16 [D], are known beforehand.
         """
         self._index = index
         self._encode_files = encode_files
@@ -120,9 +127,17 @@ class Resolver:
         encoded = self._add_files(search, extra)
         problems = [self._problem(search, number) for number in range(len(names))]
         rows[[problem is not None for problem in problems]] = _UNRESOLVED
-        size = self._index.manifest.vector_size
-        vectors = np.array(extra, np.float16).reshape(-1, size)
-        return Resolved(rows=rows, problems=problems, files=files, extra=vectors, encoded=encoded)
+        facts = self._index.manifest
+        # One by one, so that a vector never depends on the others.
+        vectors = [vectors_of(self._index, one[None])[0] for one in extra]
+        return Resolved(
+            rows=rows,
+            problems=problems,
+            files=files,
+            extra=np.array(vectors, np.float16).reshape(-1, facts.vector_size),
+            embeddings=np.array(extra, np.float16).reshape(-1, facts.embedding_size),
+            encoded=encoded,
+        )
 
     def are_indexed(self, names: Sequence[str]) -> list[bool]:
         """Return for each name whether it is in the index."""
@@ -218,14 +233,15 @@ class Resolver:
         paths = [path for numbers in unseen if (path := search.files[numbers[0]]) is not None]
         # Asking for an encoder loads it, which most lists never need.
         results = self._encode_files(paths) if paths else ()
-        for numbers, result in zip(unseen, results, strict=True):
+        pairs = zip(unseen, results, strict=True)
+        for numbers, result in track(pairs, "encoding", total=len(unseen), unit="images"):
             for number in numbers:
                 if isinstance(result, ImageError):
                     search.problems[number] = result
                 else:
                     search.rows[number] = len(self._index) + len(extra)
             if not isinstance(result, ImageError):
-                extra.append(vectors_of(self._index, result.embedding[None])[0])
+                extra.append(result.embedding.astype(np.float16))
 
 
 @dataclass(frozen=True, kw_only=True)

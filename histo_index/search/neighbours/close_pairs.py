@@ -17,6 +17,7 @@ from histo_index.errors import InputError
 from histo_index.files import publishing
 from histo_index.indexer.nearest.kernel import row_distances, to_float32
 from histo_index.indexer.reader import OpenIndex
+from histo_index.progress import report
 
 _DIRECTIONS: Final = 64
 # Rows that the directions are taken from; which ones decides the speed and never the answer.
@@ -59,6 +60,7 @@ def close_pairs(
     short = _project(index, directions)
     squares = np.einsum("nd,nd->n", short, short)
     for top in range(0, len(short), block[0]):
+        report("comparing", top, len(short))
         upper = slice(top, top + block[0])
         for start in range(top, len(short), block[1]):
             lower = slice(start, start + block[1])

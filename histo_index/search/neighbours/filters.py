@@ -55,23 +55,14 @@ class Filters:
         where: an SQL expression over the columns, such as `site = 'A' and mpp < 0.6`; None is all.
         exclude_same: columns; tiles whose value in one of them is the query's own stay out, and so
             do those without a value, because they might be.
-        near_duplicates: `keep`, or `drop` all but the nearest of each set of near-copies and the
-            near-copies of the query.
         hidden: private columns that are left out of the table; naming one is an error of its own.
         values: column to value of queries that are not in the index, as text.
     """
 
     where: str | None = None
     exclude_same: Sequence[str] = ()
-    near_duplicates: str = "keep"
     hidden: Sequence[str] = ()
     values: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.near_duplicates not in ("keep", "drop"):
-            raise InputError(
-                f"--near-duplicates {printable(self.near_duplicates)}: expected keep or drop"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ from histo_index.arrays import Bools, Float16, Float32, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.nearest.kernel import candidate_distances, to_float32
 from histo_index.indexer.reader import OpenIndex
+from histo_index.progress import report
 from histo_index.search.neighbours.filters import Filters, group_queries
-from histo_index.search.neighbours.near_duplicates import drop_copies, near_limit
 
 NOBODY: Final = -1
 # FAISS orders near-copies by rounding noise; a few candidates more let the exact distance decide.
 _SPARE: Final = 8
-# Growth of the candidates where dropping near-duplicates leaves too few.
+# Growth of the candidates where too few of them may come back.
 _GROWTH: Final = 4
 # Queries at a time: with 512 candidates each 6 MB of rows and distances.
 _BLOCK: Final = 1024
@@ -68,12 +68,14 @@ def nearest_rows(
         rows=np.full((len(own), width), NOBODY, np.int64),
         distances=np.full((len(own), width), np.inf, np.float32),
     )
-    limit = near_limit(index) if filters.near_duplicates == "drop" else None
+    done = 0
     for group in group_queries(index.rows, filters, own_rows):
-        search = _Search(index=index, k=k, limit=limit, allowed=index.allowed(group.allowed))
+        search = _Search(index=index, k=k, allowed=index.allowed(group.allowed))
         for start in range(0, len(group.queries), block):
+            report("searching", done, len(own), unit="images")
             positions = group.queries[start : start + block]
             search.run(queries[positions], np.array(own, np.int64)[positions], found, positions)
+            done += len(positions)
     return found
 
 
@@ -84,13 +86,11 @@ class _Search:
     Attributes:
         index: where.
         k: how many.
-        limit: up to which distance near copies are dropped; None keeps them.
         allowed: bool [N], what may come back; None is all.
     """
 
     index: OpenIndex
     k: int
-    limit: float | None
     allowed: Bools | None
 
     def run(self, queries: Float16, own: Int64, found: Found, positions: Int64) -> None:
@@ -113,17 +113,7 @@ class _Search:
         order, each = np.lexsort((candidates, distances)), np.arange(len(queries))[:, None]
         rows, distances = candidates[each, order], distances[each, order]
         rows[distances == np.inf] = NOBODY
-        if self.limit is not None:
-            self._drop_copies(rows, distances, self.limit)
         return rows[:, : self.k], distances[:, : self.k]
-
-    def _drop_copies(self, rows: Int64, distances: Float32, limit: float) -> None:
-        """Close the gaps that copies leave, in place."""
-        for query, length in enumerate((rows >= 0).sum(axis=1).tolist()):
-            found, gaps = rows[query, :length], distances[query, :length]
-            kept, kept_gaps = drop_copies(self.index, found, gaps, limit=limit)
-            rows[query], distances[query] = NOBODY, np.inf
-            rows[query, : len(kept)], distances[query, : len(kept)] = kept, kept_gaps
 
     def _compute_distances(self, queries: Float16, candidates: Int64) -> Float32:
         """Compute exact distances: float32 [Q, C]; undefined where there is no candidate."""

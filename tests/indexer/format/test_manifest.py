@@ -45,6 +45,7 @@ MANIFEST = Manifest(
         mpp=0.5,
         threshold=ThresholdRecord(value=0.705, origin="tests"),
         diffused_threshold=None,
+        licence=None,
         declared=None,
     ),
     tiles=5,

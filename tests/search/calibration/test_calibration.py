@@ -16,6 +16,7 @@ from histo_index.search.calibration.calibration import (
     read_calibration,
     store_calibration,
 )
+from histo_index.search.calibration.checks import require_enough
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.distance import pair_distances
@@ -192,6 +193,14 @@ def test_hardly_any_tile_is_far_from_other_groups(
     distances[groups[:, None] == groups[None]] = np.inf
     expected = np.quantile(distances.min(axis=1), 0.99)
     assert calibration.far_distance == pytest.approx(expected, abs=1e-3)
+
+
+def test_by_path_every_tile_is_a_group(classes: Classes) -> None:
+    dataset = make_labelled_pairs(
+        classes.index, read_labels(classes.index, group="path"), None, group="path"
+    )
+    assert len(dataset.group_names) == len(classes.names)
+    require_enough(dataset)
 
 
 def test_contents_of_too_many_tiles_are_not_stored(classes: Classes) -> None:

@@ -58,7 +58,8 @@ def test_enough_unrelated_pairs_raise_only_the_missing_groups_warning() -> None:
         ),
         (
             chain(40, groups=[tile % 2 for tile in range(80)]),
-            "p.csv: the pairs are of 2 groups; expected at least 4",
+            "p.csv: the pairs are of 2 groups; expected at least 4: label pairs of others, or pass "
+            "--group path to treat every tile as independent",
         ),
         (chain(40, groups=[0] * 80), "p.csv: the pairs are of 1 group; expected at least 4"),
         (

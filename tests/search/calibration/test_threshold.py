@@ -66,6 +66,7 @@ def calibrated(**changes: Any) -> Calibration:
         "warnings": [],
         "histogram": Histogram(edges=[0.0, 2.0], same=[50], different=[50]),
         "contents": None,
+        "classes": None,
         "created": "2026-01-01T00:00:00+00:00",
         "libraries": {},
     }

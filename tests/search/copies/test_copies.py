@@ -7,11 +7,12 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.decode.thumbnail import read_thumbnails
 from histo_index.indexer.nearest.self_join import nearest_others
 from histo_index.search.copies.groups import star_groups
 from histo_index.search.copies.limits import CORRELATION, THUMBNAIL_PX
-from histo_index.search.copies.pixels import correlations
+from histo_index.search.copies.pixels import are_alike, correlations
 from tests.vectors import unit_vectors
 
 FIELD = np.random.default_rng(0).integers(60, 220, (12, 12, 3), np.uint8)
@@ -43,9 +44,29 @@ def test_a_field_that_is_saved_again_scaled_or_turned_agrees(tmp_path: Path) -> 
 def test_another_field_and_empty_background_do_not_agree(tmp_path: Path) -> None:
     other = np.random.default_rng(1).integers(60, 220, FIELD.shape, np.uint8)
     assert agreement(tmp_path, picture(other)) < CORRELATION - 0.2
-    flat = np.full((2, 8, 8), 240, np.float32)
-    flat += np.random.default_rng(2).normal(0, 0.3, (1, 8, 8)).astype(np.float32)
+    flat = np.full((2, 8, 8), 240, np.uint8)
+    flat[:, 3, 3] += 1
     assert correlations(flat, np.array([0]), np.array([1]))[0] < 0.1
+
+
+@pytest.mark.parametrize("least", [0.0, 0.5, 0.95])
+def test_pairs_are_alike_where_their_correlation_says_so(least: float) -> None:
+    generator = np.random.default_rng(3)
+    fields = generator.integers(0, 255, (40, 6, 6), np.uint8)
+    fields[20:30] = [np.rot90(field, int(generator.integers(4))) for field in fields[:10]]
+    fields[30:] = np.clip(fields[:10] + generator.normal(0, 60, (10, 6, 6)), 0, 255)
+    left, right = np.triu_indices(40, 1)
+    expected = correlations(fields, left, right) >= least
+    assert 10 <= expected.sum() < len(expected) or least == 0
+    np.testing.assert_array_equal(are_alike(fields, left, right, least), expected)
+
+
+def test_a_jpeg_is_decoded_small_and_looks_the_same(tmp_path: Path) -> None:
+    large = picture().resize((600, 400), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "large.jpg", quality=95)
+    tile = read_tile(tmp_path / "large.jpg", DecodeLimits(), least_px=64)
+    assert tile.pixels.shape == (100, 150, 3)
+    assert agreement(tmp_path, large, name="large.jpg") > 0.99
 
 
 def test_a_file_that_cannot_be_read_has_no_thumbnail(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import numpy.typing as npt
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 
+import histo_index
 from histo_index.arrays import Int64
 from histo_index.commands.output import to_json
+from histo_index.indexer.embeddings import read_embeddings
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.calibration import Calibration
@@ -21,14 +23,13 @@ from histo_index.search.distance import pair_distances
 from histo_index.search.evaluation.baselines import headline
 from histo_index.search.evaluation.evaluate import evaluate
 from histo_index.search.evaluation.examples import wrong_pairs_of
-from histo_index.search.evaluation.leakage import find_leakage
+from histo_index.search.evaluation.leakage import Leakage, find_leakage
 from histo_index.search.evaluation.result import Contender, Evaluation
 from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
-from histo_index.search.neighbours.near_duplicates import near_limit
-from histo_index.search.retrieval_metrics import rank_others
 from tests.search.classes import TILES, Classes, class_vectors
-from tests.vectors import unit_vectors
+from tests.search.copies.pictures import numbered_pictures
+from tests.vectors import build_numbered, unit_vectors
 
 
 def dataset_of(classes: Classes) -> LabelledPairs:
@@ -221,47 +222,70 @@ def test_it_is_plain_json_with_names_and_no_paths(classes: Classes, found: Evalu
     assert str(classes.index.folder.parent) not in json.dumps(document)
 
 
-def test_copies_across_groups_are_found() -> None:
-    vectors = unit_vectors(40, 16)
-    vectors[1] = vectors[0]
-    nearly = vectors[2] + 0.002 * unit_vectors(1, 16, seed=3)[0]
-    vectors[3] = nearly / np.linalg.norm(nearly)
-    vectors[5] = vectors[4]
-    halves = vectors.astype(np.float16)
-    digests = [f"{tile:064x}" for tile in range(40)]
-    digests[1] = digests[0]
-    digests[5] = digests[4]
-    groups = np.arange(40)
-    groups[5] = groups[4]
-    ranking = rank_others(halves, groups, np.arange(40))
-    found = find_leakage(halves, digests, groups, ranking=ranking, limit=0.001)
-    assert (found.identical, found.near, found.shared_tiles) == (1, 1, None)
-    assert [(twin.tile_a, twin.tile_b, twin.kind) for twin in found.listed] == [
-        (0, 1, "identical"),
-        (2, 3, "nearly identical"),
-    ]
+@pytest.fixture(scope="module")
+def doubled(tmp_path_factory: pytest.TempPathFactory) -> OpenIndex:
+    """Tiles 0, 1 and 9 of one content; 3 like 2, 5 and 6 like 4; searched by diffused distance."""
+    vectors = unit_vectors(120, 64)
+    for copy, of in ((3, 2), (5, 4), (6, 4)):
+        vectors[copy] = vectors[of] + 0.02 * unit_vectors(1, 64, seed=copy)[0]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    contents = [0 if tile in {1, 9} else tile for tile in range(120)]
+    names = [f"{tile:03}.png" for tile in range(120)]
+    folder, _ = build_numbered(
+        tmp_path_factory.mktemp("doubled"), vectors, names, contents=contents
+    )
+    histo_index.reindex(folder, distance="diffused")
+    return OpenIndex(folder)
+
+
+def test_copies_across_groups_are_found(doubled: OpenIndex) -> None:
+    assert doubled.manifest.distance_kind == "diffused"
+    groups = np.arange(120)
+    groups[[1, 5]] = groups[[0, 4]]
+    found = find_leakage(doubled, np.arange(120), groups, files=None)
+    assert (found.identical, found.near, found.shared_tiles) == (2, 3, None)
+    listed = {(twin.tile_a, twin.tile_b): twin for twin in found.listed}
+    kinds = {pair: twin.kind for pair, twin in listed.items()}
+    near = dict.fromkeys([(2, 3), (4, 6), (5, 6)], "nearly identical")
+    assert kinds == dict.fromkeys([(0, 9), (1, 9)], "identical") | near
+    plain = pair_distances(*read_embeddings(doubled, np.array([2, 3]))[:, None])[0]
+    assert listed[2, 3].distance == pytest.approx(plain, abs=2e-6)
     assert not found.is_clean
 
 
-def test_leakage_uses_the_limit_of_near_duplicates(classes: Classes, found: Evaluation) -> None:
-    assert found.leakage.limit == near_limit(classes.index)
+def test_copies_across_groups_are_confirmed_on_pixels(doubled: OpenIndex) -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (120, 32, 32), np.uint8)
+    pictures[3] = pictures[2]
+    files = numbered_pictures(doubled, pictures)
+    found = find_leakage(doubled, np.arange(120), np.arange(120), files=files)
+    assert (found.identical, found.near) == (3, 1)
+    assert [(twin.tile_a, twin.tile_b) for twin in found.listed[3:]] == [(2, 3)]
 
 
-def test_tiles_of_the_calibration_and_their_copies_are_found() -> None:
-    vectors = unit_vectors(20, 16)
-    vectors[7] = vectors[3]
-    halves = vectors.astype(np.float16)
-    digests = [f"{tile:064x}" for tile in range(20)]
-    ranking = rank_others(halves, np.arange(20), np.arange(20))
-    found = find_leakage(
-        halves, digests, np.arange(20), ranking=ranking, limit=0.01, fitted_on=np.array([2, 3])
-    )
-    assert (found.shared_tiles, found.calibration_duplicates) == (2, 1)
+def test_tiles_of_the_calibration_and_their_copies_are_found(doubled: OpenIndex) -> None:
+    rows, groups = np.arange(120), np.arange(120)
+    found = find_leakage(doubled, rows, groups, files=None, fitted_on=np.array([2, 4, 8]))
+    assert (found.shared_tiles, found.calibration_duplicates) == (3, 3)
     nothing = np.array([], np.int64)
-    none = find_leakage(
-        halves, digests, np.arange(20), ranking=ranking, limit=0.01, fitted_on=nothing
-    )
+    none = find_leakage(doubled, rows, groups, files=None, fitted_on=nothing)
     assert (none.shared_tiles, none.calibration_duplicates) == (0, 0)
+
+
+def test_leakage_names_only_what_there_is() -> None:
+    none = Leakage(identical=0, near=0, limit=0.1, listed=())
+    assert none.describe() == ""
+    assert replace(none, near=1).describe() == "1 nearly identical pair"
+    assert replace(none, identical=2).describe() == "2 identical pairs"
+    both = replace(none, identical=1, near=1200)
+    assert both.describe() == "1 identical pair and 1,200 nearly identical pairs"
+
+
+def test_a_lead_that_rounds_to_zero_has_no_minus_sign() -> None:
+    auc = Estimate(value=0.9, low=0.8, high=0.95)
+    lead = {"roc_auc": Estimate(value=-0.0001, low=-0.0002, high=0.0001)}
+    own = Contender(name="index", pairs={"roc_auc": auc}, retrieval={}, lead={})
+    text = headline(own, [replace(own, name="random weights", lead=lead)], is_trained=True)
+    assert text.endswith("(lead +0.000, 95 % interval +0.000…+0.000)")
 
 
 def test_an_untrained_encoder_is_called_so() -> None:

@@ -144,8 +144,6 @@ def test_bad_columns_and_values_of_exclude_same_are_one_line(index: OpenIndex) -
             own_rows=[None],
             filters=Filters(exclude_same=["site"]),
         )
-    with pytest.raises(InputError, match=r"^--near-duplicates hide: expected keep or drop$"):
-        Filters(near_duplicates="hide")
 
 
 def test_filter_that_matches_no_other_tile_returns_no_neighbour(index: OpenIndex) -> None:
@@ -158,26 +156,6 @@ def test_fewer_than_k_results_are_reported(
     (found,) = histo_index.open(index.folder).search("005.png", k=10, where="mpp < 0.004")
     assert len(found) == 4
     assert caplog.messages == ["k is 10 but only 4 tiles can be returned"]
-
-
-def test_near_duplicates_are_dropped_and_replaced(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    vectors = unit_vectors(300, D, seed=3)
-    vectors[1:60] = vectors[0] + unit_vectors(59, D, seed=4) * 0.01  # copies of the query
-    vectors[61:90] = vectors[60] + unit_vectors(29, D, seed=5) * 0.01  # copies of another
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    folder, _ = build_numbered(
-        tmp_path_factory.mktemp("copies"), vectors, [f"{n:03}.png" for n in range(300)]
-    )
-    index = OpenIndex(folder)
-    kept = found_rows(index, 0, 20, Filters())
-    assert set(kept) < set(range(1, 60))
-    dropped = found_rows(index, 0, 250, Filters(near_duplicates="drop"))
-    nearest_copy = plain_rows(index, 0, list(range(60, 90)))[0]
-    expected = plain_rows(index, 0, [nearest_copy, *range(90, 300)])
-    assert dropped == expected
-    assert found_rows(index, 0, 20, Filters(near_duplicates="drop")) == expected[:20]
 
 
 def test_a_mask_is_in_the_order_of_the_rows() -> None:

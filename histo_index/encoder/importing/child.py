@@ -1,6 +1,6 @@
-"""Read a foreign checkpoint in a child process with limited memory and time.
+"""Read a foreign file in a child process with limited memory and time.
 
-Whatever the file does to the child, the caller gets the weights or an error of one line.
+Whatever the file does to the child, the caller gets arrays or an error of one line.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Final
 
 from histo_index.encoder.config import MEAN
 from histo_index.encoder.decode.image_file import one_line
-from histo_index.encoder.folder import Weights, pack_weights, unpack_weights
+from histo_index.encoder.weights_file import Weights, pack_weights, unpack_weights
 from histo_index.errors import HistoIndexError, InputError, MismatchError
 from histo_index.wording import printable
 
@@ -24,9 +25,9 @@ from histo_index.wording import printable
 # the package where the parent did.
 _CHILD: Final = (
     "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root); "
-    "from histo_index.encoder.import_child import main; main()"
+    "from histo_index.encoder.importing.child import main; main()"
 )
-_PACKAGE_ROOT: Final = Path(__file__).parents[2]
+_PACKAGE_ROOT: Final = Path(__file__).parents[3]
 # Exit status of a child that refuses the file; Python uses 1 and 2.
 _REFUSED: Final = 3
 _KINDS: Final = {kind.__name__: kind for kind in (InputError, MismatchError)}
@@ -34,11 +35,11 @@ _KINDS: Final = {kind.__name__: kind for kind in (InputError, MismatchError)}
 
 @dataclass(frozen=True, kw_only=True)
 class ImportLimits:
-    """The memory and time that reading a checkpoint may take.
+    """The memory and time that reading a file may take.
 
     Attributes:
-        max_bytes: size of the file. The largest network (88 million weights) in float64, online
-            and target, with both moments of Adam, has 4.2 GB.
+        max_bytes: size of the file. The largest networks have 1.1 billion weights: 4.5 GB in
+            float32.
         spare_bytes: memory beyond that for the file, mostly for libraries.
         cpu_s: CPU time; a checkpoint of 2 GB takes some seconds.
         wait_s: wall time, for example of a stalled network folder.
@@ -58,7 +59,7 @@ class ImportLimits:
 def read_in_child(
     path: Path, architecture: str, limits: ImportLimits | None = None, *, pooling: str = MEAN
 ) -> Weights:
-    """Read the weights of the trunk from a `.pth` file; see `checkpoint_import.read_checkpoint`.
+    """Read the weights of the trunk from a `.pth` file; see `checkpoint.read_checkpoint`.
 
     Args:
         path: a file written by `torch.save`, by anybody.
@@ -74,17 +75,40 @@ def read_in_child(
             ended the process that read it.
         MismatchError: the weights do not fit the architecture, or are not finite.
     """
+    if not path.is_file():
+        raise InputError(
+            f"{printable(path)}: no such file; pass a checkpoint written by torch.save"
+        )
+    return run_in_child("checkpoint", path, [architecture, pooling], limits=limits)
+
+
+def run_in_child(
+    job: str, path: Path, words: Sequence[str] = (), *, limits: ImportLimits | None = None
+) -> Weights:
+    """Run a job on a foreign file in a child.
+
+    Args:
+        job: `checkpoint`, `tensors` or `onnx`, see `_job`.
+        path: the file.
+        words: further arguments of the job.
+        limits: memory and time; some systems cannot enforce all of them.
+
+    Returns:
+        Name to array, as the job returned them.
+
+    Raises:
+        InputError: the file is too large, or ended the process that read it, or the job refused it.
+        MismatchError: the job refused it.
+    """
     limits = limits or ImportLimits()
     name = printable(path)
-    if not path.is_file():
-        raise InputError(f"{name}: no such file; pass a checkpoint written by torch.save")
     size = path.stat().st_size
     if size > limits.max_bytes:
         raise InputError(
             f"{name}: too large: {size:,} bytes, the limit is {limits.max_bytes:,}; "
             "save its state_dict() alone"
         )
-    work = [str(path), architecture, pooling, str(limits.memory(size)), str(limits.cpu_s)]
+    work = [job, str(path), str(limits.memory(size)), str(limits.cpu_s), *words]
     command = [sys.executable, "-P", "-c", _CHILD, str(_PACKAGE_ROOT), *work]
     try:
         ran = subprocess.run(
@@ -111,28 +135,41 @@ def read_in_child(
 
 
 def main() -> None:
-    """Read the checkpoint named by the arguments and write its weights to stdout."""
-    path, architecture, pooling, memory, cpu_s = sys.argv[2:]
-    # Output of libraries must not mix with the weights.
+    """Run the job that the arguments name and write its arrays to stdout."""
+    job, path, memory, cpu_s, *words = sys.argv[2:]
+    # Output of libraries must not mix with the arrays.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    import torch
-
-    from histo_index.encoder.checkpoint_import import read_checkpoint
-
-    # Each thread reserves memory that counts towards the limit.
-    torch.set_num_threads(1)
+    run = _job(job)
     _limit(memory=int(memory), cpu_s=int(cpu_s))
     with answers:
         try:
-            weights = read_checkpoint(Path(path), architecture, pooling=pooling)
+            arrays = run(Path(path), words)
         except HistoIndexError as error:
             refusal = {"kind": type(error).__name__, "message": str(error)}
             answers.write(json.dumps(refusal).encode())
             sys.exit(_REFUSED)
         # The file is read. With too little memory, safetensors would hang.
         _lift_memory_limit()
-        answers.write(pack_weights(weights))
+        answers.write(pack_weights(arrays))
+
+
+def _job(name: str) -> Callable[[Path, Sequence[str]], Weights]:
+    """Load the libraries of a job before the limits apply."""
+    import torch
+
+    from histo_index.encoder.importing.checkpoint import read_checkpoint
+    from histo_index.encoder.importing.tensors import read_tensors
+
+    # Each thread reserves memory that counts towards the limit.
+    torch.set_num_threads(1)
+    if name == "onnx":
+        from histo_index.encoder.importing.onnx_file import read_onnx
+
+        return lambda path, words: read_onnx(path, *words)
+    if name == "tensors":
+        return lambda path, words: read_tensors(path)
+    return lambda path, words: read_checkpoint(path, words[0], pooling=words[1])
 
 
 def _limit(*, memory: int, cpu_s: int) -> None:

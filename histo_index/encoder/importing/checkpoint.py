@@ -1,6 +1,6 @@
 """Read a foreign checkpoint: a torchvision-style state dict of a ResNeXt.
 
-For untrusted files use `import_child.read_in_child`.
+For untrusted files use `child.read_in_child`.
 """
 
 import pickle
@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from histo_index.encoder.config import MEAN
-from histo_index.encoder.folder import Weights, used_weights
+from histo_index.encoder.folder import used_weights
 from histo_index.encoder.runtime.untrained import compare_shapes, weight_shapes
+from histo_index.encoder.weights_file import Weights
 from histo_index.errors import InputError, MismatchError
 from histo_index.wording import counted, printable
 
@@ -47,7 +48,7 @@ def read_checkpoint(path: Path, architecture: str, *, pooling: str = MEAN) -> We
         MismatchError: the weights do not fit the architecture, or are not finite.
     """
     name = printable(path)
-    state = _stripped(_state_dict(path, name), name)
+    state = _stripped(load_tensors(path, name), name)
     state = used_weights(state, pooling)
     expected = used_weights(weight_shapes(architecture), pooling)
     differences = compare_shapes(state, expected)
@@ -56,7 +57,7 @@ def read_checkpoint(path: Path, architecture: str, *, pooling: str = MEAN) -> We
             f"{name} is not a {architecture}: {_brief(differences)}; "
             "pass the checkpoint's own --arch"
         )
-    weights = _as_arrays({key: state[key] for key in expected}, name)
+    weights = as_arrays({key: state[key] for key in expected}, name)
     broken = [key for key, array in weights.items() if not np.isfinite(array).all()]
     if broken:
         raise MismatchError(
@@ -66,7 +67,12 @@ def read_checkpoint(path: Path, architecture: str, *, pooling: str = MEAN) -> We
     return weights
 
 
-def _state_dict(path: Path, name: str) -> dict[str, torch.Tensor]:
+def load_tensors(path: Path, name: str) -> dict[str, torch.Tensor]:
+    """Load the tensors of a `.pth` file.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds more than tensors.
+    """
     if not path.is_file():
         raise InputError(f"{name}: no such file; pass a checkpoint written by torch.save")
     try:
@@ -102,7 +108,7 @@ def _require_undamaged(path: Path) -> None:
         raise ValueError(f"damaged: {_brief(damaged)} in it has another checksum")
 
 
-def _as_arrays(tensors: dict[str, torch.Tensor], name: str) -> Weights:
+def as_arrays(tensors: dict[str, torch.Tensor], name: str) -> Weights:
     """Convert tensors of any kind and storage to float32 arrays."""
     arrays: Weights = {}
     for key, tensor in tensors.items():

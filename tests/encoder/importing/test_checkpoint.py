@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from histo_index.encoder.checkpoint_import import read_checkpoint
 from histo_index.encoder.decode.preprocessing import Preprocessing
-from histo_index.encoder.folder import Weights
+from histo_index.encoder.importing.checkpoint import read_checkpoint
 from histo_index.encoder.runtime.reference import Trunk
 from histo_index.encoder.runtime.untrained import random_weights
+from histo_index.encoder.weights_file import Weights
 from histo_index.errors import InputError, MismatchError
 
 Tensors = Mapping[str, torch.Tensor]

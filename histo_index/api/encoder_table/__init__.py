@@ -1,0 +1,1 @@
+"""Compare encoders, and look into their folders."""

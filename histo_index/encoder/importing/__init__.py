@@ -1,0 +1,1 @@
+"""Import encoders: read foreign files in a limited child process, measure, write the folder."""

@@ -1,0 +1,1 @@
+"""Networks of other libraries: built, pooled, converted for the CPU, and checked."""

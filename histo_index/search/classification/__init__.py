@@ -1,0 +1,1 @@
+"""What class is a tile: a vote of its labelled neighbours, calibrated on held-out groups."""
