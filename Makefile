@@ -53,6 +53,7 @@ check: lint test
 
 # The pages of docs/ as a site in site/, which opens from files: site/index.html.
 docs: $(VENV)/docs-ready
+	$(BIN)/python tests/draw_pictures.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 

@@ -14,6 +14,7 @@ from histo_index.commands import encoders, evaluate, index, inspect, query, remo
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
+from histo_index.commands.slides import heatmap, tile
 
 app = typer.Typer(
     name="histo-index",
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (index, remove, query, inspect, evaluate, encoders):
+for module in (index, tile, remove, query, heatmap, inspect, evaluate, encoders):
     app.add_typer(module.app)
 
 _WHOLE_INDEX: Final = "the index changed completely or not at all; repeat the command"

@@ -9,7 +9,7 @@ from typing import Self
 from histo_index.encoder.decode.image_file import DEFAULT_MAX_PIXELS, DecodeLimits
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.preprocessing import Preprocessing
-from histo_index.encoder.decode.worker import DecodeSettings
+from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
 from histo_index.errors import ImageError
 from tests.indexer.fakes import FakeEncoder, FakeTile, embedding_of
 
@@ -25,7 +25,7 @@ class DecodingEncoder(FakeEncoder):
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     workers: int = 2
-    pool: DecodePool = field(init=False)
+    pool: DecodePool[Path, PreparedTile] = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

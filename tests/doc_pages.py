@@ -19,6 +19,7 @@ PAGES: Final = (
     "docs/python.md",
     "docs/encoder.md",
     "docs/distil.md",
+    "docs/slides.md",
 )
 # Every page starts with the folder that this command makes; it is run once for all of them.
 DEMO: Final = ["demo", "-o", "demo", "--tiles-per-category", "16"]

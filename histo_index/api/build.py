@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from histo_index.indexer.build_config import BuildProgress, BuildReport
     from histo_index.indexer.format.manifest import Manifest
     from histo_index.indexer.removal.compact import CompactReport
+    from histo_index.slides.tiling.options import SlideSource
 
 _Paths = str | Path | Sequence[str | Path]
 
@@ -37,6 +38,8 @@ def build(
     distance: str | None = None,
     private: str | Sequence[str] = (),
     public: str | Sequence[str] = (),
+    slides: "SlideSource | None" = None,
+    any_mpp: bool = False,
     progress: "Callable[[BuildProgress], None]" = lambda state: None,
 ) -> "BuildReport":
     """Build or update an index; only new and changed tiles are encoded.
@@ -68,6 +71,8 @@ def build(
         distance: `diffused` or `plain`; default: unchanged, or diffused from 100 tiles on.
         private: columns that are shown, exported and used in filters only on request; remembered.
         public: columns that are no longer private.
+        slides: how slides are cut into tiles; remembered. Without it slides are rejected.
+        any_mpp: accept slide tiles whose scale differs from the encoder's by more than 1.5.
         progress: called with the state, several times a second.
 
     Returns:
@@ -80,6 +85,8 @@ def build(
         IndexFormatError: index or encoder are damaged or too new.
         OSError: the disk is full or not writable; the index is unchanged.
     """
+    from histo_index.api.scale.check import check_cut
+    from histo_index.api.slides.cut import SlideCutter
     from histo_index.encoder.decode.image_file import DecodeLimits
     from histo_index.indexer.build import build as build_index
     from histo_index.indexer.build_config import BuildConfig
@@ -92,7 +99,9 @@ def build(
     limits = None if max_pixels is None else DecodeLimits(max_pixels=max_pixels)
     runner = encoder_for(folder, given, device=device, precision=precision, limits=limits)
     warn_if_untrained(runner.folder, is_trained=runner.card()["is_trained"])
-    return build_index(
+    check_cut(folder if add else None, runner, slides, any_mpp=any_mpp)
+    cutter = SlideCutter(folder)
+    report = build_index(
         BuildConfig(
             sources=_as_paths(sources),
             output=folder,
@@ -108,10 +117,14 @@ def build(
             search=search_config(structure, recall, memory),
             distance=distance,
             private=columns,
+            slides=slides,
+            cut_slides=cutter,
         ),
         runner,
         progress,
     )
+    cutter.save()
+    return report
 
 
 def reindex(

@@ -15,6 +15,7 @@ from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.distance import take_vectors
 from histo_index.search.inputs.resolve import Located, Resolved, Resolver
+from histo_index.slides.reading.identity import is_there
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,15 +46,17 @@ class Images:
         opened: the index.
     """
 
-    def __init__(self, opened: OpenIndex, *, device: str) -> None:
+    def __init__(self, opened: OpenIndex, *, device: str, any_mpp: bool = False) -> None:
         """Prepare for images; nothing is loaded yet.
 
         Args:
             opened: the index.
             device: where images are encoded: `auto`, `cpu` or `cuda`.
+            any_mpp: also encode images of quite another scale than the index.
         """
         self.opened = opened
         self._device = device
+        self._any_mpp = any_mpp
 
     @cached_property
     def encoder(self) -> "Encoder":
@@ -138,7 +141,13 @@ class Images:
     def _encode_files(self, paths: Iterable[Path]) -> "Iterator[EncodedTile | ImageError]":
         if reason := no_encoder(self.opened.folder, self.opened.manifest):
             return (ImageError(f"{path}: {reason}") for path in paths)
-        return self.encoder.encode_files(paths)
+        from histo_index.api.scale.check import check_queries
+
+        asked = list(paths)
+        refused = list(check_queries(self.opened, asked, any_mpp=self._any_mpp))
+        usable = [path for path, why in zip(asked, refused, strict=True) if why is None]
+        encoded = iter(self.encoder.encode_files(usable) if usable else ())
+        return (why or next(encoded) for why in refused)
 
 
 def encode_image(encoder: "Encoder", image: Any) -> Located:
@@ -149,7 +158,7 @@ def encode_image(encoder: "Encoder", image: Any) -> Located:
         ImageError: the image cannot be used.
     """
     if isinstance(image, str | Path):
-        if not Path(image).is_file():
+        if not is_there(image):
             raise InputError(f"{image}: no such file")
         (tile,) = raise_errors(encoder.encode_files([Path(image)]))
         return Located(name=str(image), vector=tile.embedding.astype(np.float16))

@@ -35,24 +35,29 @@ if TYPE_CHECKING:
     from histo_index.search.inputs.pair_list import PairsLike
 
 
-def open(path: str | Path, *, device: str = "auto", private: bool = False) -> "Index":
+def open(
+    path: str | Path, *, device: str = "auto", private: bool = False, any_mpp: bool = False
+) -> "Index":
     """Open an index for reading. It answers from this state even if it is rebuilt meanwhile.
 
     Args:
         path: the index folder.
         device: where unseen images are encoded: `auto`, `cpu` or `cuda`.
         private: show private columns and allow them in filters; they are hidden otherwise.
+        any_mpp: also compare images whose scale differs from that of the index by more than 1.5.
 
     Raises:
         IndexFormatError: it is missing, damaged, or too new.
     """
-    return Index(Path(path), device=device, private=private)
+    return Index(Path(path), device=device, private=private, any_mpp=any_mpp)
 
 
 class Index(Contents):
     """An open index. A copy of it, also a pickled one, opens the newest generation."""
 
-    def __init__(self, path: Path, *, device: str = "auto", private: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, device: str = "auto", private: bool = False, any_mpp: bool = False
+    ) -> None:
         """Open an index; see `open`."""
         if device == "cuda":  # a look-up that needs no encoder must not ignore it
             from histo_index.encoder.runtime.choose import require_possible
@@ -61,17 +66,20 @@ class Index(Contents):
         self.opened = OpenIndex(path, private=private)
         self._device = device
         self._private = private
-        self._images = Images(self.opened, device=device)
+        self._any_mpp = any_mpp
+        self._images = Images(self.opened, device=device, any_mpp=any_mpp)
         self._calibration = OwnCalibration(path, self.manifest)
         warn_if_untrained(path / "encoder", is_trained=self.manifest.encoder.is_trained)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        reopen = partial(type(self), device=self._device, private=self._private)
+        reopen = partial(
+            type(self), device=self._device, private=self._private, any_mpp=self._any_mpp
+        )
         return reopen, (self.opened.folder.absolute(),)
 
     def close(self) -> None:
         super().close()
-        self._images = Images(self.opened, device=self._device)
+        self._images = Images(self.opened, device=self._device, any_mpp=self._any_mpp)
 
     @property
     def encoder(self) -> "Encoder":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histo_index.commands.options import (
+    AnyMppOption,
     DeviceOption,
     DistanceOption,
     EncoderOption,
@@ -13,9 +14,14 @@ from histo_index.commands.options import (
     JsonOption,
     MaxPixelsOption,
     MemoryOption,
+    MinTissueOption,
+    OverlapOption,
     PrecisionOption,
     RecallOption,
+    SlideMppOption,
     StructureOption,
+    TileSizeOption,
+    TissueOption,
     require_index,
 )
 from histo_index.commands.output import (
@@ -99,6 +105,19 @@ def build(
             "--rehash", help="Read all files again, also those with unchanged size and times."
         ),
     ] = False,
+    mpp: Annotated[
+        float | None,
+        typer.Option("--mpp", help="Cut slides into tiles of so many microns per pixel; kept."),
+    ] = None,
+    tile_size: TileSizeOption = 256,
+    overlap: OverlapOption = 0.0,
+    tissue: TissueOption = "otsu",
+    min_tissue: MinTissueOption = 0.5,
+    sharpness: Annotated[
+        bool, typer.Option("--sharpness", help="Measure the sharpness of slide tiles.")
+    ] = False,
+    slide_mpp: SlideMppOption = None,
+    any_mpp: AnyMppOption = False,
     allow_rejected: Annotated[
         bool, typer.Option("--allow-rejected", help="Exit 0 even if images were rejected.")
     ] = False,
@@ -106,14 +125,20 @@ def build(
 ) -> None:
     """Build or update an index; only new and changed tiles are encoded."""
     from histo_index.api.build import build as build_index
+    from histo_index.api.slides.slide_mpp import slide_source
 
+    slides = slide_source(
+        mpp, slide_mpp, tile_size=tile_size, overlap=overlap, tissue=tissue, min_tissue=min_tissue,
+        sharpness=sharpness,
+    )  # fmt: skip
     report = build_index(
         tiles or [], output, encoder=encoder, manifest=manifest, add=add, replace=replace,
         no_manifest=no_manifest, drop_missing_source=drop_missing_source,
         allow_drop=allow_drop, device=device,
         precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
         memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, rehash=rehash,
-        distance=distance, private=private or (), public=public or (), progress=report_build,
+        distance=distance, private=private or (), public=public or (), slides=slides,
+        any_mpp=any_mpp, progress=report_build,
     )  # fmt: skip
     print_result(vars(report) if as_json else describe_build(report))
     exit_if(report.rejected and not allow_rejected, REJECTED_EXIT)

@@ -104,10 +104,37 @@ MaxPixelsOption = Annotated[
         help="Reject larger images (default: unchanged; for a new index 64 million).",
     ),
 ]
+TileSizeOption = Annotated[int, typer.Option("--tile-size", help="Side of a slide tile in pixels.")]
+OverlapOption = Annotated[
+    float, typer.Option("--overlap", help="Share of a side that neighbouring tiles share.")
+]
+TissueOption = Annotated[
+    str, typer.Option("--tissue", help="How tissue is found: otsu, entropy or none.")
+]
+MinTissueOption = Annotated[
+    float, typer.Option("--min-tissue", help="Smallest share of a tile that is tissue.")
+]
+SlideMppOption = Annotated[
+    Path | None,
+    typer.Option("--slide-mpp", help="CSV with the columns slide,mpp: scales the files lack."),
+]
+
+AnyMppOption = Annotated[
+    bool,
+    typer.Option("--any-mpp", help="Compare images whose scale differs by more than 1.5."),
+]
 
 ValuesOption = Annotated[
     list[str] | None,
     typer.Option("--value", help="COLUMN=VALUE of queries that are not in the index; repeatable."),
+]
+
+ByOption = Annotated[
+    str | None, typer.Option("--by", help="slide: find slides like a slide, by its slide_id.")
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option("--where", help="SQL filter over columns: \"site = 'A' and mpp < 0.6\"."),
 ]
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from histo_index.commands.options import (
+    AnyMppOption,
+    ByOption,
     DeviceOption,
     IndexOption,
     JsonOption,
@@ -20,6 +22,7 @@ from histo_index.commands.options import (
     TilesOption,
     UnsureOption,
     ValuesOption,
+    WhereOption,
     find_index,
     read_values,
     require_index,
@@ -31,6 +34,7 @@ from histo_index.commands.output import (
     print_result,
     table_text,
 )
+from histo_index.commands.slides.heatmap import answer_by_slide
 from histo_index.wording import counted, printable
 
 if TYPE_CHECKING:
@@ -60,6 +64,7 @@ def pair(
     report_names: ReportNamesOption = False,
     tiles: TilesOption = None,
     device: DeviceOption = "auto",
+    any_mpp: AnyMppOption = False,
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit 0 same, 10 different, 11 unsure.")
     ] = False,
@@ -78,7 +83,7 @@ def pair(
     if folder is None:
         answer = compare(image_a, image_b, encoder=encoder, threshold=threshold, device=device)
     else:
-        opened = open_index(folder, device=device)
+        opened = open_index(folder, device=device, any_mpp=any_mpp)
         answer = opened.pair(image_a, image_b, threshold=threshold, unsure=unsure)
         if report is not None:
             opened.report(
@@ -104,6 +109,7 @@ def pairs(
         str, typer.Option("--format", help="table, or query-prediction (as the reference method).")
     ] = "table",
     device: DeviceOption = "auto",
+    any_mpp: AnyMppOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -114,7 +120,7 @@ def pairs(
     target = None if output == "-" else Path(output)
     result_files.check_output(target, overwrite=overwrite)
     result_files.check_form(form)
-    scores = open_index(require_index(index), device=device).pairs(
+    scores = open_index(require_index(index), device=device, any_mpp=any_mpp).pairs(
         pair_list, threshold=threshold, unsure=unsure, root=root
     )
     is_document = as_json and target is None
@@ -148,10 +154,7 @@ def search(
         bool,
         typer.Option("--exclude-self/--include-self", help="Leave out the query image itself."),
     ] = True,
-    where: Annotated[
-        str | None,
-        typer.Option("--where", help="SQL filter over columns: \"site = 'A' and mpp < 0.6\"."),
-    ] = None,
+    where: WhereOption = None,
     exclude_same: Annotated[
         list[str] | None,
         typer.Option(
@@ -159,34 +162,36 @@ def search(
         ),
     ] = None,
     values: ValuesOption = None,
+    by: ByOption = None,
     near_duplicates: Annotated[
         str, typer.Option("--near-duplicates", help="keep, or drop.")
     ] = "keep",
     private: PrivateOption = False,
     device: DeviceOption = "auto",
+    any_mpp: AnyMppOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the nearest tiles of each image."""
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
-    from histo_index.search.answers.neighbour_table import neighbour_rows
-    from histo_index.search.answers.neighbours import SearchOptions
+    from histo_index.search.answers import neighbour_table, neighbours
     from histo_index.search.inputs.name_list import gather_names
 
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
-    opened = open_index(require_index(index), device=device, private=private)
+    answer_by_slide(by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json)
+    opened = open_index(require_index(index), device=device, private=private, any_mpp=any_mpp)
     found = opened.search_each(
         names,
-        SearchOptions(
+        neighbours.SearchOptions(
             k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
             near_duplicates=near_duplicates, values=read_values(values or ()),
         ),
         tiles=tiles,
     )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
-    rows = neighbour_rows(names, found, with_status=batch is not None)
+    rows = neighbour_table.neighbour_rows(names, found, with_status=batch is not None)
     write_pictures(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )

@@ -18,6 +18,8 @@ from histo_index.errors import HistoIndexError, InputError
 _SLIDES: Final = 16
 # Pairs of each half; the pairs are drawn with the demo's seed.
 _PAIRS: Final = 2000
+# Categories that a tissue mask leaves out.
+_EMPTY: Final = ("background", "fat")
 
 
 def show(folder: Path, *, tiles_per_category: int, seed: int, echo: Callable[[str], None]) -> None:
@@ -55,6 +57,21 @@ def show(folder: Path, *, tiles_per_category: int, seed: int, echo: Callable[[st
     _run(["search", queries[1], "-k", "5", "-i", index], echo)
     _run(["search", *queries, "-k", "6", "-i", index, "--json", "--montage", montage], None)
     echo(f"\nLook at {montage}: a query of each category with its neighbours.")
+    _show_slide(folder, rows, echo)
+
+
+def _show_slide(folder: Path, rows: Sequence[dict[str, str]], echo: Callable[[str], None]) -> None:
+    """Write a slide of the first tiles and cut it, where the libraries for slides are installed."""
+    try:
+        from histo_index.demo.slide import write_demo_slide
+    except ImportError:
+        return
+    slide, previews = folder / "slides" / "slide.tiff", folder / "previews"
+    tissue = [folder / "tiles" / row["path"] for row in rows if row["label"] not in _EMPTY]
+    write_demo_slide(slide, tissue)
+    manifest = folder / "slide.parquet"
+    _run(["tile", slide, "-o", manifest, "--mpp", "0.5", "--preview", previews], echo)
+    echo(f"\nLook below {previews}: the slide with its tissue and its tiles.")
 
 
 def _write_pair_lists(folder: Path, rows: Sequence[dict[str, str]], seed: int) -> tuple[Path, Path]:

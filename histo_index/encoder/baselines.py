@@ -98,7 +98,7 @@ def _untrained(encoder: EncoderFolder) -> EncoderFolder:
     return replace(encoder, config=config, weights=weights, fingerprint="")
 
 
-def _usable(pool: DecodePool, paths: Sequence[Path]) -> Iterator[PreparedTile]:
+def _usable(pool: DecodePool[Path, PreparedTile], paths: Sequence[Path]) -> Iterator[PreparedTile]:
     for tile in pool.prepare(paths):
         if isinstance(tile, ImageError):
             raise tile

@@ -82,7 +82,7 @@ def build(
     is_new = not config.output.exists()
     # Sources that cannot be used must not leave a folder behind, or anything in one.
     is_first = not (config.output / MANIFEST_NAME).exists()
-    listed = list_first(config.output, named) if is_first else None
+    listed = list_first(config.output, named, config.cut_slides) if is_first else None
     prepare_folder(config.output)
     with (
         writer_lock(config.output),
@@ -125,7 +125,8 @@ class _Build:
         assert self.state.stored is not None
         planned = self.state.planned.sources if self.state.planned else ()
         remembered = remember(self.folder, self.current.sources, planned)
-        return list_again(self.folder, named, remembered, self.state.stored)
+        cut = self.config.cut_slides
+        return list_again(self.folder, named, remembered, self.state.stored, cut)
 
     def run(self, tiles: TileList, sources: Sequence[Source], started: float) -> BuildReport:
         """Hash, plan, encode and commit what was listed."""

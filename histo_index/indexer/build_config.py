@@ -9,8 +9,10 @@ from histo_index.errors import InputError
 from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.inputs.choose_sources import NamedSources
 from histo_index.indexer.inputs.hashing import SETTLED_NS
+from histo_index.indexer.inputs.slides import CutSlides
 from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.transform.transform import require_distance
+from histo_index.slides.tiling.options import SlideSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class BuildConfig:
         distance: `diffused` or `plain`; None is as it was, at first by the encoder.
         settled_ns: the next build reads files again that changed less long before this one.
         private: which columns become private or public; the others stay as they were.
+        slides: how slides are cut into tiles; None is as remembered.
+        cut_slides: cuts them; needed where a source has slides.
     """
 
     sources: Sequence[Path]
@@ -51,6 +55,8 @@ class BuildConfig:
     search: SearchConfig | None = None
     distance: str | None = None
     private: PrivateColumns = field(default_factory=PrivateColumns)
+    slides: SlideSource | None = None
+    cut_slides: CutSlides | None = None
 
     def __post_init__(self) -> None:
         require_distance(self.distance)
@@ -66,6 +72,7 @@ class BuildConfig:
             add=self.add,
             replace=self.replace,
             no_manifest=self.no_manifest,
+            slides=self.slides,
             drop_missing=self.drop_missing_source,
         )
 

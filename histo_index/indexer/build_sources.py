@@ -14,17 +14,21 @@ from histo_index.indexer.format.records import SourceRecord
 from histo_index.indexer.format.shards import Rejection, user_columns
 from histo_index.indexer.inputs.choose_sources import NamedSources, choose_sources
 from histo_index.indexer.inputs.list_sources import list_sources
+from histo_index.indexer.inputs.slides import CutSlides
 from histo_index.indexer.inputs.source import Source, StoredTiles
 from histo_index.indexer.inputs.tiles import TileList, list_tiles, nothing_usable
 from histo_index.indexer.writing.draft import root_of
 from histo_index.indexer.writing.plan import FinishedShard
 from histo_index.indexer.writing.plan_file import read_plan
+from histo_index.slides.reading.identity import file_part
 from histo_index.wording import counted
 
 _log = logging.getLogger(__name__)
 
 
-def list_first(folder: Path, named: NamedSources) -> tuple[TileList, tuple[Source, ...]]:
+def list_first(
+    folder: Path, named: NamedSources, cut: CutSlides | None
+) -> tuple[TileList, tuple[Source, ...]]:
     """List the sources of a first build, or of one that was interrupted and goes on.
 
     Raises:
@@ -32,7 +36,7 @@ def list_first(folder: Path, named: NamedSources) -> tuple[TileList, tuple[Sourc
     """
     plan = read_plan(folder)
     remembered = remember(folder, plan.sources if plan else ())
-    tiles, sources = list_sources(choose_sources(named, remembered, folder), None)
+    tiles, sources = list_sources(choose_sources(named, remembered, folder), None, cut=cut)
     if not len(tiles.table):
         raise InputError(nothing_usable(inputs_of(sources), tiles.rejected))
     return tiles, sources
@@ -55,7 +59,11 @@ def remember(
 
 
 def list_again(
-    folder: Path, named: NamedSources, remembered: Sequence[Source], stored: StoredTiles
+    folder: Path,
+    named: NamedSources,
+    remembered: Sequence[Source],
+    stored: StoredTiles,
+    cut: CutSlides | None,
 ) -> tuple[TileList, tuple[Source, ...]]:
     """List the sources of an index that is there.
 
@@ -64,12 +72,13 @@ def list_again(
         named: what the user named.
         remembered: its sources.
         stored: its tiles.
+        cut: cuts slides into tiles.
 
     Raises:
         InputError: a source cannot be used, or would have to be dropped.
     """
     chosen = choose_sources(named, remembered, folder)
-    tiles, sources = list_sources(chosen, stored, drop_missing=named.drop_missing)
+    tiles, sources = list_sources(chosen, stored, drop_missing=named.drop_missing, cut=cut)
     columns = user_columns(tiles.table)
     lost = [name for name in user_columns(stored.table) if name not in columns]
     if lost:
@@ -86,9 +95,9 @@ def _warn_of_unlisted(sources: Sequence[Source], named: set[Path], tiles: TileLi
         folders = [path for path in own if path.resolve() in named]
         if source.manifest is None or not folders:
             continue
-        found = list_tiles(folders, base=source.base)
+        found = list_tiles(folders, base=source.base, slides=source.slides is not None)
         shift = os.path.relpath(found.root, tiles.root)
-        listed = set(tiles.table["path"].to_pylist())
+        listed = {file_part(path) for path in tiles.table["path"].to_pylist()}
         names = found.table["path"].to_pylist()
         unlisted = sum(os.path.normpath(f"{shift}/{name}") not in listed for name in names)
         if unlisted:

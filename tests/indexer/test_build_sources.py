@@ -37,6 +37,7 @@ def test_sources_are_remembered_relative_to_the_index(labelled: Path, output: Pa
         base="../lab",
         prefix="",
         columns=("label", "group"),
+        slides=None,
     )
     assert read_manifest(output).sources == (record,)
 

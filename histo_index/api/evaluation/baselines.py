@@ -14,6 +14,7 @@ from histo_index.indexer.transform.diffusion import fit_diffusion
 from histo_index.indexer.transform.transform import FEWEST_TILES, distinct
 from histo_index.search.evaluation.baselines import COLOUR, RANDOM
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
+from histo_index.slides.reading.identity import is_there
 
 
 def compute_baselines(
@@ -69,6 +70,6 @@ def _embed(index: OpenIndex, rows: Int64, root: Path, *, device: str) -> tuple[F
 def _add_tiles_to_fit(index: OpenIndex, rows: Int64, root: Path) -> Int64:
     """Append random other tiles until there are enough to fit a transform; skip missing files."""
     others = np.random.default_rng(0).permutation(np.setdiff1d(index.live_rows(), rows))
-    readable = (row for row in others.tolist() if (root / index.row(row)["path"]).is_file())
+    readable = (row for row in others.tolist() if is_there(root / index.row(row)["path"]))
     added = list(islice(readable, max(FEWEST_TILES - len(rows), 0)))
     return np.append(rows, np.array(added, np.int64))

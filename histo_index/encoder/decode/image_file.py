@@ -23,6 +23,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from histo_index.errors import ImageError, InputError
+from histo_index.slides.reading.identity import parse_tile
 from histo_index.wording import printable
 
 Pixels = npt.NDArray[np.uint8]
@@ -95,12 +96,14 @@ class TileImage:
 
 
 def read_tile(path: Path, limits: DecodeLimits, *, least_px: int | None = None) -> TileImage:
-    """Read and decode one image file.
+    """Read and decode one image file, or one tile of a slide.
 
-    The bytes are read once, so that hash and pixels belong together.
+    The bytes of a file are read once, so that hash and pixels belong together. A slide is opened in
+    a decoder process only.
 
     Args:
-        path: PNG, JPEG, TIFF, BMP or WebP, recognised by content, not by name.
+        path: PNG, JPEG, TIFF, BMP or WebP, recognised by content, not by name; or the name of a
+            slide tile.
         limits: the largest accepted image.
         least_px: decode a JPEG at a half, a quarter or an eighth of its size, at several times the
             speed, as long as its sides have so many pixels; default: at its full size.
@@ -111,6 +114,11 @@ def read_tile(path: Path, limits: DecodeLimits, *, least_px: int | None = None) 
     Raises:
         ImageError: the file is missing, unreadable, too large, of another format or damaged.
     """
+    if parse_tile(path) is not None:
+        # Imported here: it starts processes, which image files do without.
+        from histo_index.encoder.decode.slide_tiles import read_outside
+
+        return read_outside(path, limits)
     data = read_regular_file(path, max_bytes=limits.max_bytes)
     pixels, note = decode(
         data, max_pixels=limits.max_pixels, name=printable(path), least_px=least_px

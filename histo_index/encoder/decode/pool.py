@@ -1,7 +1,8 @@
-"""Decode tiles in child processes, in order, a bounded number ahead.
+"""Decode tiles and slides in child processes, in order, a bounded number ahead.
 
 If a child dies (killed for memory, or by a fault in a decoder) or hangs, its current tile is
-rejected with that reason, and a new child continues with the next tile.
+rejected with that reason, and a new child continues with the next tile. The other tiles of a slide
+that ended several children are rejected untried.
 """
 
 import contextlib
@@ -12,19 +13,22 @@ import queue
 import subprocess
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Any, Final, Generic, Self, TypeVar
 
-from histo_index.encoder.decode.worker import READY, DecodeSettings, PreparedTile
+from histo_index.encoder.decode.worker import READY, PreparedTile, Work
 from histo_index.encoder.forking import require_same_process
 from histo_index.errors import HistoIndexError, ImageError
+from histo_index.slides.reading.identity import file_part
 from histo_index.wording import printable
 
 Prepared = PreparedTile | ImageError
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
 
 # -P and -c: nothing in the working directory can replace a module, and classes are pickled under
 # the name of their module. The child finds the package where the parent did.
@@ -41,30 +45,38 @@ AHEAD: Final = 3
 CHUNK_TIMEOUT_S: Final = 300.0
 # Attempts to start a child that is killed while it starts.
 _STARTS: Final = 5
+# A slide that ended so many children is tried no more.
+_DEATHS: Final = 3
 # After the last answer of a child: time to write a traceback and exit.
 _EXIT_TIMEOUT_S: Final = 5.0
 
 
-class DecodePool:
+class DecodePool(Generic[Request, Answer]):
     """A few decoder processes that live as long as the pool."""
 
     def __init__(
         self,
-        settings: DecodeSettings,
+        work: Work[Request, Answer],
         *,
         workers: int,
         worker_code: str = WORKER_CODE,
+        chunk: int = CHUNK,
         chunk_timeout_s: float = CHUNK_TIMEOUT_S,
     ) -> None:
         """Prepare the pool; its processes start when they are first needed.
 
         Args:
-            settings: how tiles are decoded.
+            work: what a process does with a request; sent to each process once.
             workers: number of processes.
             worker_code: Python code that a process runs.
+            chunk: requests per message.
             chunk_timeout_s: a process that takes longer for a chunk is killed.
         """
-        self._workers = [_Worker(settings, worker_code, chunk_timeout_s) for _ in range(workers)]
+        deaths: Counter[str] = Counter()
+        self._workers = [
+            _Worker(work, worker_code, chunk_timeout_s, deaths) for _ in range(workers)
+        ]
+        self._chunk = chunk
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -95,24 +107,24 @@ class DecodePool:
         for worker in self._workers:
             worker.wait()
 
-    def prepare(self, paths: Iterable[Path]) -> Iterator[Prepared]:
-        """Decode and fit tiles.
+    def prepare(self, requests: Iterable[Request]) -> Iterator[Answer | ImageError]:
+        """Answer requests, such as the paths of tiles to decode and fit.
 
         Args:
-            paths: read lazily, a few chunks ahead.
+            requests: read lazily, a few chunks ahead; as text each is the name of its file or tile.
 
         Yields:
-            One result per path, in order: the tile, or the error it is rejected with.
+            One result per request, in order: the answer, or the error it is rejected with.
 
         Raises:
             HistoIndexError: a child process does not start, or this process was forked since the
                 pool was created.
         """
-        source = iter(paths)
-        pending: deque[Future[list[Prepared]]] = deque()
+        source = iter(requests)
+        pending: deque[Future[list[Any]]] = deque()
         ahead = AHEAD * len(self._workers)
         try:
-            while chunk := list(itertools.islice(source, CHUNK)):
+            while chunk := list(itertools.islice(source, self._chunk)):
                 require_same_process(self._process)
                 pending.append(self._threads.submit(self._run, chunk))
                 if len(pending) >= ahead:
@@ -124,10 +136,10 @@ class DecodePool:
             for future in pending:
                 future.cancel()
 
-    def _run(self, paths: list[Path]) -> list[Prepared]:
+    def _run(self, requests: list[Any]) -> list[Any]:
         worker = self._idle.get()
         try:
-            return worker.prepare(paths)
+            return worker.prepare(requests)
         finally:
             self._idle.put(worker)
 
@@ -138,8 +150,11 @@ class _Worker:
     One thread at a time asks it; `stop` may be called from another.
     """
 
-    def __init__(self, settings: DecodeSettings, code: str, chunk_timeout_s: float) -> None:
-        self._settings = settings
+    def __init__(
+        self, work: Work[Any, Any], code: str, chunk_timeout_s: float, deaths: Counter[str]
+    ) -> None:
+        self._work = work
+        self._deaths = deaths  # of children of the whole pool, by slide
         self._code = code
         self._chunk_timeout_s = chunk_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -147,16 +162,30 @@ class _Worker:
         self._is_stopped = False
         self._is_overdue = False
 
-    def prepare(self, paths: list[Path]) -> list[Prepared]:
-        results: list[Prepared] = []
-        while len(results) < len(paths):
-            rest = paths[len(results) :]
+    def prepare(self, requests: list[Any]) -> list[Any]:
+        results: list[Any] = []
+        while len(results) < len(requests):
+            rest = requests[len(results) :]
+            if (refused := self._refuse(rest[0])) is not None:
+                results.append(refused)
+                continue
             answered = self._ask(rest)
             results += answered
             if len(answered) < len(rest):
-                name = printable(rest[len(answered)])
-                results.append(ImageError(f"{name}: {self._exit_reason()}"))
+                name = str(rest[len(answered)])
+                results.append(ImageError(f"{printable(name)}: {self._exit_reason()}"))
+                self._deaths[file_part(name)] += 1
         return results
+
+    def _refuse(self, request: Any) -> ImageError | None:
+        """Refuse a tile of a slide that ended several children; None if it may be tried."""
+        name = str(request)
+        slide = file_part(name)
+        if slide == name or self._deaths[slide] < _DEATHS:
+            return None
+        return ImageError(
+            f"{printable(name)}: its slide ended {_DEATHS} decoders; remove the slide"
+        )
 
     def stop(self) -> None:
         """Kill the child and start no other."""
@@ -180,18 +209,18 @@ class _Worker:
             process.kill()
             return process.wait()
 
-    def _ask(self, paths: list[Path]) -> list[Prepared]:
-        """Send paths and read answers until all have arrived or the process has exited."""
-        requests, replies = self._pipes()
+    def _ask(self, requests: list[Any]) -> list[Any]:
+        """Send requests and read answers until all have arrived or the process has exited."""
+        to_child, replies = self._pipes()
         watchdog = threading.Timer(self._chunk_timeout_s, self._expire)
         watchdog.start()
-        answers: list[Prepared] = []
+        answers: list[Any] = []
         try:
-            _send(paths, requests)
-            while len(answers) < len(paths):
+            _send(requests, to_child)
+            while len(answers) < len(requests):
                 answers.append(pickle.load(replies))
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            pass  # the caller sees fewer answers than paths
+            pass  # the caller sees fewer answers than requests
         finally:
             watchdog.cancel()
         return answers
@@ -234,7 +263,7 @@ class _Worker:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            _send(self._settings, process.stdin)
+            _send(self._work, process.stdin)
             return bool(pickle.load(process.stdout) == READY)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             return False

@@ -5,17 +5,20 @@ Pillow and numpy, so that it starts in a tenth of a second.
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import pickle
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
+from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, TileImage, read_tile
 from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
+from histo_index.encoder.decode.slide_tiles import read_slide_tiles, slide_of
 from histo_index.errors import ImageError
 from histo_index.wording import printable
 
@@ -33,7 +36,7 @@ class PreparedTile:
     Attributes:
         name: of the tile in messages.
         pixels: uint8 RGB [S, S, 3].
-        sha256: hex digest of the file.
+        sha256: hex digest of the file; empty for a tile of a slide.
         width: of the whole tile in pixels, orientation applied.
         height: of the whole tile in pixels, orientation applied.
         note: what decoding left out, or None.
@@ -47,20 +50,46 @@ class PreparedTile:
     note: str | None
 
 
+Request_contra = TypeVar("Request_contra", contravariant=True)
+Answer_co = TypeVar("Answer_co", covariant=True)
+
+
+class Work(Protocol[Request_contra, Answer_co]):
+    """What a worker does; it receives this, pickled, before the first request."""
+
+    def answers(self, requests: Sequence[Request_contra]) -> Iterator[Answer_co | ImageError]:
+        """Answer each request, in order."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecodeSettings:
-    """The settings that a worker receives before its first tile."""
+    """Decodes tiles and fits them to the network."""
 
     limits: DecodeLimits
     preprocessing: Preprocessing
 
+    def answers(self, requests: Sequence[Path]) -> Iterator[PreparedTile | ImageError]:
+        """Decode and fit each tile, in order; neighbours on a slide are read as one block."""
+        for slide, paths in itertools.groupby(requests, slide_of):
+            if slide is None:
+                yield from (prepare(path, self) for path in paths)
+                continue
+            names = list(paths)
+            for path, tile in zip(names, read_slide_tiles(names, self.limits), strict=True):
+                yield tile if isinstance(tile, ImageError) else fit(path, tile, self)
+
 
 def prepare(path: Path, settings: DecodeSettings) -> PreparedTile | ImageError:
-    """Read, decode and fit one tile; return the error of one that cannot be read."""
+    """Read, decode and fit one image file; return the error of one that cannot be read."""
     try:
         tile = read_tile(path, settings.limits)
     except ImageError as error:
         return error
+    return fit(path, tile, settings)
+
+
+def fit(path: Path, tile: TileImage, settings: DecodeSettings) -> PreparedTile:
+    """Fit a decoded tile to the network."""
     height, width = tile.pixels.shape[:2]
     return PreparedTile(
         name=printable(path),
@@ -73,16 +102,16 @@ def prepare(path: Path, settings: DecodeSettings) -> PreparedTile | ImageError:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer READY, then each list of paths until the input ends: one answer per path, in order."""
-    settings: DecodeSettings = pickle.load(requests)
+    """Answer READY, then each list of requests until the input ends: one answer each, in order."""
+    work: Work[Any, Any] = pickle.load(requests)
     _send(READY, answers)
     while True:
         try:
-            paths: list[Path] = pickle.load(requests)
+            batch: list[Any] = pickle.load(requests)
         except EOFError:
             return
-        for path in paths:
-            _send(prepare(path, settings), answers)
+        for answer in work.answers(batch):
+            _send(answer, answers)
 
 
 def main() -> None:
@@ -111,6 +140,6 @@ def _raise_oom_score() -> None:
         path.write_text(str(min(int(path.read_text()) + _OOM_SCORE, 1000)))
 
 
-def _send(answer: PreparedTile | ImageError | str, answers: BinaryIO) -> None:
+def _send(answer: object, answers: BinaryIO) -> None:
     pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
     answers.flush()

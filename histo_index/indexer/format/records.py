@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 from histo_index.errors import InputError
+from histo_index.slides.tiling.options import SlideSource
 
 # How vectors are compared: squared Euclidean distance of embeddings as stored, or of whitened ones
 # joined with diffusion coordinates.
@@ -67,6 +68,7 @@ class SourceRecord:
         base: the folder that image ids and the paths of the manifest start from.
         prefix: what image ids of this source begin with; empty for the first source.
         columns: metadata columns that the manifest has.
+        slides: how slides are cut; None if slides are no tiles.
     """
 
     paths: tuple[str, ...]
@@ -74,6 +76,7 @@ class SourceRecord:
     base: str
     prefix: str
     columns: tuple[str, ...]
+    slides: SlideSource | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from histo_index.errors import InputError
 from histo_index.indexer.inputs.source import Source
 from histo_index.indexer.inputs.tiles import split_manifest
+from histo_index.slides.tiling.options import SlideSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class NamedSources:
         add: add what is named to the sources of the index.
         replace: make what is named the only source of the index.
         no_manifest: list the folders without their manifest, and drop its columns.
+        slides: how slides are cut; None is as remembered.
         drop_missing: drop sources that are missing, unreadable or empty.
     """
 
@@ -31,6 +33,7 @@ class NamedSources:
     add: bool = False
     replace: bool = False
     no_manifest: bool = False
+    slides: SlideSource | None = None
     drop_missing: bool = False
 
     def __post_init__(self) -> None:
@@ -62,7 +65,7 @@ def choose_sources(
             source of the index yet and neither `add` nor `replace` is given.
     """
     paths, manifest = split_manifest(named.paths, named.manifest)
-    new = Source(paths=tuple(paths), manifest=manifest)
+    new = Source(paths=tuple(paths), manifest=manifest, slides=named.slides)
     if not new.aliases and not remembered:
         raise InputError("no tiles given; pass a folder, image files or a manifest")
     if new.aliases and (not remembered or named.replace):
@@ -75,7 +78,8 @@ def choose_sources(
             raise InputError(f"{path}: no such file or folder")
     updated = _update(new, remembered, known)
     if updated is not None:
-        return tuple(_without_manifest(s, new) if named.no_manifest else s for s in updated)
+        cut = [_with_slides(source, new) for source in updated]
+        return tuple(_without_manifest(s, new) if named.no_manifest else s for s in cut)
     if named.add:
         # Beside a manifest a folder is where its paths start, whether it is a source or not.
         return (*remembered, new if manifest else replace(new, paths=tuple(unknown)))
@@ -108,6 +112,12 @@ def _update(
         else source
         for source in remembered
     ]
+
+
+def _with_slides(source: Source, named: Source) -> Source:
+    """Cut the slides of a source as it was named now, if it is one of the named ones."""
+    is_meant = not named.aliases or bool(source.aliases & named.aliases)
+    return replace(source, slides=named.slides) if named.slides and is_meant else source
 
 
 def _without_manifest(source: Source, named: Source) -> Source:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from histo_index.indexer.format.shards import Rejection
 from histo_index.indexer.inputs.tiles import TileList
+from histo_index.slides.reading.identity import SlideTile, parse_tile, reading_version
 
 # What the decoder refuses unread (its DecodeLimits) is not worth hashing either: a sparse file of a
 # terabyte would take an hour.
@@ -85,13 +86,27 @@ class HashedTiles:
     states: pa.Table
 
 
+# Slides that this process has hashed: path to state.
+_SLIDES: Final[dict[str, "FileState"]] = {}
+
+
 def hash_file(path: Path | str) -> str:
-    """Hash a file's bytes: hex SHA-256.
+    """Hash a tile: hex SHA-256 of a file's bytes, or of a slide and a position in it.
 
     Raises:
         OSError: it cannot be read, is a pipe or device, or larger than any tile.
     """
-    return _look(path).sha256
+    tile = parse_tile(path)
+    if tile is None:
+        return _look(path).sha256
+    return _tile_digest(_look_at_slide(tile.slide, _SLIDES.get(tile.slide)).sha256, tile)
+
+
+def _tile_digest(slide_digest: str, tile: SlideTile) -> str:
+    """Return the digest of a slide tile: of the slide, its reader and the position."""
+    return hashlib.sha256(
+        f"{slide_digest} {reading_version()} {tile.position}".encode()
+    ).hexdigest()
 
 
 def hash_tiles(
@@ -112,11 +127,12 @@ def hash_tiles(
     Raises:
         OSError: too many files are open.
     """
+    files = _Files(tiles)
     latest = time.time_ns() - settled_ns
     digests: list[str | None] = []
     rejected: list[Rejection] = []
     states = [STATES.empty_table()]
-    for paths, outcomes in _outcomes(tiles, STATES.empty_table() if known is None else known):
+    for paths, outcomes in _outcomes(files, STATES.empty_table() if known is None else known):
         settled: list[tuple[object, ...]] = []
         for path, outcome in zip(paths, outcomes, strict=True):
             if isinstance(outcome, OSError):
@@ -132,7 +148,7 @@ def hash_tiles(
             columns = [list(column) for column in zip(*settled, strict=True)]
             states.append(pa.table(columns, schema=STATES))
         progress(len(digests))
-    table = tiles.table.append_column("sha256", pa.array(digests, pa.string()))
+    table = files.give(digests)
     return HashedTiles(
         table=table.filter(table["sha256"].is_valid()),
         rejected=rejected,
@@ -140,14 +156,52 @@ def hash_tiles(
     )
 
 
+class _Files:
+    """The files that hold tiles: a slide is one, however many tiles it has.
+
+    Attributes:
+        root: the folder that their paths start from.
+        paths: of the files, in order.
+        slides: those of them that are slides.
+    """
+
+    def __init__(self, tiles: TileList) -> None:
+        self.root = tiles.root
+        self._table = tiles.table
+        self._regions = {
+            path: tile for path in tiles.table["path"].to_pylist() if (tile := parse_tile(path))
+        }
+        self.slides = {tile.slide for tile in self._regions.values()}
+        self.paths = tiles.table["path"]
+        if self._regions:
+            names = (self._file_of(path) for path in self.paths.to_pylist())
+            self.paths = pa.chunked_array([list(dict.fromkeys(names))], pa.string())
+
+    def give(self, digests: Sequence[str | None]) -> pa.Table:
+        """Return the tiles with a column `sha256`, from the digests of the files."""
+        if self._regions:
+            known = dict(zip(self.paths.to_pylist(), digests, strict=True))
+            digests = [self._digest(path, known) for path in self._table["path"].to_pylist()]
+        return self._table.append_column("sha256", pa.array(digests, pa.string()))
+
+    def _file_of(self, path: str) -> str:
+        tile = self._regions.get(path)
+        return path if tile is None else tile.slide
+
+    def _digest(self, path: str, known: Mapping[str, str | None]) -> str | None:
+        tile, digest = self._regions.get(path), known[self._file_of(path)]
+        return digest if tile is None or digest is None else _tile_digest(digest, tile)
+
+
 def _outcomes(
-    tiles: TileList, known: pa.Table
+    tiles: _Files, known: pa.Table
 ) -> Iterator[tuple[list[str], list[FileState | OSError]]]:
     """Read the state of every file, a chunk at a time: paths and states."""
 
     def attempt(path: str, before: FileState | None) -> FileState | OSError:
         try:
-            return _look(os.path.join(tiles.root, path), before)
+            place = os.path.join(tiles.root, path)
+            return (_look_at_slide if path in tiles.slides else _look)(place, before)
         except OSError as error:
             # A limit of this process says nothing about the tile, which must not be lost for it.
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -157,7 +211,7 @@ def _outcomes(
     def attempt_all(share: Sequence[tuple[str, FileState | None]]) -> list[FileState | OSError]:
         return [attempt(*entry) for entry in share]
 
-    paths = tiles.table["path"]
+    paths = tiles.paths
     # A row for each path, empty where nothing is known of it.
     before = known.drop("path").take(pc.index_in(paths, value_set=known["path"]))
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="hash") as threads:
@@ -184,6 +238,53 @@ def _look(path: str | Path, before: FileState | None = None) -> FileState:
             size = f"{status.st_size:,} bytes, the limit is {MAX_BYTES:,}"
             raise OSError(errno.EFBIG, f"too large: {size}; cut it into tiles")
         return FileState(*read_marks(status), hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _look_at_slide(path: str | Path, before: FileState | None = None) -> FileState:
+    """Hash a slide: a file, a folder, or a file with the folder of its name; however large.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    parts = _parts(Path(path))
+    marks = _join_marks([read_marks(os.stat(part)) for part in parts])
+    if before is None or marks != before[:-1]:
+        contents = [_hash_whole(part) for part in parts]
+        joined = hashlib.sha256("".join(contents).encode()).hexdigest()
+        # A slide of one file has the digest of that file.
+        before = FileState(*marks, contents[0] if len(contents) == 1 else joined)
+    _SLIDES[str(path)] = before
+    return before
+
+
+def slide_marks(path: Path) -> tuple[int, int, int, int]:
+    """Return size, times and inode of a slide, which change with it.
+
+    Raises:
+        OSError: it is out of reach.
+    """
+    return _join_marks([read_marks(os.stat(part)) for part in _parts(path)])
+
+
+def _parts(path: Path) -> list[Path]:
+    """List the files of a slide, in a fixed order."""
+    if path.is_dir():
+        return sorted(part for part in path.iterdir() if part.is_file())
+    data = path.with_suffix("")
+    own = data.iterdir() if path.suffix.lower() == ".mrxs" and data.is_dir() else ()
+    return [path, *sorted(part for part in own if part.is_file())]
+
+
+def _hash_whole(path: Path) -> str:
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(0, "not a regular file")
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _join_marks(marks: Sequence[tuple[int, int, int, int]]) -> tuple[int, int, int, int]:
+    sizes, modified, changed, inodes = zip(*marks, strict=True)
+    return sum(sizes), max(modified), max(changed), sum(inodes) & _INODE_BITS
 
 
 def read_marks(status: os.stat_result) -> tuple[int, int, int, int]:

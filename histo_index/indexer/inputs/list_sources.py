@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from histo_index.errors import InputError
 from histo_index.indexer.format.shards import user_columns
 from histo_index.indexer.inputs.join_lists import join_lists
+from histo_index.indexer.inputs.slides import CutSlides, expand_slides
 from histo_index.indexer.inputs.source import Source, StoredTiles, is_below
 from histo_index.indexer.inputs.tiles import UNREADABLE_FOLDER, TileList, list_tiles, nothing_usable
 from histo_index.wording import counted
@@ -21,7 +22,11 @@ _log = logging.getLogger(__name__)
 
 
 def list_sources(
-    sources: Sequence[Source], stored: StoredTiles | None, *, drop_missing: bool = False
+    sources: Sequence[Source],
+    stored: StoredTiles | None,
+    *,
+    drop_missing: bool = False,
+    cut: CutSlides | None = None,
 ) -> tuple[TileList, tuple[Source, ...]]:
     """List the tiles of all sources.
 
@@ -29,6 +34,7 @@ def list_sources(
         sources: what to list.
         stored: the tiles that the index holds; None in a first build.
         drop_missing: leave out folders and files that cannot be listed.
+        cut: cuts slides into tiles; needed where a source has any.
 
     Returns:
         The tiles, and the sources with their base, prefix and columns filled in.
@@ -48,7 +54,8 @@ def list_sources(
             prefix = _choose_prefix(found.root, listed)
         columns = tuple(user_columns(found.table))
         listed.append(replace(available, base=found.root, prefix=prefix, columns=columns))
-        lists.append(found if found.has_own_ids else _with_prefix(found, prefix))
+        named = found if found.has_own_ids else _with_prefix(found, prefix)
+        lists.append(expand_slides(named, source.slides, cut))
     if not lists:
         raise InputError("every source of the index is missing; nothing was changed")
     return join_lists(lists, [source.manifest is not None for source in listed]), tuple(listed)
@@ -79,7 +86,8 @@ def _require_available(
 def _list_source(source: Source, stored: StoredTiles | None, *, drop_missing: bool) -> TileList:
     if source.manifest is not None and not source.manifest.exists():
         return _keep_stored(source, stored)
-    found = list_tiles(source.paths, source.manifest, base=source.base)
+    is_cut = source.slides is not None
+    found = list_tiles(source.paths, source.manifest, base=source.base, slides=is_cut)
     if found.tried:
         tried = ", ".join(str(path) for path in found.tried)
         raise InputError(f"{source.manifest}: none of its files was found; tried {tried}")

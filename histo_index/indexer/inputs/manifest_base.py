@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from histo_index.slides.reading.identity import file_part
+
 # Rows that are looked up.
 _PROBES: Final = 200
 
@@ -29,6 +31,6 @@ def choose_base(paths: Sequence[str], bases: Sequence[Path]) -> tuple[Path, tupl
 
 def _exists(base: Path, path: str) -> bool:
     try:
-        return os.path.lexists(os.path.join(base, path))
+        return os.path.lexists(os.path.join(base, file_part(path)))
     except ValueError:  # a zero byte
         return False

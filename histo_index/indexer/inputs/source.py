@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.indexer.format.records import SourceRecord
+from histo_index.slides.tiling.options import SlideSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class Source:
         base: the folder that image ids start from; None until it is listed.
         prefix: what image ids begin with; None until it is listed.
         columns: metadata columns of the manifest when it was last read.
+        slides: how slides are cut; None if slides are no tiles.
         has_new_manifest: the user names another manifest than the one before.
     """
 
@@ -28,6 +30,7 @@ class Source:
     base: Path | None = None
     prefix: str | None = None
     columns: tuple[str, ...] = ()
+    slides: SlideSource | None = None
     has_new_manifest: bool = False
 
     @classmethod
@@ -39,6 +42,7 @@ class Source:
             base=_locate(record.base, folder),
             prefix=record.prefix,
             columns=record.columns,
+            slides=record.slides,
         )
 
     def to_record(self, folder: Path) -> SourceRecord:
@@ -51,6 +55,7 @@ class Source:
             base=_relate(self.base, folder),
             prefix=self.prefix,
             columns=self.columns,
+            slides=self.slides,
         )
 
     @property
@@ -90,7 +95,8 @@ def is_below(paths: pa.ChunkedArray, top: Path, root: Path) -> pa.ChunkedArray:
     start = os.path.relpath(top.resolve(), root)
     if start == os.curdir:
         return pc.is_valid(paths)
-    return pc.or_(pc.equal(paths, start), pc.starts_with(paths, start + "/"))
+    is_part = pc.or_(pc.starts_with(paths, start + "/"), pc.starts_with(paths, start + "#x="))
+    return pc.or_(pc.equal(paths, start), is_part)
 
 
 def _locate(path: str, folder: Path) -> Path:

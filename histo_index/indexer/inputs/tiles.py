@@ -19,6 +19,8 @@ from histo_index.indexer.format.shards import Rejection
 from histo_index.indexer.inputs.manifest_base import choose_base
 from histo_index.indexer.inputs.safe_paths import leads_out, printable_name, unusable_name
 from histo_index.indexer.inputs.tables import read_table
+from histo_index.slides.reading.identity import SLIDE_SUFFIXES, file_part, is_slide_name
+from histo_index.slides.tiling.find import is_dicom_folder, skip_data_folders
 from histo_index.wording import counted, printable
 
 SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"))
@@ -32,6 +34,8 @@ UNREADABLE_FOLDER: Final = "folder cannot be read"
 # What `_walk` says of a file that is not rejected.
 _TILE: Final = ""
 _IGNORED: Final = "ignored"
+_SLIDE: Final = "slide"
+_NEEDS_MPP: Final = "a slide: pass --mpp, such as --mpp 0.5, to cut it into tiles"
 
 
 @dataclass(kw_only=True)
@@ -56,7 +60,11 @@ class TileList:
 
 
 def list_tiles(
-    sources: Sequence[Path], manifest: Path | None = None, *, base: Path | None = None
+    sources: Sequence[Path],
+    manifest: Path | None = None,
+    *,
+    base: Path | None = None,
+    slides: bool = False,
 ) -> TileList:
     """List the tiles of a build.
 
@@ -68,6 +76,7 @@ def list_tiles(
             the first of equals. `image_id`, if present, names the tiles; every other column is kept
             beside the embedding.
         base: the folder that paths started from when this was listed before; None to choose it.
+        slides: list slides as rows, to be cut; they are rejected otherwise.
 
     Raises:
         InputError: a source is missing, or the manifest cannot be used as a whole.
@@ -85,7 +94,7 @@ def list_tiles(
         return _list_manifest(manifest, bases=own)
     if not sources:
         raise InputError("no tiles given; pass a folder, image files or a manifest")
-    return _list_folders(sources, base)
+    return _list_folders(sources, base, slides=slides)
 
 
 def split_manifest(
@@ -127,7 +136,7 @@ def nothing_usable(
     )
 
 
-def _list_folders(sources: Sequence[Path], base: Path | None) -> TileList:
+def _list_folders(sources: Sequence[Path], base: Path | None, *, slides: bool) -> TileList:
     # The sources themselves may be links; what they hold may not lead out of them.
     resolved = [source.resolve() for source in sources]
     folders = [path if path.is_dir() else path.parent for path in resolved]
@@ -140,7 +149,11 @@ def _list_folders(sources: Sequence[Path], base: Path | None) -> TileList:
     for file in resolved:
         if not file.is_dir():
             name = file.relative_to(root).as_posix()
-            found[name] = unusable_name(name) or _TILE
+            found[name] = unusable_name(name) or (_SLIDE if is_slide_name(name) else _TILE)
+    found = {
+        name: (_TILE if slides else _NEEDS_MPP) if what == _SLIDE else what
+        for name, what in found.items()
+    }
     paths = pa.array(sorted(name for name, what in found.items() if what == _TILE), pa.string())
     return TileList(
         root=root,
@@ -158,13 +171,16 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
     """Find what lies below a folder, not through linked folders, not in hidden ones.
 
     Yields:
-        A name relative to the root, and _TILE, _IGNORED or why it is rejected.
+        A name relative to the root, and _TILE, _SLIDE, _IGNORED or why it is rejected.
     """
     unreadable: list[OSError] = []
     for inside, folders, files in os.walk(folder, onerror=unreadable.append):
         here = Path(inside)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        folders[:] = [name for name in folders if not name.endswith(".hx")]
+        folders[:] = skip_data_folders(folders, files)
+        if is_dicom_folder(files) and here != folder:
+            folders.clear()
+            yield here.relative_to(root).as_posix(), _SLIDE
+            continue
         for name in folders:
             # Where a path is too long to be asked about, listing what lies there will say so.
             if os.path.islink(here / name):
@@ -173,10 +189,12 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
         below = here.relative_to(root).parts
         for name in files:
             path = "/".join((*below, name))
-            if name.startswith(".") or os.path.splitext(name)[1].lower() not in SUFFIXES:
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith(".") or suffix not in SUFFIXES | SLIDE_SUFFIXES:
                 yield path, _IGNORED
             else:
-                yield path, unusable_name(path) or leads_out(inside, name, root) or _TILE
+                kind = _SLIDE if suffix in SLIDE_SUFFIXES else _TILE
+                yield path, unusable_name(path) or leads_out(inside, name, root) or kind
     for error in unreadable:
         path = Path(os.fsdecode(error.filename)).relative_to(root).as_posix()
         yield path, f"{UNREADABLE_FOLDER} ({error.strerror})"
@@ -246,7 +264,7 @@ def _row_problem(path: str, name: str, root: Path) -> str | None:
         return "the manifest row has no path"
     if Path(name).is_absolute():
         return "lies outside the folder that paths start from; pass another beside --manifest"
-    return unusable_name(name) or leads_out(*os.path.split(root / name), root)
+    return unusable_name(name) or leads_out(*os.path.split(root / file_part(name)), root)
 
 
 def _relative(path: str, bases: Sequence[Path]) -> str:

@@ -18,6 +18,7 @@ from histo_index.indexer.format.removed import LeftOut
 from histo_index.indexer.format.shards import write_parquet
 from histo_index.indexer.inputs.hashing import STATES, HashedTiles, hash_tiles
 from histo_index.indexer.inputs.tiles import TileList
+from histo_index.slides.reading.identity import file_part
 
 STATES_NAME: Final = "hashed.parquet"
 
@@ -53,7 +54,8 @@ def hash_changed(
     before = read_states(folder)
     hashed = hash_tiles(tiles, progress, None if rehash else before, settled_ns=settled_ns)
     left = leave_out(hashed.table)
-    states = without_paths(hashed.states, left.paths)
+    kept = {file_part(path) for path in left.kept["path"].to_pylist()}
+    states = without_paths(hashed.states, {file_part(path) for path in left.paths} - kept)
     write_states(folder, states, before=before)
     return replace(hashed, table=left.kept, states=states), left
 
@@ -91,7 +93,8 @@ def write_states(folder: Path, states: pa.Table, *, before: pa.Table) -> None:
 
 def forget_states(folder: Path, states: pa.Table, paths: Collection[str]) -> None:
     """Drop files from the cache, so that the next build reads them again."""
-    write_states(folder, without_paths(states, paths), before=states)
+    files = {file_part(path) for path in paths}
+    write_states(folder, without_paths(states, files), before=states)
 
 
 def without_paths(states: pa.Table, paths: Collection[str]) -> pa.Table:

@@ -29,8 +29,6 @@ from histo_index.indexer.format.shards import (
 from histo_index.indexer.inputs.hashing import hash_file
 from histo_index.indexer.writing.plan import FinishedShard, ShardTask
 
-_CHANGED = "changed while the index was being built: run the build again"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -181,7 +179,7 @@ def _fill(
             continue
         assert not isinstance(outcome, ImageError)
         filled.kept.append(row)
-        filled.facts.append(outcome)
+        filled.facts.append(_with_digest(outcome, sha256))
         progress(Step(outcome="encoded" if position < 0 else "copied"))
     return filled
 
@@ -195,18 +193,39 @@ def _rejection(
     again: a file that was changed or out of reach meanwhile gets another try.
     """
     if not isinstance(outcome, ImageError):
-        return None if outcome.sha256 == sha256 else Rejection(path=path, reason=_CHANGED)
+        return None if _is_same(outcome, root / path, sha256) else _changed(path)
     # The message names the file as it was opened; the row names it relative to the root.
     reason = str(outcome).split(f"{path}: ", 1)[-1]
     try:
         is_same = hash_file(root / path) == sha256
     except OSError:
         return Rejection(path=path, reason=reason)
-    return (
-        Rejection(path=path, sha256=sha256, reason=reason)
-        if is_same
-        else Rejection(path=path, reason=_CHANGED)
-    )
+    return Rejection(path=path, sha256=sha256, reason=reason) if is_same else _changed(path)
+
+
+def _changed(path: str) -> Rejection:
+    reason = "changed while the index was being built: run the build again"
+    return Rejection(path=path, reason=reason)
+
+
+def _is_same(outcome: Encoded | _Facts, path: Path, sha256: str) -> bool:
+    """Return whether a tile was encoded from the content that was hashed before.
+
+    A decoder does not hash the slide of a tile: its state is compared, after it was read.
+    """
+    try:
+        return (outcome.sha256 or hash_file(path)) == sha256
+    except OSError:
+        return False
+
+
+def _with_digest(outcome: Encoded | _Facts, sha256: str) -> Encoded | _Facts:
+    if outcome.sha256:
+        return outcome
+    return _Facts(
+        embedding=outcome.embedding, sha256=sha256, width=outcome.width, height=outcome.height,
+        note=outcome.note,
+    )  # fmt: skip
 
 
 def _publish(task: ShardTask, filled: _Filled, *, encode: Encode, folder: Path) -> Receipt:

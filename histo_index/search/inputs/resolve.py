@@ -20,6 +20,7 @@ from histo_index.indexer.inputs.hashing import hash_file
 from histo_index.indexer.inputs.tiles import SUFFIXES
 from histo_index.indexer.reader import OpenIndex
 from histo_index.progress import track
+from histo_index.slides.reading.identity import is_there
 from histo_index.wording import printable
 
 
@@ -263,7 +264,7 @@ def _is_text(name: str) -> bool:
 
 def _is_file(path: Path) -> bool:
     try:
-        return path.is_file()
+        return is_there(path)
     except OSError:  # a name that is too long, a folder that may not be entered
         return False
 

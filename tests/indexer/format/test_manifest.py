@@ -156,7 +156,12 @@ STRUCTURE = AnnStructure(
 
 def test_manifest_with_ann_index_sources_and_fitted_distance_reads_back(tmp_path: Path) -> None:
     source = SourceRecord(
-        paths=("../tiles",), manifest=None, base="../tiles", prefix="", columns=("age", "label")
+        paths=("../tiles",),
+        manifest=None,
+        base="../tiles",
+        prefix="",
+        columns=("age", "label"),
+        slides=None,
     )
     fitted = FittedDistance(name="diffused", tiles=5, fitted_on=4, size=32)
     manifest = replace(MANIFEST, sources=(source,), structure=STRUCTURE, distance=fitted)

@@ -1,0 +1,1 @@
+"""The scale of an index, its encoder and its queries, compared."""

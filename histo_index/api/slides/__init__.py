@@ -1,0 +1,1 @@
+"""Whole slides, from Python. The command line calls this too."""

@@ -1,0 +1,176 @@
+"""Draw how much each tile of a slide looks like some tiles."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histo_index.api.images import ImageLike, raise_errors
+from histo_index.api.slides.open import slide_pool
+from histo_index.arrays import Float16, Float64, Int64
+from histo_index.errors import ImageError, InputError
+from histo_index.files import publish_bytes, publishing
+from histo_index.search.distance import take_vectors
+from histo_index.slides.reading.identity import SlideTile, parse_tile
+from histo_index.slides.reading.reader import SlideFile, require_libraries
+
+if TYPE_CHECKING:
+    from histo_index.api.index import Index
+    from histo_index.slides.reading.info import SlideInfo
+    from histo_index.slides.reading.reader import Pixels
+    from histo_index.slides.tiling.grid import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heatmap:
+    """A value for each indexed tile of a slide.
+
+    Attributes:
+        slide: path of the slide.
+        image_ids: of the tiles, T of them.
+        values: float64 [T]; see `heatmap`.
+        meaning: what the values are.
+    """
+
+    slide: str
+    image_ids: list[str]
+    values: Float64
+    meaning: str
+
+
+def heatmap(
+    index: "Index",
+    examples: Sequence[ImageLike],
+    *,
+    slide: str,
+    unlike: Sequence[ImageLike] = (),
+    output: str | Path | None = None,
+    geojson: str | Path | None = None,
+    crop: bool = True,
+) -> Heatmap:
+    """Measure how much each tile of a slide looks like some tiles, and draw it.
+
+    The value of a tile is the cosine similarity of its vector to the nearest example, -1 to 1; with
+    examples of what is not meant, minus that to the nearest of those, -2 to 2.
+
+    Args:
+        index: an index with tiles of the slide.
+        examples: tiles that are meant, as for `Index.search`.
+        slide: path of the slide, or its `slide_id` in the index.
+        unlike: tiles that are not meant.
+        output: a PNG file to draw to.
+        geojson: a file for the tiles with their values, for QuPath.
+        crop: GeoJSON counts from the scanned part of the slide, as QuPath does.
+
+    Raises:
+        InputError: the index has no tiles of the slide, or a name is not found.
+        ImageError: an example or the slide cannot be read.
+    """
+    if not examples:
+        raise InputError("no example given; pass at least one tile")
+    rows, tiles = find_slide_rows(index, slide)
+    vectors = take_vectors(index.opened, np.empty((0, 0), np.float16), rows)
+    values = _similarities(index, vectors, examples)
+    meaning = "similarity"
+    if unlike:
+        values, meaning = values - _similarities(index, vectors, unlike), "similarity\ndifference"
+    found = Heatmap(
+        slide=tiles[0].slide,
+        image_ids=index.opened.rows["image_id"].take(rows).to_pylist(),
+        values=values,
+        meaning=meaning,
+    )
+    if output is not None or geojson is not None:
+        _draw(found, tiles, None if output is None else Path(output), geojson, crop=crop)
+    return found
+
+
+def find_slide_rows(index: "Index", slide: str) -> tuple[Int64, list[SlideTile]]:
+    """Find the tiles of a slide in an index.
+
+    Returns:
+        int64 [T], rows; and the tiles, with the path of the slide as it can be opened.
+
+    Raises:
+        InputError: there are none.
+    """
+    opened = index.opened
+    root = opened.manifest.tiles_root(opened.folder)
+    own = os.path.abspath(slide)
+    ids = opened.rows["slide_id"].to_pylist() if "slide_id" in opened.rows.column_names else None
+    paths = opened.rows["path"].to_pylist()
+    found: list[tuple[int, SlideTile]] = []
+    for row in opened.live_rows().tolist():
+        tile = parse_tile(root / paths[row])
+        is_meant = ids is not None and ids[row] == slide
+        if tile is not None and (is_meant or os.path.abspath(tile.slide) == own):
+            found.append((row, tile))
+    # Of several scales the one with most tiles.
+    scales = Counter(tile.scale for _, tile in found)
+    most = max(scales, key=lambda scale: scales[scale], default="")
+    found = [(row, tile) for row, tile in found if tile.scale == most]
+    if not found:
+        raise InputError(
+            f"{slide}: no tile of this slide is in {opened.folder}; pass a slide_id or the path of "
+            "an indexed slide"
+        )
+    return np.array([row for row, _ in found], np.int64), [tile for _, tile in found]
+
+
+def _similarities(index: "Index", vectors: Float16, examples: Sequence[ImageLike]) -> Float64:
+    """Return the cosine similarity of each vector to the nearest example: float64 [T]."""
+    located = raise_errors(index.locate(list(examples)))
+    wanted = np.array([entry.vector for entry in located], np.float32)
+    return np.asarray((vectors.astype(np.float32) @ wanted.T).max(axis=1), np.float64)
+
+
+def _draw(
+    found: Heatmap, tiles: Sequence[SlideTile], output: Path | None, geojson: Any, *, crop: bool
+) -> None:
+    from histo_index.slides.overlay.draw import draw_heatmap
+    from histo_index.slides.tiling.geojson import collection, tile_features
+
+    info, picture = read_picture(tiles[0])
+    grid = _grid(info, tiles)
+    if output is not None:
+        image = draw_heatmap(picture, info, grid, found.values, title=found.meaning)
+        with publishing(output) as temporary:
+            image.save(temporary, format="PNG")
+    if geojson is not None:
+        name = found.meaning.replace("\n", " ")
+        features = tile_features(grid, info, {name: found.values}, crop=crop)
+        publish_bytes(Path(geojson), json.dumps(collection(features)).encode())
+
+
+def read_picture(tile: SlideTile) -> "tuple[SlideInfo, Pixels]":
+    """Describe the slide of a tile and read a picture of its bounds, in a decoder process.
+
+    Raises:
+        InputError: the libraries for slides are not installed.
+        ImageError: the slide cannot be read.
+    """
+    from histo_index.slides.tiling.work import PictureWork
+
+    require_libraries()
+    with slide_pool(PictureWork(), 1) as pool:
+        (found,) = pool.prepare([SlideFile.of(tile.slide, tile.slide_mpp)])
+    if isinstance(found, ImageError):
+        raise found
+    return found
+
+
+def _grid(info: "SlideInfo", tiles: Sequence[SlideTile]) -> "Grid":
+    from histo_index.slides.tiling.grid import Grid
+
+    scale, side_um = info.require_scale(), tiles[0].mpp * tiles[0].size
+    return Grid(
+        x=np.array([tile.x for tile in tiles], np.int64),
+        y=np.array([tile.y for tile in tiles], np.int64),
+        width=side_um / scale.x,
+        height=side_um / scale.y,
+    )

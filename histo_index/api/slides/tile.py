@@ -1,0 +1,240 @@
+"""Cut slides into tiles: a manifest without pixels, previews, GeoJSON, saved tiles."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histo_index.api.slides.open import slide_pool
+from histo_index.errors import ImageError, InputError
+from histo_index.progress import track
+from histo_index.slides.reading.reader import SlideFile, require_libraries
+from histo_index.slides.tiling.find import find_slides
+from histo_index.slides.tiling.options import TileOptions, find_mpp
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from histo_index.encoder.decode.pool import DecodePool
+    from histo_index.slides.tiling.work import SlideRequest, TiledSlide
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileOutputs:
+    """What `tile` writes besides the manifest.
+
+    Attributes:
+        preview: a folder for a picture of each slide.
+        geojson: a folder for tissue and tiles of each slide, for QuPath.
+        save_tiles: a folder for the pixels of the tiles.
+        crop: GeoJSON counts from the scanned part of a slide, as QuPath does; read and written so.
+    """
+
+    preview: Path | None = None
+    geojson: Path | None = None
+    save_tiles: Path | None = None
+    crop: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileInputs:
+    """What the user knows about the slides.
+
+    Attributes:
+        slide_mpp: path, file name or stem of a slide to microns per level-0 pixel.
+        masks: a folder of masks, `slide.png` or `slide.svs.png`; None to find the tissue.
+        annotations: a folder of QuPath GeoJSON; None without.
+    """
+
+    slide_mpp: Mapping[str, float] = field(default_factory=dict)
+    masks: Path | None = None
+    annotations: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileReport:
+    """What `tile` did.
+
+    Attributes:
+        manifest: the table.
+        slides: a row for each slide: path, tiles, tissue in mm², and its problems.
+        rejected: slide to the reason why it cannot be used.
+    """
+
+    manifest: Path
+    slides: list[dict[str, object]]
+    rejected: dict[str, str]
+
+    @property
+    def tiles(self) -> int:
+        """The number of tiles."""
+        return sum(int(str(row["tiles"])) for row in self.slides)
+
+
+def tile(
+    slides: str | Path | Sequence[str | Path],
+    output: str | Path,
+    options: TileOptions,
+    *,
+    inputs: TileInputs | None = None,
+    outputs: TileOutputs | None = None,
+) -> TileReport:
+    """Cut slides into tiles and write a manifest.
+
+    Args:
+        slides: slide files, and folders that are searched.
+        output: the manifest, a Parquet file, which `build` accepts.
+        options: scale and size of the tiles, and how tissue is found.
+        inputs: scales, masks and annotations of the slides.
+        outputs: what to write besides.
+
+    Raises:
+        InputError: an argument, or every slide, is unusable.
+        OSError: the disk is full or not writable.
+    """
+    require_libraries()
+    named = [slides] if isinstance(slides, str | Path) else slides
+    paths = find_slides([Path(path) for path in named])
+    given, wanted = inputs or TileInputs(), outputs or TileOutputs()
+    manifest = Path(output)
+    tables, rows, rejected = [], [], {}
+    results = _tile_each(paths, options, given, wanted)
+    for request, tiled in track(results, "tiling", total=len(paths), unit="slides"):
+        name = str(request)
+        if isinstance(tiled, ImageError):
+            rejected[name] = str(tiled).removeprefix(f"{name}: ")
+        else:
+            tables.append(_write_slide(request, tiled, options, wanted, manifest.parent))
+            rows.append(_describe(name, tiled))
+    if not tables:
+        raise InputError(_nothing_usable(rejected))
+    _write_manifest(tables, manifest)
+    return TileReport(manifest=manifest, slides=rows, rejected=rejected)
+
+
+def _tile_each(
+    paths: Sequence[Path], options: TileOptions, inputs: TileInputs, outputs: TileOutputs
+) -> "Iterator[tuple[SlideRequest, TiledSlide | ImageError]]":
+    from histo_index.slides.tiling.work import NotASlide, TileWork
+
+    requests = [_request(path, inputs, outputs) for path in paths]
+    pool: DecodePool[SlideRequest, TiledSlide | NotASlide]
+    pool = slide_pool(TileWork(options=options), len(requests))
+    with pool:
+        for request, tiled in zip(requests, pool.prepare(requests), strict=True):
+            assert not isinstance(tiled, NotASlide)
+            yield request, tiled
+
+
+def _request(path: Path, inputs: TileInputs, outputs: TileOutputs) -> "SlideRequest":
+    from histo_index.slides.tiling.annotations import find_annotations
+    from histo_index.slides.tiling.work import SlideRequest
+
+    mask = None
+    if inputs.masks is not None:
+        names = (f"{stem}.png" for stem in (path.name, path.stem))
+        mask = next(
+            (inputs.masks / name for name in names if (inputs.masks / name).is_file()), None
+        )
+        if mask is None:
+            raise InputError(
+                f"{inputs.masks}: no mask for {path}; expected {path.name}.png or {path.stem}.png"
+            )
+    annotations = inputs.annotations and find_annotations(inputs.annotations, path)
+    if inputs.annotations is not None and annotations is None:
+        _log.warning("%s: no annotations for %s: its tiles have no label", inputs.annotations, path)
+    return SlideRequest(
+        file=SlideFile.of(path, find_mpp(path, inputs.slide_mpp)),
+        mask=mask,
+        annotations=annotations,
+        is_cropped=outputs.crop,
+        save=None if outputs.save_tiles is None else outputs.save_tiles / _inner(path),
+        preview=outputs.preview is not None,
+    )
+
+
+def _write_slide(
+    request: "SlideRequest",
+    tiled: "TiledSlide",
+    options: TileOptions,
+    outputs: TileOutputs,
+    folder: Path,
+) -> "pa.Table":
+    """Write the preview and the GeoJSON of a slide; return its rows of the manifest."""
+    from histo_index.slides.tiling.manifest import tile_table
+
+    path = request.file.path
+    if outputs.preview is not None:
+        _write_preview(tiled, outputs.preview / f"{_inner(path)}.png")
+    if outputs.geojson is not None:
+        _write_geojson(tiled, outputs.geojson / f"{_inner(path)}.geojson", crop=outputs.crop)
+    saved = None if request.save is None else _from(request.save, folder)
+    return tile_table(
+        tiled, options, name=_from(path, folder), slide_mpp=request.file.mpp, saved=saved
+    )
+
+
+def _write_preview(tiled: "TiledSlide", path: Path) -> None:
+    from PIL import Image
+
+    from histo_index.files import publishing
+    from histo_index.slides.tiling.preview import draw_preview
+
+    with publishing(path) as temporary:
+        Image.fromarray(draw_preview(tiled)).save(temporary, format="PNG")
+
+
+def _write_geojson(tiled: "TiledSlide", path: Path, *, crop: bool) -> None:
+    from histo_index.files import publish_bytes
+    from histo_index.slides.tiling.geojson import collection, tile_features, tissue_features
+
+    measured = {"tissue": tiled.tissue, "pen": tiled.pen}
+    if tiled.sharpness is not None:
+        measured["sharpness"] = tiled.sharpness
+    features = [
+        *tissue_features(tiled.mask, tiled.info, crop=crop),
+        *tile_features(tiled.grid, tiled.info, measured, crop=crop),
+    ]
+    publish_bytes(path, json.dumps(collection(features)).encode())
+
+
+def _write_manifest(tables: "Sequence[pa.Table]", path: Path) -> None:
+    import pyarrow as pa
+
+    from histo_index.indexer.format.shards import write_parquet
+
+    write_parquet(path, pa.concat_tables(tables, promote_options="default"), compression="ZSTD")
+
+
+def _describe(name: str, tiled: "TiledSlide") -> dict[str, object]:
+    return {
+        "slide": name,
+        "tiles": len(tiled.grid.x),
+        "tissue_mm2": round(float(tiled.mask.tissue.sum()) * tiled.mask.mpp**2 / 1e6, 2),
+        "read_mpp": round(tiled.read_mpp, 6),
+        "problems": list(tiled.problems),
+    }
+
+
+def _nothing_usable(rejected: Mapping[str, str]) -> str:
+    first, reason = next(iter(rejected.items()))
+    if len(rejected) == 1:
+        return f"{first}: {reason}"
+    return f"none of {len(rejected):,} slides can be used; the first: {first}: {reason}"
+
+
+def _inner(path: Path) -> Path:
+    """Return where a slide's outputs lie inside an output folder: as the slide was named."""
+    parts = [part for part in path.parts if part not in (path.anchor, os.pardir)]
+    return Path(*parts)
+
+
+def _from(path: Path, folder: Path) -> str:
+    """Return a path relative to the manifest's folder where it lies below it, else as named."""
+    whole, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    return (whole.relative_to(base) if whole.is_relative_to(base) else path).as_posix()

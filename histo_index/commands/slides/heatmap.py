@@ -1,0 +1,101 @@
+"""Where in a slide it looks like a tile, and which slides look like a slide."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from histo_index.commands.options import (
+    AnyMppOption,
+    DeviceOption,
+    IndexOption,
+    JsonOption,
+    OverwriteOption,
+    require_index,
+)
+from histo_index.commands.output import fail, print_result, table_text
+from histo_index.wording import counted, printable
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Example: histo-index heatmap tumour.png --slide case-1.svs -i slides.hx -o map.png"
+)
+def heatmap(
+    queries: Annotated[
+        list[str], typer.Argument(help="Example tiles: files, or image ids in the index.")
+    ],
+    slide: Annotated[str, typer.Option("--slide", help="An indexed slide: its path or slide_id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture, a PNG file.")],
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option("--unlike", help="A tile of what is not meant; repeatable."),
+    ] = None,
+    index: IndexOption = None,
+    geojson: Annotated[
+        Path | None, typer.Option("--geojson", help="Tiles with their values, for QuPath.")
+    ] = None,
+    crop: Annotated[
+        bool,
+        typer.Option(
+            "--crop/--no-crop", help="Count GeoJSON from the scanned part of a slide, as QuPath."
+        ),
+    ] = True,
+    device: DeviceOption = "auto",
+    any_mpp: AnyMppOption = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw how much each tile of a slide looks like some tiles."""
+    from histo_index.api.index import open as open_index
+    from histo_index.api.slides.heatmap import heatmap as draw
+    from histo_index.commands.result_files import check_output
+
+    check_output(output, overwrite=overwrite, suffixes=(".png",))
+    check_output(geojson, overwrite=overwrite, suffixes=(".geojson", ".json"))
+    opened = open_index(require_index(index), device=device, any_mpp=any_mpp)
+    found = draw(
+        opened, queries, slide=slide, unlike=unlike or (), output=output, geojson=geojson,
+        crop=crop,
+    )  # fmt: skip
+    best = int(found.values.argmax())
+    facts = {
+        "slide": found.slide,
+        "tiles": len(found.values),
+        "highest": {"image_id": found.image_ids[best], "value": float(found.values[best])},
+        "output": output,
+    }
+    print_result(
+        facts
+        if as_json
+        else f"{output}: {counted(len(found.values), 'tile')} of {printable(found.slide)}\n"
+        f"  highest   {found.values[best]:.3f}, {printable(found.image_ids[best])}"
+    )
+
+
+def answer_by_slide(
+    by: str | None,
+    slides: list[str],
+    index: Path | None,
+    *,
+    k: int,
+    exclude_same: list[str],
+    as_json: bool,
+) -> None:
+    """Print the slides like each slide and exit; return if tiles are asked for instead."""
+    from histo_index.api.index import open as open_index
+    from histo_index.search.slides.similar import find_similar_slides
+
+    if by is None:
+        return
+    if by != "slide":
+        fail(f"--by {by}: expected slide", 2)
+    opened = open_index(require_index(index)).opened
+    rows = [
+        {"query": slide, **vars(found)}
+        for slide in slides
+        for found in find_similar_slides(opened, slide, k=k, exclude_same=exclude_same)
+    ]
+    print_result(rows if as_json else table_text(rows))
+    raise typer.Exit

@@ -1,0 +1,1 @@
+"""Compare slides by their tiles."""

@@ -1,0 +1,1 @@
+"""Draw values of tiles over a picture of their slide."""

@@ -1,0 +1,1 @@
+"""Open slides and read regions of them at a given scale."""

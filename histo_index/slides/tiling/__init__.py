@@ -1,0 +1,1 @@
+"""Cut slides into tiles: grid, manifest, previews, GeoJSON, annotations."""

@@ -1,0 +1,1 @@
+"""Find tissue on a slide: mask, pen, outlines, sharpness."""
