@@ -262,7 +262,7 @@ def test_a_resnext_stands_in_for_it_among_the_baselines(
     for number, tile in enumerate(TILES[:2]):
         Image.fromarray(tile).save(tmp_path / f"{number}.png")
     paths = [tmp_path / "0.png", tmp_path / "1.png"]
-    colours, randoms = baseline_vectors(folder, paths, device="cpu")
+    colours, randoms, _ = baseline_vectors(folder, paths, device="cpu")
     assert (colours.shape, randoms.shape) == ((2, 512), (2, 2048))
 
 
