@@ -42,7 +42,7 @@ $(TESTS:%=test-%): test-%: $(VENV)/ready
 # table at the end.
 test-long: $(VENV)/ready
 	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py \
-		tests/search/classification --long
+		tests/search/classification tests/encoder/importing/test_recipes.py --long
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .

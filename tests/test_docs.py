@@ -51,6 +51,8 @@ def test_readme_is_short() -> None:
 )
 def test_links_lead_to_a_file_and_a_heading(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith("https://"):
+            continue  # a model card, which no test visits
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
         assert target.is_file(), link

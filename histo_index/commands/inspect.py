@@ -39,6 +39,7 @@ CONDITION: Final = (
 )
 # Of more queries only the likeliest class is printed, a line each.
 _MOST_TABLES: Final = 5
+_SMALLEST: Final = 0.001
 
 
 @app.command(epilog="Example: histo-index duplicates -i tiles.hx -o copies.csv")
@@ -172,10 +173,10 @@ def _describe(name: str, answer: "ClassAnswer | HistoIndexError") -> list[str]:
     if answer.problem is not None:
         return [f"{printable(name)}: no class probabilities: {answer.problem}"]
     best = answer.chances[0]
-    head = f"{printable(name)}: {printable(best.label)} {best.probability:.3f}"
+    head = f"{printable(name)}: {printable(best.label)} {_share(best.probability)}"
     body = align(
         [
-            ["", printable(one.label), f"{one.probability:.3f}", _ends(one.low, one.high)]
+            ["", printable(one.label), _share(one.probability), _ends(one.low, one.high)]
             for one in answer.chances
         ]
     )
@@ -192,4 +193,11 @@ def _describe(name: str, answer: "ClassAnswer | HistoIndexError") -> list[str]:
 
 
 def _ends(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{low:.3f}…{high:.3f}"
+    return "" if low is None or high is None else f"{_share(low)}…{_share(high)}"
+
+
+def _share(value: float) -> str:
+    """Format a probability, none of them as certain."""
+    if value < _SMALLEST:
+        return f"<{_SMALLEST}"
+    return f">{1 - _SMALLEST}" if value > 1 - _SMALLEST else f"{value:.3f}"

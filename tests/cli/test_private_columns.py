@@ -49,7 +49,10 @@ ASKING = (
     ("build", "tiles", "--manifest", "patients.csv", "--json"),
 )
 # Without an index to ask, or shown to ask nothing of one.
-OTHERS = {"demo", "doctor", "encoder import", "encoder init", "restore", "train"}
+OTHERS = {
+    "demo", "doctor", "encoder compare", "encoder import", "encoder info", "encoder init",
+    "encoder list", "restore", "train",
+}  # fmt: skip
 REFUSED = (
     ("search", A, "--where", f"patient = '{SECRET}1'"),
     ("search", A, "--where", f"\"PATIENT\" like '{SECRET}%'"),

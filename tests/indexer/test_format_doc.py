@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from histo_index.api.evaluation.baseline_cache import BaselineVectors, write_cache
 from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.format.shards import FACTS, user_columns
 from histo_index.indexer.inputs.tiles import RESERVED
@@ -75,6 +76,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     opened = OpenIndex(folder / "tiles.hx")
     store_calibration(opened.folder, guess(opened))
     remove_tiles(opened.folder, opened.rows.slice(0, 1))
+    write_cache(OpenIndex(folder / "tiles.hx"), "test", BaselineVectors.none())
 
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt
@@ -179,7 +181,7 @@ def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
     overview = TEXT.split("```")[1]
     patterns = [line.split()[0] for line in overview.splitlines()[2:] if line.strip()]
     names = [line.split("  ")[1].strip() for line in overview.splitlines()[2:] if line.strip()]
-    assert len(patterns) == 15
+    assert len(patterns) == 16
     regexes = [
         re.escape(name)
         .replace(re.escape("<shard id>"), "[0-9a-f]{32}")

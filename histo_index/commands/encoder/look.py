@@ -75,16 +75,12 @@ def compare(
     """Evaluate several encoders on the same labelled tiles: one table, one page."""
     from histo_index.api.encoder_table.compare import compare_encoders, write_comparison
     from histo_index.commands import result_files
-    from histo_index.commands.progress import BuildLine
+    from histo_index.commands.progress import report_build
 
     result_files.check_output(report, overwrite=overwrite, suffixes=(".html",))
-    progress = BuildLine()
-    try:
-        found = compare_encoders(
-            encoders, tiles, labels, group=group, device=device, progress=progress
-        )
-    finally:
-        progress.close()
+    found = compare_encoders(
+        encoders, tiles, labels, group=group, device=device, progress=report_build
+    )
     if report is not None:
         write_comparison(found, report)
     print_result(found.as_dict() if as_json else describe_comparison(found))

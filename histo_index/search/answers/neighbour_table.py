@@ -88,6 +88,8 @@ def _neighbour_row(name: str, neighbour: Neighbour) -> dict[str, Any]:
 def _chances(neighbour: Neighbour) -> dict[str, Any]:
     if neighbour.verdict is None:
         return {}
+    if neighbour.probability is None:
+        return {"verdict": neighbour.verdict.value}
     return {
         "verdict": neighbour.verdict.value,
         "probability": neighbour.probability,

@@ -28,7 +28,8 @@ def chances(fitted: Fitted, evidence: Float64, *, level: float = 0.95) -> Chance
     """Compute probabilities and intervals.
 
     An interval is about tiles of new groups that get this probability for this class: it holds the
-    share of them that are of the class. It is the t interval of the log-odds.
+    share of them that are of the class. It is the t interval of the log-odds; beyond what so many
+    groups can show at all, within half a group of 0 or 1, it is as wide as for no exception.
 
     Args:
         fitted: the model.
@@ -50,4 +51,9 @@ def chances(fitted: Fitted, evidence: Float64, *, level: float = 0.95) -> Chance
     variances = np.einsum("qcp,pr,qcr->qc", slopes, fitted.covariance, slopes, optimize=True)
     reaches = stdtrit(fitted.groups - 1, (1 + level) / 2) * np.sqrt(variances)
     odds = logit(values)
-    return Chances(values=values, lows=expit(odds - reaches), highs=expit(odds + reaches))
+    lows, highs = expit(odds - reaches), expit(odds + reaches)
+    # As many groups without an exception cannot show more (Clopper and Pearson, 1934).
+    least, edge = ((1 - level) / 2) ** (1 / fitted.groups), 0.5 / fitted.groups
+    lows = np.where(values > 1 - edge, np.minimum(lows, least), lows)
+    highs = np.where(values < edge, np.maximum(highs, 1 - least), highs)
+    return Chances(values=values, lows=lows, highs=highs)

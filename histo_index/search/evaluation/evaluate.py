@@ -13,7 +13,7 @@ from histo_index.search.calibration.calibration import CONTENT_DIGITS
 from histo_index.search.calibration.fit import fit_threshold
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
-from histo_index.search.classification.cross_fit import measure_index
+from histo_index.search.classification.measure import measure_index
 from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.evaluation.baselines import (
     compare_with_baselines,

@@ -42,6 +42,7 @@ def test_code_runs_only_where_it_is_allowed(
     assert not marker.exists()
     encoder = import_here(f"custom:{file}:build", allow_code=True, **INPUT)
     tiles = list(render_self_test(32))
+    monkeypatch.setenv(ALLOW_CODE, "1")
     expected = encoder.encode_pixels(tiles)
     assert encoder.embedding_size == 4 * 16
     # At each later use it has to be allowed again.

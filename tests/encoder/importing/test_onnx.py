@@ -11,14 +11,17 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from PIL import Image
 
 from histo_index.api.encoder_table.look import look_into
+from histo_index.encoder.baselines import baseline_vectors
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import load_encoder, read_config, write_encoder
 from histo_index.encoder.foreign import pack_embeddings
 from histo_index.encoder.runtime.foreign.self_test import render_self_test
 from histo_index.encoder.runtime.reference import CovarianceSketch
-from histo_index.errors import HistoIndexError, InputError
+from histo_index.encoder.training.byol import start_from
+from histo_index.errors import HistoIndexError, InputError, MismatchError
 from tests.encoder.importing.conftest import SIDE, ImportHere, WriteOnnx, kernel_of
 
 HALF: dict[str, Any] = {"mean": (0.5, 0.4, 0.3), "std": (0.25, 0.5, 0.2)}
@@ -250,3 +253,21 @@ def test_the_self_test_holds_on_every_runtime(
     # A build refuses it too, before it encodes anything.
     with pytest.raises(HistoIndexError, match="self-test tiles agree"):
         Encoder(load_encoder(folder), device="cpu").encode_pixels(list(TILES))
+
+
+def test_a_resnext_stands_in_for_it_among_the_baselines(
+    write_onnx: WriteOnnx, import_here: ImportHere, tmp_path: Path
+) -> None:
+    folder = import_here(f"onnx:{write_onnx()}", **HALF).folder
+    for number, tile in enumerate(TILES[:2]):
+        Image.fromarray(tile).save(tmp_path / f"{number}.png")
+    paths = [tmp_path / "0.png", tmp_path / "1.png"]
+    colours, randoms = baseline_vectors(folder, paths, device="cpu")
+    assert (colours.shape, randoms.shape) == ((2, 512), (2, 2048))
+
+
+def test_training_cannot_start_from_it(write_onnx: WriteOnnx, import_here: ImportHere) -> None:
+    encoder = load_encoder(import_here(f"onnx:{write_onnx()}", **HALF).folder)
+    nothing: Any = None
+    with pytest.raises(MismatchError, match=r"is a network of another library \(onnx:tiny\), whi"):
+        start_from(nothing, encoder, encoder.config)

@@ -168,8 +168,9 @@ def test_a_changed_index_has_no_probabilities(built: Classes, model: ClassModel)
 
 def test_a_tile_unlike_everything_labelled_is_novel(built: Classes, model: ClassModel) -> None:
     generator = np.random.default_rng(5)
-    odd = generator.standard_normal(built.vectors.shape[1])
-    images = [Located(name="odd", vector=(odd / np.linalg.norm(odd)).astype(np.float16))]
+    drawn = generator.standard_normal((1, built.vectors.shape[1]))
+    (odd,) = (drawn / np.linalg.norm(drawn)).astype(np.float16)
+    images = [Located(name="odd", vector=odd)]
     classifier = Classifier(built.index, model)
     assert [answer.is_novel for answer in classifier.classify([*images, *foreign(2)])] == [
         True,
