@@ -379,7 +379,8 @@ def test_killed_before_the_config_there_is_no_encoder_yet(
 
 def test_bundled_encoder_records_training_data_and_threshold() -> None:
     config = load_encoder(bundled_encoder()).config
-    assert config.training["method"] == "byol"
+    assert config.training["method"] == "distillation"
+    assert config.training["teacher"]["tiles"] == config.training["data"]["seen"] == 8332
     assert config.training["data"]["licence"]
     assert config.threshold is not None
     assert (BUNDLED / "model.safetensors").stat().st_size < 60e6
