@@ -97,7 +97,8 @@ def test_pairs_and_search_print_probabilities(calibrated: Workshop, run: Run) ->
     assert second.split(",")[4:8] == ["", "", "", ""]
     found = json.loads(run("search", PAIR[0], "-k", "2", "-i", calibrated.index, "--json").out)
     assert [row["verdict"] in ("same", "different") for row in found] == [True, True]
-    assert found[0]["probability"] >= found[1]["probability"]
+    # That of random pairs is not that of neighbours.
+    assert ["probability" in row for row in found] == [False, False]
 
 
 def test_unsure_is_a_verdict_on_request(calibrated: Workshop, run: Run) -> None:

@@ -175,7 +175,7 @@ def test_a_torchvision_checkpoint_is_imported(workshop: Workshop, run: Run) -> N
               "--threshold", "0.705")  # fmt: skip
     assert ran.code == 0
     fingerprint = json.loads(Path("mine/config.json").read_text())["fingerprint"]
-    assert ran.out == f"mine: resnet18, fingerprint {fingerprint}\n"
+    assert ran.out == f"mine: net.pth, fingerprint {fingerprint}\n"
     ran = run("pair", f"tiles/{A}", f"tiles/{A}", "--encoder", "mine", "--json")
     answer = json.loads(ran.out)
     assert (answer["verdict"], answer["threshold"]) == ("same", 0.705)

@@ -51,7 +51,7 @@ WRITTEN = {
     "pairs": ["answers.csv"],
     "search": ["found.png", "report.html"],
     "calibrate": ["tiles.hx"],
-    "evaluate": ["report.html"],
+    "evaluate": ["report.html", "tiles.hx/search/"],
     "reindex": ["tiles.hx"],
 }
 # Matplotlib, which draws for some, lists the fonts it found once for all programs of the user;
@@ -163,7 +163,8 @@ class Tracings:
         opened = [call.paths[-1] if call.paths else "" for call in calls]
         starts = [opened.index(str(self._top / command / OUT)) for command in COMMANDS]
         assert talks(calls[: starts[0]]) == []
-        assert made(calls[: starts[0]]) == set()
+        # `import torchvision` makes this folder, empty.
+        assert made(calls[: starts[0]]) <= {str(self.temporary / "torchinductor")}
         found = {}
         parts = zip(COMMANDS, statuses, starts, [*starts[1:], len(calls)], strict=True)
         for command, status, start, end in parts:
