@@ -135,7 +135,7 @@ def measure_rates(path: Path, mpp: float, count: int, rounds: int) -> None:
             SlideTile(slide=str(path), x=int(grid.x[n]), y=int(grid.y[n]), mpp=mpp, size=256)
             for n in middle
         ]
-        # A slide is opened anew in each round: a cache would serve the second way.
+        # A slide is opened again in each round: a cache would help the second way.
         blocks = [tiles[start : start + 8] for start in range(0, len(tiles), 8)]
 
         def by_blocks() -> int:

@@ -59,7 +59,7 @@ def split(without: str | None = None) -> tuple[list[Row], list[Row]]:
     """Give the rows to learn from and those to choose by; paths are relative to DATA.
 
     Args:
-        without: a source of which nothing is learnt from, and all is chosen by.
+        without: a source to leave out of learning and to choose by.
     """
     with (DATA / "train-labels.csv").open(newline="") as file:
         labels = {row["path"]: row["class"] for row in csv.DictReader(file)}

@@ -46,8 +46,9 @@ class Teacher:
     def targets(self) -> torch.Tensor:
         """Whiten the features.
 
-        Each column is scaled to unit length, so that none outweighs another. They are joined,
-        centred, and turned to their principal directions, of which narrow ones are widened.
+        Each column is scaled to unit length, so that none outweighs another. They are joined and
+        centred. Principal components are divided by their standard deviation, the smallest ones by
+        more.
 
         Returns:
             float32 [N, PROJECTION_SIZE], rows of unit length, or of NaN without features. Where
