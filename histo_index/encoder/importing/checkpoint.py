@@ -58,13 +58,22 @@ def read_checkpoint(path: Path, architecture: str, *, pooling: str = MEAN) -> We
             "pass the checkpoint's own --arch"
         )
     weights = as_arrays({key: state[key] for key in expected}, name)
+    require_finite(weights, name, remedy="training diverged, pass an earlier checkpoint")
+    return weights
+
+
+def require_finite(weights: Weights, name: str, *, remedy: str) -> None:
+    """Refuse weights with a value that is not finite.
+
+    Raises:
+        MismatchError: a value is not finite.
+    """
     broken = [key for key, array in weights.items() if not np.isfinite(array).all()]
     if broken:
         raise MismatchError(
             f"{name}: {counted(len(broken), 'weight')} with values that are not finite, "
-            f"{broken[0]} first; training diverged, pass an earlier checkpoint"
+            f"{printable(broken[0])} first; {remedy}"
         )
-    return weights
 
 
 def load_tensors(path: Path, name: str) -> dict[str, torch.Tensor]:

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
-from histo_index.encoder.importing.checkpoint import as_arrays, load_tensors
+from histo_index.encoder.importing.checkpoint import as_arrays, load_tensors, require_finite
 from histo_index.encoder.weights_file import Weights
-from histo_index.errors import InputError, MismatchError
-from histo_index.wording import counted, printable
+from histo_index.errors import InputError
+from histo_index.wording import printable
 
 
 def read_tensors(path: Path) -> Weights:
@@ -26,12 +25,7 @@ def read_tensors(path: Path) -> Weights:
     name = printable(path)
     tensors = _read_safe(path, name) if path.suffix == ".safetensors" else load_tensors(path, name)
     arrays = as_arrays(tensors, name)
-    broken = [key for key, array in arrays.items() if not np.isfinite(array).all()]
-    if broken:
-        raise MismatchError(
-            f"{name}: {counted(len(broken), 'weight')} with values that are not finite, "
-            f"{printable(broken[0])} first; pass an undamaged file"
-        )
+    require_finite(arrays, name, remedy="pass an undamaged file")
     return arrays
 
 
