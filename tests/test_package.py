@@ -34,13 +34,14 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         _LOW | {"slides"},
         {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numkong", "torch"},
     ),
+    "cluster": (_LOW | {"indexer", "search"}, {"numpy", "ray"}),
     "search": (_LOW | {"indexer", "slides"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
     "report": (
         _LOW | {"encoder", "indexer", "search"},
         {"PIL", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "scipy", "sklearn"},
     ),
     "api": (
-        _LOW | {"encoder", "indexer", "report", "search", "slides"},
+        _LOW | {"cluster", "encoder", "indexer", "report", "search", "slides"},
         {"numpy", "pyarrow", "PIL", "torch", "torchvision"},
     ),
     "demo": (_LOW | {"encoder", "search", "histo_index"}, {"numpy", "PIL", "tifffile"}),
@@ -69,6 +70,7 @@ HOMES: Final = {
         "indexer/nearest/gpu.py",
     },
     "jinja2": {"report/html.py"},
+    "ray": {"cluster/ray_session.py"},
     "numkong": {"indexer/nearest/kernel.py"},
     "openvino": {"encoder/runtime/openvino_import.py"},
     "openslide": {"slides/reading/openslide_reader.py"},

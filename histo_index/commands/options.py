@@ -124,6 +124,16 @@ AnyMppOption = Annotated[
     typer.Option("--any-mpp", help="Compare images whose scale differs by more than 1.5."),
 ]
 
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", help="Work by several processes, or by a ray cluster."),
+]
+
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="HOST:PORT of a Ray cluster (default: one on this machine)."),
+]
+
 ValuesOption = Annotated[
     list[str] | None,
     typer.Option("--value", help="COLUMN=VALUE of queries that are not in the index; repeatable."),
