@@ -19,7 +19,7 @@ FILES_search := tests/indexer tests/search tests/api tests/commands \
 	$(filter-out $(FILES_docs),$(wildcard tests/test_*.py))
 FILES_cli := tests/cli tests/demo
 FILES_training := tests/encoder/training
-FILES_report := tests/report
+FILES_report := tests/report tests/cluster
 .PHONY: $(TESTS:%=test-%)
 
 test: $(VENV)/ready

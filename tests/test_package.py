@@ -46,7 +46,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     ),
     "demo": (_LOW | {"encoder", "search", "histo_index"}, {"numpy", "PIL", "tifffile"}),
     "commands": (
-        _LOW | {"api", "encoder", "indexer", "search", "slides"},
+        _LOW | {"api", "cluster", "encoder", "indexer", "search", "slides"},
         {"typer", "rich", "pyarrow"},
     ),
     "cli": (_LOW | {"api", "commands", "demo", "encoder"}, {"typer"}),

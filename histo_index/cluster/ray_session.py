@@ -3,8 +3,11 @@
 import ipaddress
 import os
 import secrets
+import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 
 from histo_index.errors import InputError
@@ -12,6 +15,9 @@ from histo_index.errors import InputError
 _MODE: Final = "RAY_AUTH_MODE"
 _LOOPBACK: Final = "127.0.0.1"
 _OBJECT_STORE_BYTES: Final = 200_000_000
+# A crowded machine may be too slow for the first start.
+_STARTS: Final = 3
+_ANSWER_S: Final = 5.0
 _EXTRA: Final = "Ray is not installed: pip install 'histo-index[ray]'"
 
 
@@ -36,6 +42,23 @@ def require_safe(address: str | None) -> None:
         )
 
 
+def require_listening(address: str) -> None:
+    """Check that something answers at an address; Ray itself would try for minutes.
+
+    Raises:
+        InputError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"--address {address}: nothing answers there ({error.strerror or error}); start Ray "
+            "with `ray start --head`, or check host and port"
+        ) from error
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -50,7 +73,7 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
     """Connect to a cluster; without an address start one on loopback, and stop it in the end.
 
     A cluster of our own has a token that only this process and its children know, no dashboard,
-    and reports no usage.
+    reports no usage, and leaves no files.
 
     Args:
         address: HOST:PORT of a running cluster, or None.
@@ -65,7 +88,7 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
     require_safe(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    token = {_MODE: "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} if address is None else {}
+    token = {_MODE: "token", "RAY_AUTH_TOKEN": _own_token()} if address is None else {}
     before = {name: os.environ.get(name) for name in token}
     os.environ.update(token)
     try:
@@ -73,27 +96,43 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
             import ray
         except ImportError as error:
             raise InputError(_EXTRA) from error
-        _connect(ray, address, cpus)
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
+        # Ray's log files may hold names of tiles. Its sockets need a short path.
+        with tempfile.TemporaryDirectory(prefix="hx-", ignore_cleanup_errors=True) as folder:
+            _connect(ray, address, cpus, folder)
+            try:
+                yield ray
+            finally:
+                ray.shutdown()
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _connect(ray: Any, address: str | None, cpus: int | None) -> None:
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    try:
-        if address is not None:
-            ray.init(address=address, **quiet)
+@cache
+def _own_token() -> str:
+    """Return the token of this process; Ray reads it once."""
+    return secrets.token_hex(32)
+
+
+def _connect(ray: Any, address: str | None, cpus: int | None, folder: str) -> None:
+    options: dict[str, Any] = {
+        "log_to_driver": False, "logging_level": "ERROR", "configure_logging": False,
+    }  # fmt: skip
+    if address is not None:
+        require_listening(address)
+        options |= {"address": address}
+    else:
+        options |= {
+            "num_cpus": cpus, "include_dashboard": False, "_node_ip_address": _LOOPBACK,
+            "object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": folder,
+        }  # fmt: skip
+    for tries_left in reversed(range(_STARTS if address is None else 1)):
+        try:
+            ray.init(**options)
             return
-        ray.init(
-            num_cpus=cpus, include_dashboard=False, _node_ip_address=_LOOPBACK,
-            object_store_memory=_OBJECT_STORE_BYTES, **quiet,
-        )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = "a local cluster" if address is None else address
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"Ray: cannot use {where} ({reason})") from error
+        except Exception as error:  # Ray raises Exception itself when a start takes over 30 s
+            ray.shutdown()
+            if not tries_left:
+                where = "a local cluster" if address is None else address
+                reason = " ".join(str(error).split())[:300]
+                raise InputError(f"Ray: cannot use {where} ({reason})") from error

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from histo_index.commands.options import (
+    AddressOption,
+    AllowPartialOption,
     AnyMppOption,
     ByOption,
     DeviceOption,
+    EngineOption,
+    ExcludeSameOption,
+    ExcludeSelfOption,
     IndexOption,
     JsonOption,
     MontageOption,
+    NearDuplicatesOption,
     OutputOption,
     OverwriteOption,
+    PartsOption,
     PrivateOption,
     ReportNamesOption,
     ReportOption,
@@ -27,13 +34,7 @@ from histo_index.commands.options import (
     read_values,
     require_index,
 )
-from histo_index.commands.output import (
-    REJECTED_EXIT,
-    exit_if,
-    fail,
-    print_result,
-    table_text,
-)
+from histo_index.commands.output import REJECTED_EXIT, exit_if, fail, print_result, table_text
 from histo_index.commands.slides.heatmap import answer_by_slide
 from histo_index.wording import counted, printable
 
@@ -150,30 +151,24 @@ def search(
     report: ReportOption = None,
     report_names: ReportNamesOption = False,
     tiles: TilesOption = None,
-    exclude_self: Annotated[
-        bool,
-        typer.Option("--exclude-self/--include-self", help="Leave out the query image itself."),
-    ] = True,
+    exclude_self: ExcludeSelfOption = True,
     where: WhereOption = None,
-    exclude_same: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude-same", help="Column whose value must differ from the query's; repeatable."
-        ),
-    ] = None,
+    exclude_same: ExcludeSameOption = None,
     values: ValuesOption = None,
     by: ByOption = None,
-    near_duplicates: Annotated[
-        str, typer.Option("--near-duplicates", help="keep, or drop.")
-    ] = "keep",
+    near_duplicates: NearDuplicatesOption = "keep",
     private: PrivateOption = False,
     device: DeviceOption = "auto",
     any_mpp: AnyMppOption = False,
+    engine: EngineOption = None,
+    address: AddressOption = None,
+    parts: PartsOption = None,
+    allow_partial: AllowPartialOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the nearest tiles of each image."""
-    from histo_index.api.index import open as open_index
+    from histo_index.api.cluster.search import opened_for_search
     from histo_index.commands import result_files
     from histo_index.search.answers import neighbour_table, neighbours
     from histo_index.search.inputs.name_list import gather_names
@@ -181,17 +176,20 @@ def search(
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
     answer_by_slide(by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json)
-    opened = open_index(require_index(index), device=device, private=private, any_mpp=any_mpp)
-    found = opened.search_each(
-        names,
-        neighbours.SearchOptions(
-            k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
-            near_duplicates=near_duplicates, values=read_values(values or ()),
-        ),
-        tiles=tiles,
-    )  # fmt: skip
+    with opened_for_search(
+        require_index(index), engine, address, parts, allow_partial=allow_partial,
+        device=device, private=private, any_mpp=any_mpp,
+    ) as (opened, label):  # fmt: skip
+        found = opened.search_each(
+            names,
+            neighbours.SearchOptions(
+                k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
+                near_duplicates=near_duplicates, values=read_values(values or ()),
+            ),
+            tiles=tiles,
+        )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
-    rows = neighbour_table.neighbour_rows(names, found, with_status=batch is not None)
+    rows = label(neighbour_table.neighbour_rows(names, found, with_status=batch is not None))
     write_pictures(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )
