@@ -18,12 +18,21 @@ def torchvision_network(architecture: str) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_names_and_shapes_are_those_of_torchvision(architecture: str) -> None:
+    with torch.device("meta"):
+        ours, theirs = (make(architecture).state_dict() for make in (ResNet, torchvision_network))
+    assert list(ours) == list(theirs)
+    assert {name: tensor.shape for name, tensor in ours.items()} == {
+        name: tensor.shape for name, tensor in theirs.items()
+    }
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnext50_32x4d"])
 def test_a_seed_draws_the_weights_of_torchvision(architecture: str) -> None:
     torch.manual_seed(3)
     ours = ResNet(architecture).state_dict()
     torch.manual_seed(3)
     theirs = torchvision_network(architecture).state_dict()
-    assert list(ours) == list(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
