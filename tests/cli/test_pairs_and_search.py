@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import torchvision
 from PIL import Image
 
 import histo_index
+from histo_index.encoder.runtime.resnet import ResNet
 from histo_index.indexer.format.records import SearchConfig
 from tests.cli.conftest import Run, Workshop
 
@@ -170,7 +170,7 @@ def test_doctor_fails_if_a_library_fails(
 
 
 def test_a_torchvision_checkpoint_is_imported(workshop: Workshop, run: Run) -> None:
-    torch.save(torchvision.models.resnet18().state_dict(), "net.pth")
+    torch.save(ResNet("resnet18").state_dict(), "net.pth")
     ran = run("encoder", "import", "net.pth", "--arch", "resnet18", "-o", "mine",
               "--threshold", "0.705")  # fmt: skip
     assert ran.code == 0
@@ -184,7 +184,7 @@ def test_a_torchvision_checkpoint_is_imported(workshop: Workshop, run: Run) -> N
 
 
 def test_an_import_of_the_wrong_architecture_is_exit_status_4(workshop: Workshop, run: Run) -> None:
-    torch.save(torchvision.models.resnet18().state_dict(), "net.pth")
+    torch.save(ResNet("resnet18").state_dict(), "net.pth")
     ran = run("encoder", "import", "net.pth", "--arch", "resnext50_32x4d", "-o", "mine")
     assert ran.code == 4
     assert not Path("mine").exists()

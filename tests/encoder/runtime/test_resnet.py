@@ -1,13 +1,19 @@
-"""The residual networks are those of torchvision: names, untrained weights and features."""
+"""The residual networks are those of torchvision: names, untrained weights and features.
+
+Run with the tests of training, which import torchvision anyway.
+"""
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 
 from histo_index.encoder.config import ARCHITECTURES
+from histo_index.encoder.importing.checkpoint import read_checkpoint
 from histo_index.encoder.runtime.resnet import ResNet
 
 
@@ -52,6 +58,14 @@ def test_features_and_gradients_are_those_of_torchvision(architecture: str) -> N
     # With the statistics that this step left.
     with torch.inference_mode():
         assert torch.equal(ours.eval()(pixels), theirs.eval()(pixels))
+
+
+def test_a_network_saved_by_torchvision_is_imported(tmp_path: Path) -> None:
+    network = torchvision.models.resnext50_32x4d()
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    found = read_checkpoint(tmp_path / "a.pth", "resnext50_32x4d")
+    assert len(found) == 5 * 53  # 53 convolutions, each with the four arrays of its batch norm
+    assert np.array_equal(found["conv1.weight"], network.conv1.weight.detach().numpy())
 
 
 def test_an_encoder_runs_on_torch_without_torchvision() -> None:
