@@ -125,8 +125,23 @@ def test_reindex_rebuilds_search_files(workshop: Workshop, run: Run) -> None:
     ran = run("search", A)
     assert ran.code == 1
     assert "run `histo-index reindex`" in ran.err
-    assert run("reindex").code == 0
+    ran = run("reindex", "--distance", "plain")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == "tiles.hx: 16 tiles, search files rebuilt for plain distances\n"
     assert run("search", A, "--json").out == before
+
+
+def test_the_scale_of_a_file_that_cannot_be_read_is_not_mentioned(
+    workshop: Workshop, run: Run
+) -> None:
+    Path("bad.png").write_bytes(b"no image")
+    Path("new.png").write_bytes((workshop.tiles / A).read_bytes() + b"more")
+    ran = run("search", "bad.png")
+    assert (ran.code, len(ran.err.splitlines())) == (1, 1)
+    assert ran.err.startswith("histo-index: error: bad.png: not an image")
+    assert (
+        "scale unchecked: microns per pixel of 1 image are unknown" in run("search", "new.png").err
+    )
 
 
 def test_python_reindexes_an_index_that_does_not_open(workshop: Workshop, run: Run) -> None:
