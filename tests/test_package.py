@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +168,19 @@ def test_no_import_runs_in_a_circle_between_sub_folders() -> None:
 def test_a_folder_holds_at_most_ten_modules() -> None:
     counts = Counter(path.parent for path in PACKAGE.rglob("*.py") if path.stem != "__init__")
     assert {str(folder): n for folder, n in counts.items() if n > MOST_MODULES} == {}
+
+
+def test_mypy_of_another_project_finds_an_editable_install(tmp_path: Path) -> None:
+    script = (
+        "import os; from mypy.modulefinder import FindModuleCache, SearchPaths, get_search_dirs\n"
+        "import sys; paths, packages = get_search_dirs(sys.executable)\n"
+        "paths = SearchPaths((), (), (*paths, *packages), ())\n"
+        "print(FindModuleCache(paths, None, None).find_module('histo_index'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{PACKAGE / '__init__.py'}\n"
 
 
 def test_files_can_be_read_in_five_minutes() -> None:

@@ -199,11 +199,13 @@ def reindex(
     )
     facts = {
         "index": folder, "generation": manifest.generation, "tiles": manifest.tiles,
-        "structure": manifest.to_json()["structure"],
+        "distance": manifest.distance_kind, "structure": manifest.to_json()["structure"],
     }  # fmt: skip
-    print_result(
-        facts if as_json else f"{folder}: {counted(manifest.tiles, 'tile')}, search files rebuilt"
+    line = (
+        f"{folder}: {counted(manifest.tiles, 'tile')}, search files rebuilt for "
+        f"{manifest.distance_kind} distances"
     )
+    print_result(facts if as_json else line)
 
 
 def describe_build(report: "BuildReport") -> str:
