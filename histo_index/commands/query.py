@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from histo_index.commands.features.notes import add_note, note_lines
 from histo_index.commands.options import (
     AnyMppOption,
     ByOption,
@@ -27,13 +28,7 @@ from histo_index.commands.options import (
     read_values,
     require_index,
 )
-from histo_index.commands.output import (
-    REJECTED_EXIT,
-    exit_if,
-    fail,
-    print_result,
-    table_text,
-)
+from histo_index.commands.output import REJECTED_EXIT, exit_if, fail, print_result, table_text
 from histo_index.commands.slides.heatmap import answer_by_slide
 from histo_index.wording import counted, printable
 
@@ -192,6 +187,7 @@ def search(
     )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
     rows = neighbour_table.neighbour_rows(names, found, with_status=batch is not None)
+    rows = add_note(rows, opened.manifest.encoder.note)
     write_pictures(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )
@@ -230,7 +226,7 @@ def describe_pair(answer: "PairAnswer") -> str:
         lines.insert(1, f"  P(same)    {answer.probability:.3f} (95 % interval {ends})")
     if answer.unsure_because is not None and answer.threshold is not None:
         lines.append(f"  unsure     {printable(answer.unsure_because)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *note_lines(answer.encoder_note)])
 
 
 def _origin(name: str, image_id: str | None) -> str:
@@ -256,7 +252,7 @@ def describe_pairs(scores: "PairScores") -> str:
             f"  accuracy   {scores.accuracy:.4f} ({scores.correct:,} of {scores.labelled:,} "
             "labelled pairs correct)"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *note_lines(scores.encoder_note)])
 
 
 def _limit(threshold: "Threshold") -> str:
@@ -279,6 +275,7 @@ def pairs_document(scores: "PairScores", *, with_rows: bool) -> dict[str, Any]:
         "labelled": scores.labelled,
         "correct": scores.correct,
         "accuracy": scores.accuracy,
+        "encoder_note": scores.encoder_note,
         **rows,
     }
 

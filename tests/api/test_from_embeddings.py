@@ -13,7 +13,7 @@ import torch
 import histo_index
 from histo_index.api.info import index_facts
 from histo_index.errors import HistoIndexError, ImageError, InputError, ShapeError
-from histo_index.indexer.format.records import DeclaredEncoder
+from histo_index.indexer.format.encoder_card import DeclaredEncoder
 from histo_index.search.distance import pair_distances
 from tests.vectors import unit_vectors
 

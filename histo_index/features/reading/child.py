@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 import numpy as np
 import pyarrow as pa
 
+from histo_index.arrays import Int64
 from histo_index.errors import InputError
 from histo_index.features.containers.part import Part, one_line
 from histo_index.features.layouts.opening import open_parts
@@ -83,14 +84,23 @@ def _stream(answers: IO[bytes], number: int, job: Mapping[str, Any]) -> None:
         found = None if places is None else places()
         if found is not None and len(found) != part.facts.rows:
             raise InputError(f"{job['path']}: {part.facts.rows:,} rows, but {len(found):,} places")
-        start = 0
+        start, repeated = 0, _repeated(found)
         for values, own in part.blocks():
-            table = own or pa.table({})
+            table = pa.table({}) if own is None else own
             if found is not None:
                 at = found[start : start + len(values)]
                 table = pa.table({"x": at[:, 0], "y": at[:, 1]})
-            write_frame(answers, _rows_frame(number, start, values, table))
+            again = repeated[(repeated >= start) & (repeated < start + len(values))]
+            write_frame(answers, _rows_frame(number, start, values, table, again))
             start += len(values)
+
+
+def _repeated(places: Int64 | None) -> Int64:
+    """Find the rows whose place an earlier row has: int64 [n], ascending."""
+    if places is None:
+        return np.zeros(0, np.int64)
+    _, first = np.unique(places[:, 0] * 2**31 + places[:, 1], return_index=True)
+    return np.setdiff1d(np.arange(len(places)), first)
 
 
 def _choose(path: str, name: str, stack: ExitStack) -> Part:
@@ -100,13 +110,15 @@ def _choose(path: str, name: str, stack: ExitStack) -> Part:
     raise InputError(f"{path}: {name} is gone; it was changed while it was read")
 
 
-def _rows_frame(number: int, start: int, values: Any, table: pa.Table) -> Frame:
+def _rows_frame(number: int, start: int, values: Any, table: pa.Table, repeated: Int64) -> Frame:
     embeddings, lengths = unit_rows(values)
     usable = is_usable(lengths)
     is_zero = lengths == 0
+    again = repeated[usable[repeated - start]]
     bad = {
         "all 0": (np.flatnonzero(is_zero) + start).tolist(),
         "not finite": (np.flatnonzero(~usable & ~is_zero) + start).tolist(),
+        "the place of an earlier row": again.tolist(),
     }
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

@@ -50,7 +50,7 @@ def _run(
     task: str, jobs: Sequence[Mapping[str, Any]], wait_s: float
 ) -> Generator[Frame, None, int]:
     """Do jobs in one child; return the number of the last that ended, well or not."""
-    last = int(jobs[-1]["job"])
+    last, numbers = int(jobs[-1]["job"]), {int(job["job"]) for job in jobs}
     done, current = int(jobs[0]["job"]) - 1, int(jobs[0]["job"])
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as asked:
         asked.write(json.dumps({"task": task, "jobs": list(jobs)}).encode())
@@ -60,7 +60,7 @@ def _run(
         assert child.stdout is not None
         try:
             with _watching(child, wait_s) as heard:
-                while (frame := _next(child.stdout)) is not None:
+                while (frame := _next(child.stdout)) is not None and frame.job in numbers:
                     heard()
                     current = frame.job
                     yield frame

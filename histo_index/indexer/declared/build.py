@@ -8,15 +8,10 @@ from typing import Protocol
 from histo_index.errors import InputError
 from histo_index.indexer.declared.encoder import DeclaredRuntime
 from histo_index.indexer.declared.shard_writer import GivenRows, ShardWriter
+from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest
-from histo_index.indexer.format.records import (
-    DIFFUSED,
-    EncoderCard,
-    SearchConfig,
-    Settings,
-    read_record,
-)
+from histo_index.indexer.format.records import DIFFUSED, SearchConfig, Settings, read_record
 from histo_index.indexer.format.shards import Receipt, Rejection
 from histo_index.indexer.transform.transform import require_distance
 from histo_index.indexer.writing.commit import clean_up, commit, finished_shards

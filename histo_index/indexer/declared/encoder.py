@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from histo_index.errors import ImageError, InputError
 from histo_index.indexer.encoder_protocol import Encoded
-from histo_index.indexer.format.records import DeclaredEncoder, EncoderCard
+from histo_index.indexer.format.encoder_card import DeclaredEncoder, EncoderCard
 from histo_index.wording import printable
 
 # No image is ever decoded; the format wants a limit.

@@ -26,6 +26,7 @@ from histo_index.indexer.format.shards import (
 # What an interruption costs is to write a shard again, and opening a file costs more than 32 MB.
 _SHARD_BYTES: Final = 2**25
 _LEAST_ROWS: Final = 1024
+_MOST_BLOCKS: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class GivenRows:
 
 def choose_shard_rows(size: int) -> int:
     """Choose how many embeddings of a size a shard holds."""
-    return max(_SHARD_BYTES // (2 * size) // _LEAST_ROWS, 1) * _LEAST_ROWS
+    return min(max(_SHARD_BYTES // (2 * size) // _LEAST_ROWS, 1), _MOST_BLOCKS) * _LEAST_ROWS
 
 
 class ShardWriter:
