@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from histo_index.commands import encoders, evaluate, index, inspect, query, remove
-from histo_index.commands.features import imports
+from histo_index.commands.features import export, imports
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (index, imports, tile, remove, query, heatmap, inspect, evaluate, encoders):
+for module in (index, imports, export, tile, remove, query, heatmap, inspect, evaluate, encoders):
     app.add_typer(module.app)
 
 _WHOLE_INDEX: Final = "the index changed completely or not at all; repeat the command"

@@ -138,10 +138,10 @@ def import_features(
     if options.encoder is not None:
         from histo_index.api.features.verify import verify
 
-        found = verify(folder, options.encoder)
+        verification = verify(folder, options.encoder)
         known = OpenIndex(folder).manifest.encoder.declared
         assert known is not None
-        report = replace(report, verification=found, status=known.status)
+        report = replace(report, verification=verification, status=known.status)
     return replace(report, seconds=time.monotonic() - started)
 
 
