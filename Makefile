@@ -15,7 +15,7 @@ TESTS := promises search training cli encoder docs report
 FILES_promises := tests/promises
 FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training
 FILES_docs := tests/test_docs.py tests/test_docs_cli.py tests/test_tour.py
-FILES_search := tests/indexer tests/search tests/api tests/commands \
+FILES_search := tests/indexer tests/search tests/api tests/commands tests/features \
 	$(filter-out $(FILES_docs),$(wildcard tests/test_*.py))
 FILES_cli := tests/cli tests/demo
 FILES_training := tests/encoder/training

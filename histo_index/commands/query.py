@@ -186,8 +186,10 @@ def search(
         tiles=tiles,
     )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
-    rows = neighbour_table.neighbour_rows(names, found, with_status=batch is not None)
-    rows = add_note(rows, opened.manifest.encoder.note)
+    rows = add_note(
+        neighbour_table.neighbour_rows(names, found, with_status=batch is not None),
+        opened.manifest.encoder.note,
+    )
     write_pictures(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )
