@@ -103,7 +103,9 @@ def _of_one_encoder(parts: Sequence[Facts], asked: str | None, choice: Choice) -
 
 
 def _of_one_size(parts: Sequence[Facts], choice: Choice) -> list[Facts]:
-    sizes = Counter(part.size for part in parts)
+    sizes: Counter[int] = Counter()
+    for part in parts:
+        sizes[part.size] += part.rows
     size = sizes.most_common(1)[0][0] if sizes else 0
     for part in parts:
         if part.size != size:

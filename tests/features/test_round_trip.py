@@ -1,5 +1,7 @@
 """Features written in every layout come back as an index that answers as the original does."""
 
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +11,7 @@ import histo_index
 from histo_index.api.features.import_features import ImportOptions, ImportReport, import_features
 from histo_index.slides.reading.identity import SlideTile
 from tests.features.writers import (
+    Array,
     SlideFeatures,
     draw_slide,
     write_atlaspatch,
@@ -135,15 +138,14 @@ def own_ids(
     root = tmp_path_factory.mktemp("own")
     table = original.table(["image_id", "label"])
     rows, thirds = original.embeddings(), np.array_split(np.arange(len(original)), 3)
-    for at, write in zip(
-        thirds, (lambda *a: write_h5ad(root / "a.h5ad", *a),
-                 lambda *a: write_npy(root / "b.npy", *a),
-                 lambda *a: write_parquet(root / "c.parquet", *a)), strict=True,
-    ):  # fmt: skip
+    writers: list[tuple[str, Callable[[Path, Array, pa.Table], Path]]] = [
+        ("a.h5ad", write_h5ad), ("b.npy", write_npy), ("c.parquet", write_parquet),
+    ]  # fmt: skip
+    for at, (name, write) in zip(thirds, writers, strict=True):
         # Names of slide tiles have commas, which our writer of CSV does not quote.
         ids = [name.replace(",", ";") for name in table["image_id"].take(pa.array(at)).to_pylist()]
         own = table.take(pa.array(at)).set_column(0, "image_id", pa.array(ids))
-        write(rows[at], own)
+        write(root / name, rows[at], own)
     import_features(root, root / "x.hx", ImportOptions(encoder_name="uni_v2"))
     return histo_index.open(root / "x.hx")
 

@@ -48,6 +48,8 @@ def open_spatialdata(path: Path) -> Iterator[Part]:
 
 def _open_table(tree: ZarrTree, path: Path, name: str, region: str, spec: Any) -> Part:
     rows, size = require_dense(tree, f"tables/{name}/X")
+    if tree.file(f"shapes/{region}/shapes.parquet") is None:
+        raise InputError(f"{path}: shapes/{printable(region)}: no shapes.parquet with the tiles")
     instance = str(tree.attributes(f"tables/{name}").get("instance_key", "tile_id"))
     facts = Facts(
         path=str(path),

@@ -22,11 +22,8 @@ from histo_index.features.containers.part import Part, one_line
 from histo_index.features.layouts.opening import open_parts
 from histo_index.features.reading.frames import Frame, write_frame
 from histo_index.features.unit_rows import is_usable, unit_rows
-from histo_index.limits import limit_process
+from histo_index.limits import lift_memory_limit, limit_process
 
-# Libraries, blocks and chunks; a tensor file is held as a whole, and checked.
-_SPARE_BYTES: Final = 2**30
-_CPU_S: Final = 120
 # Slower than any disk: a job of a terabyte may compute for two days.
 _BYTES_PER_CPU_S: Final = 5_000_000
 
@@ -42,7 +39,7 @@ def main() -> None:
             number = int(job["job"])
             write_frame(answers, Frame(kind="begin", job=number))
             try:
-                _limit(Path(job["path"]))
+                _limit(Path(job["path"]), request["limits"])
                 (_describe if request["task"] == "describe" else _stream)(answers, number, job)
             except InputError as error:
                 values = {"message": str(error)}
@@ -54,18 +51,18 @@ def main() -> None:
                 write_frame(answers, Frame(kind="end", job=number))
 
 
-def _limit(path: Path) -> None:
-    size = path.stat().st_size
+def _limit(path: Path, limits: Mapping[str, Any]) -> None:
+    size, memory = path.stat().st_size, int(limits["spare_bytes"])
     if path.suffix.lower() == ".pt":
+        lift_memory_limit()  # of the job before: torch maps more
         import torch
 
         torch.set_num_threads(1)  # each reserves memory
-        limit_process(memory=_SPARE_BYTES + 3 * size, cpu_s=_CPU_S + size // _BYTES_PER_CPU_S)
-        return
+        memory += 3 * size  # held as a whole, and checked
     if path.is_dir():
         files = (Path(place, name) for place, _, names in os.walk(path) for name in names)
         size = sum(file.lstat().st_size for file in files)
-    limit_process(memory=_SPARE_BYTES, cpu_s=_CPU_S + size // _BYTES_PER_CPU_S)
+    limit_process(memory=memory, cpu_s=int(limits["cpu_s"]) + size // _BYTES_PER_CPU_S)
 
 
 def _describe(answers: IO[bytes], number: int, job: Mapping[str, Any]) -> None:

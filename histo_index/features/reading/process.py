@@ -7,7 +7,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -22,19 +23,37 @@ _CHILD: Final = (
     "from histo_index.features.reading.child import main; main()"
 )
 _PACKAGE_ROOT: Final = Path(__file__).parents[3]
-# Without a word for so long, the disk is gone, or a file computes without end.
-_WAIT_S: Final = 1800.0
+
+
+# After the last word of a child: time to write a traceback and exit.
+_EXIT_S: Final = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadLimits:
+    """What reading a file may take.
+
+    Attributes:
+        spare_bytes: memory for libraries, blocks and chunks; a tensor file may take three times
+            its size beyond that.
+        cpu_s: CPU time, beyond what a file of its size takes.
+        wait_s: wall time without a word: the disk is gone, or something computes without end.
+    """
+
+    spare_bytes: int = 2**30
+    cpu_s: int = 120
+    wait_s: float = 1800.0
 
 
 def run_jobs(
-    task: str, jobs: Sequence[Mapping[str, Any]], *, wait_s: float = _WAIT_S
+    task: str, jobs: Sequence[Mapping[str, Any]], limits: ReadLimits | None = None
 ) -> Iterator[Frame]:
     """Do jobs one after the other in a child process.
 
     Args:
         task: `describe` or `stream`.
         jobs: the files, see `child`.
-        wait_s: how long the child may be silent.
+        limits: memory and time; some systems cannot enforce all of them.
 
     Yields:
         What the child says of each job, in order: its frames, then `end` or `error`. A child that
@@ -42,34 +61,36 @@ def run_jobs(
     """
     left = [{**job, "job": number} for number, job in enumerate(jobs)]
     while left:
-        done = yield from _run(task, left, wait_s)
+        done = yield from _run(task, left, limits or ReadLimits())
         left = [job for job in left if job["job"] > done]
 
 
 def _run(
-    task: str, jobs: Sequence[Mapping[str, Any]], wait_s: float
+    task: str, jobs: Sequence[Mapping[str, Any]], limits: ReadLimits
 ) -> Generator[Frame, None, int]:
     """Do jobs in one child; return the number of the last that ended, well or not."""
     last, numbers = int(jobs[-1]["job"]), {int(job["job"]) for job in jobs}
     done, current = int(jobs[0]["job"]) - 1, int(jobs[0]["job"])
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as asked:
-        asked.write(json.dumps({"task": task, "jobs": list(jobs)}).encode())
+        request = {"task": task, "jobs": list(jobs), "limits": asdict(limits)}
+        asked.write(json.dumps(request).encode())
         asked.seek(0)
         command = [sys.executable, "-P", "-c", _CHILD, str(_PACKAGE_ROOT)]
         child = subprocess.Popen(command, stdin=asked, stdout=subprocess.PIPE, stderr=errors)
         assert child.stdout is not None
         try:
-            with _watching(child, wait_s) as heard:
+            with _watching(child, limits.wait_s) as heard:
                 while (frame := _next(child.stdout)) is not None and frame.job in numbers:
                     heard()
                     current = frame.job
                     yield frame
                     heard()  # what is done with the rows is not the child's time
                     done = current if frame.kind in ("end", "error") else done
+            # What it says last, and how it ends, is the reason.
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_EXIT_S)
         finally:
-            # Also where nobody wants the rest.
-            if done != last:
-                child.kill()
+            child.kill()  # also where nobody wants the rest
             child.stdout.close()
             status = child.wait()
         if done == last:
