@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-from tests.features.writers import draw_slide, write_lazyslide, write_tensor, write_trident
+from tests.features.writers import draw_slide, write_lazyslide, write_trident
 
 SLIDE: Final = draw_slide("s", 8, 4)
 LINK: Final = "a link to elsewhere is not followed"
@@ -147,10 +147,6 @@ def _numpy(folder: Path, marker: Path) -> dict[Path, str]:
     with zipfile.ZipFile(folder / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("features.npy", bytes(10**8))
     np.savez(folder / "other.npz", weights=np.ones(3))
-    write_tensor(folder / "slide.pt", SLIDE.features[0])
-    import torch
-
-    torch.save({"features": Trap(marker)}, folder / "trap.pt")
     return {
         folder / "objects.npy": "it holds Python objects, which are not read",
         folder / "fortran.npy": "it is in Fortran order; save np.ascontiguousarray of it",
@@ -159,8 +155,6 @@ def _numpy(folder: Path, marker: Path) -> dict[Path, str]:
         folder / "cut.npy": "cut off: 249 bytes, expected 256",
         folder / "bomb.npz": BOMB,
         folder / "other.npz": "no array `features`; expected the .npz of slide2vec",
-        folder / "slide.pt": "one vector of 4 for a whole slide; pass tile features",
-        folder / "trap.pt": "not a plain tensor (",
     }
 
 

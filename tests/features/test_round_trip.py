@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import histo_index
-from histo_index.api.features.import_features import ImportOptions, ImportReport, import_features
+from histo_index.api.features.import_features import FeatureOptions, ImportReport, import_features
 from histo_index.slides.reading.identity import SlideTile
 from tests.features.writers import (
     Array,
@@ -79,7 +79,7 @@ def imported(
     metadata = root / "cases.csv"
     rows = [f"{name}.svs,{label}" for name, label in LABELS.items()]
     metadata.write_text("\n".join(["slide,label", *rows]))
-    options = ImportOptions(
+    options = FeatureOptions(
         metadata=metadata,
         slide_mpp=dict.fromkeys(("atlas", "clam", "trident", "wide"), 0.25),
     )
@@ -146,7 +146,7 @@ def own_ids(
         ids = [name.replace(",", ";") for name in table["image_id"].take(pa.array(at)).to_pylist()]
         own = table.take(pa.array(at)).set_column(0, "image_id", pa.array(ids))
         write(root / name, rows[at], own)
-    import_features(root, root / "x.hx", ImportOptions(encoder_name="uni_v2"))
+    import_features(root, root / "x.hx", FeatureOptions(encoder_name="uni_v2"))
     return histo_index.open(root / "x.hx")
 
 

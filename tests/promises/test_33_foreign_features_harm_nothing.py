@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,13 +10,13 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 import histo_index
-from histo_index.api.features.import_features import ImportOptions, import_features
+from histo_index.api.features.import_features import FeatureOptions, import_features
 from histo_index.features.reading.process import ReadLimits, run_jobs
 from tests.features.hostile import write_hostile, write_inflating
 from tests.features.writers import draw_slide, write_slide2vec, write_trident
 from tests.promises.conftest import Tell, Tries, processes_of
 
-SCALE = ImportOptions(slide_mpp={"good": 0.25}, distance="plain")
+SCALE = FeatureOptions(slide_mpp={"good": 0.25}, distance="plain")
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +28,7 @@ def _nothing_is_left_running() -> Iterator[None]:
 def test_each_hostile_file_is_refused_and_the_rest_is_imported(tmp_path: Path) -> None:
     marker = tmp_path / "code_was_run"
     expected = write_hostile(tmp_path / "hostile", marker)
-    good = write_trident(tmp_path, replace(draw_slide("good", 30, 4)))
+    good = write_trident(tmp_path, draw_slide("good", 30, 4))
     report = import_features([*expected, good], tmp_path / "x.hx", SCALE)
     assert report.tiles == 30
     assert not marker.exists()
@@ -44,11 +43,11 @@ def test_each_hostile_file_is_refused_and_the_rest_is_imported(tmp_path: Path) -
 
 def test_a_chunk_that_unpacks_without_end_costs_its_file(tmp_path: Path) -> None:
     paths = [
-        write_inflating(tmp_path / "b.h5", 400),
+        write_inflating(tmp_path / "b.h5", 200),
         write_trident(tmp_path, draw_slide("s", 3, 4)),
     ]
     jobs = [{"path": str(path), "part": "", "places": None} for path in paths]
-    frames = list(run_jobs("stream", jobs, ReadLimits(spare_bytes=2**27)))
+    frames = list(run_jobs("stream", jobs, ReadLimits(spare_bytes=2**26)))
     ends = {frame.job: frame for frame in frames if frame.kind in ("end", "error")}
     assert (ends[0].kind, ends[1].kind) == ("error", "end")
     assert str(paths[0]) in ends[0].values["message"]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOptions:
+class FeatureOptions:
     """How features are imported.
 
     Attributes:
@@ -97,7 +97,7 @@ class ImportReport:
 def import_features(
     features: Sequence[str | Path] | str | Path,
     output: str | Path = "tiles.hx",
-    options: ImportOptions | None = None,
+    options: FeatureOptions | None = None,
 ) -> ImportReport:
     """Make an index from features of TRIDENT, CLAM, AtlasPatch, slide2vec, LazySlide and others.
 
@@ -118,7 +118,7 @@ def import_features(
         OSError: the disk is full or not writable.
     """
     started = time.monotonic()
-    options = options or ImportOptions()
+    options = options or FeatureOptions()
     named = [features] if isinstance(features, str | Path) else features
     folder = Path(output)
     require_new(folder)
@@ -136,9 +136,9 @@ def import_features(
     _build(folder, jobs, choice, metadata, options)
     report = _report(folder, jobs, choice, found.ignored)
     if options.encoder is not None:
-        from histo_index.api.features.verify import verify
+        from histo_index.api.features.verify import verify_encoder
 
-        verification = verify(folder, options.encoder)
+        verification = verify_encoder(folder, options.encoder)
         known = OpenIndex(folder).manifest.encoder.declared
         assert known is not None
         report = replace(report, verification=verification, status=known.status)
@@ -196,7 +196,7 @@ def _name_jobs(choice: Choice, slides: SlideFolder, metadata: Metadata) -> list[
 
 
 def _build(
-    folder: Path, jobs: Sequence[Job], choice: Choice, metadata: Metadata, options: ImportOptions
+    folder: Path, jobs: Sequence[Job], choice: Choice, metadata: Metadata, options: FeatureOptions
 ) -> None:
     chosen = [job.chosen for job in jobs]
     schema = join_schema(chosen, metadata.schema)

@@ -63,7 +63,7 @@ class Verification:
         return [f"cosines   of {counted(self.tiles, 'tile')}{of}: {shown}", f"encoder   {outcome}"]
 
 
-def verify(
+def verify_encoder(
     index: str | Path,
     encoder: str | Path,
     *,

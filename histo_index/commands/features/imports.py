@@ -70,11 +70,11 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Make an index from features that another program computed; nothing is encoded."""
-    from histo_index.api.features.import_features import ImportOptions, import_features
+    from histo_index.api.features.import_features import FeatureOptions, import_features
     from histo_index.api.slides.slide_mpp import read_slide_mpp
     from histo_index.indexer.nearest.choose import search_config
 
-    options = ImportOptions(
+    options = FeatureOptions(
         slides=slides, slide_mpp=read_slide_mpp(slide_mpp), encoder_name=encoder_name,
         encoder=encoder, metadata=metadata, distance=distance, private=private or (),
         search=search_config(structure, recall, memory),

@@ -25,7 +25,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Encode 100 tiles of an imported index again; if they agree, it answers about new images."""
-    from histo_index.api.features.verify import verify as verify_encoder
+    from histo_index.api.features.verify import verify_encoder
 
     found = verify_encoder(require_index(index), encoder, slides=slides, device=device)
     print_result(vars(found) if as_json else "\n".join(found.lines))
