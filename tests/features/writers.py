@@ -32,11 +32,13 @@ class SlideFeatures:
         name: of the slide, without suffix.
         features: float32 [N, D].
         places: int64 [N, 2], level-0 pixels.
+        size_px: side of a tile, in its own pixels.
     """
 
     name: str
     features: Array
     places: Array
+    size_px: int = SIZE_PX
 
 
 def draw_slide(name: str, rows: int, size: int, *, seed: int = 0) -> SlideFeatures:
@@ -69,8 +71,8 @@ def write_trident_patches(folder: Path, slide: SlideFeatures) -> Path:
 
 def _trident_attributes(slide: SlideFeatures) -> dict[str, Any]:
     return {
-        "patch_size": SIZE_PX,
-        "patch_size_level0": SIZE_PX * DOWNSAMPLE,
+        "patch_size": slide.size_px,
+        "patch_size_level0": slide.size_px * DOWNSAMPLE,
         "level0_magnification": 40,
         "target_magnification": 20,
         "overlap": 0,
@@ -96,7 +98,7 @@ def write_clam(folder: Path, slide: SlideFeatures, *, tensor: bool = True) -> Pa
     with h5py.File(_new(folder / "patches" / f"{slide.name}.h5"), "w") as file:
         found = _clam_dataset(file, "coords", slide.places)
         for name, value in {
-            "patch_size": SIZE_PX, "patch_level": 1,
+            "patch_size": slide.size_px, "patch_level": 1,
             "downsample": (float(DOWNSAMPLE), float(DOWNSAMPLE)),
             "downsampled_level_dim": (50_000, 40_000), "level_dim": (50_000, 40_000),
             "name": slide.name, "save_path": "out/patches",
@@ -134,7 +136,7 @@ def write_atlaspatch(
     """Write `patches/NAME.h5` of AtlasPatch: `coords` N×5, `features/ENCODER`, file attributes."""
     path = _new(folder / "patches" / f"{slide.name}.h5")
     rows, level = len(slide.places), 1
-    sides = np.full((rows, 1), SIZE_PX)
+    sides = np.full((rows, 1), slide.size_px)
     coords = np.hstack([slide.places, sides, sides, np.full((rows, 1), level)]).astype(np.int32)
     passports = [f"{slide.name}__x{x}_y{y}" for x, y in slide.places]
     with h5py.File(path, "w") as file:
@@ -146,7 +148,7 @@ def write_atlaspatch(
                 maxshape=(None, slide.features.shape[1]), chunks=(32, slide.features.shape[1]),
             )  # fmt: skip
         file.attrs.update(
-            patch_size=SIZE_PX, patch_size_level0=SIZE_PX * DOWNSAMPLE, level0_magnification=40,
+            patch_size=slide.size_px, patch_size_level0=slide.size_px * DOWNSAMPLE, level0_magnification=40,
             target_magnification=20, overlap=0, level0_width=100_000, level0_height=80_000,
             wsi_path=f"{slide.name}.svs", passport_version=2, num_patches=rows,
             creation_date="2026-01-01T00:00:00+00:00",
@@ -167,8 +169,8 @@ def write_slide2vec(
         path.with_name(f"{slide.name}.meta.json"),
         sample_id=slide.name, artifact_type="tile_embeddings", format=form, encoder_name=encoder,
         encoder_level="tile", feature_dim=slide.features.shape[1],
-        num_tiles=len(slide.features), requested_tile_size_px=SIZE_PX, requested_spacing_um=0.5,
-        tile_size_lv0=SIZE_PX * DOWNSAMPLE, image_path=f"{slide.name}.svs",
+        num_tiles=len(slide.features), requested_tile_size_px=slide.size_px, requested_spacing_um=0.5,
+        tile_size_lv0=slide.size_px * DOWNSAMPLE, image_path=f"{slide.name}.svs",
     )  # fmt: skip
     tiles = _new(folder / "tiles" / f"{slide.name}.coordinates.npz")
     np.savez(
@@ -181,9 +183,9 @@ def write_slide2vec(
         provenance={"sample_id": slide.name, "backend": "openslide"},
         slide={"dimensions": [100_000, 80_000], "base_spacing_um": 0.25},
         tiling={
-            "requested_tile_size_px": SIZE_PX, "requested_spacing_um": 0.5,
-            "effective_tile_size_px": SIZE_PX, "effective_spacing_um": 0.5,
-            "tile_size_lv0": SIZE_PX * DOWNSAMPLE, "n_tiles": len(slide.places),
+            "requested_tile_size_px": slide.size_px, "requested_spacing_um": 0.5,
+            "effective_tile_size_px": slide.size_px, "effective_spacing_um": 0.5,
+            "tile_size_lv0": slide.size_px * DOWNSAMPLE, "n_tiles": len(slide.places),
         },
         artifact={"coordinate_space": "level_0", "tile_order": "row_major"},
     )  # fmt: skip
@@ -209,8 +211,8 @@ def write_lazyslide(
     root.attrs["spatialdata_attrs"] = {"version": "0.2"}
     root.attrs["tile_spec"] = {
         "tiles": {
-            "height": SIZE_PX, "width": SIZE_PX, "stride_height": SIZE_PX,
-            "stride_width": SIZE_PX, "mpp": 0.5, "ops_level": 0, "ops_downsample": 2.0,
+            "height": slide.size_px, "width": slide.size_px, "stride_height": slide.size_px,
+            "stride_width": slide.size_px, "mpp": 0.5, "ops_level": 0, "ops_downsample": 2.0,
             "base_level": 0, "base_downsample": float(DOWNSAMPLE), "tissue_name": "tissues",
         }
     }  # fmt: skip
@@ -234,7 +236,9 @@ def write_lazyslide(
     columns = {"tile_id": pa.array(ids), "tissue_id": pa.array(np.zeros(len(ids), np.int64))}
     if with_places:
         columns |= {name: pa.array(slide.places[:, at]) for at, name in enumerate("xy")}
-    columns["geometry"] = pa.array([_wkb_square(x, y) for x, y in slide.places], pa.binary())
+    columns["geometry"] = pa.array(
+        [_wkb_square(x, y, slide.size_px) for x, y in slide.places], pa.binary()
+    )
     # Rows follow the tiles by their id, not by their order.
     order = np.random.default_rng(0).permutation(len(ids))
     pq.write_table(pa.table(columns).take(order), path / "shapes" / "tiles" / "shapes.parquet")
@@ -249,9 +253,9 @@ def _zarr_array(group: Any, name: str, values: Array) -> None:
     found.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
 
 
-def _wkb_square(x: int, y: int) -> bytes:
+def _wkb_square(x: int, y: int, size_px: int) -> bytes:
     """Write a square as WKB: byte order, polygon, one ring of five points."""
-    side = SIZE_PX * DOWNSAMPLE
+    side = size_px * DOWNSAMPLE
     points = [(x + side, y), (x + side, y + side), (x, y + side), (x, y), (x + side, y)]
     head = np.array([1], "u1").tobytes() + np.array([3, 1, 5], "<u4").tobytes()
     return head + np.array(points, "<f8").tobytes()
