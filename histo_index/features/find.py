@@ -1,9 +1,9 @@
 """Find the files of features in files and folders."""
 
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from histo_index.errors import InputError
@@ -74,7 +74,7 @@ def _is_table_of_ids(path: Path) -> bool:
 def _require_libraries(files: Sequence[Path] | dict[Path, None]) -> None:
     for path in files:
         module, extra = EXTRAS.get(path.suffix.lower(), ("", ""))
-        if module and find_spec(module) is None:
+        if module and importlib.util.find_spec(module) is None:
             raise InputError(
                 f"{path}: needs {module}, which is not installed; run "
                 f"pip install 'histo-index[{extra}]'"

@@ -148,8 +148,9 @@ def write_atlaspatch(
                 maxshape=(None, slide.features.shape[1]), chunks=(32, slide.features.shape[1]),
             )  # fmt: skip
         file.attrs.update(
-            patch_size=slide.size_px, patch_size_level0=slide.size_px * DOWNSAMPLE, level0_magnification=40,
-            target_magnification=20, overlap=0, level0_width=100_000, level0_height=80_000,
+            patch_size=slide.size_px, patch_size_level0=slide.size_px * DOWNSAMPLE,
+            level0_magnification=40, target_magnification=20, overlap=0,
+            level0_width=100_000, level0_height=80_000,
             wsi_path=f"{slide.name}.svs", passport_version=2, num_patches=rows,
             creation_date="2026-01-01T00:00:00+00:00",
         )  # fmt: skip
@@ -169,7 +170,8 @@ def write_slide2vec(
         path.with_name(f"{slide.name}.meta.json"),
         sample_id=slide.name, artifact_type="tile_embeddings", format=form, encoder_name=encoder,
         encoder_level="tile", feature_dim=slide.features.shape[1],
-        num_tiles=len(slide.features), requested_tile_size_px=slide.size_px, requested_spacing_um=0.5,
+        num_tiles=len(slide.features), requested_spacing_um=0.5,
+        requested_tile_size_px=slide.size_px,
         tile_size_lv0=slide.size_px * DOWNSAMPLE, image_path=f"{slide.name}.svs",
     )  # fmt: skip
     tiles = _new(folder / "tiles" / f"{slide.name}.coordinates.npz")

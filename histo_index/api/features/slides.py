@@ -12,8 +12,8 @@ from histo_index.slides.tiling.find import find_slides
 from histo_index.slides.tiling.options import find_mpp
 from histo_index.wording import printable
 
-# Suffixes before the last that tools leave out of a slide's name too.
-_SECOND: Final = (".ome",)
+# Tools leave this out of a slide's name too.
+_SECOND: Final = ".ome"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +59,15 @@ def open_folder(folder: Path | None, slide_mpp: Mapping[str, float]) -> SlideFol
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; pass the folder of the slides")
         for path in find_slides([folder]):
-            names = {path.name, path.stem, path.stem.removesuffix(_SECOND[0])}
-            for name in names:
+            for name in {path.name, *_stems(path)}:
                 by_name[name].append(path)
-    return SlideFolder(folder=folder, by_name=by_name, slide_mpp=slide_mpp)
+    # Features name slides without suffix, tables with or without.
+    stems = {stem: mpp for name, mpp in slide_mpp.items() for stem in _stems(Path(name))}
+    return SlideFolder(folder=folder, by_name=by_name, slide_mpp={**stems, **slide_mpp})
+
+
+def _stems(path: Path) -> tuple[str, str]:
+    return path.stem, path.stem.removesuffix(_SECOND)
 
 
 def read_scales(
