@@ -18,7 +18,7 @@ FILES_promises := tests/promises
 FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training \
 	--ignore $(FILES_torchvision)
 FILES_docs := tests/test_docs.py tests/test_docs_cli.py tests/test_tour.py
-FILES_search := tests/indexer tests/search tests/api tests/commands \
+FILES_search := tests/indexer tests/search tests/api tests/commands tests/features \
 	$(filter-out $(FILES_docs),$(wildcard tests/test_*.py))
 FILES_cli := tests/cli tests/demo
 FILES_training := tests/encoder/training $(FILES_torchvision)

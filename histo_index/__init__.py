@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from histo_index.api.encoder_table.compare import compare_encoders as compare_encoders
     from histo_index.api.encoders import import_encoder as import_encoder
     from histo_index.api.encoders import open_encoder as open_encoder
+    from histo_index.api.features.export import ExportReport as ExportReport
+    from histo_index.api.features.export import export as export
+    from histo_index.api.features.import_features import FeatureOptions as FeatureOptions
+    from histo_index.api.features.import_features import ImportReport as ImportReport
+    from histo_index.api.features.import_features import import_features as import_features
+    from histo_index.api.features.verify import Verification as Verification
+    from histo_index.api.features.verify import verify_encoder as verify_encoder
     from histo_index.api.index import Index as Index
     from histo_index.api.index import open as open
     from histo_index.api.train import TrainOptions as TrainOptions
@@ -61,9 +68,12 @@ _HOMES = {
     "EncoderComparison": "search.evaluation.encoder_metrics",
     "Engine": "api.cluster.engine",
     "Evaluation": "search.evaluation.result",
+    "ExportReport": "api.features.export",
+    "FeatureOptions": "api.features.import_features",
     "HistoIndexError": "errors",
     "ImageError": "errors",
     "ImportOptions": "encoder.importing.options",
+    "ImportReport": "api.features.import_features",
     "Index": "api.index",
     "IndexFormatError": "errors",
     "InputError": "errors",
@@ -81,12 +91,15 @@ _HOMES = {
     "TrainOptions": "api.train",
     "TrainingError": "errors",
     "Verdict": "search.calibration.threshold",
+    "Verification": "api.features.verify",
     "build": "api.build",
     "compact": "api.build",
     "compare": "api.answers.compare",
     "compare_encoders": "api.encoder_table.compare",
+    "export": "api.features.export",
     "from_embeddings": "api.declared.from_embeddings",
     "import_encoder": "api.encoders",
+    "import_features": "api.features.import_features",
     "open": "api.index",
     "open_encoder": "api.encoders",
     "plan": "api.cluster.plan",
@@ -94,6 +107,7 @@ _HOMES = {
     "restore": "search.answers.removal",
     "sharded_search": "api.cluster.search",
     "train": "api.train",
+    "verify_encoder": "api.features.verify",
 }
 
 __all__ = [
@@ -105,9 +119,12 @@ __all__ = [
     "CompactReport",
     "EncoderComparison",
     "Evaluation",
+    "ExportReport",
+    "FeatureOptions",
     "HistoIndexError",
     "ImageError",
     "ImportOptions",
+    "ImportReport",
     "Index",
     "IndexFormatError",
     "InputError",
@@ -124,17 +141,21 @@ __all__ = [
     "TrainOptions",
     "TrainingError",
     "Verdict",
+    "Verification",
     "build",
     "compact",
     "compare",
     "compare_encoders",
+    "export",
     "from_embeddings",
     "import_encoder",
+    "import_features",
     "open",
     "open_encoder",
     "reindex",
     "restore",
     "train",
+    "verify_encoder",
 ]
 
 

@@ -19,13 +19,14 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = ROOT / "histo_index"
 
 # What a room may import: other rooms, and third-party packages. From DESIGN.md.
-_LOW: Final = {"arrays", "errors", "files", "hardware", "progress", "wording"}
+_LOW: Final = {"arrays", "errors", "files", "hardware", "limits", "progress", "wording"}
 ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "errors": (set(), set()),
     "wording": (set(), set()),
     "arrays": (set(), {"numpy"}),
     "files": (set(), set()),
     "hardware": (set(), {"torch"}),
+    "limits": ({"wording"}, set()),
     "progress": (set(), set()),
     "slides": (_LOW, {"PIL", "cv2", "numpy", "openslide", "pyarrow", "tifffile"}),
     "encoder": (
@@ -37,14 +38,18 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numkong", "torch"},
     ),
     "cluster": (_LOW | {"indexer", "search"}, {"numpy", "ray"}),
+    "features": (
+        _LOW | {"indexer", "slides"},
+        {"h5py", "numpy", "pyarrow", "torch", "zarr"},
+    ),
     "search": (_LOW | {"indexer", "slides"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
     "report": (
         _LOW | {"encoder", "indexer", "search"},
         {"PIL", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "scipy", "sklearn"},
     ),
     "api": (
-        _LOW | {"cluster", "encoder", "indexer", "report", "search", "slides"},
-        {"numpy", "pyarrow", "PIL", "torch", "torchvision"},
+        _LOW | {"cluster", "encoder", "features", "indexer", "report", "search", "slides"},
+        {"numpy", "pyarrow", "PIL", "sklearn", "torch", "torchvision"},
     ),
     "demo": (_LOW | {"encoder", "search", "histo_index"}, {"numpy", "PIL", "tifffile"}),
     "commands": (
@@ -71,6 +76,7 @@ HOMES: Final = {
         "indexer/nearest/exact.py",
         "indexer/nearest/gpu.py",
     },
+    "h5py": {"features/containers/hdf5.py", "features/writing/h5ad.py"},
     "jinja2": {"report/html.py"},
     "ray": {"cluster/ray_session.py"},
     "numkong": {"indexer/nearest/kernel.py"},
@@ -80,11 +86,14 @@ HOMES: Final = {
     "safetensors": {"encoder/weights_file.py", "encoder/importing/tensors.py"},
     "torch": {
         *(path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "encoder").rglob("*.py")),
+        "features/layouts/torch_file.py",
+        "features/reading/child.py",
         "hardware.py",
         "indexer/nearest/torch_exact.py",
         "api/doctor.py",
     },
     "xxhash": {"indexer/format/checksums.py", "indexer/format/vector_file.py"},
+    "zarr": {"features/containers/zarr_tree.py"},
     "typer": {"cli.py", *(path.relative_to(PACKAGE).as_posix() for path in COMMANDS)},
     "rich": {"commands/progress.py"},
 }

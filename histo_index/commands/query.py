@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from histo_index.commands.features.notes import add_note, note_lines
 from histo_index.commands.options import (
     AddressOption,
     AllowPartialOption,
@@ -189,7 +190,8 @@ def search(
             tiles=tiles,
         )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
-    rows = label(neighbour_table.neighbour_rows(names, found, with_status=batch is not None))
+    table = neighbour_table.neighbour_rows(names, found, with_status=batch is not None)
+    rows = add_note(label(table), opened.manifest.encoder.note)
     write_pictures(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )
@@ -228,7 +230,7 @@ def describe_pair(answer: "PairAnswer") -> str:
         lines.insert(1, f"  P(same)    {answer.probability:.3f} (95 % interval {ends})")
     if answer.unsure_because is not None and answer.threshold is not None:
         lines.append(f"  unsure     {printable(answer.unsure_because)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *note_lines(answer.encoder_note)])
 
 
 def _origin(name: str, image_id: str | None) -> str:
@@ -254,7 +256,7 @@ def describe_pairs(scores: "PairScores") -> str:
             f"  accuracy   {scores.accuracy:.4f} ({scores.correct:,} of {scores.labelled:,} "
             "labelled pairs correct)"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *note_lines(scores.encoder_note)])
 
 
 def _limit(threshold: "Threshold") -> str:
@@ -277,6 +279,7 @@ def pairs_document(scores: "PairScores", *, with_rows: bool) -> dict[str, Any]:
         "labelled": scores.labelled,
         "correct": scores.correct,
         "accuracy": scores.accuracy,
+        "encoder_note": scores.encoder_note,
         **rows,
     }
 

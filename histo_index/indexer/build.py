@@ -21,15 +21,10 @@ from histo_index.indexer.build_sources import (
 )
 from histo_index.indexer.build_state import read_state
 from histo_index.indexer.encoder_protocol import Encode, Encoded
+from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest
-from histo_index.indexer.format.records import (
-    EncoderCard,
-    SearchConfig,
-    Settings,
-    SourceRecord,
-    read_record,
-)
+from histo_index.indexer.format.records import SearchConfig, Settings, SourceRecord, read_record
 from histo_index.indexer.format.removed import LeftOut, keep_removed
 from histo_index.indexer.format.shards import Receipt, Rejection
 from histo_index.indexer.inputs.choose_sources import NamedSources
