@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from histo_index.search.answers.pair_list import PairScores
     from histo_index.search.calibration.calibration import Calibration
     from histo_index.search.calibration.objectives import Objective
-    from histo_index.search.classification.answer import ClassAnswer
+    from histo_index.search.classification.answer import ClassAnswer, Classifier
     from histo_index.search.classification.table import ClassResult
+    from histo_index.search.copies.tile_files import TileFiles
     from histo_index.search.evaluation.result import Evaluation
     from histo_index.search.inputs.pair_list import PairsLike
 
@@ -98,6 +99,11 @@ class Index(Contents):
             IndexFormatError: it is damaged or too new.
         """
         return self._calibration.get(is_needed=True)
+
+    @property
+    def classifier(self) -> "Classifier | None":
+        """The class model of the calibration, or None without one."""
+        return self._calibration.classifier(self.opened)
 
     def pair(
         self,
@@ -205,7 +211,7 @@ class Index(Contents):
         images: Sequence[ImageLike],
         options: "SearchOptions",
         *,
-        tiles: str | Path | None = None,
+        tiles: "str | Path | TileFiles | None" = None,
     ) -> "list[Answered]":
         """Find neighbours as `search` does; an image that cannot be used yields its error."""
         from histo_index.search.answers.neighbours import search
@@ -214,7 +220,7 @@ class Index(Contents):
         if options.near_duplicates == "drop":
             files = self._tile_files(tiles)
         threshold = self.threshold(is_decisive=False)
-        classifier = self._calibration.classifier(self.opened) if threshold.calibration else None
+        classifier = self.classifier if threshold.calibration else None
         located = self._images.locate(images)
         return search(self.opened, located, threshold, options, files=files, classifier=classifier)
 
@@ -248,8 +254,7 @@ class Index(Contents):
         """Classify as `classify` does; an image that cannot be used yields its error."""
         from histo_index.search.classification.answer import classify_each
 
-        classifier = self._calibration.classifier(self.opened)
-        return classify_each(classifier, self._images.locate(images), values)
+        return classify_each(self.classifier, self._images.locate(images), values)
 
     def calibrate(
         self,
