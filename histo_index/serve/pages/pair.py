@@ -10,7 +10,7 @@ from histo_index.serve.answers.asked import one_text
 from histo_index.serve.answers.pair import Compared, Side, compare
 from histo_index.serve.pages.chart import draw_spread
 from histo_index.serve.pages.write import write_page
-from histo_index.serve.rest.forms import read_form, take_uploads
+from histo_index.serve.rest.forms import reading_form, take_uploads
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.snapshot import Snapshot
 from histo_index.serve.state.state import State
@@ -40,13 +40,13 @@ def pair_pages(state: State) -> APIRouter:
     @routes.post("/pair")
     async def upload(request: Request) -> Response:
         """Take images in and go to the address of their pair."""
-        form = await read_form(request, state)
-        both = [given for given in [one_text(form, "a")] if given]
-        both += await take_uploads(form, state)
-        if len(both) != 2:
-            raise RefusalError(422, "expected two images, or one beside the one that is chosen")
-        query = urlencode({"a": both[0], "b": both[1]})
-        return RedirectResponse(f"{state.config.root_path}/pair?{query}", 303)
+        async with reading_form(request, state) as form:
+            both = [given for given in [one_text(form, "a")] if given]
+            both += await take_uploads(form, state)
+            if len(both) != 2:
+                raise RefusalError(422, "expected two images, or one beside the one that is chosen")
+            query = urlencode({"a": both[0], "b": both[1]})
+            return RedirectResponse(f"{state.config.root_path}/pair?{query}", 303)
 
     return routes
 

@@ -9,7 +9,7 @@ from histo_index.serve.answers.asked import Asked
 from histo_index.serve.answers.search import Found, find
 from histo_index.serve.pages.chart import draw_spread
 from histo_index.serve.pages.write import OPERATOR_NAMES, write_page
-from histo_index.serve.rest.forms import read_form, take_uploads
+from histo_index.serve.rest.forms import reading_form, take_uploads
 from histo_index.serve.rest.tiles import sample_rows, tile_json
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.snapshot import Snapshot
@@ -46,19 +46,19 @@ def search_pages(state: State) -> APIRouter:
     @routes.post("/search")
     async def upload(request: Request) -> Response:
         """Take images in and go to the address of their search."""
-        form = await read_form(request, state)
-        uploads = await take_uploads(form, state)
-        if not uploads:
-            raise RefusalError(422, "no image was chosen")
+        async with reading_form(request, state) as form:
+            uploads = await take_uploads(form, state)
+            if not uploads:
+                raise RefusalError(422, "no image was chosen")
 
-        def ask(snapshot: Snapshot) -> Response:
-            asked = Asked.read(form, snapshot.columns, state.config.limits)
-            # The group of an upload is unknown.
-            asked = asked.change(like=(*uploads, *asked.like), exclude_same=())
-            where = f"{state.config.root_path}/search?{asked.query()}"
-            return RedirectResponse(where, 303)
+            def ask(snapshot: Snapshot) -> Response:
+                asked = Asked.read(form, snapshot.columns, state.config.limits)
+                # The group of an upload is unknown.
+                asked = asked.change(like=(*uploads, *asked.like), exclude_same=())
+                where = f"{state.config.root_path}/search?{asked.query()}"
+                return RedirectResponse(where, 303)
 
-        return await state.ask(ask)
+            return await state.ask(ask)
 
     return routes
 

@@ -1,5 +1,7 @@
 """Read forms with images."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import Request
@@ -27,17 +29,17 @@ FORM: Final = {
 }
 
 
-async def read_form(request: Request, state: State) -> FormData:
-    """Read a form, of a client or of one of our pages.
+@asynccontextmanager
+async def reading_form(request: Request, state: State) -> AsyncIterator[FormData]:
+    """Read a form, of a client or of one of our pages; its files are closed at the end.
 
     Raises:
         RefusalError: it is too large, or a browser sends it from elsewhere.
     """
-    form = await request.form(
-        max_files=state.config.limits.images, max_fields=_FIELDS, max_part_size=_PART_BYTES
-    )
-    require_form_token(request.state.visitor, form.get(WRITE_FIELD))
-    return form
+    limits = {"max_files": state.config.limits.images, "max_fields": _FIELDS}
+    async with request.form(**limits, max_part_size=_PART_BYTES) as form:
+        require_form_token(request.state.visitor, form.get(WRITE_FIELD))
+        yield form
 
 
 async def take_uploads(form: FormData, state: State, field: str = "image") -> list[str]:

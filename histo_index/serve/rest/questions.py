@@ -11,7 +11,7 @@ from histo_index.serve.answers.asked import Asked, Fields, texts
 from histo_index.serve.answers.locate import locate
 from histo_index.serve.answers.pair import compare
 from histo_index.serve.answers.search import find
-from histo_index.serve.rest.forms import FORM, read_form, take_uploads
+from histo_index.serve.rest.forms import FORM, reading_form, take_uploads
 from histo_index.serve.rest.shapes import answer, class_json, pair_json, search_csv, search_json
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.snapshot import Snapshot
@@ -46,8 +46,8 @@ def search_routes(state: State) -> APIRouter:
     @routes.post("/search", openapi_extra=FORM)
     async def search_images(request: Request) -> Response:
         """Find tiles like an image, the form field `image`."""
-        form = await read_form(request, state)
-        return await search(form, await take_uploads(form, state))
+        async with reading_form(request, state) as form:
+            return await search(form, await take_uploads(form, state))
 
     @routes.get("/search.csv", response_class=PlainTextResponse)
     async def download(request: Request) -> Response:
@@ -82,11 +82,11 @@ def pair_routes(state: State) -> APIRouter:
     @routes.post("/pair", openapi_extra=FORM)
     async def pair_images(request: Request) -> Response:
         """Decide about two images: two fields `image`, or one and an `id`."""
-        form = await read_form(request, state)
-        both = [*await take_uploads(form, state), *texts(form, "id")]
-        if len(both) != 2:
-            raise RefusalError(422, f"expected two images or ids, got {len(both)}")
-        return await pair(*both)
+        async with reading_form(request, state) as form:
+            both = [*await take_uploads(form, state), *texts(form, "id")]
+            if len(both) != 2:
+                raise RefusalError(422, f"expected two images or ids, got {len(both)}")
+            return await pair(*both)
 
     @routes.post("/pairs")
     async def pair_list(asked: PairList) -> Response:
@@ -131,8 +131,8 @@ def class_routes(state: State) -> APIRouter:
     @routes.post("/classify", openapi_extra=FORM)
     async def classify_images(request: Request) -> Response:
         """Compute it for images, the form field `image`."""
-        form = await read_form(request, state)
-        return await classify([*await take_uploads(form, state), *texts(form, "id")])
+        async with reading_form(request, state) as form:
+            return await classify([*await take_uploads(form, state), *texts(form, "id")])
 
     return routes
 
