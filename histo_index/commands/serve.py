@@ -56,5 +56,6 @@ def serve(
     config = start.prepare(
         folder, listening, is_read_only=read_only, shows_names=names, tiles=tiles, device=device
     )
+    server = start.make_server(config, listening)
     print_result(start.address(config, has_token_file=token_file is not None))
-    start.serve(config, listening)
+    start.serve(server)

@@ -21,7 +21,7 @@ from histo_index.serve.rest.tiles import tile_routes
 from histo_index.serve.safety.bodies import Bodies
 from histo_index.serve.safety.edge import Edge
 from histo_index.serve.safety.guard import Guard
-from histo_index.serve.safety.refusal import NOT_FOUND, RefusalError, respond
+from histo_index.serve.safety.refusal import NOT_FOUND, RefusalError, respond, unexpected
 from histo_index.serve.state.state import State
 
 # Else FastAPI sends what it measures to whatever address the environment names.
@@ -39,6 +39,8 @@ def create_app(state: State) -> ASGIApp:
     )  # fmt: skip
     api.add_exception_handler(HTTPException, _refuse)
     api.add_exception_handler(RequestValidationError, _refuse_fields)
+    # `Edge` logs it: the error goes on after this answer.
+    api.add_exception_handler(Exception, _refuse_rest)
     routers = [
         operation_routes(state, registry), tile_routes(state), search_routes(state),
         pair_routes(state), class_routes(state), search_pages(state), pair_pages(state),
@@ -64,6 +66,10 @@ async def _refuse(request: Request, error: Exception) -> Response:
         # The same words for a path without a route as for a tile that is not there.
         error = RefusalError(404, NOT_FOUND)
     return respond(request.scope, error)
+
+
+async def _refuse_rest(request: Request, error: Exception) -> Response:
+    return respond(request.scope, unexpected())
 
 
 async def _refuse_fields(request: Request, error: Exception) -> Response:

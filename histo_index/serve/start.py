@@ -132,20 +132,28 @@ def address(config: ServeConfig, *, has_token_file: bool) -> str:
     return f"{where}?token={'TOKEN' if has_token_file else config.token}"
 
 
-def serve(config: ServeConfig, listening: Listening) -> None:
-    """Serve until Ctrl-C or SIGTERM; requests in flight are finished."""
-    state = State(config)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+def make_server(config: ServeConfig, listening: Listening) -> uvicorn.Server:
+    """Open the index and prepare to serve it.
+
+    Raises:
+        IndexFormatError: it is missing, damaged or too new.
+    """
+    limits: Limits = config.limits
 
     class Protocol(TimedProtocol):
-        header_s = config.limits.header_s
+        header_s = limits.header_s
 
-    limits: Limits = config.limits
     settings = uvicorn.Config(
-        create_app(state), host=listening.host.strip("[]"), port=listening.port, http=Protocol,
-        ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, root_path=config.root_path, limit_concurrency=limits.connections,
-        timeout_graceful_shutdown=_GRACE_S, ssl_certfile=listening.certificate,
-        ssl_keyfile=listening.key,
+        create_app(State(config)), host=listening.host.strip("[]"), port=listening.port,
+        http=Protocol, ws="none", lifespan="on", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, root_path=config.root_path,
+        limit_concurrency=limits.connections, timeout_graceful_shutdown=_GRACE_S,
+        ssl_certfile=listening.certificate, ssl_keyfile=listening.key,
     )  # fmt: skip
-    uvicorn.Server(settings).run()
+    return uvicorn.Server(settings)
+
+
+def serve(server: uvicorn.Server) -> None:
+    """Serve until Ctrl-C or SIGTERM; requests in flight are finished."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server.run()

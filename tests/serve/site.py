@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,6 +43,10 @@ class Site:
     @property
     def tiles(self) -> Path:
         return self.folder / "tiles"
+
+    def copy(self, folder: Path) -> "Site":
+        shutil.copytree(self.folder, folder)
+        return Site(folder=folder)
 
     def config(self, **changes: Any) -> ServeConfig:
         usual = ServeConfig(
@@ -127,6 +132,9 @@ class Client:
             return list(await asyncio.gather(*asked))
 
         return self._runner.run(send())
+
+    def forget_cookies(self) -> None:
+        self._client.cookies.clear()
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())

@@ -32,8 +32,10 @@ def search_pages(state: State) -> APIRouter:
 
         def ask(snapshot: Snapshot) -> Response:
             asked = Asked.read(request.query_params, snapshot.columns, state.config.limits)
-            values = _results(snapshot, state, asked) if asked.like else {"found": None}
-            if not asked.like:
+            values: dict[str, Any] = {"found": None}
+            if asked.like:
+                values = _results(snapshot, state, asked)
+            else:
                 rows = sample_rows(snapshot, asked, _SHOWN, abs(seed) % 2**31)
                 values["choice"] = [tile_json(snapshot, row) for row in rows]
             return write_page(

@@ -1,5 +1,7 @@
 """For whoever runs the server: is it alive, can it answer, what has it done."""
 
+from functools import partial
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
@@ -15,7 +17,7 @@ def operation_routes(state: State, registry: CollectorRegistry) -> APIRouter:
     generation = Gauge("histo_index_generation", "Generation of the index.", registry=registry)
     inside = Gauge("histo_index_lane_requests", "Requests in a lane.", ("lane",), registry=registry)
     for name, lane in state.lanes.items():
-        inside.labels(name).set_function(lambda lane=lane: lane.inside)
+        inside.labels(name).set_function(partial(getattr, lane, "inside"))
 
     @routes.get("/healthz")
     async def healthz() -> Response:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from histo_index.serve.config import Limits
@@ -35,8 +35,12 @@ class Bodies:
             await respond(scope, refusal)(scope, receive, send)
             return
         self._arriving += has_images
+        body = _Body(receive, send, most=most, seconds=self._limits.body_s)
+        body.is_whole = "transfer-encoding" not in headers and headers.get("content-length") in (
+            None, "0",
+        )  # fmt: skip
         try:
-            await self._app(scope, _limited(receive, most, self._limits.body_s), send)
+            await self._app(scope, body.receive, body.send)
         finally:
             self._arriving -= has_images
 
@@ -53,27 +57,48 @@ class Bodies:
         return None
 
 
-def _limited(receive: Receive, most: int, seconds: float) -> Receive:
-    """Count the bytes of a body and the time they take."""
-    end, found = time.monotonic() + seconds, 0
-    is_whole = False
+class _Body:
+    """The body of one request, whose bytes and time are counted.
 
-    async def receive_limited() -> Message:
-        nonlocal found, is_whole
-        if is_whole:  # what follows is the end of the connection, for which there is no hurry
-            return await receive()
+    Attributes:
+        is_whole: whether all of it has arrived.
+    """
+
+    def __init__(self, receive: Receive, send: Send, *, most: int, seconds: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._most = most
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._found = 0
+        self.is_whole = False
+
+    async def receive(self) -> Message:
+        """Receive the next part.
+
+        Raises:
+            RefusalError: it is too large or too slow.
+        """
+        if self.is_whole:  # what follows is the end of the connection, for which there is no hurry
+            return await self._receive()
         try:
-            message = await asyncio.wait_for(receive(), max(end - time.monotonic(), 0.001))
+            left = max(self._end - time.monotonic(), 0.001)
+            message = await asyncio.wait_for(self._receive(), left)
         except TimeoutError:
-            detail = f"the body did not arrive within {seconds:g} s"
-            raise RefusalError(408, detail, headers=_CLOSE) from None
-        found += len(message.get("body", b""))
-        is_whole = not message.get("more_body", False)
-        if found > most:
-            raise _too_large(most)
+            detail = f"the body did not arrive within {self._seconds:g} s"
+            raise RefusalError(408, detail) from None
+        self._found += len(message.get("body", b""))
+        self.is_whole = not message.get("more_body", False)
+        if self._found > self._most:
+            self.is_whole = False
+            raise _too_large(self._most)
         return message
 
-    return receive_limited
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer; a connection with a body that nobody reads is closed."""
+        if message["type"] == "http.response.start" and not self.is_whole:
+            MutableHeaders(scope=message)["connection"] = "close"
+        await self._send(message)
 
 
 def _too_large(most: int) -> RefusalError:

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from histo_index.serve.safety.refusal import RefusalError, respond
+from histo_index.serve.safety.refusal import respond, unexpected
 
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' blob:; style-src 'self'; "
@@ -22,8 +22,7 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
-_UNEXPECTED: Final = "the server made a mistake; its log says which"
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _access = logging.getLogger("histo_index.serve.access")
 _log = logging.getLogger(__name__)
@@ -65,8 +64,7 @@ class Edge:
         except Exception:
             _log.exception("unexpected error at %s", _route(scope))
             if not status:
-                refusal = RefusalError(500, _UNEXPECTED)
-                await respond(scope, refusal)(scope, receive, send_safely)
+                await respond(scope, unexpected())(scope, receive, send_safely)
         finally:
             self._count(scope, status, time.perf_counter() - started)
 

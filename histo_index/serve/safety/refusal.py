@@ -48,6 +48,11 @@ def not_found() -> RefusalError:
     return RefusalError(404, NOT_FOUND)
 
 
+def unexpected() -> RefusalError:
+    """Return the refusal after an error that nobody expected."""
+    return RefusalError(500, "the server made a mistake; its log says which")
+
+
 def busy(seconds: int) -> RefusalError:
     """Return the refusal of a request that would wait too long."""
     detail = f"the server is busy; try again in {seconds} s"

@@ -84,7 +84,7 @@ class Current:
 
     def _look(self) -> _State:
         """Identify the files by which a generation and a calibration are committed."""
-        found = []
+        found: list[tuple[int, int, int] | None] = []
         for name in (MANIFEST_NAME, CALIBRATION_NAME):
             try:
                 status = os.stat(self._config.index / name)

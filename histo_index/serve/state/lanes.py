@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from histo_index.serve.config import Limits
 from histo_index.serve.safety.refusal import busy
 
 _Result = TypeVar("_Result")
@@ -15,18 +16,17 @@ _RETRY_S = 5
 class Lane:
     """A few threads for one kind of work, and a queue of limited length before them."""
 
-    def __init__(self, name: str, *, threads: int, waiting: int, wait_s: float) -> None:
+    def __init__(self, name: str, threads: int, limits: Limits) -> None:
         """Start no thread yet.
 
         Args:
             name: of the threads.
             threads: how many work at once.
-            waiting: how many may wait for them.
-            wait_s: how long one waits at most, work included.
+            limits: how many may wait for them, and how long, work included.
         """
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._most = threads + waiting
-        self._wait_s = wait_s
+        self._most = threads + limits.waiting
+        self._wait_s = limits.wait_s
         self._lock = threading.Lock()
         self._inside = 0
 

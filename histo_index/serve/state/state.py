@@ -34,10 +34,9 @@ class State:
         self.config = config
         self.current = Current(config)
         self.uploads = Uploads(derive(config.token, "uploads"), config.limits.uploads_kept)
-        limits = {"waiting": config.limits.waiting, "wait_s": config.limits.wait_s}
-        self._search = Lane("search", threads=usable_cores(), **limits)
-        self._decode = Lane("pictures", threads=2, **limits)
-        self._encode = Lane("encode", threads=1, **limits)
+        self._search = Lane("search", usable_cores(), config.limits)
+        self._decode = Lane("pictures", 2, config.limits)
+        self._encode = Lane("encode", 1, config.limits)
 
     @property
     def lanes(self) -> dict[str, Lane]:
@@ -76,7 +75,7 @@ class State:
             )  # fmt: skip
 
         name, picture = await self.show(decode)
-        upload = await self._encode.run(self._told, encode)
+        upload: Upload = await self._encode.run(self._told, encode)
         self.uploads.keep(upload)
         return upload
 
