@@ -10,10 +10,11 @@ from typing import Annotated, Final
 
 import typer
 
-from histo_index.commands import encoders, evaluate, index, inspect, query, remove, serve
+from histo_index.commands import encoders, evaluate, index, inspect, query, remove
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
+from histo_index.commands.serve import serve
 from histo_index.commands.slides import heatmap, tile
 
 app = typer.Typer(

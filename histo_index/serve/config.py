@@ -48,7 +48,7 @@ class ServeConfig:
     Attributes:
         index: the index folder.
         token: what clients must know.
-        origin: scheme, host and port of its pages, such as `http://127.0.0.1:8000`.
+        origin: scheme, host and port of its pages.
         hosts: values of the Host header that are answered, lower case.
         root_path: prefix that a proxy removes; empty or begins with `/`.
         tiles: folder of the tile files; None is where they were indexed.

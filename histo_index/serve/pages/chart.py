@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from histo_index.search.calibration.calibration import Histogram
 
 _WIDTH, _HEIGHT = 640, 150
-_TICKS = 5
+# Steps of the scale, the first that gives no more ticks than these.
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_TICKS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,8 @@ def draw_spread(
     def place(value: float) -> float:
         return round(_WIDTH * value / most, 1)
 
-    ticks = [most * tick / _TICKS for tick in range(_TICKS + 1)]
+    step = next(step for step in _STEPS if step * _TICKS >= most)
+    ticks = [step * tick for tick in range(int(most / step) + 1)]
     shares = [_shares(counts) for counts in (histogram.same, histogram.different)]
     highest = max(*shares[0], *shares[1], 1e-9)
     paths = [_path([place(edge) for edge in histogram.edges], one, highest) for one in shares]

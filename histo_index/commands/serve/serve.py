@@ -39,8 +39,8 @@ def serve(
         bool, typer.Option("--behind-proxy", help="A proxy before the server speaks TLS.")
     ] = False,
     root_path: Annotated[
-        str, typer.Option("--root-path", help="Path prefix that the proxy removes.")
-    ] = "",
+        str | None, typer.Option("--root-path", help="Path prefix that the proxy removes.")
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Serve pages and a REST interface over an index, on this machine only by default."""
@@ -51,7 +51,7 @@ def serve(
         fail(f"serve needs {error.name}: pip install 'histo-index[serve]'", 2)
     listening = start.Listening(
         host=host, port=port, token_file=token_file, certificate=tls_cert, key=tls_key,
-        behind_proxy=behind_proxy, root_path=root_path, allowed_hosts=tuple(allow_host or ()),
+        behind_proxy=behind_proxy, root_path=root_path or "", allowed_hosts=tuple(allow_host or ()),
     )  # fmt: skip
     config = start.prepare(
         folder, listening, is_read_only=read_only, shows_names=names, tiles=tiles, device=device
