@@ -131,8 +131,8 @@ def test_an_image_is_pasted_and_a_part_of_it_searched_with(page: Page, site: Sit
 
 def test_examples_are_added_and_removed(page: Page) -> None:
     page.locator("ul.grid a").first.click()
-    page.get_by_label("more like result 2").click()
-    page.get_by_label("less like result 5").click()
+    page.get_by_label("more like result 2", exact=True).click()
+    page.get_by_label("less like result 5", exact=True).click()
     assert page.locator(".example.like").count() == 2
     assert page.locator(".example.unlike").count() == 1
     assert page.locator("h1").inner_text() == "Tiles like these examples"
@@ -147,7 +147,7 @@ def test_filters_apply_and_a_pair_is_compared(page: Page) -> None:
     page.get_by_label("Value of filter 1").fill("fat")
     page.get_by_role("button", name="Apply").click()
     assert 5 <= hits(page) <= 6
-    page.get_by_label("compare with result 1").click()
+    page.get_by_label("compare with result 1", exact=True).click()
     assert page.locator("h1").inner_text().split(":")[0] in ("Same", "Different", "Unsure")
     widths = page.locator(".sides img").evaluate_all("all => all.map((one) => one.width)")
     assert widths == [420, 420]
