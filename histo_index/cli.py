@@ -14,7 +14,7 @@ from histo_index.commands import encoders, evaluate, index, inspect, query, remo
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
-from histo_index.commands.serve import serve
+from histo_index.commands.serve import marks, serve
 from histo_index.commands.slides import heatmap, tile
 
 app = typer.Typer(
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (index, tile, remove, query, heatmap, inspect, evaluate, serve, encoders):
+for module in (index, tile, remove, query, heatmap, inspect, evaluate, serve, marks, encoders):
     app.add_typer(module.app)
 
 _WHOLE_INDEX: Final = "the index changed completely or not at all; repeat the command"

@@ -266,13 +266,14 @@ class Index(Contents):
         objective: "Objective | None" = None,
         unsure: bool = False,
         unlabelled: bool = False,
+        marks: bool = False,
     ) -> "Calibration":
         """Fit threshold and probabilities and store them; see `api.evaluate.calibrate`."""
         from histo_index.api.evaluate import calibrate
 
         found = calibrate(
             self.opened, pairs=pairs, labels=labels, label=label, group=group,
-            objective=objective, unsure=unsure, unlabelled=unlabelled,
+            objective=objective, unsure=unsure, unlabelled=unlabelled, marks=marks,
         )  # fmt: skip
         self._calibration.replace(found)
         return found
@@ -286,6 +287,7 @@ class Index(Contents):
         group: str | None = None,
         threshold: float | None = None,
         tiles: str | Path | None = None,
+        marks: bool = False,
     ) -> "Evaluation":
         """Evaluate the index on labelled tiles; see `api.evaluate.evaluate`."""
         from histo_index.api.evaluate import evaluate
@@ -293,6 +295,7 @@ class Index(Contents):
         return evaluate(
             self.opened, self.threshold(threshold), labels=labels, pairs=pairs, label=label,
             group=group, tiles=None if tiles is None else Path(tiles), device=self._device,
+            marks=marks,
         )  # fmt: skip
 
     def locate(self, images: Sequence[ImageLike]) -> list[Located]:

@@ -12,9 +12,12 @@ from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from histo_index.serve.answers.marking import Marking
+from histo_index.serve.pages.mark import mark_pages
 from histo_index.serve.pages.pair import pair_pages
 from histo_index.serve.pages.search import search_pages
 from histo_index.serve.pages.static import static_routes
+from histo_index.serve.rest.marks import label_routes, mark_routes
 from histo_index.serve.rest.operations import operation_routes
 from histo_index.serve.rest.questions import class_routes, pair_routes, search_routes
 from histo_index.serve.rest.tiles import tile_routes
@@ -33,6 +36,8 @@ _SILENT: Final[TelemetryConfig] = {
 def create_app(state: State) -> ASGIApp:
     """Build the application over an open index. It closes the state when it ends."""
     registry = CollectorRegistry()
+    config = state.config
+    marking = Marking(user=config.user, is_read_only=config.is_read_only)
     api = FastAPI(
         title="histo-index", docs_url=None, redoc_url=None, lifespan=_closing(state),
         telemetry=_SILENT, redirect_slashes=False,
@@ -44,11 +49,12 @@ def create_app(state: State) -> ASGIApp:
     routers = [
         operation_routes(state, registry), tile_routes(state), search_routes(state),
         pair_routes(state), class_routes(state), search_pages(state), pair_pages(state),
+        mark_routes(state, marking), label_routes(state, marking), mark_pages(state),
         static_routes(),
     ]  # fmt: skip
     for router in routers:
         api.include_router(router)
-    return Edge(Guard(Bodies(api, state.config.limits), state.config), registry)
+    return Edge(Guard(Bodies(api, config.limits), config), registry)
 
 
 def _closing(state: State):  # type: ignore[no-untyped-def]

@@ -23,6 +23,9 @@ def serve(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Refuse marks and labels.")
     ] = False,
+    user: Annotated[
+        str | None, typer.Option("--user", help="Whose marks these are; stored with each mark.")
+    ] = None,
     names: Annotated[
         bool, typer.Option("--names", help="Show image ids and paths, and filter by them.")
     ] = False,
@@ -54,8 +57,9 @@ def serve(
         behind_proxy=behind_proxy, root_path=root_path or "", allowed_hosts=tuple(allow_host or ()),
     )  # fmt: skip
     config = start.prepare(
-        folder, listening, is_read_only=read_only, shows_names=names, tiles=tiles, device=device
-    )
+        folder, listening, is_read_only=read_only, shows_names=names, tiles=tiles, device=device,
+        user=user,
+    )  # fmt: skip
     server = start.make_server(config, listening)
     print_result(start.address(config, has_token_file=token_file is not None))
     start.serve(server)
