@@ -153,17 +153,43 @@ def test_filters_apply_and_a_pair_is_compared(page: Page) -> None:
     assert widths == [420, 420]
 
 
+def test_pairs_are_marked_by_keys_and_undone(chromium: Browser, own_site: Site) -> None:
+    with running(own_site) as served, watched(chromium, served) as page:
+        page.goto(f"{served.url}/mark")
+        found = page.locator("[data-standing] tbody td").first
+        said = page.locator("[data-said]")
+        pictures = page.locator("[data-marking] img")
+        for number, (key, words) in enumerate(
+            (("s", "Stored: same."), ("d", "Stored: different."))
+        ):
+            before = pictures.first.get_attribute("src")
+            page.keyboard.press(key)
+            said.get_by_text(words).wait_for()
+            page.wait_for_function(f"() => document.querySelector('[data-standing] tbody td')"
+                                   f".textContent === '{number + 1}'")  # fmt: skip
+            assert pictures.first.get_attribute("src") != before
+        page.get_by_role("button", name="undo").click()
+        said.get_by_text("The last mark was taken back.").wait_for()
+        page.wait_for_function(
+            "() => document.querySelector('[data-standing] tbody td').textContent === '1'"
+        )
+        assert found.inner_text() == "1"
+        assert page.locator("[data-calibrate]").is_disabled()
+        assert page.evaluate(UNREADABLE) == []
+        assert page.evaluate(NAMELESS) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_can_be_read_and_reached(chromium: Browser, served: Served, scheme: Any) -> None:
     with watched(chromium, served, color_scheme=scheme) as page:
         tile = page.locator("ul.grid a").first.get_attribute("href")
-        for path in ("search", tile, "pair"):
+        for path in ("search", tile, "pair", "mark"):
             page.goto(f"{served.url}/{path}")
             page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
             assert page.evaluate(UNREADABLE) == []
             assert page.evaluate(NAMELESS) == []
         page.set_viewport_size({"width": 390, "height": 800})
-        for path in ("search", tile, "pair"):
+        for path in ("search", tile, "pair", "mark"):
             page.goto(f"{served.url}/{path}")
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.keyboard.press("Tab")

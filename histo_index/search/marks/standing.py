@@ -7,7 +7,7 @@ import numpy as np
 
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.bootstrap import FEWEST_UNITS
+from histo_index.search.bootstrap import FEWEST_UNITS, Estimate
 from histo_index.search.calibration.checks import FEWEST_OF_A_KIND, FEWEST_PAIRS
 from histo_index.search.calibration.fit import fit
 from histo_index.search.calibration.objectives import Objective
@@ -47,20 +47,17 @@ class Step:
 
     Attributes:
         pairs: how many.
-        threshold: squared distance, 0…4.
-        low: lower end of its 95 % interval.
-        high: upper end.
+        threshold: squared distance, 0…4, with its 95 % interval.
     """
 
     pairs: int
-    threshold: float
-    low: float
-    high: float
+    threshold: Estimate
 
     @property
-    def width(self) -> float:
-        """Width of the interval."""
-        return self.high - self.low
+    def width(self) -> float | None:
+        """Width of the interval; None where the marks do not bound it."""
+        low, high = self.threshold.low, self.threshold.high
+        return None if low is None or high is None else high - low
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +133,6 @@ def _steps(index: OpenIndex, dataset: LabelledPairs) -> list[Step]:
         except InputError:  # same pairs are not nearer, or there is one kind only
             continue
         ends_of = fitted.threshold_interval
-        found.append(
-            Step(pairs=count, threshold=fitted.threshold, low=ends_of.low, high=ends_of.high)
-        )
+        threshold = Estimate.of(fitted.threshold, ends_of.low, ends_of.high)
+        found.append(Step(pairs=count, threshold=threshold))
     return found

@@ -1,5 +1,7 @@
 """Marks as tables, to export them: their columns are those that `calibrate` and others read."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from histo_index.indexer.reader import OpenIndex
@@ -34,7 +36,7 @@ def label_table(index: OpenIndex) -> pa.Table:
     return _table(rows, _LABELS)
 
 
-def _table(rows: list[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
+def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(
         [dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema
     )

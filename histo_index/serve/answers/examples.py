@@ -1,7 +1,10 @@
 """Search by several examples of what is meant and of what is not.
 
-The order is that of the heatmap of a slide: the distance to the nearest example that is meant,
-minus that to the nearest one that is not. The distance shown is the former: one between two tiles.
+Tiles are in order of their distance to the nearest example that is meant, divided by that to the
+nearest one that is not. A difference would prefer tiles that are far from both. The distance shown
+is that to the nearest example that is meant: one between two tiles.
+
+Source: Giacinto and Roli (2004), Instance-based relevance feedback for image retrieval, NIPS 17.
 """
 
 from collections.abc import Sequence
@@ -25,6 +28,8 @@ from histo_index.serve.state.snapshot import Snapshot
 # Tiles near each example that are put in order, for each one that is returned.
 _REACH: Final = 8
 _LEAST: Final = 200
+# Copies of what is not meant come last.
+_LEAST_DISTANCE: Final = 1e-6
 
 
 def search_examples(
@@ -62,7 +67,9 @@ def _order(
 ) -> tuple[Int64, Float32]:
     """Return the order of tiles, int64 [n], and their distances to what is meant, float32 [n]."""
     wanted = _nearest(snapshot, rows, like)
-    values = wanted - _nearest(snapshot, rows, unlike) if unlike else wanted
+    values = wanted
+    if unlike:
+        values = wanted / np.maximum(_nearest(snapshot, rows, unlike), _LEAST_DISTANCE)
     return np.argsort(values, kind="stable"), wanted
 
 

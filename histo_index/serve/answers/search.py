@@ -48,8 +48,8 @@ class Found:
     """The answer to a search.
 
     Attributes:
-        hits: in order of distance; with several examples by how much nearer they are to what is
-            meant than to what is not.
+        hits: in order of distance; with examples of what is not meant, of the distance to what is
+            meant in relation to that to what is not.
         is_by_distance: whether the order is that of the distance.
         threshold: distance up to which a tile is called the same; None without one.
         threshold_from: where it comes from.

@@ -1,5 +1,6 @@
 """Marks: pairs to be marked, answers, labels, undo, and the calibration that reads them."""
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -144,12 +145,11 @@ def proposal_json(snapshot: Snapshot, found: Proposed) -> dict[str, Any]:
 
 def standing_json(found: Standing) -> dict[str, Any]:
     """Write how far the marks have come."""
-    return {
-        **vars(found),
-        "needs": [{**vars(need), "is_met": need.is_met} for need in found.needs],
-        "steps": [{**vars(step), "width": step.width} for step in found.steps],
-        "is_enough": found.is_enough,
-    }
+    steps = [
+        {"pairs": step.pairs, **asdict(step.threshold), "width": step.width} for step in found.steps
+    ]
+    needs = [{**asdict(need), "is_met": need.is_met} for need in found.needs]
+    return {**vars(found), "needs": needs, "steps": steps, "is_enough": found.is_enough}
 
 
 def _anonymous(snapshot: Snapshot, row: dict[str, Any]) -> dict[str, Any]:

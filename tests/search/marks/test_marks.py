@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from histo_index.arrays import Float64, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.format.manifest import MARKS_NAME
 from histo_index.search.calibration.fit import fit_threshold
@@ -15,7 +16,7 @@ from histo_index.search.marks.collect import collect, last_line
 from histo_index.search.marks.dataset import marked_pairs
 from histo_index.search.marks.file import append_mark, read_marks
 from histo_index.search.marks.propose import Proposal, propose
-from histo_index.search.marks.record import PairMark, TileMark, Undo, from_line, to_line
+from histo_index.search.marks.record import Mark, PairMark, TileMark, Undo, from_line, to_line
 from tests.search.classes import Classes, build_classes
 
 
@@ -31,7 +32,7 @@ def pair(a: str, b: str, answer: str, user: str | None = None, selection: float 
 
 
 def test_marks_come_back_by_line(tmp_path: Path) -> None:
-    marks = [
+    marks: list[Mark] = [
         pair("a", "b", "same", 'Ärztin\n"x"'),
         TileMark(tile="a", label="fat", user=None, time="now"),
         Undo(line=1, user=None, time="now"),
@@ -65,7 +66,7 @@ def test_a_damaged_line_is_no_mark() -> None:
 
 
 def test_the_last_answer_counts_unless_it_is_undone() -> None:
-    marks = [
+    marks: list[Mark | None] = [
         pair("a", "b", "same"), pair("b", "a", "different"), pair("a", "c", "same"),
         Undo(line=2, user=None, time="now"), pair("a", "c", "skipped"),
     ]  # fmt: skip
@@ -143,17 +144,15 @@ def test_a_weight_counts_as_repetition() -> None:
     weights = generator.integers(1, 4, 60)
     units = np.arange(60)
 
-    def sample(times: np.ndarray, counts: np.ndarray | None) -> Sample:  # type: ignore[type-arg]
-        parts = (part.repeat(times) for part in (distances, is_same, units, units))
-        one, two, three, four = parts
+    def sample(times: Int64, counts: Float64 | None) -> Sample:
         return Sample(
-            distances=one, is_same=two, units_a=three, units_b=four, prior=0.4, weights=counts
-        )
+            distances=distances.repeat(times), is_same=is_same.repeat(times),
+            units_a=units.repeat(times), units_b=units.repeat(times), prior=0.4, weights=counts,
+        )  # fmt: skip
 
+    once, counts = np.ones(60, np.int64), weights.astype(float)
     for objective in (Objective(), Objective(max_false_positive_rate=0.1)):
         repeated = fit_threshold(sample(weights, None), objective)
-        weighted = fit_threshold(sample(np.ones(60, int), weights.astype(float)), objective)
-        alike = fit_threshold(sample(np.ones(60, int), None), objective)
-        assert weighted == pytest.approx(repeated, abs=1e-6)
-        assert weighted != pytest.approx(alike, abs=1e-4)
+        assert fit_threshold(sample(once, counts), objective) == pytest.approx(repeated, abs=1e-6)
+    assert abs(fit_threshold(sample(once, None), Objective()) - repeated) > 1e-4
     assert sample(weights, None).importance().mean() == pytest.approx(1)
