@@ -16,6 +16,7 @@ from histo_index.commands.features import export, imports
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
+from histo_index.commands.serve import marks, serve
 from histo_index.commands.slides import heatmap, tile
 
 app = typer.Typer(
@@ -30,7 +31,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 MODULES: Final = (
-    index, imports, export, tile, remove, query, heatmap, inspect, evaluate, encoders, plan
+    index, imports, export, tile, remove, query, heatmap, inspect, evaluate, serve, marks, encoders,
+    plan,
 )  # fmt: skip
 for module in MODULES:
     app.add_typer(module.app)
@@ -47,6 +49,7 @@ _AFTER_INTERRUPTION: Final = {
     "remove": _WHOLE_INDEX,
     "restore": _WHOLE_INDEX,
     "encoder": "the encoder folder may be incomplete; repeat the command with --overwrite",
+    "serve": "the server has stopped; requests in flight were finished",
     "demo": "the output folder is incomplete; delete it and repeat the command",
 }
 

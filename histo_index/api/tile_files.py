@@ -8,6 +8,8 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.search.copies.tile_files import TileFiles
 
 
-def tile_files(index: OpenIndex, given: str | Path | None) -> TileFiles:
-    """Return the tile files below a folder, default where they were indexed."""
+def tile_files(index: OpenIndex, given: str | Path | TileFiles | None) -> TileFiles:
+    """Return the tile files below a folder, default where they were indexed; or those given."""
+    if isinstance(given, TileFiles):
+        return given
     return TileFiles(root=tiles_folder(index, given), read=read_thumbnails)

@@ -46,6 +46,9 @@ LabelOption = Annotated[
     str | None,
     typer.Option("--label", help="Column with the class of a tile (default: label)."),
 ]
+MarksOption = Annotated[
+    bool, typer.Option("--marks", help="Use the pairs that were marked on the page of `serve`.")
+]
 PrivateOption = Annotated[bool, typer.Option("--private", help="Use and show private columns.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
