@@ -33,6 +33,7 @@ def _environment() -> Environment:
         "ends": ends,
         "percent": percent,
         "brief": brief,
+        "breakable": breakable,
     }
     return environment
 
@@ -60,6 +61,11 @@ def brief(name: str) -> str:
     if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[: _LONGEST_NAME // 3]}…{name[1 + _LONGEST_NAME // 3 - _LONGEST_NAME :]}"
+
+
+def breakable(name: object) -> Markup:
+    """Escape a name, and allow a line to end after each underscore of it."""
+    return Markup("_<wbr>").join(printable(name).split("_"))
 
 
 def percent(value: float | None) -> str:
