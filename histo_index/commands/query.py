@@ -35,7 +35,9 @@ from histo_index.commands.options import (
     read_values,
     require_index,
 )
-from histo_index.commands.output import REJECTED_EXIT, exit_if, fail, print_result, table_text
+from histo_index.commands.output import (
+    REJECTED_EXIT, exit_if, fail, interval_text, print_result, probability_text, table_text,
+)  # fmt: skip
 from histo_index.commands.slides.heatmap import answer_by_slide
 from histo_index.wording import counted, printable
 
@@ -214,20 +216,18 @@ def describe_neighbours(
 def describe_pair(answer: "PairAnswer") -> str:
     """Format the verdict of a pair and its evidence."""
     limit = "none" if answer.threshold is None else f"{answer.threshold:.4g}"
-    sources = [
-        _origin(answer.image_a, answer.image_id_a),
-        _origin(answer.image_b, answer.image_id_b),
-    ]
     is_silent = answer.is_calibrated or answer.threshold is None
     calibrated = "" if is_silent else " (not calibrated for these images)"
     lines = [
         f"{answer.verdict.value}   distance {answer.distance:.4f}, threshold {limit}",
-        f"  images     {sources[0]}, {sources[1]}",
+        f"  images     {_origin(answer.image_a, answer.image_id_a)}, "
+        f"{_origin(answer.image_b, answer.image_id_b)}",
         f"  threshold  {answer.threshold_from}{calibrated}",
     ]
     if answer.probability is not None:
-        ends = f"{answer.probability_low:.3f}…{answer.probability_high:.3f}"
-        lines.insert(1, f"  P(same)    {answer.probability:.3f} (95 % interval {ends})")
+        said = probability_text(answer.probability)
+        ends = interval_text(answer.probability_low, answer.probability_high)
+        lines.insert(1, f"  P(same)    {said} (95 % interval {ends})")
     if answer.unsure_because is not None and answer.threshold is not None:
         lines.append(f"  unsure     {printable(answer.unsure_because)}")
     return "\n".join([*lines, *note_lines(answer.encoder_note)])

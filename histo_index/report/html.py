@@ -37,6 +37,7 @@ def environment(package: str = "histo_index.report") -> Environment:
         "ends": ends,
         "percent": percent,
         "brief": brief,
+        "breakable": breakable,
     }
     return found
 
@@ -64,6 +65,11 @@ def brief(name: str) -> str:
     if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[: _LONGEST_NAME // 3]}…{name[1 + _LONGEST_NAME // 3 - _LONGEST_NAME :]}"
+
+
+def breakable(name: object) -> Markup:
+    """Escape a name, and allow a line to end after each underscore of it."""
+    return Markup("_<wbr>").join(printable(name).split("_"))
 
 
 def percent(value: float | None) -> str:
