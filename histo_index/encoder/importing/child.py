@@ -18,7 +18,7 @@ from typing import Final
 from histo_index.encoder.config import MEAN
 from histo_index.encoder.decode.image_file import one_line
 from histo_index.encoder.weights_file import Weights, pack_weights, unpack_weights
-from histo_index.errors import HistoIndexError, InputError, MismatchError
+from histo_index.errors import HistoIndexError, InputError
 from histo_index.wording import printable
 
 # As in the decode pool: nothing in the working directory can replace a module, and the child finds
@@ -30,7 +30,7 @@ _CHILD: Final = (
 _PACKAGE_ROOT: Final = Path(__file__).parents[3]
 # Exit status of a child that refuses the file; Python uses 1 and 2.
 _REFUSED: Final = 3
-_KINDS: Final = {kind.__name__: kind for kind in (InputError, MismatchError)}
+_KINDS: Final = {kind.__name__: kind for kind in HistoIndexError.__subclasses__()}
 
 
 @dataclass(frozen=True, kw_only=True)
