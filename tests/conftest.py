@@ -1,5 +1,6 @@
 """The two lengths in which tests run: with each push, and with `--long`."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -10,6 +11,11 @@ from tests.doc_pages import make_demo
 from tests.warm import Warm
 
 Tries: TypeAlias = Callable[[int, int], int]
+
+
+def pytest_configure() -> None:
+    """Keep no converted networks in the cache of whoever runs the tests."""
+    os.environ["HISTO_INDEX_CACHE"] = ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,10 +12,9 @@ import numpy as np
 
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode.preprocessing import Preprocessing
-from histo_index.encoder.foreign import ONNX, ForeignNetwork, load_extra
+from histo_index.encoder.foreign import ONNX, ForeignNetwork, load_extra, parse_features
 from histo_index.encoder.importing.agreement import check_network
 from histo_index.encoder.importing.options import Choices
-from histo_index.encoder.runtime.foreign.features import parse_features
 from histo_index.encoder.runtime.foreign.onnx_reference import OnnxReference
 from histo_index.encoder.weights_file import ONNX_NAME, Weights
 from histo_index.errors import InputError
