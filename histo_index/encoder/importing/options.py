@@ -102,6 +102,10 @@ class ImportOptions(Choices):
     allow_code: bool = False
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        if self.weights is not None:
+            object.__setattr__(self, "weights", Path(self.weights))  # text is accepted too
+
 
 # Options of a torchvision checkpoint, and their names on the command line where these differ.
 _OF_CHECKPOINT: Final = ("architecture", "pooling", "threshold")

@@ -146,6 +146,11 @@ def find_custom(place: str, options: ImportOptions) -> Found:
 
 
 def _missing(place: str, recipe: Recipe) -> InputError:
+    if not recipe.repository:
+        return InputError(
+            f"{printable(place)}: no such folder; nothing is downloaded: pass "
+            f"timm:{recipe.network} --weights FILE"
+        )
     folder = recipe.repository.rpartition("/")[2]
     return InputError(
         f"{printable(place)}: no such folder; nothing is downloaded: where there is a network, run "

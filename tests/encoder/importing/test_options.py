@@ -53,6 +53,11 @@ def test_an_option_that_would_be_left_out_is_refused(
     assert not (tmp_path / "encoder").exists()
 
 
+def test_the_weights_may_be_named_by_text() -> None:
+    named: Any = "folder/net.pth"
+    assert histo_index.ImportOptions(weights=named).weights == Path("folder/net.pth")
+
+
 def test_channels_are_three_numbers() -> None:
     assert parse_channels(None, "--mean") is None
     assert parse_channels("0.485, 0.456,0.406", "--mean") == (0.485, 0.456, 0.406)
