@@ -142,16 +142,20 @@ def main() -> None:
     os.dup2(2, 1)
     run = _job(job)
     _limit(memory=int(memory), cpu_s=int(cpu_s))
+    status = 0
     with answers:
         try:
             arrays = run(Path(path), words)
         except HistoIndexError as error:
             refusal = {"kind": type(error).__name__, "message": str(error)}
             answers.write(json.dumps(refusal).encode())
-            sys.exit(_REFUSED)
-        # The file is read. With too little memory, safetensors would hang.
-        _lift_memory_limit()
-        answers.write(pack_weights(arrays))
+            status = _REFUSED
+        else:
+            # The file is read. With too little memory, safetensors would hang.
+            _lift_memory_limit()
+            answers.write(pack_weights(arrays))
+    # The answer is complete. Threads of torch, OpenVINO and onnxruntime may hang as they end.
+    os._exit(status)
 
 
 def _job(name: str) -> Callable[[Path, Sequence[str]], Weights]:

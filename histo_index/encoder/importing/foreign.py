@@ -33,8 +33,8 @@ Reader = Callable[..., Weights]
 
 # What training code puts before the names of the network.
 _PREFIXES: Final = ("module.", "model.", "backbone.", "encoder.")
-# OpenVINO and onnxruntime reserve memory for their threads.
-_ONNX_LIMITS = ImportLimits(max_bytes=2**31, spare_bytes=6 * 2**30)
+# OpenVINO and onnxruntime reserve memory for their threads, and both run the network.
+_ONNX_LIMITS = ImportLimits(max_bytes=2**31, spare_bytes=6 * 2**30, cpu_s=1800)
 
 
 def import_foreign(
