@@ -133,6 +133,24 @@ def test_the_preview_shows_the_slide(cut: Cut) -> None:
     assert is_outline[240:280].any()
 
 
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_mask_may_be_written_as_ones(white: int, tmp_path: Path, plane: Pixels) -> None:
+    write_slide(tmp_path / "one.tiff", plane)
+    (tmp_path / "masks").mkdir()
+    drawn = np.zeros((len(plane) // 16, plane.shape[1] // 16), np.uint8)
+    drawn[16:32, 16:32] = white  # the block from 256, 256
+    Image.fromarray(drawn).save(tmp_path / "masks/one.png")
+    report = tile(
+        tmp_path / "one.tiff",
+        tmp_path / "t.parquet",
+        TileOptions(mpp=0.5),
+        inputs=TileInputs(masks=tmp_path / "masks"),
+    )
+    assert report.tiles == 1
+    (row,) = read_table(tmp_path / "t.parquet").to_pylist()
+    assert (row["x"], row["y"], row["tissue"]) == (256, 256, 1.0)
+
+
 def test_a_given_mask_replaces_the_method(tmp_path: Path, plane: Pixels) -> None:
     path = write_scn(tmp_path / "two.scn", plane, mpp=0.5, corner=(512, 256))
     drawn = np.zeros((1280 + 512, 1536 + 1024), np.uint8)
