@@ -36,7 +36,13 @@ from histo_index.commands.options import (
     require_index,
 )
 from histo_index.commands.output import (
-    REJECTED_EXIT, exit_if, fail, interval_text, print_result, probability_text, table_text,
+    REJECTED_EXIT,
+    exit_if,
+    fail,
+    interval_text,
+    print_result,
+    probability_text,
+    table_text,
 )  # fmt: skip
 from histo_index.commands.slides.heatmap import answer_by_slide
 from histo_index.wording import counted, printable
