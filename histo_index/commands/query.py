@@ -180,7 +180,13 @@ def search(
 
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
-    answer_by_slide(by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json)
+    answer_by_slide(
+        by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json,
+        others={
+            "--where": where, "--output": output, "--montage": montage, "--report": report,
+            "--batch": batch, "--value": values,
+        },
+    )  # fmt: skip
     opened = open_index(require_index(index), device=device, private=private, any_mpp=any_mpp)
     found = opened.search_each(
         names,
