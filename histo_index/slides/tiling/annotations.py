@@ -31,9 +31,16 @@ _FAULTS: Final = (
 _SUFFIXES: Final = (".geojson", ".geojson.gz", ".json", ".json.gz")
 
 
-def find_annotations(folder: Path, slide: Path) -> Path | None:
-    """Find the annotations of a slide: `slide.svs.geojson` or `slide.geojson`, maybe `.gz`."""
-    names = (f"{stem}{suffix}" for stem in (slide.name, slide.stem) for suffix in _SUFFIXES)
+def find_annotations(folder: Path, slide: Path, *, inner: Path) -> Path | None:
+    """Find the annotations of a slide: `slide.svs.geojson` or `slide.geojson`, maybe `.gz`.
+
+    Args:
+        folder: of the annotations.
+        slide: the slide.
+        inner: the slide below folders of its own, for slides of one name: looked for first.
+    """
+    stems = (inner, inner.with_suffix(""), slide.name, slide.stem)
+    names = (f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES)
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 

@@ -62,7 +62,7 @@ def test_positions_are_those_of_the_published_weights() -> None:
     """Kaiko's large network was published for 518 pixels, 37 × 37 patches, and runs at 224."""
     with torch.device("meta"):
         network = build_backbone(described("kaiko-vitl14")).network
-    assert list(network.pos_embed.shape) == [1, 37 * 37, 1024]  # type: ignore[union-attr]
+    assert network.get_parameter("pos_embed").shape == (1, 37 * 37, 1024)
     assert described("kaiko-vitl14").preprocessing.crop_px == 224
 
 

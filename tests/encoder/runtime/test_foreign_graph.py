@@ -72,7 +72,7 @@ def test_a_network_is_converted_once(
     np.testing.assert_array_equal(embed(encoder), converted)
 
 
-DAMAGES: dict[str, Callable[[Path], None]] = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "a byte": lambda kept: flip(kept / "model.bin"),
     "cut off": lambda kept: (kept / "model.bin").write_bytes(b""),
     "the graph": lambda kept: flip(kept / "model.xml"),
