@@ -183,8 +183,13 @@ def search(
 
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
-<<<<<<< HEAD
-    answer_by_slide(by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json)
+    answer_by_slide(
+        by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json,
+        others={
+            "--where": where, "--output": output, "--montage": montage, "--report": report,
+            "--batch": batch, "--value": values,
+        },
+    )  # fmt: skip
     with opened_for_search(
         require_index(index), engine, address, parts, allow_partial=allow_partial,
         device=device, private=private, any_mpp=any_mpp,
@@ -197,24 +202,6 @@ def search(
             ),
             tiles=tiles,
         )  # fmt: skip
-=======
-    answer_by_slide(
-        by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json,
-        others={
-            "--where": where, "--output": output, "--montage": montage, "--report": report,
-            "--batch": batch, "--value": values,
-        },
-    )  # fmt: skip
-    opened = open_index(require_index(index), device=device, private=private, any_mpp=any_mpp)
-    found = opened.search_each(
-        names,
-        neighbours.SearchOptions(
-            k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
-            near_duplicates=near_duplicates, values=read_values(values or ()),
-        ),
-        tiles=tiles,
-    )  # fmt: skip
->>>>>>> w-revA
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
     table = neighbour_table.neighbour_rows(names, found, with_status=batch is not None)
     rows = add_note(label(table), opened.manifest.encoder.note)
