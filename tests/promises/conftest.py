@@ -118,7 +118,7 @@ def killings(
         )
         found.while_writing[kind] = list(
             kill_at_every_step(
-                folders[2], children, is_rebuild=is_rebuild, bytes_per_step=tries(512, 32)
+                folders[2], children, is_rebuild=is_rebuild, bytes_per_step=tries(256, 32)
             )
         )
     return found
