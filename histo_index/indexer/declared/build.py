@@ -1,6 +1,7 @@
 """Build an index from embeddings that were computed elsewhere; nothing is encoded."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -115,7 +116,8 @@ def build_from_embeddings(config: DeclaredConfig, given: GivenEmbeddings) -> Man
         before = finished_shards(folder, encode.fingerprint)
         finished = {shard.receipt.shard_id: shard.receipt for shard in before}
         writer = ShardWriter(folder, encode, finished)
-        receipts, rejected = _write_sources(writer, given)
+        with closing(writer):
+            receipts, rejected = _write_sources(writer, given)
         if not receipts:
             first = rejected[0] if rejected else None
             raise InputError(_nothing(first))

@@ -1,7 +1,9 @@
 """Write embeddings that come block by block as shards, in flat memory."""
 
 import hashlib
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from histo_index.arrays import Float16
+from histo_index.hardware import usable_cores
 from histo_index.indexer.declared.encoder import DeclaredRuntime
 from histo_index.indexer.format.shards import (
     FACTS,
@@ -53,7 +56,8 @@ def choose_shard_rows(size: int) -> int:
 class ShardWriter:
     """Cuts blocks into shards. Rows of a source count once `keep` is called after them.
 
-    Sources of few rows share a shard. A source that ends in an error leaves nothing behind.
+    Sources of few rows share a shard. A source that ends in an error leaves nothing behind. Shards
+    are written by threads, because packing takes longer than reading.
     """
 
     def __init__(
@@ -68,17 +72,19 @@ class ShardWriter:
         """
         self.shard_rows = choose_shard_rows(encode.embedding_size)
         self._folder, self._encode, self._finished = folder, encode, finished
-        self._receipts: list[Receipt] = []
+        self._shards: list[Future[Receipt]] = []
         self._kept: list[GivenRows] = []
         # Of the source that is not yet known to be whole.
         self._open: list[GivenRows] = []
-        self._written: list[Receipt] = []
+        self._written: list[Future[Receipt]] = []
+        self._threads = ThreadPoolExecutor(usable_cores())
+        self._pending: deque[Future[Receipt]] = deque()
 
     def add(self, rows: GivenRows) -> None:
         """Take in rows of the present source."""
         self._open.append(rows)
         if _count(self._open) >= self.shard_rows:
-            self._receipts += self._write(self._kept)
+            self._shards += self._write(self._kept)
             self._kept = []
             block = _join(self._open)
             whole = len(block.tiles) // self.shard_rows * self.shard_rows
@@ -88,30 +94,41 @@ class ShardWriter:
 
     def keep(self) -> None:
         """End the present source: its rows count."""
-        self._receipts += self._written
+        self._shards += self._written
         self._kept += self._open
         self._open, self._written = [], []
         if _count(self._kept) >= self.shard_rows:
-            self._receipts += self._write(self._kept)
+            self._shards += self._write(self._kept)
             self._kept = []
 
     def drop(self) -> None:
         """End the present source: none of its rows count."""
-        for receipt in self._written:
+        for receipt in [shard.result() for shard in self._written]:
             receipt_path(self._folder, receipt.shard_id).unlink(missing_ok=True)
             shard_path(self._folder, receipt.shard_id).unlink(missing_ok=True)
         self._open, self._written = [], []
 
     def finish(self) -> list[Receipt]:
         """Write what is left and return the receipts of all shards, in row order."""
-        self._receipts += self._write(self._kept)
+        self._shards += self._write(self._kept)
         self._kept = []
-        return self._receipts
+        return [shard.result() for shard in self._shards]
 
-    def _write(self, parts: Sequence[GivenRows]) -> list[Receipt]:
+    def close(self) -> None:
+        """End the threads; shards that are not begun are not written."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def _write(self, parts: Sequence[GivenRows]) -> list[Future[Receipt]]:
         if not _count(parts):
             return []
-        block = _join(parts)
+        # Each that waits holds its rows.
+        while len(self._pending) >= usable_cores():
+            self._pending.popleft().result()
+        shard = self._threads.submit(self._write_shard, _join(parts))
+        self._pending.append(shard)
+        return [shard]
+
+    def _write_shard(self, block: GivenRows) -> Receipt:
         rows = _with_facts(block)
         shard_id = _shard_id(self._encode.fingerprint, rows)
         receipt = self._finished.get(shard_id)
@@ -128,7 +145,7 @@ class ShardWriter:
                 runtime=self._encode.describe(),
             )
             write_receipt(receipt_path(self._folder, shard_id), receipt)
-        return [receipt]
+        return receipt
 
 
 def _count(parts: Sequence[GivenRows]) -> int:
