@@ -16,7 +16,6 @@ from histo_index.serve.state.snapshot import Snapshot
 from histo_index.serve.state.state import State
 
 _SHOWN: Final = 24
-_SUGGESTED: Final = 200
 # Rows of filters that a form offers.
 _ROWS: Final = 3
 
@@ -99,6 +98,6 @@ def _form(snapshot: Snapshot, asked: Asked) -> dict[str, Any]:
         "columns": snapshot.columns,
         "operators": OPERATOR_NAMES,
         "conditions": [*asked.conditions, *[None] * empty],
-        "suggested": {name: snapshot.values(name, _SUGGESTED) for name in snapshot.columns},
+        "suggested": snapshot.suggestions,
         "groups": [name for name in snapshot.columns if name not in ("width", "height", "mpp")],
     }
