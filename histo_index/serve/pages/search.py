@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from histo_index.serve.answers.asked import Asked
+from histo_index.serve.answers.marking import labels_of
 from histo_index.serve.answers.search import Found, find
 from histo_index.serve.pages.chart import draw_spread
 from histo_index.serve.pages.write import OPERATOR_NAMES, write_page
@@ -73,6 +74,7 @@ def _results(snapshot: Snapshot, state: State, asked: Asked) -> dict[str, Any]:
         "found": found,
         "chart": draw_spread(histogram, distances, found.threshold),
         "change": _changes(asked, found),
+        "marked": labels_of(snapshot, [hit.id for hit in found.hits]),
     }
 
 
