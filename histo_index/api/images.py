@@ -109,7 +109,8 @@ class Images:
         A file takes precedence over an image id of the same name.
         """
         given = {id(image): image for image in images if isinstance(image, Located)}
-        others = iter(self._locate([image for image in images if id(image) not in given]))
+        rest = [image for image in images if id(image) not in given]
+        others = iter(self._locate(rest) if rest else ())
         return [given[id(image)] if id(image) in given else next(others) for image in images]
 
     def _locate(self, images: Sequence[ImageLike]) -> list[Located | HistoIndexError]:

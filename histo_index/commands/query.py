@@ -203,8 +203,10 @@ def search(
             tiles=tiles,
         )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
-    table = neighbour_table.neighbour_rows(names, found, with_status=batch is not None)
-    rows = add_note(label(table), opened.manifest.encoder.note)
+    rows = add_note(
+        label(neighbour_table.neighbour_rows(names, found, with_status=batch is not None)),
+        opened.manifest.encoder.note,
+    )
     write_pictures(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )

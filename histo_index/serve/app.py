@@ -13,8 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from histo_index.serve.answers.marking import Marking
+from histo_index.serve.answers.survey import Surveys
 from histo_index.serve.pages.mark import mark_pages
 from histo_index.serve.pages.pair import pair_pages
+from histo_index.serve.pages.quality import quality_pages
 from histo_index.serve.pages.search import search_pages
 from histo_index.serve.pages.static import static_routes
 from histo_index.serve.rest.marks import label_routes, mark_routes
@@ -37,9 +39,10 @@ def create_app(state: State) -> ASGIApp:
     """Build the application over an open index. It closes the state when it ends."""
     registry = CollectorRegistry()
     config = state.config
+    surveys = Surveys()
     marking = Marking(user=config.user, is_read_only=config.is_read_only)
     api = FastAPI(
-        title="histo-index", docs_url=None, redoc_url=None, lifespan=_closing(state),
+        title="histo-index", docs_url=None, redoc_url=None, lifespan=_closing(state, surveys),
         telemetry=_SILENT, redirect_slashes=False,
     )  # fmt: skip
     api.add_exception_handler(HTTPException, _refuse)
@@ -50,6 +53,7 @@ def create_app(state: State) -> ASGIApp:
         operation_routes(state, registry), tile_routes(state), search_routes(state),
         pair_routes(state), class_routes(state), search_pages(state), pair_pages(state),
         mark_routes(state, marking), label_routes(state, marking), mark_pages(state),
+        quality_pages(state, surveys),
         static_routes(),
     ]  # fmt: skip
     for router in routers:
@@ -57,10 +61,11 @@ def create_app(state: State) -> ASGIApp:
     return Edge(Guard(Bodies(api, config.limits), config), registry)
 
 
-def _closing(state: State):  # type: ignore[no-untyped-def]
+def _closing(state: State, surveys: Surveys):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        surveys.close()
         state.close()
 
     return lifespan

@@ -179,6 +179,20 @@ def test_pairs_are_marked_by_keys_and_undone(chromium: Browser, own_site: Site) 
         assert page.evaluate(NAMELESS) == []
 
 
+def test_selected_tiles_get_a_label(chromium: Browser, own_site: Site) -> None:
+    with running(own_site) as served, watched(chromium, served) as page:
+        page.locator("ul.grid a").first.click()
+        page.get_by_role("button", name="Select tiles to label").click()
+        for rank in (1, 3):
+            page.get_by_label(f"select result {rank}", exact=True).check()
+        page.get_by_label("Label", exact=True).fill("<b>tumour")
+        page.get_by_role("button", name="Save for the selected").click()
+        page.get_by_text("2 tiles are labelled <b>tumour.").wait_for()
+        page.reload()
+        shown = page.locator("[data-tile]:not([hidden])")
+        assert shown.all_inner_texts() == ["your label: <b>tumour"] * 2
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_can_be_read_and_reached(chromium: Browser, served: Served, scheme: Any) -> None:
     with watched(chromium, served, color_scheme=scheme) as page:

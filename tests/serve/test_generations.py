@@ -1,14 +1,17 @@
 """The server answers from the newest generation, and stops without cutting anybody off."""
 
+import re
 import shutil
 import threading
+from pathlib import Path
 
 import httpx
+import pytest
 
 from histo_index.api.index import Index
 from histo_index.api.own_calibration import clear_calibration
 from tests.serve.real import running
-from tests.serve.site import BEARER, Site, image_of, serving
+from tests.serve.site import BEARER, TOKEN, Site, image_of, serving
 
 
 def test_a_new_generation_is_noticed_and_ids_stay(own_site: Site) -> None:
@@ -98,3 +101,19 @@ def test_requests_in_flight_are_finished_when_the_server_stops(site: Site) -> No
             answer = connection.recv(65_536)
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert answer.endswith(b'{"pairs":[]}')
+
+
+def test_the_example_of_the_page_runs(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```py\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    folder = tmp_path / "demo" / "tiles" / "slide-01"
+    folder.mkdir(parents=True)
+    shutil.copyfile(next(site.tiles.rglob("*.png")), folder / "0001.png")
+    (tmp_path / "token").write_text(TOKEN)
+    monkeypatch.chdir(tmp_path)
+    with running(site) as served:
+        exec(example.replace(":8000", f":{served.port}"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == ["1", "2", "3", "4", "5"]

@@ -99,7 +99,11 @@ def test_examples_rank_tiles_by_how_near_they_are_to_what_is_meant_in_relation(
     rows = [row_of(client, one) for one in (like, other, unlike)]
     gaps = [((vectors - vectors[row]) ** 2).sum(axis=1) for row in rows]
     wanted = np.minimum(gaps[0], gaps[1])
-    order = [row for row in np.argsort(wanted / gaps[2], kind="stable") if row not in rows][:40]
+    order = [
+        row
+        for row in np.argsort(wanted / np.maximum(gaps[2], 1e-6), kind="stable")
+        if row not in rows
+    ][:40]
     assert [row_of(client, hit["id"]) for hit in found["hits"]] == order
     assert [hit["distance"] for hit in found["hits"]] == pytest.approx(wanted[order], abs=1e-3)
     assert found["same"] is None

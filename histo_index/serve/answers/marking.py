@@ -3,12 +3,13 @@
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
-from histo_index.search.marks.collect import last_line
+from histo_index.search.marks.collect import collect, last_line
 from histo_index.search.marks.file import append_mark, read_marks
 from histo_index.search.marks.propose import Proposal, propose
 from histo_index.search.marks.record import ANSWERS, PairMark, TileMark, Undo
@@ -134,6 +135,18 @@ class Marking:
         )  # fmt: skip
         self._proposed[found.proposal_id] = found
         return found
+
+
+def labels_of(snapshot: Snapshot, tiles: Sequence[str]) -> dict[str, str]:
+    """Return the labels that users gave to tiles, by id; of several users separated by ` / `."""
+    given: dict[str, list[str]] = {}
+    for mark in collect(read_marks(snapshot.opened.folder)).labels:
+        given.setdefault(mark.tile, []).append(mark.label or "")
+    if not given:
+        return {}
+    digests = snapshot.opened.rows["sha256"]
+    found = {tile: given.get(digests[snapshot.row_of(tile)].as_py()) for tile in tiles}
+    return {tile: " / ".join(labels) for tile, labels in found.items() if labels}
 
 
 def _now() -> str:

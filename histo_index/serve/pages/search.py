@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from histo_index.serve.answers.asked import Asked
+from histo_index.serve.answers.marking import labels_of
 from histo_index.serve.answers.search import Found, find
 from histo_index.serve.pages.chart import draw_spread
 from histo_index.serve.pages.write import OPERATOR_NAMES, write_page
@@ -16,7 +17,6 @@ from histo_index.serve.state.snapshot import Snapshot
 from histo_index.serve.state.state import State
 
 _SHOWN: Final = 24
-_SUGGESTED: Final = 200
 # Rows of filters that a form offers.
 _ROWS: Final = 3
 
@@ -74,6 +74,7 @@ def _results(snapshot: Snapshot, state: State, asked: Asked) -> dict[str, Any]:
         "found": found,
         "chart": draw_spread(histogram, distances, found.threshold),
         "change": _changes(asked, found),
+        "marked": labels_of(snapshot, [hit.id for hit in found.hits]),
     }
 
 
@@ -99,6 +100,6 @@ def _form(snapshot: Snapshot, asked: Asked) -> dict[str, Any]:
         "columns": snapshot.columns,
         "operators": OPERATOR_NAMES,
         "conditions": [*asked.conditions, *[None] * empty],
-        "suggested": {name: snapshot.values(name, _SUGGESTED) for name in snapshot.columns},
+        "suggested": snapshot.suggestions,
         "groups": [name for name in snapshot.columns if name not in ("width", "height", "mpp")],
     }

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from histo_index.wording import printable
 
 # What names a tile or its slide; shown and filtered by with `--names` only.
 _NAMES: Final = ("image_id", "path", "slide_id", "file")
+_MOST_SUGGESTED: Final = 200
 # Columns that are not the user's.
 _INNER: Final = ("stem", "sha256", "note")
 
@@ -69,14 +71,17 @@ class Snapshot:
         facts = self.opened.row(row)
         return self.engine.show_tile(self.root / facts["path"], facts["sha256"], side_px)
 
-    def values(self, column: str, most: int) -> list[str]:
-        """List the commonest values of a text column, none of a column with more than `most`."""
+    @cached_property
+    def suggestions(self) -> dict[str, list[str]]:
+        """The values of each text column with few of them, for forms."""
+        return {name: self._values(name) for name in self.columns}
+
+    def _values(self, column: str) -> list[str]:
         texts = self.opened.rows[column]
         if not pa.types.is_string(texts.type):
             return []
-        counts = texts.value_counts().to_pylist()
-        known = [entry["values"] for entry in counts if entry["values"] is not None]
-        return sorted(known) if len(known) <= most else []
+        known = [value for value in texts.unique().to_pylist() if value is not None]
+        return sorted(known) if len(known) <= _MOST_SUGGESTED else []
 
 
 def plain(value: Any) -> Any:

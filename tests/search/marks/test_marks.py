@@ -1,5 +1,7 @@
 """Marks are stored line by line, outlive crashes, and count by how likely they were proposed."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,13 @@ def test_a_line_that_a_crash_cut_costs_nothing_but_itself(tmp_path: Path) -> Non
         found = read_marks(tmp_path)
         assert (found[0], found[-1]) == (first, third)
         assert len(found) == (2 if cut == 0 else 3)
+
+
+def test_the_checksum_is_the_documented_one() -> None:
+    body = json.loads(to_line(pair("a", "b", "same", "Ä")))
+    checksum = body.pop("checksum")
+    text = json.dumps(body, sort_keys=True).encode("ascii")
+    assert checksum == hashlib.sha256(text).hexdigest()[:16]
 
 
 def test_a_damaged_line_is_no_mark() -> None:
