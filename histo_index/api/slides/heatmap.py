@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histo_index.api.images import ImageLike, raise_errors
+from histo_index.api.slides.class_map import class_probabilities
 from histo_index.api.slides.open import slide_pool
 from histo_index.arrays import Float16, Float64, Int64
 from histo_index.errors import ImageError, InputError
@@ -35,20 +36,23 @@ class Heatmap:
         image_ids: of the tiles, T of them.
         values: float64 [T]; see `heatmap`.
         meaning: what the values are.
+        limits: lowest and highest value of the colours; None for those of the values.
     """
 
     slide: str
     image_ids: list[str]
     values: Float64
     meaning: str
+    limits: tuple[float, float] | None = None
 
 
 def heatmap(
     index: "Index",
-    examples: Sequence[ImageLike],
+    examples: Sequence[ImageLike] = (),
     *,
     slide: str,
     unlike: Sequence[ImageLike] = (),
+    label: str | None = None,
     output: str | Path | None = None,
     geojson: str | Path | None = None,
     crop: bool = True,
@@ -56,34 +60,38 @@ def heatmap(
     """Measure how much each tile of a slide looks like some tiles, and draw it.
 
     The value of a tile is the cosine similarity of its vector to the nearest example, -1 to 1; with
-    examples of what is not meant, minus that to the nearest of those, -2 to 2.
+    examples of what is not meant, minus that to the nearest of those, -2 to 2. With a class, it is
+    the probability of that class instead, see `class_probabilities`.
 
     Args:
         index: an index with tiles of the slide.
         examples: tiles that are meant, as for `Index.search`.
         slide: path of the slide, or its `slide_id` in the index.
         unlike: tiles that are not meant.
+        label: a class of the calibration, instead of examples.
         output: a PNG file to draw to.
         geojson: a file for the tiles with their values, for QuPath.
         crop: GeoJSON counts from the scanned part of the slide, as QuPath does.
 
     Raises:
-        InputError: the index has no tiles of the slide, or a name is not found.
+        InputError: the index has no tiles of the slide, a name is not found, or the class has no
+            probability for this slide.
         ImageError: an example or the slide cannot be read.
     """
-    if not examples:
-        raise InputError("no example given; pass at least one tile")
+    if (label is None) == (not examples):
+        raise InputError("expected example tiles or --class, one of the two")
+    if label is not None and unlike:
+        raise InputError("--unlike goes with example tiles, not with --class")
     rows, tiles = find_slide_rows(index, slide)
-    vectors = take_vectors(index.opened, np.empty((0, 0), np.float16), rows)
-    values = _similarities(index, vectors, examples)
-    meaning = "similarity"
-    if unlike:
-        values, meaning = values - _similarities(index, vectors, unlike), "similarity\ndifference"
+    image_ids = index.opened.rows["image_id"].take(rows).to_pylist()
+    limits = None
+    if label is not None:
+        values = class_probabilities(index, image_ids, label, slide=slide)
+        meaning, limits = f"probability of {label}", (0.0, 1.0)
+    else:
+        values, meaning = _likeness(index, rows, examples, unlike)
     found = Heatmap(
-        slide=tiles[0].slide,
-        image_ids=index.opened.rows["image_id"].take(rows).to_pylist(),
-        values=values,
-        meaning=meaning,
+        slide=tiles[0].slide, image_ids=image_ids, values=values, meaning=meaning, limits=limits
     )
     if output is not None or geojson is not None:
         _draw(found, tiles, None if output is None else Path(output), geojson, crop=crop)
@@ -122,6 +130,17 @@ def find_slide_rows(index: "Index", slide: str) -> tuple[Int64, list[SlideTile]]
     return np.array([row for row, _ in found], np.int64), [tile for _, tile in found]
 
 
+def _likeness(
+    index: "Index", rows: Int64, examples: Sequence[ImageLike], unlike: Sequence[ImageLike]
+) -> tuple[Float64, str]:
+    """Return how much each tile is like the examples, float64 [T], and what that means."""
+    vectors = take_vectors(index.opened, np.empty((0, 0), np.float16), rows)
+    values = _similarities(index, vectors, examples)
+    if not unlike:
+        return values, "similarity"
+    return values - _similarities(index, vectors, unlike), "similarity difference"
+
+
 def _similarities(index: "Index", vectors: Float16, examples: Sequence[ImageLike]) -> Float64:
     """Return the cosine similarity of each vector to the nearest example: float64 [T]."""
     located = raise_errors(index.locate(list(examples)))
@@ -138,12 +157,13 @@ def _draw(
     info, picture = read_picture(tiles[0])
     grid = _grid(info, tiles)
     if output is not None:
-        image = draw_heatmap(picture, info, grid, found.values, title=found.meaning)
+        image = draw_heatmap(
+            picture, info, grid, found.values, title=found.meaning, limits=found.limits
+        )
         with publishing(output) as temporary:
             image.save(temporary, format="PNG")
     if geojson is not None:
-        name = found.meaning.replace("\n", " ")
-        features = tile_features(grid, info, {name: found.values}, crop=crop)
+        features = tile_features(grid, info, {found.meaning: found.values}, crop=crop)
         publish_bytes(Path(geojson), json.dumps(collection(features)).encode())
 
 

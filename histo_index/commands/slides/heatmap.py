@@ -23,14 +23,18 @@ app = typer.Typer()
     epilog="Example: histo-index heatmap tumour.png --slide case-1.svs -i slides.hx -o map.png"
 )
 def heatmap(
-    queries: Annotated[
-        list[str], typer.Argument(help="Example tiles: files, or image ids in the index.")
-    ],
     slide: Annotated[str, typer.Option("--slide", help="An indexed slide: its path or slide_id.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture, a PNG file.")],
+    queries: Annotated[
+        list[str] | None, typer.Argument(help="Example tiles: files, or image ids in the index.")
+    ] = None,
     unlike: Annotated[
         list[str] | None,
         typer.Option("--unlike", help="A tile of what is not meant; repeatable."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--class", help="Draw the probability of this class, instead of likeness."),
     ] = None,
     index: IndexOption = None,
     geojson: Annotated[
@@ -47,7 +51,7 @@ def heatmap(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw how much each tile of a slide looks like some tiles."""
+    """Draw how much each tile of a slide looks like some tiles, or how likely it is of a class."""
     from histo_index.api.index import open as open_index
     from histo_index.api.slides.heatmap import heatmap as draw
     from histo_index.commands.result_files import check_output
@@ -56,13 +60,14 @@ def heatmap(
     check_output(geojson, overwrite=overwrite, suffixes=(".geojson", ".json"))
     opened = open_index(require_index(index), device=device, any_mpp=any_mpp)
     found = draw(
-        opened, queries, slide=slide, unlike=unlike or (), output=output, geojson=geojson,
-        crop=crop,
+        opened, queries or (), slide=slide, unlike=unlike or (), label=label, output=output,
+        geojson=geojson, crop=crop,
     )  # fmt: skip
     best = int(found.values.argmax())
     facts = {
         "slide": found.slide,
         "tiles": len(found.values),
+        "values": found.meaning,
         "highest": {"image_id": found.image_ids[best], "value": float(found.values[best])},
         "output": output,
     }
@@ -70,7 +75,8 @@ def heatmap(
         facts
         if as_json
         else f"{output}: {counted(len(found.values), 'tile')} of {printable(found.slide)}\n"
-        f"  highest   {found.values[best]:.3f}, {printable(found.image_ids[best])}"
+        + ("" if label is None else f"  class     {printable(label)}, if among those labelled\n")
+        + f"  highest   {found.values[best]:.3f}, {printable(found.image_ids[best])}"
     )
 
 

@@ -139,17 +139,22 @@ def nothing_usable(
 def _list_folders(sources: Sequence[Path], base: Path | None, *, slides: bool) -> TileList:
     # The sources themselves may be links; what they hold may not lead out of them.
     resolved = [source.resolve() for source in sources]
-    folders = [path if path.is_dir() else path.parent for path in resolved]
+    is_folder = [path.is_dir() and not _is_dicom(path) for path in resolved]
+    folders = [
+        path if is_searched else path.parent
+        for path, is_searched in zip(resolved, is_folder, strict=True)
+    ]
     root = Path(os.path.commonpath(folders if base is None else [*folders, base.resolve()]))
     # By name, so that what is found twice counts once. A file that is named itself is a tile.
     found: dict[str, str] = {}
-    for folder in resolved:
-        if folder.is_dir():
-            found.update(_walk(folder, root))
-    for file in resolved:
-        if not file.is_dir():
-            name = file.relative_to(root).as_posix()
-            found[name] = unusable_name(name) or (_SLIDE if is_slide_name(name) else _TILE)
+    for path, is_searched in zip(resolved, is_folder, strict=True):
+        if is_searched:
+            found.update(_walk(path, root))
+    for path, is_searched in zip(resolved, is_folder, strict=True):
+        if not is_searched:
+            name = path.relative_to(root).as_posix()
+            is_slide = is_slide_name(name) or path.is_dir()
+            found[name] = unusable_name(name) or (_SLIDE if is_slide else _TILE)
     found = {
         name: (_TILE if slides else _NEEDS_MPP) if what == _SLIDE else what
         for name, what in found.items()
@@ -167,6 +172,14 @@ def _list_folders(sources: Sequence[Path], base: Path | None, *, slides: bool) -
     )
 
 
+def _is_dicom(folder: Path) -> bool:
+    """Return whether a folder is a DICOM slide; one that cannot be listed is not."""
+    try:
+        return is_dicom_folder(os.listdir(folder))
+    except OSError:
+        return False
+
+
 def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
     """Find what lies below a folder, not through linked folders, not in hidden ones.
 
@@ -177,7 +190,7 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
     for inside, folders, files in os.walk(folder, onerror=unreadable.append):
         here = Path(inside)
         folders[:] = skip_data_folders(folders, files)
-        if is_dicom_folder(files) and here != folder:
+        if is_dicom_folder(files):
             folders.clear()
             yield here.relative_to(root).as_posix(), _SLIDE
             continue

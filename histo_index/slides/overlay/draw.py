@@ -1,5 +1,6 @@
 """Draw a value of each tile over a picture of the slide, with a legend."""
 
+from textwrap import wrap
 from typing import Final
 
 import cv2
@@ -13,6 +14,7 @@ from histo_index.slides.tiling.grid import Grid
 
 _OPACITY: Final = 0.55
 _LEGEND_PX: Final = 150
+_LEGEND_LETTERS: Final = 17
 _BAR_PX: Final = 24
 _MARGIN_PX: Final = 16
 _FONT_PX: Final = 14
@@ -20,7 +22,13 @@ _INK: Final = "#202020"
 
 
 def draw_heatmap(
-    picture: Pixels, info: SlideInfo, grid: Grid, values: Float64, *, title: str
+    picture: Pixels,
+    info: SlideInfo,
+    grid: Grid,
+    values: Float64,
+    *,
+    title: str,
+    limits: tuple[float, float] | None = None,
 ) -> Image.Image:
     """Draw values over a slide; yellow is the highest, dark blue the lowest.
 
@@ -32,12 +40,13 @@ def draw_heatmap(
         grid: T tiles.
         values: float64 [T].
         title: what the values are, for the legend.
+        limits: values of the lowest and highest colour; None for those of the values.
 
     Returns:
         An RGB image: the slide, and the legend on its right.
     """
     means, is_covered = _paint(picture.shape[:2], info, grid, values)
-    low, high = float(values.min()), float(values.max())
+    low, high = limits or (float(values.min()), float(values.max()))
     levels = np.clip((means - low) / max(high - low, 1e-12), 0, 1)
     colours = _colour(levels)
     # Colours of the stain below would change those of the map.
@@ -77,7 +86,7 @@ def _colour(levels: Float64) -> Pixels:
 def _draw_legend(image: Image.Image, left: int, limits: tuple[float, float], title: str) -> None:
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(_FONT_PX)
     left += _MARGIN_PX
-    lines = title.split("\n")
+    lines = wrap(title, _LEGEND_LETTERS)
     for number, line in enumerate(lines):
         draw.text((left, _MARGIN_PX + number * 18), line, fill=_INK, font=font)
     top = _MARGIN_PX + 18 * len(lines) + 8

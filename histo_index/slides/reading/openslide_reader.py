@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 import openslide
 
@@ -60,7 +61,7 @@ class _OpenSlide:
         pixels = np.asarray(region)
         alpha = pixels[:, :, 3]
         if alpha.min() == _OPAQUE:
-            return np.ascontiguousarray(pixels[:, :, :3])
+            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB), np.uint8)
         # What was not scanned is transparent: white, as behind the transparent parts of a PNG.
         weight = alpha[:, :, None].astype(np.uint16)
         mixed = pixels[:, :, :3] * weight + _OPAQUE * (_OPAQUE - weight)
