@@ -188,8 +188,7 @@ def _describe(name: str, answer: "ClassAnswer | HistoIndexError") -> list[str]:
 
     if not isinstance(answer, ClassAnswer):
         # Most errors name the image themselves.
-        reason = printable(answer).removeprefix(f"{printable(name)}: ")
-        return [f"{printable(name)}: {reason}"]
+        return [f"{printable(name)}: {printable(answer).removeprefix(f'{printable(name)}: ')}"]
     if answer.problem is not None:
         return [f"{printable(name)}: no class probabilities: {printable(answer.problem)}"]
     best = answer.chances[0]
