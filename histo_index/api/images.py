@@ -30,8 +30,9 @@ class Tensor(Protocol):
     def detach(self) -> Any: ...
 
 
-# A path, image id or file name; a Pillow image; an array or tensor as `to_pixels` takes it.
-ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[Any] | Tensor"
+# A path, image id or file name; a Pillow image; an array or tensor as `to_pixels` takes it; or what
+# `Index.locate` returned.
+ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[Any] | Tensor | Located"
 # One image, or several: a list, array, Series, generator or batch tensor.
 ImagesLike: TypeAlias = "ImageLike | Iterable[ImageLike]"
 _Result = TypeVar("_Result")
@@ -107,6 +108,12 @@ class Images:
 
         A file takes precedence over an image id of the same name.
         """
+        given = {id(image): image for image in images if isinstance(image, Located)}
+        rest = [image for image in images if id(image) not in given]
+        others = iter(self._locate(rest) if rest else ())
+        return [given[id(image)] if id(image) in given else next(others) for image in images]
+
+    def _locate(self, images: Sequence[ImageLike]) -> list[Located | HistoIndexError]:
         in_memory: dict[str, Float16] = {}
         names = [self.name(image, in_memory) for image in images]
         distinct = list(dict.fromkeys(names))
