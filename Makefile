@@ -48,7 +48,7 @@ $(TESTS:%=test-%): test-%: $(VENV)/ready
 # The promises of docs/promises.md and the simulations at full length: minutes to an hour, and a
 # table at the end.
 test-long: $(VENV)/ready
-	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py \
+	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py tests/search/test_reader_properties.py \
 		tests/search/classification tests/encoder/importing/test_recipes.py --long
 
 lint: $(VENV)/ready
