@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -24,7 +25,7 @@ from histo_index.features.tiles import SlideFound
 from histo_index.indexer.inputs.tables import read_table
 from histo_index.slides.reading.identity import SlideTile
 from tests.cli.conftest import Run, run
-from tests.features.writers import SlideFeatures, draw_slide, write_trident
+from tests.features.writers import SlideFeatures, draw_slide, write_parquet, write_trident
 from tests.slide_files import SlideLook, draw_plane, write_slide
 
 __all__ = ["run"]
@@ -46,20 +47,24 @@ def test_what_cannot_be_used_is_told_in_a_line_each(here: Path, run: Run) -> Non
     write_trident(here / "t", slide)
     write_trident(here / "t", draw_slide("b", 12, 5))
     write_trident(here / "t", draw_slide("c", 12, 4, seed=1))
+    own = draw_slide("", 4, 4).features
+    write_parquet(here / "t" / "own.parquet", own, pa.table({"image_id": ["p", "p", "", "q"]}))
     (here / "mpp.csv").write_text("slide,mpp\na,0.25\nb,0.25\n")
     ran = run("import", "t", "-o", "x.hx", "--slide-mpp", "mpp.csv")
     assert ran.code == 3
     assert ran.out.splitlines()[:-1] == [
-        "x.hx: 8 tiles of 1 slide",
-        "  read      1 file of TRIDENT; 0 other files ignored",
+        "x.hx: 10 tiles of 1 slide",
+        "  read      1 file of Parquet, 1 file of TRIDENT; 0 other files ignored",
         "  encoder   uni_v2, 4 numbers: declared, not verified",
-        "  rejected  5",
+        "  rejected  7",
         "            t/features_uni_v2/a.h5: all 0: 2 of 12 rows: 3, 5",
         "            t/features_uni_v2/a.h5: not finite: 1 of 12 rows: 6",
         "            t/features_uni_v2/a.h5: the place of an earlier row: 1 of 12 rows: 9",
         "            t/features_uni_v2/b.h5: another size: 5 numbers; the import has 4",
         "            t/features_uni_v2/c.h5: no scale: TRIDENT stores none in microns per pixel; "
         "pass --slides DIR with the slides, or --slide-mpp with a CSV of the columns slide,mpp",
+        "            t/own.parquet: image_id that is there already: 1 of 4 rows: 1",
+        "            t/own.parquet: no image_id: 1 of 4 rows: 2",
     ]
     listed = run("info", "--rejected", "-i", "x.hx").out
     assert "not finite: 1 of 12 rows: 6" in listed
