@@ -130,9 +130,7 @@ def import_features(
     choice.rejected += [*found.rejected, *rejected]
     jobs = _name_jobs(choice, slides, metadata)
     if not jobs:
-        first = choice.rejected[0] if choice.rejected else None
-        why = f"; the first: {first.path}: {first.reason}" if first else ""
-        raise InputError(f"no features can be used{why}")
+        raise InputError(_nothing(choice, parts))
     _build(folder, jobs, choice, metadata, options)
     done = _report(folder, jobs, choice, found.ignored)
     if options.encoder is not None:
@@ -143,6 +141,13 @@ def import_features(
         assert known is not None
         done = replace(done, verification=verification, status=known.status)
     return replace(done, seconds=time.monotonic() - started)
+
+
+def _nothing(choice: Choice, parts: Sequence[Facts]) -> str:
+    if choice.rejected:
+        first = choice.rejected[0]
+        return f"no features can be used; the first: {first.path}: {first.reason}"
+    return f"{parts[0].path}: no features, but places of tiles alone; pass the features too"
 
 
 def _describe(files: Sequence[Path]) -> tuple[list[Facts], list[Rejection]]:
