@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from histo_index.api.build import build as build
     from histo_index.api.build import compact as compact
     from histo_index.api.build import reindex as reindex
+    from histo_index.api.cluster.engine import Engine as Engine
+    from histo_index.api.cluster.plan import plan as plan
+    from histo_index.api.cluster.search import sharded_search as sharded_search
     from histo_index.api.declared.from_embeddings import from_embeddings as from_embeddings
     from histo_index.api.encoder_table.compare import compare_encoders as compare_encoders
     from histo_index.api.encoders import import_encoder as import_encoder
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from histo_index.errors import InputError as InputError
     from histo_index.errors import LockedError as LockedError
     from histo_index.errors import MismatchError as MismatchError
+    from histo_index.errors import PartialAnswerError as PartialAnswerError
     from histo_index.errors import ShapeError as ShapeError
     from histo_index.errors import TrainingError as TrainingError
     from histo_index.indexer.build_config import BuildProgress as BuildProgress
@@ -62,6 +66,7 @@ _HOMES = {
     "ClassResult": "search.classification.table",
     "CompactReport": "indexer.removal.compact",
     "EncoderComparison": "search.evaluation.encoder_metrics",
+    "Engine": "api.cluster.engine",
     "Evaluation": "search.evaluation.result",
     "ExportReport": "api.features.export",
     "FeatureOptions": "api.features.import_features",
@@ -78,6 +83,7 @@ _HOMES = {
     "Objective": "search.calibration.objectives",
     "PairAnswer": "search.answers.pair",
     "PairScores": "search.answers.pair_list",
+    "PartialAnswerError": "errors",
     "RemoveReport": "search.answers.removal",
     "RestoreReport": "indexer.removal.remove",
     "SearchResult": "search.answers.neighbour_table",
@@ -96,8 +102,10 @@ _HOMES = {
     "import_features": "api.features.import_features",
     "open": "api.index",
     "open_encoder": "api.encoders",
+    "plan": "api.cluster.plan",
     "reindex": "api.build",
     "restore": "search.answers.removal",
+    "sharded_search": "api.cluster.search",
     "train": "api.train",
     "verify_encoder": "api.features.verify",
 }

@@ -55,12 +55,14 @@ def import_encoder(
     """
     from histo_index.encoder.create import import_encoder as import_checkpoint
     from histo_index.encoder.importing.foreign import import_foreign
-    from histo_index.encoder.importing.options import ImportOptions
-    from histo_index.encoder.importing.sources import split_source
+    from histo_index.encoder.importing.options import ImportOptions, refuse_unused
+    from histo_index.encoder.importing.sources import require_checkpoint, split_source
 
     given = options or ImportOptions()
     if split_source(str(source)) is not None:
         return import_foreign(str(source), Path(output), given)
+    require_checkpoint(Path(source))
+    refuse_unused(given, None)
     return import_checkpoint(
         Path(source), Path(output), arch=given.architecture, pooling=given.pooling,
         threshold=given.threshold, mpp=given.mpps[0] if given.mpps else None,

@@ -14,7 +14,7 @@ from typing import Final
 
 from histo_index.encoder.config import MEAN
 from histo_index.encoder.weights_file import Weights, pack_weights, unpack_weights
-from histo_index.errors import HistoIndexError, InputError, MismatchError
+from histo_index.errors import HistoIndexError, InputError
 from histo_index.limits import describe_end, lift_memory_limit, limit_process
 from histo_index.wording import printable
 
@@ -27,7 +27,7 @@ _CHILD: Final = (
 _PACKAGE_ROOT: Final = Path(__file__).parents[3]
 # Exit status of a child that refuses the file; Python uses 1 and 2.
 _REFUSED: Final = 3
-_KINDS: Final = {kind.__name__: kind for kind in (InputError, MismatchError)}
+_KINDS: Final = {kind.__name__: kind for kind in HistoIndexError.__subclasses__()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,16 +139,20 @@ def main() -> None:
     os.dup2(2, 1)
     run = _job(job)
     limit_process(memory=int(memory), cpu_s=int(cpu_s))
+    status = 0
     with answers:
         try:
             arrays = run(Path(path), words)
         except HistoIndexError as error:
             refusal = {"kind": type(error).__name__, "message": str(error)}
             answers.write(json.dumps(refusal).encode())
-            sys.exit(_REFUSED)
-        # The file is read. With too little memory, safetensors would hang.
-        lift_memory_limit()
-        answers.write(pack_weights(arrays))
+            status = _REFUSED
+        else:
+            # The file is read. With too little memory, safetensors would hang.
+            lift_memory_limit()
+            answers.write(pack_weights(arrays))
+    # The answer is complete. Threads of torch, OpenVINO and onnxruntime may hang as they end.
+    os._exit(status)
 
 
 def _job(name: str) -> Callable[[Path, Sequence[str]], Weights]:

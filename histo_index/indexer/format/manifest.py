@@ -35,6 +35,8 @@ REMOVED_REMEDY: Final = (
 TRANSFORM: Final = "transform"
 # What `search` keeps beside the manifest.
 CALIBRATION_NAME: Final = "calibration.json"
+# What people marked while they looked; nothing else can bring it back.
+MARKS_NAME: Final = "marks.jsonl"
 _KIND: Final = "histo-index"
 # What stands in JSON where there is no ANN index, and where nothing was fitted.
 _EXACT: Final = {"factory": "exact"}
