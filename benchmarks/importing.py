@@ -83,11 +83,9 @@ def cpu_seconds() -> float:
     """Return the CPU time of this process and of its children, also those that run."""
     own = psutil.Process()
     running = [child.cpu_times() for child in own.children(recursive=True)]
-    now, ended = own.cpu_times(), own.cpu_times()
-    return sum(
-        [now.user, now.system, ended.children_user, ended.children_system]
-        + [part for times in running for part in (times.user, times.system)]
-    )
+    now = own.cpu_times()
+    parts = [now.user, now.system, now.children_user, now.children_system]
+    return float(sum(parts) + sum(times.user + times.system for times in running))
 
 
 def main() -> None:
