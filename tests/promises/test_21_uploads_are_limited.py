@@ -12,10 +12,9 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
-from histo_index.serve.config import Limits
 from tests.promises.conftest import Tell, Tries
 from tests.serve.real import Served, running
-from tests.serve.site import BEARER, Site, image_of, problem, serving, small
+from tests.serve.site import BEARER, PATIENT_LIMITS, Site, image_of, problem, serving, small
 
 _HUGE = 200 * 2**20
 _CHUNK = b"10000\r\n" + b"\0" * 65_536 + b"\r\n"
@@ -28,7 +27,7 @@ _KINDS = {
 
 @pytest.fixture(scope="module")
 def served(site: Site) -> Iterator[Served]:
-    limits = Limits(header_s=1.0, body_s=1.5, receiving=32)
+    limits = replace(PATIENT_LIMITS, header_s=1.0, body_s=1.5, receiving=32)
     with running(site, limits=limits) as found:
         yield found
 
@@ -76,7 +75,7 @@ def test_20_slow_clients_are_let_go_while_others_are_answered(served: Served, te
     slow = [served.connect() for _ in range(20)]
     for number, connection in enumerate(slow):
         connection.sendall(half_head if number % 2 else body)
-    with httpx.Client(base_url=served.url, headers=BEARER) as client:
+    with httpx.Client(base_url=served.url, headers=BEARER, timeout=60) as client:
         assert [client.get("/v1/tiles").status_code for _ in range(20)] == [200] * 20
     answers = [answer_of(connection)[:12] for connection in slow]
     for connection in slow:
@@ -96,10 +95,10 @@ def test_100_parallel_uploads_are_answered_or_sent_away_and_memory_stays_flat(
         files = {"image": ("a.png", picture.getvalue(), "image/png")}
         return client.post("/v1/search", files=files, data={"k": "1"})
 
-    limits = Limits(waiting=8, receiving=16)
+    limits = replace(PATIENT_LIMITS, waiting=8, receiving=16)
     with (
         running(site, limits=limits) as served,
-        httpx.Client(base_url=served.url, headers=BEARER, timeout=120) as client,
+        httpx.Client(base_url=served.url, headers=BEARER, timeout=600) as client,
         ThreadPoolExecutor(20) as crowd,
     ):
         assert upload(client).status_code == 200

@@ -3,6 +3,7 @@
 import re
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -72,7 +73,7 @@ def test_an_upload_outlives_a_generation_but_not_the_server(own_site: Site) -> N
 def test_only_the_last_uploads_are_held(site: Site) -> None:
     paths = sorted(site.tiles.rglob("*.png"))[:3]
     limits = site.config().limits
-    with serving(site.config(limits=type(limits)(uploads_kept=2))) as client:
+    with serving(site.config(limits=replace(limits, uploads_kept=2))) as client:
         ids = [
             client.post("/v1/search", files={"image": image_of(path)}).json()["like"][0]
             for path in paths
@@ -92,7 +93,9 @@ def test_requests_in_flight_are_finished_when_the_server_stops(site: Site) -> No
                 f"Content-Length: {len(body)}",
             )
             connection.sendall(head + body[:5])
-            httpx.get(f"{served.url}/healthz", headers=BEARER)  # by now the head has arrived
+            httpx.get(
+                f"{served.url}/healthz", headers=BEARER, timeout=60
+            )  # by now the head has arrived
             served.server.should_exit = True
             ended = threading.Event()
             while not ended.wait(0.05) and served.server.servers[0].is_serving():
