@@ -1,5 +1,6 @@
 """The two lengths in which tests run: with each push, and with `--long`."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from tests.serve.site import Client, Site
 
 Tries: TypeAlias = Callable[[int, int], int]
+
+
+def pytest_configure() -> None:
+    """Keep no converted networks in the cache of whoever runs the tests."""
+    os.environ["HISTO_INDEX_CACHE"] = ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

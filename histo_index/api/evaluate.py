@@ -11,6 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from histo_index.api.answers.pictures import tiles_folder
 from histo_index.api.encoders import no_encoder
 from histo_index.api.evaluation.baselines import compute_baselines
 from histo_index.api.tile_files import tile_files
@@ -133,9 +134,9 @@ def evaluate(
         found = evaluate_index(index, dataset, threshold)
         return replace(found, warnings=[_NO_IMAGES, *found.warnings])
     subset = dataset.subsample(MAX_BASELINE_TILES)
-    files = tile_files(index, tiles)
+    root, files = tiles_folder(index, tiles), tile_files(index, tiles)
     try:
-        baselines = compute_baselines(index, subset, files.root, device=device)
+        baselines = compute_baselines(index, subset, root, device=device)
     except HistoIndexError as error:
         _log.warning("%s", error)
         found = evaluate_index(index, dataset, threshold, files=files)

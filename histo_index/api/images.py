@@ -147,14 +147,21 @@ class Images:
 
     def _encode_files(self, paths: Iterable[Path]) -> "Iterator[EncodedTile | ImageError]":
         if reason := no_encoder(self.opened.folder, self.opened.manifest):
-            return (ImageError(f"{path}: {reason}") for path in paths)
-        from histo_index.api.scale.check import check_queries
+            yield from (ImageError(f"{path}: {reason}") for path in paths)
+            return
+        from histo_index.api.scale.check import check_queries, report_unchecked
 
         asked = list(paths)
         refused = list(check_queries(self.opened, asked, any_mpp=self._any_mpp))
         usable = [path for path, why in zip(asked, refused, strict=True) if why is None]
         encoded = iter(self.encoder.encode_files(usable) if usable else ())
-        return (why or next(encoded) for why in refused)
+        read = []
+        for path, why in zip(asked, refused, strict=True):
+            result = why or next(encoded)
+            if not isinstance(result, ImageError):
+                read.append(path)
+            yield result
+        report_unchecked(self.opened, read)
 
 
 def encode_image(encoder: "Encoder", image: Any) -> Located:

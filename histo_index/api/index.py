@@ -130,7 +130,8 @@ class Index(Contents):
         first, second = self.locate([a, b])
         chosen = self.threshold(threshold, unsure=unsure)
         far = far_among(self.opened, [first, second], chosen.far_distance)
-        return answer_pair(first, second, chosen, far=far)
+        note = self.manifest.encoder.note
+        return answer_pair(first, second, chosen, far=far, encoder_note=note)
 
     def pairs(
         self,

@@ -242,7 +242,7 @@ def _classes(found: "Evaluation") -> list[str]:
         ["log loss of the shares alone", _ends(metrics.prior_log_loss, ".3f")],
         ["calibration slope", _ends(metrics.slope, ".3f")],
         *(
-            [f"mean error, {printable(name)}", _ends(error, "+.3f")]
+            [f"mean error, {printable(name)}", _ends(error, "+z.3f")]
             for name, error in metrics.mean_errors.items()
         ),
     ]

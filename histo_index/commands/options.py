@@ -127,6 +127,37 @@ AnyMppOption = Annotated[
     typer.Option("--any-mpp", help="Compare images whose scale differs by more than 1.5."),
 ]
 
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", help="Work by several processes, or by a ray cluster."),
+]
+
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="HOST:PORT of a Ray cluster (default: one on this machine)."),
+]
+
+PartsOption = Annotated[
+    int | None, typer.Option("--parts", min=1, help="Parts searched by ray (default: one a core).")
+]
+
+AllowPartialOption = Annotated[
+    bool, typer.Option("--allow-partial", help="Answer, labelled, if some parts are lost.")
+]
+
+ExcludeSelfOption = Annotated[
+    bool, typer.Option("--exclude-self/--include-self", help="Leave out the query image itself.")
+]
+
+ExcludeSameOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude-same", help="Column whose value must differ from the query's; repeatable."
+    ),
+]
+
+NearDuplicatesOption = Annotated[str, typer.Option("--near-duplicates", help="keep, or drop.")]
+
 ValuesOption = Annotated[
     list[str] | None,
     typer.Option("--value", help="COLUMN=VALUE of queries that are not in the index; repeatable."),

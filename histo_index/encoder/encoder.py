@@ -34,7 +34,7 @@ class EncodedTile:
         sha256: hex digest of the encoded file.
         width: in pixels, orientation applied.
         height: in pixels, orientation applied.
-        note: what decoding left out, or None.
+        note: what decoding and fitting left out or made up, or None.
     """
 
     embedding: Float32

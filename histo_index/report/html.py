@@ -8,6 +8,8 @@ from typing import Any, Final
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from histo_index.indexer.format.encoder_card import DeclaredEncoder
+from histo_index.indexer.format.records import read_record
 from histo_index.search.bootstrap import Estimate
 from histo_index.wording import counted, printable
 
@@ -35,6 +37,7 @@ def environment(package: str = "histo_index.report") -> Environment:
         "ends": ends,
         "percent": percent,
         "brief": brief,
+        "breakable": breakable,
     }
     return found
 
@@ -64,6 +67,11 @@ def brief(name: str) -> str:
     return f"{name[: _LONGEST_NAME // 3]}…{name[1 + _LONGEST_NAME // 3 - _LONGEST_NAME :]}"
 
 
+def breakable(name: object) -> Markup:
+    """Escape a name, and allow a line to end after each underscore of it."""
+    return Markup("_<wbr>").join(printable(name).split("_"))
+
+
 def percent(value: float | None) -> str:
     """Format a share; only 0 and 1 themselves become 0 % and 100 %."""
     if value is None:
@@ -75,8 +83,12 @@ def percent(value: float | None) -> str:
 
 def encoder_facts(card: Mapping[str, Any]) -> dict[str, Any]:
     """Select the facts about an encoder: no thresholds, since the page shows the one in use."""
-    left_out = ("threshold", "diffused_threshold", *(() if card.get("declared") else ("declared",)))
-    return {name: value for name, value in card.items() if name not in left_out}
+    left_out = ("threshold", "diffused_threshold", "declared")
+    shown = {name: value for name, value in card.items() if name not in left_out}
+    if declared := card.get("declared"):
+        found = read_record(DeclaredEncoder, declared)
+        shown |= {"name": found.name, "status": found.status}
+    return shown
 
 
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -139,7 +139,7 @@ class Contents:
         files = self._tile_files(tiles)
         return find_duplicates(self.opened, threshold=threshold, files=files)
 
-    def _tile_files(self, given: "str | Path | TileFiles | None") -> "TileFiles":
+    def _tile_files(self, given: "str | Path | TileFiles | None") -> "TileFiles | None":
         from histo_index.api.tile_files import tile_files
 
         return tile_files(self.opened, given)

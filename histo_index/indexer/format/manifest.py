@@ -8,10 +8,10 @@ from typing import Any, Final
 from histo_index.errors import IndexFormatError, InputError
 from histo_index.files import publish_bytes
 from histo_index.indexer.format.checksums import DamagedError
+from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.records import (
     PLAIN,
     AnnStructure,
-    EncoderCard,
     FileRecord,
     FittedDistance,
     Settings,

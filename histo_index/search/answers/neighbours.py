@@ -14,7 +14,7 @@ from histo_index.search.classification.answer import ClassAnswer, Classifier
 from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.conditions import Condition
-from histo_index.search.neighbours.filters import Filters, exclusion_problem
+from histo_index.search.neighbours.filters import Filters, exclusion_problem, find_column
 from histo_index.search.neighbours.nearest import NOBODY, Found, nearest_rows
 from histo_index.search.neighbours.novelty import far_among
 from histo_index.wording import counted, printable
@@ -179,6 +179,8 @@ def search(
         values=options.values,
         conditions=options.conditions,
     )
+    for name in options.values:
+        find_column(index.rows, name, index.hidden, option="--value")
     asked = [
         one
         if isinstance(one, HistoIndexError)

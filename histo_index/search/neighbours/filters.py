@@ -171,7 +171,10 @@ def group_queries(
     if filters.conditions:
         fulfilled = fulfilling(rows, filters.conditions)
         allowed = fulfilled if allowed is None else allowed & fulfilled
-    columns = [_column(rows, name, filters.hidden) for name in filters.exclude_same]
+    columns = [
+        find_column(rows, name, filters.hidden, option="--exclude-same")
+        for name in filters.exclude_same
+    ]
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, row in enumerate(query_rows):
         if problem := exclusion_problem(rows, filters, row, f"query {position + 1}"):
@@ -200,13 +203,26 @@ def _given(column: pa.ChunkedArray, name: str, values: Mapping[str, str]) -> pa.
         ) from error
 
 
-def _column(rows: pa.Table, name: str, hidden: Sequence[str]) -> pa.ChunkedArray:
+def find_column(
+    rows: pa.Table, name: str, hidden: Sequence[str], *, option: str
+) -> pa.ChunkedArray:
+    """Find a column that an option names.
+
+    Args:
+        rows: a row per tile.
+        name: the column.
+        hidden: private columns.
+        option: the option, for the message.
+
+    Raises:
+        InputError: it is not there, or private.
+    """
     if private_among([name], hidden):
         raise refusal(name)
     names = [column for column in rows.column_names if column not in _HIDDEN]
     if name not in names:
         raise InputError(
-            f"--exclude-same {printable(name)}: no such column; "
+            f"{option} {printable(name)}: no such column; "
             f"the index has {', '.join(map(printable, names))}"
         )
     return rows[name]
@@ -227,7 +243,7 @@ def exclusion_problem(
         InputError: there is no such column.
     """
     for name in filters.exclude_same:
-        column = _column(rows, name, filters.hidden)
+        column = find_column(rows, name, filters.hidden, option="--exclude-same")
         if row is None and name in filters.values:
             continue
         if row is None or not column[row].is_valid:
