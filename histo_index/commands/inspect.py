@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -30,6 +30,7 @@ from histo_index.wording import counted, printable
 
 if TYPE_CHECKING:
     from histo_index.errors import HistoIndexError
+    from histo_index.search.answers.neighbours import Answered
     from histo_index.search.classification.answer import ClassAnswer
 
 app = typer.Typer()
@@ -201,3 +202,12 @@ def _share(value: float) -> str:
     if value < _SMALLEST:
         return f"<{_SMALLEST}"
     return f">{1 - _SMALLEST}" if value > 1 - _SMALLEST else f"{value:.3f}"
+
+
+def describe_neighbours(
+    rows: "Sequence[dict[str, Any]]", names: Sequence[str], found: "Sequence[Answered]"
+) -> str:
+    """Format neighbours as a table, then the classes of each query where there are any."""
+    answers = [getattr(answer, "classes", None) for answer in found]
+    classes = describe_classes(names, answers)
+    return "\n\n".join([table_text(rows), *([classes] if classes else [])])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from histo_index.commands.inspect import describe_neighbours
 from histo_index.commands.options import (
     AnyMppOption,
     ByOption,
@@ -32,7 +33,6 @@ from histo_index.commands.output import (
     exit_if,
     fail,
     print_result,
-    table_text,
 )
 from histo_index.commands.slides.heatmap import answer_by_slide
 from histo_index.wording import counted, printable
@@ -40,7 +40,7 @@ from histo_index.wording import counted, printable
 if TYPE_CHECKING:
     from histo_index.api.images import ImageLike
     from histo_index.api.index import Index
-    from histo_index.search.answers.neighbours import Answered, Neighbour
+    from histo_index.search.answers.neighbours import Neighbour
     from histo_index.search.answers.pair import PairAnswer
     from histo_index.search.answers.pair_list import PairScores
     from histo_index.search.calibration.threshold import Threshold
@@ -204,17 +204,6 @@ def search(
     result_files.write_neighbours(rows, output)
     print_result(rows if as_json else describe_neighbours(rows, names, found))
     exit_if(batch and len(asked) < len(names), REJECTED_EXIT)
-
-
-def describe_neighbours(
-    rows: "Sequence[dict[str, Any]]", names: Sequence[str], found: "Sequence[Answered]"
-) -> str:
-    """Format neighbours as a table, then the classes of each query where there are any."""
-    from histo_index.commands.inspect import describe_classes
-
-    answers = [getattr(answer, "classes", None) for answer in found]
-    classes = describe_classes(names, answers)
-    return "\n\n".join([table_text(rows), *([classes] if classes else [])])
 
 
 def describe_pair(answer: "PairAnswer") -> str:
