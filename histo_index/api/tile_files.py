@@ -16,12 +16,14 @@ from histo_index.slides.reading.identity import is_there
 _LOOKED_FOR: Final = 64
 
 
-def tile_files(index: OpenIndex, given: str | Path | None) -> TileFiles | None:
-    """Return the tile files below a folder, default where they were indexed.
+def tile_files(index: OpenIndex, given: str | Path | TileFiles | None) -> TileFiles | None:
+    """Return the tile files below a folder, default where they were indexed; or those given.
 
     None where the files are gone, as of tiles that were moved or indexed from embeddings: then
     nothing can be confirmed on pixels, and looking for every file would only take time.
     """
+    if isinstance(given, TileFiles):
+        return given
     root, live = tiles_folder(index, given), index.live_rows()
     rows = live[np.linspace(0, len(live) - 1, min(_LOOKED_FOR, len(live))).astype(np.int64)]
     paths = index.rows["path"].take(pa.array(rows)).to_pylist()

@@ -172,6 +172,16 @@ def describe_classes(
     return "\n".join(parts)
 
 
+def _novelty(answer: "ClassAnswer") -> list[str]:
+    """Say how often a tile of a missing class is found, if this one is unlike all."""
+    if not answer.is_novel or answer.detected is None:
+        return []
+    return [
+        f"  unlike everything labelled here: this finds {100 * answer.detected:.0f} % of tiles of "
+        "a class that is missing, at 5 % false alarms"
+    ]
+
+
 def _describe(name: str, answer: "ClassAnswer | HistoIndexError") -> list[str]:
     """Format the classes of a query: a heading, then a line for each class."""
     from histo_index.search.classification.answer import ClassAnswer
@@ -194,12 +204,11 @@ def _describe(name: str, answer: "ClassAnswer | HistoIndexError") -> list[str]:
             for one in answer.chances
         ]
     )
-    lines = [f"{head}{', unlike everything labelled here' if answer.is_novel else ''}", *body]
-    if answer.is_novel and answer.detected is not None:
-        lines.append(
-            f"  unlike everything labelled here: this finds {100 * answer.detected:.0f} % of tiles "
-            "of a class that is missing, at 5 % false alarms"
-        )
+    lines = [
+        f"{head}{', unlike everything labelled here' if answer.is_novel else ''}",
+        *body,
+        *_novelty(answer),
+    ]
     if answer.unscored:
         unscored = ", ".join(map(printable, answer.unscored))
         lines.append(f"  not scored, labelled in one group only: {unscored}")

@@ -12,6 +12,8 @@ from histo_index.wording import printable
 
 # Finished, but some inputs could not be used or answered.
 REJECTED_EXIT: Final = 3
+# Parts that do not belong together.
+MISMATCH_EXIT: Final = 4
 # Columns of answers; a user's own numbers are printed as they are.
 _PROBABILITIES: Final = ("probability", "probability_low", "probability_high")
 _SMALLEST: Final = 0.001

@@ -95,3 +95,9 @@ def test_folders_of_encoders_are_listed(encoders: list[Path]) -> None:
     # Our own networks have no self-test: every runtime of theirs is tested.
     assert look_into(encoders[0], verify=True).agreement == {}
     assert np.all([line["fingerprint"] for line in found])
+
+
+def test_the_bundled_encoder_is_described_by_its_name() -> None:
+    assert look_into("bundled").facts["network"] == "resnext50_32x4d"
+    with pytest.raises(InputError, match=r"^absent: no such folder; pass one that holds encoder"):
+        list_encoders("absent")

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from histo_index.arrays import Bools, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.private import private_among, refusal, require_public
+from histo_index.search.neighbours.conditions import Condition, fulfilling
 from histo_index.wording import printable
 
 _HIDDEN: Final = ("stem",)
@@ -57,12 +58,14 @@ class Filters:
             do those without a value, because they might be.
         hidden: private columns that are left out of the table; naming one is an error of its own.
         values: column to value of queries that are not in the index, as text.
+        conditions: further ones that are no SQL.
     """
 
     where: str | None = None
     exclude_same: Sequence[str] = ()
     hidden: Sequence[str] = ()
     values: Mapping[str, str] = field(default_factory=dict)
+    conditions: Sequence[Condition] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +168,9 @@ def group_queries(
         InputError: a column or value that the filters need is not there.
     """
     allowed = None if filters.where is None else passing(rows, filters.where, hidden=filters.hidden)
+    if filters.conditions:
+        fulfilled = fulfilling(rows, filters.conditions)
+        allowed = fulfilled if allowed is None else allowed & fulfilled
     columns = [
         find_column(rows, name, filters.hidden, option="--exclude-same")
         for name in filters.exclude_same
