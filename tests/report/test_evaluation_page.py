@@ -4,7 +4,7 @@ import base64
 import io
 import re
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_one_is_not_written_in_the_plural(judged: Judged) -> None:
 def test_only_duplicates_that_were_found_are_a_warning(judged: Judged) -> None:
     warning, shared = "Duplicates across groups make", "calibration looks better than it is"
     for counts, is_warned, is_shared in (((0, 0, 3), False, True), ((1, 0, 0), True, False)):
-        values = dict(zip(("identical", "near", "shared_tiles"), counts, strict=True))
+        values: Any = dict(zip(("identical", "near", "shared_tiles"), counts, strict=True))
         leakage = replace(judged.found.leakage, **values, calibration_duplicates=0)
         text = Page(
             evaluation_page(
