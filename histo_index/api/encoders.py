@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histo_index.errors import IndexFormatError, InputError, MismatchError
+from histo_index.indexer.format.encoder_card import ThresholdRecord
 from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
-from histo_index.indexer.format.records import PLAIN, THRESHOLDS, ThresholdRecord, read_record
+from histo_index.indexer.format.records import PLAIN, THRESHOLDS, read_record
 from histo_index.wording import printable
 
 if TYPE_CHECKING:
@@ -121,11 +122,12 @@ def warn_if_untrained(folder: Path, *, is_trained: bool) -> None:
 def no_encoder(folder: Path, manifest: Manifest) -> str | None:
     """Return why an index cannot encode images; None if it can."""
     declared = manifest.encoder.declared
-    if declared is None:
+    if declared is None or declared.verified is not None:
         return None
     return (
         f"{folder} was made from embeddings of {printable(declared.name)} and has no encoder, so "
-        "it encodes no image: ask about its own tiles, by image id"
+        "it encodes no image: ask about its own tiles, by image id, or verify an encoder with "
+        "`histo-index encoder verify`"
     )
 
 
@@ -147,9 +149,12 @@ def own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
             "query indexed tiles, or open another index"
         )
     encoder = open_encoder(folder / "encoder", **options)
-    if encoder.fingerprint != manifest.fingerprint:
+    declared = manifest.encoder.declared
+    verified = declared.verified if declared else None
+    expected = verified.fingerprint if verified else manifest.fingerprint
+    if encoder.fingerprint != expected:
         raise MismatchError(
-            f"{folder} was built by encoder {manifest.fingerprint} but encoder/ in it is "
+            f"{folder} was built by encoder {expected} but encoder/ in it is "
             f"{encoder.fingerprint}; restore the encoder folder or build into a new index"
         )
     return encoder

@@ -17,8 +17,8 @@ from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.errors import ImageError, InputError, MismatchError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig, BuildProgress
+from histo_index.indexer.format.encoder_card import ThresholdRecord
 from histo_index.indexer.format.manifest import read_manifest
-from histo_index.indexer.format.records import ThresholdRecord
 from histo_index.indexer.inputs.tiles import list_tiles
 from histo_index.indexer.reader import OpenIndex
 from tests.indexer.fakes import (

@@ -93,6 +93,19 @@ def test_one_is_not_written_in_the_plural(judged: Judged) -> None:
     assert page.figures["groups"] == ["8 groups"]
 
 
+def test_only_duplicates_that_were_found_are_a_warning(judged: Judged) -> None:
+    warning, shared = "Duplicates across groups make", "calibration looks better than it is"
+    for counts, is_warned, is_shared in (((0, 0, 3), False, True), ((1, 0, 0), True, False)):
+        values = dict(zip(("identical", "near", "shared_tiles"), counts, strict=True))
+        leakage = replace(judged.found.leakage, **values, calibration_duplicates=0)
+        text = Page(
+            evaluation_page(
+                judged.index, replace(judged.found, leakage=leakage), Pictures(judged.tiles)
+            )
+        ).text
+        assert ((warning in text), (shared in text)) == (is_warned, is_shared)
+
+
 def test_charts_have_text_alternatives(judged: Judged, html: str) -> None:
     titles = re.findall(r"<svg[^>]*role=\"img\"[^>]*><title>(.*?)</title>", html)
     spoken = " ".join(titles)
