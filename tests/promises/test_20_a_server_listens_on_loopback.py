@@ -100,7 +100,7 @@ def test_the_socket_is_one_of_loopback_and_answers_nothing_without_the_token(
             if entry.status == "LISTEN" and entry.laddr.port == served.port
         ]
         assert listening == ["127.0.0.1"]
-        with httpx.Client(base_url=served.url) as client:
+        with httpx.Client(base_url=served.url, timeout=60) as client:
             paths = ("/", "/search", "/v1/tiles", "/metrics", "/openapi.json", "/static/app.css")
             assert {client.get(path).status_code for path in paths} == {401}
             entered = client.get("/", params={"token": TOKEN})

@@ -12,10 +12,9 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
-from histo_index.serve.config import Limits
 from tests.promises.conftest import Tell, Tries
 from tests.serve.real import Served, running
-from tests.serve.site import BEARER, Site, image_of, problem, serving, small
+from tests.serve.site import BEARER, PATIENT_LIMITS, Client, Site, image_of, problem, serving, small
 
 _HUGE = 200 * 2**20
 _CHUNK = b"10000\r\n" + b"\0" * 65_536 + b"\r\n"
@@ -28,7 +27,7 @@ _KINDS = {
 
 @pytest.fixture(scope="module")
 def served(site: Site) -> Iterator[Served]:
-    limits = Limits(header_s=1.0, body_s=1.5, receiving=32)
+    limits = replace(PATIENT_LIMITS, header_s=1.0, body_s=1.5, receiving=32)
     with running(site, limits=limits) as found:
         yield found
 
@@ -76,7 +75,7 @@ def test_20_slow_clients_are_let_go_while_others_are_answered(served: Served, te
     slow = [served.connect() for _ in range(20)]
     for number, connection in enumerate(slow):
         connection.sendall(half_head if number % 2 else body)
-    with httpx.Client(base_url=served.url, headers=BEARER) as client:
+    with httpx.Client(base_url=served.url, headers=BEARER, timeout=60) as client:
         assert [client.get("/v1/tiles").status_code for _ in range(20)] == [200] * 20
     answers = [answer_of(connection)[:12] for connection in slow]
     for connection in slow:
@@ -96,10 +95,10 @@ def test_100_parallel_uploads_are_answered_or_sent_away_and_memory_stays_flat(
         files = {"image": ("a.png", picture.getvalue(), "image/png")}
         return client.post("/v1/search", files=files, data={"k": "1"})
 
-    limits = Limits(waiting=8, receiving=16)
+    limits = replace(PATIENT_LIMITS, waiting=8, receiving=16)
     with (
         running(site, limits=limits) as served,
-        httpx.Client(base_url=served.url, headers=BEARER, timeout=120) as client,
+        httpx.Client(base_url=served.url, headers=BEARER, timeout=600) as client,
         ThreadPoolExecutor(20) as crowd,
     ):
         assert upload(client).status_code == 200
@@ -121,44 +120,48 @@ def test_100_parallel_uploads_are_answered_or_sent_away_and_memory_stays_flat(
     )
 
 
-def test_pixels_are_limited_from_the_header(site: Site, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def limited(site: Site) -> Iterator[Client]:
+    """A server with limits that are reached quickly."""
+    with serving(site.config(limits=small(images=2, pairs=3))) as found:
+        yield found
+
+
+def test_pixels_are_limited_from_the_header(limited: Client, tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     Image.new("1", (20_000, 10_000)).save(path)
     assert path.stat().st_size < 50_000
-    with serving(site.config(limits=small())) as client:
-        answer = client.post("/v1/search", files={"image": image_of(path)})
+    answer = limited.post("/v1/search", files={"image": image_of(path)})
     assert answer.status_code == 422
     assert problem(answer)["detail"].startswith(
         "upload: too large: 20000×10000 pixels, the limit is 100,000"
     )
 
 
-def test_what_is_no_image_is_refused(site: Site, tmp_path: Path) -> None:
+def test_what_is_no_image_is_refused(limited: Client, site: Site, tmp_path: Path) -> None:
     damaged = next(site.tiles.rglob("*.png")).read_bytes()[:500]
-    with serving(site.config(limits=small())) as client:
-        for data, reason in ((b"<svg>", "upload: not an image"), (damaged, "upload: damaged")):
-            (tmp_path / "x.png").write_bytes(data)
-            answer = client.post("/v1/search", files={"image": image_of(tmp_path / "x.png")})
-            assert answer.status_code == 422
-            assert problem(answer)["detail"].startswith(reason)
+    for data, reason in ((b"<svg>", "upload: not an image"), (damaged, "upload: damaged")):
+        (tmp_path / "x.png").write_bytes(data)
+        answer = limited.post("/v1/search", files={"image": image_of(tmp_path / "x.png")})
+        assert answer.status_code == 422
+        assert problem(answer)["detail"].startswith(reason)
 
 
-def test_numbers_are_limited(site: Site) -> None:
+def test_numbers_are_limited(limited: Client, site: Site) -> None:
     path = next(site.tiles.rglob("*.png"))
-    with serving(site.config(limits=small(images=2, pairs=3))) as client:
-        (tile,) = client.ids(1)
-        images = client.post("/v1/search", files=[("image", image_of(path))] * 3)
-        assert images.status_code == 400
-        refused = [
-            client.get("/v1/search", params={"id": tile, "k": 501}),
-            client.get("/v1/search", params={"id": [f"{n:032x}" for n in range(17)]}),
-            client.get("/v1/search", params={"id": tile, "column": "x" * 501}),
-            client.post("/v1/pairs", json={"pairs": [[tile, tile]] * 4}),
-            client.get("/v1/tiles", params={"limit": 501}),
-        ]
-        assert [answer.status_code for answer in refused] == [422] * 5
-        for answer in refused:
-            problem(answer)
+    (tile,) = limited.ids(1)
+    images = limited.post("/v1/search", files=[("image", image_of(path))] * 3)
+    assert images.status_code == 400
+    refused = [
+        limited.get("/v1/search", params={"id": tile, "k": 501}),
+        limited.get("/v1/search", params={"id": [f"{n:032x}" for n in range(17)]}),
+        limited.get("/v1/search", params={"id": tile, "column": "x" * 501}),
+        limited.post("/v1/pairs", json={"pairs": [[tile, tile]] * 4}),
+        limited.get("/v1/tiles", params={"limit": 501}),
+    ]
+    assert [answer.status_code for answer in refused] == [422] * 5
+    for answer in refused:
+        problem(answer)
 
 
 def test_a_full_queue_sends_away_with_a_time_to_come_back(site: Site) -> None:

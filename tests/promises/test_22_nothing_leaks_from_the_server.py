@@ -110,6 +110,7 @@ def test_generated_requests_leak_nothing_and_break_nothing(
     random, known = Random(0), client.ids(3)
     count = tries(500, 5_000)
     codes: dict[int, int] = {}
+    caplog.clear()
     with caplog.at_level(logging.INFO, logger="histo_index.serve"):
         for _ in range(count):
             method, path, options = generate(random, known)

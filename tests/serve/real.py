@@ -31,8 +31,8 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def connect(self) -> socket.socket:
-        """Open a connection that is given up after 20 s of silence."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        """Open a connection that is given up after 60 s of silence."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def head(self, method: str, path: str, *lines: str) -> bytes:
         """Write the head of a request with the token."""

@@ -28,6 +28,8 @@ PATIENT: Final = "Mustermann_Erika"
 HOSTILE: Final = "<img src=x onerror=alert(1)>"
 FORMULA: Final = '=HYPERLINK("x")'
 TILES: Final = 48
+# Times that no busy machine reaches.
+PATIENT_LIMITS: Final = Limits(header_s=300, body_s=300, decode_s=300, wait_s=300)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +52,9 @@ class Site:
 
     def config(self, **changes: Any) -> ServeConfig:
         usual = ServeConfig(
-            index=self.index, token=TOKEN, origin=ORIGIN, hosts=frozenset({"127.0.0.1:8000"})
-        )
+            index=self.index, token=TOKEN, origin=ORIGIN, hosts=frozenset({"127.0.0.1:8000"}),
+            limits=PATIENT_LIMITS,
+        )  # fmt: skip
         return replace(usual, **changes)
 
 
@@ -161,7 +164,7 @@ def serving(config: ServeConfig) -> Iterator[Client]:
 
 def small(**changes: Any) -> Limits:
     """Return limits that tests reach quickly."""
-    return replace(Limits(upload_bytes=200_000, pixels=100_000), **changes)
+    return replace(PATIENT_LIMITS, upload_bytes=200_000, pixels=100_000, **changes)
 
 
 def image_of(path: Path) -> tuple[str, bytes, str]:

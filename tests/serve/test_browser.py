@@ -36,6 +36,12 @@ _PASTE: Final = """(bytes) => {
 }"""
 
 
+# The first figure of the mark page: how many pairs are marked.
+_HAS_PAIRS: Final = (
+    "(number) => document.querySelector('[data-standing] tbody td').textContent === number"
+)
+
+
 @pytest.fixture(scope="module")
 def served(site: Site) -> Iterator[Served]:
     with running(site) as found:
@@ -91,7 +97,7 @@ def hits(page: Page) -> int:
     return page.locator("ol.grid > li.card").count()
 
 
-def test_the_token_leaves_the_address_and_a_tile_can_be_chosen(page: Page) -> None:
+def test_a_tile_is_chosen_followed_refined_filtered_and_compared(page: Page) -> None:
     assert "token" not in page.url
     page.locator("ul.grid a").first.click()
     assert page.locator("h1").inner_text() == "Tiles like this one"
@@ -102,19 +108,37 @@ def test_the_token_leaves_the_address_and_a_tile_can_be_chosen(page: Page) -> No
     page.go_back()
     assert page.url == first
     assert hits(page) == 24
+    page.get_by_label("more like result 2", exact=True).click()
+    page.get_by_label("less like result 5", exact=True).click()
+    assert page.locator(".example.like").count() == 2
+    assert page.locator(".example.unlike").count() == 1
+    assert page.locator("h1").inner_text() == "Tiles like these examples"
+    page.get_by_label("remove counter-example 1").click()
+    assert page.locator(".example.unlike").count() == 0
+    page.get_by_text("Filters and number of results").click()
+    page.get_by_label("Column of filter 1").select_option("label")
+    page.get_by_label("Value of filter 1").fill("fat")
+    page.get_by_role("button", name="Apply").click()
+    assert 4 <= hits(page) <= 6
+    page.get_by_label("compare with result 1", exact=True).click()
+    assert page.locator("h1").inner_text().split(":")[0] in ("Same", "Different", "Unsure")
+    widths = page.locator(".sides img").evaluate_all("all => all.map((one) => one.width)")
+    assert widths == [420, 420]
 
 
-def test_an_image_is_dropped_and_searched_with(page: Page, site: Site) -> None:
-    assert page.evaluate(_DROP, bytes_of(site)) is True
+def test_an_image_is_dropped_and_a_part_of_a_pasted_one_searched_with(
+    page: Page, site: Site
+) -> None:
+    data = bytes_of(site)
+    assert page.evaluate(_DROP, data) is True
     page.locator(".cropper canvas").wait_for()
     page.get_by_role("button", name="Search").click()
     page.wait_for_url("**/search?id=u*")
     assert hits(page) == 24
+    whole = page.url
     assert page.locator(".example img").evaluate("image => image.naturalWidth") == 64
-
-
-def test_an_image_is_pasted_and_a_part_of_it_searched_with(page: Page, site: Site) -> None:
-    page.evaluate(_PASTE, bytes_of(site))
+    page.go_back()
+    page.evaluate(_PASTE, data)
     canvas = page.locator(".cropper canvas")
     canvas.wait_for()
     area = canvas.bounding_box()
@@ -126,61 +150,29 @@ def test_an_image_is_pasted_and_a_part_of_it_searched_with(page: Page, site: Sit
     assert page.get_by_role("button", name="Use the whole image").is_visible()
     page.get_by_role("button", name="Search").click()
     page.wait_for_url("**/search?id=u*")
+    assert page.url != whole
     assert page.locator(".example img").evaluate("image => image.naturalWidth") in (31, 32, 33)
 
 
-def test_examples_are_added_and_removed(page: Page) -> None:
-    page.locator("ul.grid a").first.click()
-    page.get_by_label("more like result 2", exact=True).click()
-    page.get_by_label("less like result 5", exact=True).click()
-    assert page.locator(".example.like").count() == 2
-    assert page.locator(".example.unlike").count() == 1
-    assert page.locator("h1").inner_text() == "Tiles like these examples"
-    page.get_by_label("remove counter-example 1").click()
-    assert page.locator(".example.unlike").count() == 0
-
-
-def test_filters_apply_and_a_pair_is_compared(page: Page) -> None:
-    page.locator("ul.grid a").first.click()
-    page.get_by_text("Filters and number of results").click()
-    page.get_by_label("Column of filter 1").select_option("label")
-    page.get_by_label("Value of filter 1").fill("fat")
-    page.get_by_role("button", name="Apply").click()
-    assert 5 <= hits(page) <= 6
-    page.get_by_label("compare with result 1", exact=True).click()
-    assert page.locator("h1").inner_text().split(":")[0] in ("Same", "Different", "Unsure")
-    widths = page.locator(".sides img").evaluate_all("all => all.map((one) => one.width)")
-    assert widths == [420, 420]
-
-
-def test_pairs_are_marked_by_keys_and_undone(chromium: Browser, own_site: Site) -> None:
+def test_pairs_are_marked_by_keys_and_selected_tiles_labelled(
+    chromium: Browser, own_site: Site
+) -> None:
     with running(own_site) as served, watched(chromium, served) as page:
         page.goto(f"{served.url}/mark")
-        found = page.locator("[data-standing] tbody td").first
         said = page.locator("[data-said]")
         pictures = page.locator("[data-marking] img")
-        for number, (key, words) in enumerate(
-            (("s", "Stored: same."), ("d", "Stored: different."))
-        ):
+        page.locator("[data-marking]").wait_for()
+        for number, (key, words) in enumerate((("s", "same"), ("d", "different")), start=1):
             before = pictures.first.get_attribute("src")
             page.keyboard.press(key)
-            said.get_by_text(words).wait_for()
-            page.wait_for_function(f"() => document.querySelector('[data-standing] tbody td')"
-                                   f".textContent === '{number + 1}'")  # fmt: skip
+            said.get_by_text(f"Stored: {words}.").wait_for()
+            page.wait_for_function(_HAS_PAIRS, arg=str(number))
             assert pictures.first.get_attribute("src") != before
         page.get_by_role("button", name="undo").click()
         said.get_by_text("The last mark was taken back.").wait_for()
-        page.wait_for_function(
-            "() => document.querySelector('[data-standing] tbody td').textContent === '1'"
-        )
-        assert found.inner_text() == "1"
+        page.wait_for_function(_HAS_PAIRS, arg="1")
         assert page.locator("[data-calibrate]").is_disabled()
-        assert page.evaluate(UNREADABLE) == []
-        assert page.evaluate(NAMELESS) == []
-
-
-def test_selected_tiles_get_a_label(chromium: Browser, own_site: Site) -> None:
-    with running(own_site) as served, watched(chromium, served) as page:
+        page.goto(f"{served.url}/search")
         page.locator("ul.grid a").first.click()
         page.get_by_role("button", name="Select tiles to label").click()
         for rank in (1, 3):
@@ -193,21 +185,21 @@ def test_selected_tiles_get_a_label(chromium: Browser, own_site: Site) -> None:
         assert shown.all_inner_texts() == ["your label: <b>tumour"] * 2
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_can_be_read_and_reached(chromium: Browser, served: Served, scheme: Any) -> None:
-    with watched(chromium, served, color_scheme=scheme) as page:
-        tile = page.locator("ul.grid a").first.get_attribute("href")
-        for path in ("search", tile, "pair", "mark"):
-            page.goto(f"{served.url}/{path}")
-            page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
+def test_pages_can_be_read_and_reached(page: Page, served: Served) -> None:
+    tile = page.locator("ul.grid a").first.get_attribute("href")
+    for path in ("search", tile, "pair", "mark", "quality"):
+        page.goto(f"{served.url}/{path}")
+        page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
+        assert page.evaluate(NAMELESS) == []
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
             assert page.evaluate(UNREADABLE) == []
-            assert page.evaluate(NAMELESS) == []
         page.set_viewport_size({"width": 390, "height": 800})
-        for path in ("search", tile, "pair", "mark"):
-            page.goto(f"{served.url}/{path}")
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{served.url}/pair")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
 
 
 def test_search_works_without_javascript(chromium: Browser, served: Served, site: Site) -> None:

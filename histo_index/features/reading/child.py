@@ -40,6 +40,7 @@ class _WithoutPandas(MetaPathFinder):
 def main() -> None:
     """Do the jobs that standard input lists."""
     sys.meta_path.insert(0, _WithoutPandas())
+    pa.array([""])  # at its first use pyarrow's allocator reserves 1 GB of addresses
     request = json.loads(sys.stdin.buffer.read())
     # Output of libraries must not mix with the frames.
     answers = os.fdopen(os.dup(1), "wb")

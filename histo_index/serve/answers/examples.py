@@ -69,7 +69,8 @@ def _order(
     wanted = _nearest(snapshot, rows, like)
     values = wanted
     if unlike:
-        values = wanted / np.maximum(_nearest(snapshot, rows, unlike), _LEAST_DISTANCE)
+        others = np.maximum(_nearest(snapshot, rows, unlike), _LEAST_DISTANCE)
+        values = (wanted / others).astype(np.float32)
     return np.argsort(values, kind="stable"), wanted
 
 

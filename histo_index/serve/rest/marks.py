@@ -154,7 +154,9 @@ def standing_json(found: Standing) -> dict[str, Any]:
 
 def _anonymous(snapshot: Snapshot, row: dict[str, Any]) -> dict[str, Any]:
     """Replace image ids by opaque ones, unless names are shown."""
-    named = {name: row[name] for name in ("image_id", "image_a", "image_b") if name in row}
+    found = {name: plain(value) for name, value in row.items()}
     if "image_id" not in snapshot.columns:
-        named = {name: snapshot.ids.id_of_name(value) for name, value in named.items()}
-    return {name: plain(value) for name, value in {**row, **named}.items()}
+        for name in ("image_id", "image_a", "image_b"):
+            if name in row:
+                found[name] = snapshot.ids.id_of_name(row[name])
+    return found

@@ -50,15 +50,15 @@ async function once(work) {
 
 const mark = (answer) => once(async () => {
   await ask("v1/marks", { proposal: current.proposal, answer });
-  said.textContent = `Stored: ${answer}.`;
   await next();
-  await refresh();
+  said.textContent = `Stored: ${answer}.`;
+  refresh(); // nobody need wait for the counts
 });
 
 const undo = () => once(async () => {
   const { undone } = await ask("v1/marks/undo", {});
   said.textContent = undone ? "The last mark was taken back." : "There is no mark of yours.";
-  await refresh();
+  refresh();
 });
 
 const calibrate = () => once(async () => {

@@ -92,11 +92,14 @@ def test_users_who_disagree_are_named_and_their_pair_left_out(classes: Classes) 
     append_mark(folder, pair(digests[0], digests[3], "same", "Ann"))
     append_mark(folder, pair(digests[3], digests[0], "different", "Bo"))
     append_mark(folder, pair(digests[0], digests[6], "same", "Ann"))
-    append_mark(folder, pair(digests[0], digests[1], "different", "Ann"))
+    append_mark(folder, pair(digests[0], digests[1], "different", "Ann", selection=3.0))
     append_mark(folder, pair(digests[0], "gone", "different", "Ann"))
     found = marked_pairs(classes.index, group="patient")
     assert found.is_same.tolist() == [True, False]
     assert found.has_groups
+    assert found.weights is not None
+    assert found.weights.tolist() == pytest.approx([1.5, 0.5])
+    assert found.sample(np.zeros(2, np.float32)).prior == pytest.approx(0.75)
     assert found.problems == [
         "the marks: users disagree about a pair, Ann and Bo; it is left out",
         "the marks: a tile of a pair is no longer in the index",
