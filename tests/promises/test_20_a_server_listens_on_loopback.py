@@ -1,5 +1,6 @@
 """A server is reached from this machine only, unless it is told otherwise with a token."""
 
+import socket
 from pathlib import Path
 
 import httpx
@@ -66,6 +67,18 @@ def test_a_token_that_others_read_or_guess_is_refused(
     token_file.chmod(mode)
     with pytest.raises(InputError, match=reason):
         prepare(Path("any.hx"), Listening(token_file=token_file))
+
+
+def test_a_port_that_is_taken_is_refused_before_an_address_is_printed(run: Run, site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = run("serve", "-i", site.index, "--port", port)
+    assert (ran.code, ran.out) == (2, "")
+    (line,) = (line for line in ran.err.splitlines() if "error: " in line)
+    assert line == (
+        f"histo-index: error: --host 127.0.0.1 --port {port}: cannot listen there (Address already "
+        "in use); pass another --port or --host"
+    )
 
 
 def test_without_options_it_listens_on_loopback_with_a_token_of_its_own(site: Site) -> None:
