@@ -8,6 +8,7 @@ shards; what follows derives the search files, as every build does.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -63,6 +64,14 @@ def write_files(folder: Path, layout: str, rows: int, size: int) -> list[Path]:
     return paths
 
 
+def evict(paths: list[Path]) -> None:
+    """Ask the system to forget the files, so that they come from the disk."""
+    os.sync()
+    for path in paths:
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def read_files(paths: list[Path], size: int) -> int:
     """Read all numbers in blocks; return how many rows there were."""
     step, count = _BLOCK_BYTES // (4 * size), 0
@@ -83,11 +92,9 @@ def cpu_seconds() -> float:
     """Return the CPU time of this process and of its children, also those that run."""
     own = psutil.Process()
     running = [child.cpu_times() for child in own.children(recursive=True)]
-    now, ended = own.cpu_times(), own.cpu_times()
-    return sum(
-        [now.user, now.system, ended.children_user, ended.children_system]
-        + [part for times in running for part in (times.user, times.system)]
-    )
+    now = own.cpu_times()
+    parts = [now.user, now.system, now.children_user, now.children_system]
+    return float(sum(parts) + sum(times.user + times.system for times in running))
 
 
 def main() -> None:
@@ -96,6 +103,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--layout", choices=("clam", "trident", "npy"), default="clam")
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--cold", action="store_true", help="read from the disk, not from memory")
     parser.add_argument("--memory", action="store_true", help="import again, watching memory")
     parser.add_argument("--structure", default=None)
     parser.add_argument("--distance", default=None)
@@ -106,6 +114,8 @@ def main() -> None:
     total = sum(path.stat().st_size for path in paths) / 1e6
     reading = []
     for _ in range(2):
+        if arguments.cold:
+            evict(paths)
         started, used = time.perf_counter(), cpu_seconds()
         read_files(paths, arguments.size)
         reading.append((time.perf_counter() - started, cpu_seconds() - used))
@@ -120,6 +130,8 @@ def main() -> None:
         distance=arguments.distance,
         search=SearchConfig(structure=arguments.structure),
     )
+    if arguments.cold:
+        evict(paths)
     with listening(listen):
         started, used = time.perf_counter(), cpu_seconds()
         report = import_features(work / "files", work / "x.hx", options)

@@ -1,6 +1,8 @@
 """The two lengths in which tests run: with each push, and with `--long`."""
 
+import gc
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -73,3 +75,12 @@ def made_demo(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     make_demo(folder, warm)
     return folder
+
+
+@pytest.fixture
+def ray_is_untidy() -> Iterator[None]:
+    """Ray drops handles of processes that it has killed, which warn as they go."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()

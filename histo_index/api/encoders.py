@@ -80,7 +80,8 @@ def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
             that of the index.
 
     Raises:
-        InputError: an option cannot be used, or no encoder is bundled.
+        InputError: an option cannot be used, no encoder is bundled, or the index was made from
+            embeddings.
         MismatchError: the encoder is not the one that the index was built with.
         IndexFormatError: index or encoder are damaged or too new.
     """
@@ -90,6 +91,12 @@ def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
 
     if (folder / MANIFEST_NAME).exists():
         manifest = read_manifest(folder)
+        if manifest.encoder.declared is not None:
+            name = printable(manifest.encoder.declared.name)
+            raise InputError(
+                f"{folder} was made from embeddings of {name}, and `build` does not add to it; "
+                "import again, or build the tiles, into a new folder"
+            )
         if options.get("limits") is None:
             options["limits"] = DecodeLimits(max_pixels=manifest.settings.max_pixels)
         if given is None:

@@ -18,6 +18,7 @@ _OBJECT_STORE_BYTES: Final = 200_000_000
 # A crowded machine may be too slow for the first start.
 _STARTS: Final = 3
 _ANSWER_S: Final = 5.0
+_LONGEST_PATH: Final = 30
 _EXTRA: Final = "Ray is not installed: pip install 'histo-index[ray]'"
 
 
@@ -96,8 +97,10 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
             import ray
         except ImportError as error:
             raise InputError(_EXTRA) from error
-        # Ray's log files may hold names of tiles. Its sockets need a short path.
-        with tempfile.TemporaryDirectory(prefix="hx-", ignore_cleanup_errors=True) as folder:
+        # Ray's log files may hold names of tiles.
+        with tempfile.TemporaryDirectory(
+            prefix="hx-", dir=_short_folder(), ignore_cleanup_errors=True
+        ) as folder:
             _connect(ray, address, cpus, folder)
             try:
                 yield ray
@@ -106,6 +109,14 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _short_folder() -> str | None:
+    """Return where Ray's folder may lie; None is the usual place.
+
+    The path of a socket has at most 107 bytes, of which Ray itself needs some 60.
+    """
+    return None if len(tempfile.gettempdir()) <= _LONGEST_PATH else "/tmp"
 
 
 @cache

@@ -35,7 +35,7 @@ class Choice:
         chosen: in the order of the files.
         encoder: what the embeddings are called.
         rejected: matrices that cannot be used.
-        ignored: copies, and matrices of encoders that were not asked for.
+        ignored: copies, matrices of encoders that were not asked for, and places without features.
     """
 
     chosen: list[Chosen] = field(default_factory=list)
@@ -73,6 +73,8 @@ def choose_parts(parts: Sequence[Facts], encoder: str | None) -> Choice:
         else:
             taken[part.slide] = part
             _add_places(part, places.get(part.slide), choice)
+    of_features = {part.slide for part in features}
+    choice.ignored += sum(slide not in of_features for slide in places)
     order = {part.path: number for number, part in enumerate(features)}
     choice.chosen.sort(key=lambda chosen: order[chosen.facts.path])
     return choice

@@ -63,7 +63,8 @@ def test_a_comparison_has_the_figures_of_each_encoder(
         figures.pairs["cross_validated_accuracy"].value, abs=0.1
     )
     assert second.images_per_second > 0
-    assert second.bytes_per_tile > 2 * 512
+    # Not with the copy of the encoder, 45 MB for 24 tiles.
+    assert 2 * 512 < second.bytes_per_tile < 200_000
     assert found.to_pandas()["name"].tolist() == ["seed0", "seed1"]
     _check_text_and_page(replace(found), tmp_path / "table.html")
 

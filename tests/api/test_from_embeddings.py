@@ -81,7 +81,7 @@ def test_a_new_image_gets_one_clear_line(index: histo_index.Index) -> None:
     assert str(refused.value) == f"new.png: {words}"
     table = index.pairs([["t000", "new.png"], ["t000", "t001"]], threshold=1).table
     assert table["message"].to_pylist() == [f"new.png: {words}", ""]
-    with pytest.raises(HistoIndexError, match="has no encoder"):
+    with pytest.raises(HistoIndexError, match="`build` does not add to it; import again, or"):
         histo_index.build(".", "own.hx")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -149,7 +150,7 @@ def test_search_names_the_class_that_a_probability_is_of(index: Path, run: Run) 
     ]  # fmt: skip
     assert str(table.schema.field("probability").type) == "double"
     header, first, *rest = run("search", "t00.png", "-k", "1").out.splitlines()
-    cells = dict(zip(header.split(), first.split(), strict=True))
+    cells = dict(zip(*(re.split(" {2,}", line) for line in (header, first)), strict=True))
     # The same digits as in the table of classes, which is below.
     table = dict(line.split()[:2] for line in rest[2:5])
     assert table[cells["class"]] == cells["probability"]

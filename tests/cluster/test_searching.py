@@ -1,16 +1,14 @@
 """Neighbours found in parts are those of one index."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import histo_index
-from histo_index.api.cluster.search import label_rows, opened_for_search, sharded_search
+from histo_index.api.cluster.search import label_rows, opened_for_search
 from histo_index.api.index import Index
 from histo_index.cluster.searching.merge import NOBODY, Ranked, merge, split_rows
 from histo_index.cluster.searching.part import IndexPart
@@ -176,17 +174,3 @@ def test_options_of_an_engine_need_one(
         opened_for_search(folder, engine, None, parts, allow_partial=False),
     ):
         raise AssertionError
-
-
-@pytest.mark.usefixtures("ray_is_untidy")
-def test_actors_of_ray_answer_as_one_index(
-    index: Index, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
-    caplog.set_level(logging.WARNING)
-    queries = [f"t{number:03}" for number in range(40)]
-    alone = index.search(queries, k=9)
-    with sharded_search(index, parts=2) as search:
-        parts = index.search(queries, k=9)
-        assert (search.answered, search.parts) == (2, 2)
-    assert [list(found) for found in parts] == [list(found) for found in alone]
-    assert index.opened.structure is index.opened.exact

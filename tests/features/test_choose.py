@@ -52,6 +52,11 @@ def test_places_and_sizes_come_from_the_patch_file() -> None:
     ]
 
 
+def test_places_without_features_are_ignored() -> None:
+    choice = choose_parts([FEATURES, replace(PLACES, slide="other")], None)
+    assert (choice.ignored, choice.rejected, len(choice.chosen)) == (1, [], 1)
+
+
 def test_places_of_another_length_are_refused_with_both() -> None:
     assert reasons(FEATURES, replace(PLACES, rows=9)) == [
         ("f/s.h5", "another length: 10 rows, but p/s.h5 has 9 places")

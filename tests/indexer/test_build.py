@@ -644,7 +644,7 @@ def test_progress_and_report_add_up(tiles: Path, output: Path, encoder: FakeEnco
     config = BuildConfig(sources=[tiles], output=output, shard_rows=8)
     build(config, encoder, tell)
     encoding = [entry for entry in seen if entry[0] == "encoding"]
-    assert encoding == [("encoding", done, 21) for done in range(1, 22)]
+    assert encoding == [("encoding", done, 21) for done in range(22)]
     assert ("hashing", 21, 21) in seen
     assert seen[-1][0] == "committing"
 

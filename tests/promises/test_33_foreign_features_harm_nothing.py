@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 import histo_index
@@ -58,7 +57,7 @@ def test_a_child_that_dies_or_hangs_costs_one_file(tmp_path: Path, number: int) 
     jobs = [{"path": str(write_trident(tmp_path, draw_slide(n, 3, 4)))} for n in ("a", "b")]
     frames = run_jobs("describe", jobs, ReadLimits(wait_s=2.0))
     assert next(frames).kind == "begin"
-    (child,) = psutil.Process().children()
+    (child,) = processes_of("features.reading")
     os.kill(child.pid, number)
     rest = list(frames)
     # Frames that were on their way count.

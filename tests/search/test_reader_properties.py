@@ -223,7 +223,8 @@ def costs(
     paths = [folder / f"{number}.csv" for number in range(len(LARGE))]
     for path, data in zip(paths, LARGE.values(), strict=True):
         path.write_bytes(data)
-    command = [sys.executable, "-c", LARGE_SCRIPT, finished_classes / "tiles.hx", small, *paths]
+    files = map(str, (finished_classes / "tiles.hx", small, *paths))
+    command = [sys.executable, "-c", LARGE_SCRIPT, *files]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.stderr == ""
     found = [json.loads(line) for line in ran.stdout.splitlines()]

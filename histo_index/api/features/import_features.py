@@ -29,7 +29,7 @@ from histo_index.indexer.format.shards import Rejection
 from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import count_reasons, read_rejected
-from histo_index.progress import track
+from histo_index.progress import report
 
 if TYPE_CHECKING:
     from histo_index.api.features.verify import Verification
@@ -130,19 +130,24 @@ def import_features(
     choice.rejected += [*found.rejected, *rejected]
     jobs = _name_jobs(choice, slides, metadata)
     if not jobs:
-        first = choice.rejected[0] if choice.rejected else None
-        why = f"; the first: {first.path}: {first.reason}" if first else ""
-        raise InputError(f"no features can be used{why}")
+        raise InputError(_nothing(choice, parts))
     _build(folder, jobs, choice, metadata, options)
-    report = _report(folder, jobs, choice, found.ignored)
+    done = _report(folder, jobs, choice, found.ignored)
     if options.encoder is not None:
         from histo_index.api.features.verify import verify_encoder
 
         verification = verify_encoder(folder, options.encoder)
         known = OpenIndex(folder).manifest.encoder.declared
         assert known is not None
-        report = replace(report, verification=verification, status=known.status)
-    return replace(report, seconds=time.monotonic() - started)
+        done = replace(done, verification=verification, status=known.status)
+    return replace(done, seconds=time.monotonic() - started)
+
+
+def _nothing(choice: Choice, parts: Sequence[Facts]) -> str:
+    if choice.rejected:
+        first = choice.rejected[0]
+        return f"no features can be used; the first: {first.path}: {first.reason}"
+    return f"{parts[0].path}: no features, but places of tiles alone; pass the features too"
 
 
 def _describe(files: Sequence[Path]) -> tuple[list[Facts], list[Rejection]]:
@@ -150,8 +155,9 @@ def _describe(files: Sequence[Path]) -> tuple[list[Facts], list[Rejection]]:
     parts: list[Facts] = []
     rejected: list[Rejection] = []
     frames = run_jobs("describe", [{"path": str(path)} for path in files])
-    for frame in track(frames, "opening", unit="messages"):
+    for frame in frames:
         path = str(files[frame.job])
+        report("opening", frame.job, len(files), unit="files")
         if frame.kind == "part":
             parts.append(read_record(Facts, dict(frame.values)))
         elif frame.kind == "error":

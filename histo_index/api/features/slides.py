@@ -86,10 +86,10 @@ def read_scales(
     paths = [folder.folder / slide.path for slide in asked]
     found: dict[str, SlideFound | InputError] = {}
     for slide, (name, info) in zip(asked, describe(paths), strict=True):
-        if isinstance(info, ImageError):
-            found[slide.path] = InputError(str(info).removeprefix(f"{name}: "))
-        elif info.scale is None:
-            found[slide.path] = slide
-        else:
-            found[slide.path] = replace(slide, mpp=info.scale.mean)
+        try:
+            if isinstance(info, ImageError):
+                raise info
+            found[slide.path] = replace(slide, mpp=info.require_scale().mean)
+        except ImageError as error:
+            found[slide.path] = InputError(str(error).removeprefix(f"{name}: "))
     return found

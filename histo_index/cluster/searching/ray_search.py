@@ -25,6 +25,9 @@ class ShardedSearch:
     next search.
 
     Attributes:
+        ray: the module, connected.
+        actors: one a part.
+        allow_partial: whether parts that are lost are only told of.
         parts: number of parts.
         answered: how many answered the last search.
     """
@@ -44,9 +47,9 @@ class ShardedSearch:
             allow_partial: answer from the parts that are there, instead of refusing.
             longest_s: how long a part may take.
         """
-        self._ray = ray
+        self.ray = ray
         self._ranges = split_rows(rows, parts)
-        self._allow_partial = allow_partial
+        self.allow_partial = allow_partial
         self._longest_s = longest_s
         kind = ray.remote(max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD")
         part = kind(IndexPart)
@@ -60,7 +63,7 @@ class ShardedSearch:
             PartialAnswerError: a part did not answer, and partial answers are not allowed.
             HistoIndexError: the index changed, or is damaged.
         """
-        shared = self._ray.put(queries)
+        shared = self.ray.put(queries)
         asked = [
             actor.search.remote(shared, count, None if allowed is None else allowed[start:stop])
             for actor, (start, stop) in zip(self.actors, self._ranges, strict=True)
@@ -69,7 +72,7 @@ class ShardedSearch:
         self.answered = len(found)
         if len(found) < self.parts:
             message = f"only {len(found)} of {self.parts} parts of the index answered"
-            if not found or not self._allow_partial:
+            if not found or not self.allow_partial:
                 raise PartialAnswerError(
                     f"{message}; ask again when their machines are back, or pass --allow-partial"
                 )
@@ -79,15 +82,15 @@ class ShardedSearch:
         return np.pad(rows, ((0, 0), (0, max(missing, 0))), constant_values=-1)
 
     def _gather(self, asked: Sequence[Any]) -> list[Ranked]:
-        ready, late = self._ray.wait(list(asked), num_returns=len(asked), timeout=self._longest_s)
+        ready, late = self.ray.wait(list(asked), num_returns=len(asked), timeout=self._longest_s)
         found: list[Ranked] = []
         for reference in ready:
             try:
-                found.append(self._ray.get(reference))
-            except self._ray.exceptions.RayTaskError as error:
+                found.append(self.ray.get(reference))
+            except self.ray.exceptions.RayTaskError as error:
                 raise getattr(error, "cause", None) or error from error
-            except self._ray.exceptions.RayError as error:
+            except self.ray.exceptions.RayError as error:
                 _log.warning("a part is lost (%s)", " ".join(str(error).split())[:200])
         for reference in late:
-            self._ray.cancel(reference, force=False)
+            self.ray.cancel(reference, force=False)
         return found

@@ -45,11 +45,15 @@ def open_patches(file: Any, path: Path) -> Iterator[Part]:
     coords = dataset_of(file, "coords")
     node = child_of(file, "features")
     places = None if coords is None else partial(_read_places, coords, path)
-    shared = {"path": str(path), "slide": slide_name(path), **_geometry(file, coords)}
+    shared: dict[str, Any] = {
+        "path": str(path),
+        "slide": slide_name(path),
+        **_geometry(file, coords),
+    }
     if node is None:
         if coords is None:
-            found = ", ".join(printable(name) for name in list(file)[:5]) or "nothing"
-            raise InputError(f"{path}: no `features` and no `coords`; found {found}")
+            others = ", ".join(printable(name) for name in list(file)[:5]) or "nothing"
+            raise InputError(f"{path}: no `features` and no `coords`; found {others}")
         yield Part(
             facts=Facts(**shared, rows=_count_places(coords, path), size=0, has_places=True),
             places=places,
@@ -62,19 +66,12 @@ def open_patches(file: Any, path: Path) -> Iterator[Part]:
             continue
         where = f"{path}: {printable(part or name)}"
         rows, size = require_matrix(dataset.shape, dataset.dtype, where)
-        if coords is not None and _count_places(coords, path) != rows:
-            raise InputError(
-                f"{where}: {rows:,} rows, but `coords` has {_count_places(coords, path):,}"
-            )
+        if coords is not None and (found := _count_places(coords, path)) != rows:
+            raise InputError(f"{where}: {rows:,} rows, but `coords` has {found:,}")
+        encoder = name if part else encoder_of(path)
+        shape: dict[str, Any] = {"rows": rows, "size": size, "has_places": coords is not None}
         yield Part(
-            facts=Facts(
-                **shared,
-                part=part,
-                encoder=name if part else encoder_of(path),
-                rows=rows,
-                size=size,
-                has_places=coords is not None,
-            ),
+            facts=Facts(**shared, part=part, encoder=encoder, **shape),
             blocks=partial(read_blocks, dataset, rows, size),
             places=places,
         )

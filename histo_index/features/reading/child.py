@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -28,8 +29,18 @@ from histo_index.limits import lift_memory_limit, limit_process
 _BYTES_PER_CPU_S: Final = 5_000_000
 
 
+class _WithoutPandas(MetaPathFinder):
+    """Hides pandas, which pyarrow would load for any NumPy array: half a second."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
 def main() -> None:
     """Do the jobs that standard input lists."""
+    sys.meta_path.insert(0, _WithoutPandas())
+    pa.array([""])  # at its first use pyarrow's allocator reserves 1 GB of addresses
     request = json.loads(sys.stdin.buffer.read())
     # Output of libraries must not mix with the frames.
     answers = os.fdopen(os.dup(1), "wb")

@@ -96,15 +96,20 @@ def _run(
         if done == last:
             return done
         errors.seek(0)
-        current = max(current, done + 1)
-        path = next(job["path"] for job in jobs if job["job"] == current)
         how = describe_end(status, errors.read())
+    current = max(current, done + 1)
+    path = next(job["path"] for job in jobs if job["job"] == current)
+    yield _death(current, path, how)
+    return current
+
+
+def _death(job: int, path: str, how: str) -> Frame:
+    """Say that a child died at a job."""
     message = (
         f"{printable(path)}: the process that read it died ({how}); the file is damaged, hostile "
         "or too large"
     )
-    yield Frame(kind="error", job=current, values={"message": message})
-    return current
+    return Frame(kind="error", job=job, values={"message": message})
 
 
 def _next(stream: IO[bytes]) -> Frame | None:

@@ -1,6 +1,6 @@
 """Build an index from embeddings that were computed elsewhere; nothing is encoded."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,8 +119,7 @@ def build_from_embeddings(config: DeclaredConfig, given: GivenEmbeddings) -> Man
         with closing(writer):
             receipts, rejected = _write_sources(writer, given)
         if not receipts:
-            first = rejected[0] if rejected else None
-            raise InputError(_nothing(first))
+            raise InputError(_nothing(rejected))
         draft = draft_manifest(
             folder,
             receipts,
@@ -128,18 +127,22 @@ def build_from_embeddings(config: DeclaredConfig, given: GivenEmbeddings) -> Man
             encoder_files={},
             rejected=len(rejected),
             sources=(),
-            settings=Settings(
-                shard_rows=writer.shard_rows,
-                max_pixels=encode.max_pixels,
-                root=root_of(config.root or Path.cwd(), folder),
-                search=config.search or SearchConfig(),
-                distance=config.distance or DIFFUSED,
-                private=config.private,
-            ),
+            settings=_settings(config, encode, writer.shard_rows),
         )
         manifest = commit(folder, draft, current=None, rejected=rejected)
         clean_up(folder, manifest)
         return manifest
+
+
+def _settings(config: DeclaredConfig, encode: DeclaredRuntime, shard_rows: int) -> Settings:
+    return Settings(
+        shard_rows=shard_rows,
+        max_pixels=encode.max_pixels,
+        root=root_of(config.root or Path.cwd(), config.output),
+        search=config.search or SearchConfig(),
+        distance=config.distance or DIFFUSED,
+        private=config.private,
+    )
 
 
 def _write_sources(
@@ -165,7 +168,7 @@ def _write_sources(
     return writer.finish(), rejected
 
 
-def _nothing(first: Rejection | None) -> str:
-    if first is None:
+def _nothing(rejected: Sequence[Rejection]) -> str:
+    if not rejected:
         return "no embeddings; expected a row for each tile"
-    return f"no embedding can be used; the first: {first.path}: {first.reason}"
+    return f"no embedding can be used; the first: {rejected[0].path}: {rejected[0].reason}"

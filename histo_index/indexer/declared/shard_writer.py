@@ -61,7 +61,12 @@ class ShardWriter:
     """
 
     def __init__(
-        self, folder: Path, encode: DeclaredRuntime, finished: Mapping[str, Receipt]
+        self,
+        folder: Path,
+        encode: DeclaredRuntime,
+        finished: Mapping[str, Receipt],
+        *,
+        shard_rows: int | None = None,
     ) -> None:
         """Begin to write.
 
@@ -69,8 +74,9 @@ class ShardWriter:
             folder: the index, held for writing.
             encode: what the embeddings are declared to be of.
             finished: whole shards that an interrupted build left, by id.
+            shard_rows: rows of a shard; None chooses by their size.
         """
-        self.shard_rows = choose_shard_rows(encode.embedding_size)
+        self.shard_rows = shard_rows or choose_shard_rows(encode.embedding_size)
         self._folder, self._encode, self._finished = folder, encode, finished
         self._shards: list[Future[Receipt]] = []
         self._kept: list[GivenRows] = []

@@ -64,6 +64,21 @@ def test_black_padding_is_no_tissue(overview: Pixels) -> None:
     assert iou(find_tissue(padded, MPP).tissue, truth()) > 0.93
 
 
+def test_dust_is_no_tissue(overview: Pixels) -> None:
+    dusty = overview.copy()
+    dusty[2:10, 2:10] = shrink(block("stroma", 5), 4)[:8, :8]  # 64 µm a side
+    found = find_tissue(dusty, MPP)
+    assert not found.tissue[:12, :12].any()
+    assert iou(found.tissue, truth()) > 0.95
+
+
+def test_spots_of_the_colour_of_ink_are_no_pen(overview: Pixels) -> None:
+    spotted = overview.copy()
+    for at in range(20, 32, 5):
+        spotted[at : at + 3, at : at + 3] = (20, 130, 60)  # 24 µm a side, no stroke
+    assert not find_tissue(spotted, MPP).pen.any()
+
+
 def test_a_corner_of_glass_is_no_hole() -> None:
     full = np.tile(shrink(block("stroma", 5), 4), (3, 3, 1))
     lumen = slice(
