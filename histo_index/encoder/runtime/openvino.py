@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from histo_index.arrays import Float64
 from histo_index.encoder.config import STAGES
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
@@ -26,6 +27,8 @@ Precision = Literal["float32", "bfloat16"]
 # Images per request below 224 px; from there on one image is as fast. See docs/benchmarks.md.
 _SMALL_PX: Final = 224
 _SMALL_BATCH: Final = 4
+# Of the first convolution, as torchvision defines the networks.
+_FIRST_PAD: Final = 3
 
 
 class OpenVinoRuntime:
@@ -136,10 +139,8 @@ def build_graph(encoder: EncoderFolder, *, batch: int = 1) -> ov.Model:
 
 def trace_trunk(weights: Weights, spec: Preprocessing, image: Any) -> list[Any]:
     """Return the features [B, C, H, W] of each stage in the weights."""
-    pixels = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
-    x = ops.divide(ops.subtract(pixels, _channels(spec.mean)), _channels(spec.std))
     layer = _Layer(weights)
-    x = ops.relu(layer(x, "conv1", "bn1", stride=2, pad=3))
+    x = ops.relu(_first_layer(layer, spec, image))
     x = opset1.max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3])
     stages = []
     for stage in range(1, STAGES + 1):
@@ -151,6 +152,29 @@ def trace_trunk(weights: Weights, spec: Preprocessing, image: Any) -> list[Any]:
         if block:
             stages.append(x)
     return stages
+
+
+def _first_layer(layer: "_Layer", spec: Preprocessing, image: Any) -> Any:
+    """Build the first convolution on whole numbers, which bfloat16 holds exactly up to 256.
+
+    A normalised pixel is wrong by up to half a grey level in bfloat16; in pale tiles that is much.
+    So the mean is subtracted as a whole number. The rest of it and the spread are folded in.
+    """
+    mean, std = 255 * np.array(spec.mean), 255 * np.array(spec.std)
+    whole = np.round(mean)
+    kernel, bias = layer.fold("conv1", "bn1")
+    kernel = kernel / std[:, None, None]
+    bias = bias + (kernel * (whole - mean)[:, None, None]).sum(axis=(1, 2, 3))
+    pixels = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
+    pixels = ops.subtract(pixels, _constant(whole.reshape(1, 3, 1, 1)))
+    # The padding is of the mean itself, as the reference's is.
+    edges = [0, 0, _FIRST_PAD, _FIRST_PAD]
+    border = np.ones((1, 3, *(size + 2 * _FIRST_PAD for size in pixels.get_output_shape(0)[2:])))
+    border[:, :, _FIRST_PAD:-_FIRST_PAD, _FIRST_PAD:-_FIRST_PAD] = 0
+    padded = ops.pad(pixels, edges, edges, "constant", np.float32(0))
+    padded = ops.add(padded, _constant(border * (mean - whole)[:, None, None]))
+    y = ops.convolution(padded, _constant(kernel), [2, 2], [0, 0], [0, 0], [1, 1])
+    return ops.add(y, _constant(bias.reshape(1, -1, 1, 1)))
 
 
 def _residual_block(x: Any, prefix: str, stride: int, layer: "_Layer") -> Any:
@@ -174,20 +198,23 @@ class _Layer:
         self.weights = weights
 
     def __call__(self, x: Any, conv: str, norm: str, *, stride: int, pad: int) -> Any:
-        kernel, bias = self._folded(conv, norm)  # [out, in / groups, h, w], [out]
+        kernel, bias = self.fold(conv, norm)
         geometry = ([stride, stride], [pad, pad], [pad, pad], [1, 1])
         out, per_group = kernel.shape[:2]
         groups = x.get_output_partial_shape(0)[1].get_length() // per_group
-        filters = ops.constant(kernel)
+        filters = _constant(kernel)
         if groups == 1:
             y = ops.convolution(x, filters, *geometry)
         else:
             shape = np.array([groups, out // groups, *kernel.shape[1:]], np.int64)
             y = ops.group_convolution(x, ops.reshape(filters, shape, False), *geometry)
-        return ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
+        return ops.add(y, _constant(bias.reshape(1, -1, 1, 1)))
 
-    def _folded(self, conv: str, norm: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        # In float64, so that the folded weights are rounded only once.
+    def fold(self, conv: str, norm: str) -> tuple[Float64, Float64]:
+        """Fold a batch norm into its convolution: kernel [out, in / groups, h, w], bias [out].
+
+        In float64, so that the folded weights are rounded only once.
+        """
         parts = {
             part: self.weights[f"{norm}.{part}"].astype(np.float64)
             for part in ("weight", "bias", "running_mean", "running_var")
@@ -195,11 +222,11 @@ class _Layer:
         gain = parts["weight"] / np.sqrt(parts["running_var"] + BATCH_NORM_EPSILON)
         kernel = self.weights[f"{conv}.weight"] * gain[:, None, None, None]
         bias = parts["bias"] - parts["running_mean"] * gain
-        return kernel.astype(np.float32), bias.astype(np.float32)
+        return kernel, bias
 
 
-def _channels(values: tuple[float, float, float]) -> Any:
-    return ops.constant(np.array(values, np.float32).reshape(1, 3, 1, 1) * np.float32(255))
+def _constant(values: Float64) -> Any:
+    return ops.constant(values.astype(np.float32))
 
 
 def _mismatch(encoder: EncoderFolder, fault: str) -> MismatchError:

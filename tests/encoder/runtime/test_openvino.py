@@ -18,6 +18,7 @@ from histo_index.encoder.runtime import openvino
 from histo_index.encoder.runtime.openvino import (
     OpenVinoRuntime,
     Precision,
+    build_graph,
     cpu_capabilities,
     has_bfloat16,
 )
@@ -68,6 +69,20 @@ def test_resnet18_in_float32_gives_the_features_of_the_reference(
 ) -> None:
     fast = embed(OpenVinoRuntime(settled, precision="float32"), fresh_tiles)
     require_equal_features(fast, settled_features)
+
+
+def test_the_first_convolution_is_given_numbers_that_bfloat16_holds_exactly(
+    settled: EncoderFolder, fresh_tiles: Pixels
+) -> None:
+    # Normalised pixels were wrong by up to half a grey level, which is much in a pale tile.
+    graph = build_graph(settled)
+    first = next(node for node in graph.get_ordered_ops() if node.get_type_name() == "Convolution")
+    before = ov.Model([first.input_value(0)], graph.get_parameters(), "before")
+    run = ov.Core().compile_model(before, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    given = run({0: fresh_tiles[:1]})[0][:, :, 3:-3, 3:-3]  # less the padding
+    pixels = np.moveaxis(fresh_tiles[:1].astype(np.float32), 3, 1)
+    np.testing.assert_array_equal(given, pixels - np.float32([124, 116, 104])[:, None, None])
+    assert np.abs(given).max() <= 256
 
 
 def test_resnext50_in_float32_gives_the_features_of_the_reference(
