@@ -11,15 +11,22 @@ demo: $(VENV)/ready
 
 # In processes of their own, two at a time, the longest first: OpenVINO, torch's data loading and the
 # report's libraries in one were seen to crash it.
-TESTS := promises search training cli encoder docs report
-FILES_promises := tests/promises
-FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training
+TESTS := promises search training serve cli encoder docs report
+# Importing torchvision takes as long as importing torch; training needs it, the encoder does not.
+FILES_torchvision := tests/encoder/runtime/test_resnet.py
+FILES_promises := tests/promises $(FILES_server:%=--ignore %) $(FILES_cluster:%=--ignore %)
+FILES_cluster := $(wildcard tests/promises/test_24_*.py)
+# They share an index with the other tests of the server.
+FILES_server := $(wildcard tests/promises/test_2[0-3]_*.py)
+FILES_serve := tests/serve $(FILES_server)
+FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training \
+	--ignore $(FILES_torchvision)
 FILES_docs := tests/test_docs.py tests/test_docs_cli.py tests/test_tour.py
-FILES_search := tests/indexer tests/search tests/api tests/commands \
+FILES_search := tests/indexer tests/search tests/api tests/commands tests/features \
 	$(filter-out $(FILES_docs),$(wildcard tests/test_*.py))
 FILES_cli := tests/cli tests/demo
-FILES_training := tests/encoder/training
-FILES_report := tests/report
+FILES_training := tests/encoder/training $(FILES_torchvision)
+FILES_report := tests/report tests/cluster $(FILES_cluster)
 .PHONY: $(TESTS:%=test-%)
 
 test: $(VENV)/ready
@@ -41,7 +48,7 @@ $(TESTS:%=test-%): test-%: $(VENV)/ready
 # The promises of docs/promises.md and the simulations at full length: minutes to an hour, and a
 # table at the end.
 test-long: $(VENV)/ready
-	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py \
+	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py tests/search/test_reader_properties.py \
 		tests/search/classification tests/encoder/importing/test_recipes.py --long
 
 lint: $(VENV)/ready

@@ -10,14 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from histo_index.arrays import Float16, Float32
+from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.manifest import read_manifest
-from histo_index.indexer.format.records import (
-    PLAIN,
-    EncoderCard,
-    SearchConfig,
-    Settings,
-    read_record,
-)
+from histo_index.indexer.format.records import PLAIN, SearchConfig, Settings, read_record
 from histo_index.indexer.format.shards import (
     Receipt,
     record_file,

@@ -127,14 +127,14 @@ def judge(runner: Encoder, gallery: Gallery) -> dict[str, tuple[str, str]]:
         spent = seconds.get(name, 0.0) + time.process_time() - started
         figures = SortedPairs(distances[left, right], is_same)
         gain = difference(partial(_gain, figures, plain), *units)
-        area = figures.roc_auc(np.ones(len(left)))
+        area = figures.curve(np.ones(len(left))).area
         found[name] = (_shown(area, gain), f"{1000 * spent / len(vectors):.2f}")
         measuring.tell(f"  {name}: {found[name][0]}")
     return found
 
 
 def _gain(ours: SortedPairs, plain: SortedPairs, weights: Float64) -> float:
-    return ours.roc_auc(weights) - plain.roc_auc(weights)
+    return ours.curve(weights).area - plain.curve(weights).area
 
 
 def _shown(area: float, gain: object) -> str:

@@ -12,10 +12,20 @@ if TYPE_CHECKING:
     from histo_index.api.build import build as build
     from histo_index.api.build import compact as compact
     from histo_index.api.build import reindex as reindex
+    from histo_index.api.cluster.engine import Engine as Engine
+    from histo_index.api.cluster.plan import plan as plan
+    from histo_index.api.cluster.search import sharded_search as sharded_search
     from histo_index.api.declared.from_embeddings import from_embeddings as from_embeddings
     from histo_index.api.encoder_table.compare import compare_encoders as compare_encoders
     from histo_index.api.encoders import import_encoder as import_encoder
     from histo_index.api.encoders import open_encoder as open_encoder
+    from histo_index.api.features.export import ExportReport as ExportReport
+    from histo_index.api.features.export import export as export
+    from histo_index.api.features.import_features import FeatureOptions as FeatureOptions
+    from histo_index.api.features.import_features import ImportReport as ImportReport
+    from histo_index.api.features.import_features import import_features as import_features
+    from histo_index.api.features.verify import Verification as Verification
+    from histo_index.api.features.verify import verify_encoder as verify_encoder
     from histo_index.api.index import Index as Index
     from histo_index.api.index import open as open
     from histo_index.api.train import TrainOptions as TrainOptions
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
     from histo_index.errors import InputError as InputError
     from histo_index.errors import LockedError as LockedError
     from histo_index.errors import MismatchError as MismatchError
+    from histo_index.errors import PartialAnswerError as PartialAnswerError
     from histo_index.errors import ShapeError as ShapeError
     from histo_index.errors import TrainingError as TrainingError
     from histo_index.indexer.build_config import BuildProgress as BuildProgress
@@ -55,10 +66,14 @@ _HOMES = {
     "ClassResult": "search.classification.table",
     "CompactReport": "indexer.removal.compact",
     "EncoderComparison": "search.evaluation.encoder_metrics",
+    "Engine": "api.cluster.engine",
     "Evaluation": "search.evaluation.result",
+    "ExportReport": "api.features.export",
+    "FeatureOptions": "api.features.import_features",
     "HistoIndexError": "errors",
     "ImageError": "errors",
     "ImportOptions": "encoder.importing.options",
+    "ImportReport": "api.features.import_features",
     "Index": "api.index",
     "IndexFormatError": "errors",
     "InputError": "errors",
@@ -68,6 +83,7 @@ _HOMES = {
     "Objective": "search.calibration.objectives",
     "PairAnswer": "search.answers.pair",
     "PairScores": "search.answers.pair_list",
+    "PartialAnswerError": "errors",
     "RemoveReport": "search.answers.removal",
     "RestoreReport": "indexer.removal.remove",
     "SearchResult": "search.answers.neighbour_table",
@@ -75,17 +91,23 @@ _HOMES = {
     "TrainOptions": "api.train",
     "TrainingError": "errors",
     "Verdict": "search.calibration.threshold",
+    "Verification": "api.features.verify",
     "build": "api.build",
     "compact": "api.build",
     "compare": "api.answers.compare",
     "compare_encoders": "api.encoder_table.compare",
+    "export": "api.features.export",
     "from_embeddings": "api.declared.from_embeddings",
     "import_encoder": "api.encoders",
+    "import_features": "api.features.import_features",
     "open": "api.index",
     "open_encoder": "api.encoders",
+    "plan": "api.cluster.plan",
     "reindex": "api.build",
     "restore": "search.answers.removal",
+    "sharded_search": "api.cluster.search",
     "train": "api.train",
+    "verify_encoder": "api.features.verify",
 }
 
 __all__ = [
@@ -97,9 +119,12 @@ __all__ = [
     "CompactReport",
     "EncoderComparison",
     "Evaluation",
+    "ExportReport",
+    "FeatureOptions",
     "HistoIndexError",
     "ImageError",
     "ImportOptions",
+    "ImportReport",
     "Index",
     "IndexFormatError",
     "InputError",
@@ -116,17 +141,21 @@ __all__ = [
     "TrainOptions",
     "TrainingError",
     "Verdict",
+    "Verification",
     "build",
     "compact",
     "compare",
     "compare_encoders",
+    "export",
     "from_embeddings",
     "import_encoder",
+    "import_features",
     "open",
     "open_encoder",
     "reindex",
     "restore",
     "train",
+    "verify_encoder",
 ]
 
 

@@ -11,9 +11,12 @@ from typing import Annotated, Final
 import typer
 
 from histo_index.commands import encoders, evaluate, index, inspect, query, remove
+from histo_index.commands.cluster import plan
+from histo_index.commands.features import export, imports
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
+from histo_index.commands.serve import marks, serve
 from histo_index.commands.slides import heatmap, tile
 
 app = typer.Typer(
@@ -27,12 +30,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (index, tile, remove, query, heatmap, inspect, evaluate, encoders):
+MODULES: Final = (
+    index, imports, export, tile, remove, query, heatmap, inspect, evaluate, serve, marks, encoders,
+    plan,
+)  # fmt: skip
+for module in MODULES:
     app.add_typer(module.app)
 
 _WHOLE_INDEX: Final = "the index changed completely or not at all; repeat the command"
 
 _AFTER_INTERRUPTION: Final = {
+    "import": "the same command continues from the last finished shard",
     "build": "the next build continues from the last finished shard",
     "train": "the same command with --resume continues from the last saved step, or starts over",
     "calibrate": _WHOLE_INDEX,
@@ -41,6 +49,7 @@ _AFTER_INTERRUPTION: Final = {
     "remove": _WHOLE_INDEX,
     "restore": _WHOLE_INDEX,
     "encoder": "the encoder folder may be incomplete; repeat the command with --overwrite",
+    "serve": "the server has stopped; requests in flight were finished",
     "demo": "the output folder is incomplete; delete it and repeat the command",
 }
 

@@ -36,6 +36,10 @@ class LockedError(HistoIndexError):
     """Another process is writing the index."""
 
 
+class PartialAnswerError(HistoIndexError):
+    """Only some parts of an index answered."""
+
+
 class TrainingError(HistoIndexError):
     """A training run stopped: it collapsed, diverged or ran out of memory."""
 

@@ -1,7 +1,15 @@
 """The hardware of this machine: GPUs and usable CPU cores."""
 
 import os
+import platform
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+# How many cores a process may use, where several share a machine.
+CORES_VARIABLE: Final = "HISTO_INDEX_CORES"
+# Instructions that change what a network computes, the newest last.
+_INSTRUCTIONS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
 
 def has_cuda() -> bool:
@@ -14,8 +22,31 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+def count_gpus() -> int:
+    """Return the number of GPUs that torch can use."""
+    if not has_cuda():
+        return 0
+    import torch
+
+    return int(torch.cuda.device_count())
+
+
 def usable_cores() -> int:
-    """Return the number of cores this process may run on."""
+    """Return the number of cores this process may use: its affinity, and HISTO_INDEX_CORES."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    with suppress(KeyError, ValueError):
+        return max(min(int(os.environ[CORES_VARIABLE]), cores), 1)
+    return cores
+
+
+def cpu_kind() -> str:
+    """Name what decides the last bits of an embedding: architecture and instruction sets."""
+    flags: set[str] = set()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("flags"):
+                flags = set(line.split(":", 1)[1].split())
+                break
+    return " ".join([platform.machine(), *(name for name in _INSTRUCTIONS if name in flags)])

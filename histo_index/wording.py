@@ -8,10 +8,13 @@ def counted(number: int, noun: str) -> str:
 
 def printable(name: object) -> str:
     """Escape what would break a line or UTF-8 in a name."""
+    text = str(name)
+    if text.isprintable():
+        return text
     # Control characters, Unicode line ends, and surrogates (bytes that were not UTF-8).
     return "".join(
         c.encode("unicode_escape").decode()
         if ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" or "\ud800" <= c <= "\udfff"
         else c
-        for c in str(name)
+        for c in text
     )

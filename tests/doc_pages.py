@@ -20,6 +20,7 @@ PAGES: Final = (
     "docs/encoder.md",
     "docs/distil.md",
     "docs/slides.md",
+    "docs/features.md",
 )
 # Every page starts with the folder that this command makes; it is run once for all of them.
 DEMO: Final = ["demo", "-o", "demo", "--tiles-per-category", "16"]

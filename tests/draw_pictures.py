@@ -10,6 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.draw_pages import draw_pages
+
 ROOT: Final = Path(__file__).parent.parent
 TILE: Final = "slide.tiff#x=512,y=256,mpp=0.5,size=256"
 
@@ -31,6 +35,7 @@ def main() -> None:
         (preview,) = (folder / "demo" / "previews").rglob("slide.tiff.png")
         shutil.copyfile(preview, assets / "preview.png")
         shutil.copyfile(folder / "map.png", assets / "heatmap.png")
+        draw_pages(folder / "demo" / "demo.hx", assets)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,12 @@ from tests.doc_pages import (
 )
 from tests.warm import Warm
 
-DRAWN: Final = {"assets/preview.png", "assets/heatmap.png"}
+DRAWN: Final = {
+    "assets/preview.png",
+    "assets/heatmap.png",
+    "assets/serve-search.png",
+    "assets/serve-mark.png",
+}
 
 EXAMPLES: Final = [example for page in PAGES for example in read_examples(page)]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from histo_index.api.encoders import encoder_for, warn_if_untrained
 
 if TYPE_CHECKING:
+    from histo_index.api.cluster.engine import Engine
     from histo_index.indexer.build_config import BuildProgress, BuildReport
     from histo_index.indexer.format.manifest import Manifest
     from histo_index.indexer.removal.compact import CompactReport
@@ -40,6 +41,7 @@ def build(
     public: str | Sequence[str] = (),
     slides: "SlideSource | None" = None,
     any_mpp: bool = False,
+    engine: "Engine | None" = None,
     progress: "Callable[[BuildProgress], None]" = lambda state: None,
 ) -> "BuildReport":
     """Build or update an index; only new and changed tiles are encoded.
@@ -73,6 +75,7 @@ def build(
         public: columns that are no longer private.
         slides: how slides are cut into tiles; remembered. Without it slides are rejected.
         any_mpp: accept slide tiles whose scale differs from the encoder's by more than 1.5.
+        engine: who encodes; default: this process.
         progress: called with the state, several times a second.
 
     Returns:
@@ -85,6 +88,7 @@ def build(
         IndexFormatError: index or encoder are damaged or too new.
         OSError: the disk is full or not writable; the index is unchanged.
     """
+    from histo_index.api.cluster.engine import make_runner
     from histo_index.api.scale.check import check_cut
     from histo_index.api.slides.cut import SlideCutter
     from histo_index.encoder.decode.image_file import DecodeLimits
@@ -101,6 +105,7 @@ def build(
     warn_if_untrained(runner.folder, is_trained=runner.card()["is_trained"])
     check_cut(folder if add else None, runner, slides, any_mpp=any_mpp)
     cutter = SlideCutter(folder)
+    others = make_runner(engine, folder, runner, device=device, precision=precision)
     report = build_index(
         BuildConfig(
             sources=_as_paths(sources),
@@ -119,6 +124,7 @@ def build(
             private=columns,
             slides=slides,
             cut_slides=cutter,
+            runner=others,
         ),
         runner,
         progress,

@@ -58,13 +58,14 @@ def diagnose() -> Diagnosis:
 
 
 def _try_torch() -> dict[str, Any]:
+    from importlib.metadata import version
+
     import torch
-    import torchvision
 
     has_gpu = torch.cuda.is_available()
     return {
         "gpu": torch.cuda.get_device_name() if has_gpu else "none that torch can use",
-        "torch": f"{torch.__version__}, torchvision {torchvision.__version__}",
+        "torch": f"{torch.__version__}, torchvision {version('torchvision')}",
     }
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histo_index.errors import IndexFormatError, InputError, MismatchError
+from histo_index.indexer.format.encoder_card import ThresholdRecord
 from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
-from histo_index.indexer.format.records import PLAIN, THRESHOLDS, ThresholdRecord, read_record
+from histo_index.indexer.format.records import PLAIN, THRESHOLDS, read_record
 from histo_index.wording import printable
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ def import_encoder(
     """
     from histo_index.encoder.create import import_encoder as import_checkpoint
     from histo_index.encoder.importing.foreign import import_foreign
-    from histo_index.encoder.importing.options import ImportOptions
-    from histo_index.encoder.importing.sources import split_source
+    from histo_index.encoder.importing.options import ImportOptions, refuse_unused
+    from histo_index.encoder.importing.sources import require_checkpoint, split_source
 
     given = options or ImportOptions()
     if split_source(str(source)) is not None:
         return import_foreign(str(source), Path(output), given)
+    require_checkpoint(Path(source))
+    refuse_unused(given, None)
     return import_checkpoint(
         Path(source), Path(output), arch=given.architecture, pooling=given.pooling,
         threshold=given.threshold, mpp=given.mpps[0] if given.mpps else None,
@@ -77,7 +80,8 @@ def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
             that of the index.
 
     Raises:
-        InputError: an option cannot be used, or no encoder is bundled.
+        InputError: an option cannot be used, no encoder is bundled, or the index was made from
+            embeddings.
         MismatchError: the encoder is not the one that the index was built with.
         IndexFormatError: index or encoder are damaged or too new.
     """
@@ -87,6 +91,12 @@ def encoder_for(folder: Path, given: Path | None, **options: Any) -> "Encoder":
 
     if (folder / MANIFEST_NAME).exists():
         manifest = read_manifest(folder)
+        if manifest.encoder.declared is not None:
+            name = printable(manifest.encoder.declared.name)
+            raise InputError(
+                f"{folder} was made from embeddings of {name}, and `build` does not add to it; "
+                "import again, or build the tiles, into a new folder"
+            )
         if options.get("limits") is None:
             options["limits"] = DecodeLimits(max_pixels=manifest.settings.max_pixels)
         if given is None:
@@ -119,11 +129,12 @@ def warn_if_untrained(folder: Path, *, is_trained: bool) -> None:
 def no_encoder(folder: Path, manifest: Manifest) -> str | None:
     """Return why an index cannot encode images; None if it can."""
     declared = manifest.encoder.declared
-    if declared is None:
+    if declared is None or declared.verified is not None:
         return None
     return (
         f"{folder} was made from embeddings of {printable(declared.name)} and has no encoder, so "
-        "it encodes no image: ask about its own tiles, by image id"
+        "it encodes no image: ask about its own tiles, by image id, or verify an encoder with "
+        "`histo-index encoder verify`"
     )
 
 
@@ -145,9 +156,12 @@ def own_encoder(folder: Path, manifest: Manifest, **options: Any) -> "Encoder":
             "query indexed tiles, or open another index"
         )
     encoder = open_encoder(folder / "encoder", **options)
-    if encoder.fingerprint != manifest.fingerprint:
+    declared = manifest.encoder.declared
+    verified = declared.verified if declared else None
+    expected = verified.fingerprint if verified else manifest.fingerprint
+    if encoder.fingerprint != expected:
         raise MismatchError(
-            f"{folder} was built by encoder {manifest.fingerprint} but encoder/ in it is "
+            f"{folder} was built by encoder {expected} but encoder/ in it is "
             f"{encoder.fingerprint}; restore the encoder folder or build into a new index"
         )
     return encoder

@@ -11,6 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from histo_index.api.answers.pictures import tiles_folder
 from histo_index.api.encoders import no_encoder
 from histo_index.api.evaluation.baselines import compute_baselines
 from histo_index.api.tile_files import tile_files
@@ -36,6 +37,10 @@ _NO_IMAGES: Final = f"{COLOUR} and {RANDOM} are left out: the index was made fro
 # Further rows that cannot be used are counted.
 _MAX_LOGGED: Final = 20
 
+# Which marked pairs are read.
+ALL: Final = "all"
+ONLY_RANDOM: Final = "only random"
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +54,7 @@ def calibrate(
     objective: Objective | None = None,
     unsure: bool = False,
     unlabelled: bool = False,
+    marks: bool = False,
 ) -> Calibration:
     """Fit threshold and probabilities to labelled tiles of an index, and store them in it.
 
@@ -61,6 +67,7 @@ def calibrate(
         objective: what the threshold is to be best at; left out, accuracy.
         unsure: whether verdicts may be unsure unless the user says otherwise.
         unlabelled: guess the threshold without any label, which is weaker; no probabilities.
+        marks: use the pairs that were marked on the page of the server.
 
     Returns:
         The calibration, with its warnings. Rows that cannot be used are logged.
@@ -78,7 +85,9 @@ def calibrate(
         found = replace(guess(index, group=group), answers_unsure=unsure)
         store_calibration(index.folder, found)
         return found
-    dataset = read_labelled_pairs(index, pairs=pairs, labels=labels, label=label, group=group)
+    dataset = read_labelled_pairs(
+        index, pairs=pairs, labels=labels, label=label, group=group, marks=ALL if marks else None
+    )
     found = fit_calibration(
         index, dataset, objective or Objective(), answers_unsure=unsure, group=group
     )
@@ -97,6 +106,7 @@ def evaluate(
     group: str | None = None,
     tiles: Path | None = None,
     device: str = "auto",
+    marks: bool = False,
 ) -> Evaluation:
     """Evaluate an index on labelled tiles and compare it with the baselines.
 
@@ -109,20 +119,24 @@ def evaluate(
         group: column of patient or slide ids; default `group`.
         tiles: root folder of the tile files; default: as recorded in the index.
         device: where the baselines are computed: `auto`, `cpu` or `cuda`.
+        marks: use the marked pairs that were drawn at random.
 
     Raises:
         InputError: the labels cannot be used, or same pairs are not nearer than different ones.
         IndexFormatError: a part of the index that is needed is damaged.
     """
-    dataset = read_labelled_pairs(index, pairs=pairs, labels=labels, label=label, group=group)
+    dataset = read_labelled_pairs(
+        index, pairs=pairs, labels=labels, label=label, group=group,
+        marks=ONLY_RANDOM if marks else None,
+    )  # fmt: skip
     _log_problems(dataset)
     if no_encoder(index.folder, index.manifest):
         found = evaluate_index(index, dataset, threshold)
         return replace(found, warnings=[_NO_IMAGES, *found.warnings])
     subset = dataset.subsample(MAX_BASELINE_TILES)
-    files = tile_files(index, tiles)
+    root, files = tiles_folder(index, tiles), tile_files(index, tiles)
     try:
-        baselines = compute_baselines(index, subset, files.root, device=device)
+        baselines = compute_baselines(index, subset, root, device=device)
     except HistoIndexError as error:
         _log.warning("%s", error)
         found = evaluate_index(index, dataset, threshold, files=files)
@@ -139,8 +153,15 @@ def read_labelled_pairs(
     labels: str | Path | None,
     label: str | None,
     group: str | None,
+    marks: str | None = None,
 ) -> LabelledPairs:
-    """Read labels and pairs; without either, the index's own column of labels."""
+    """Read labels and pairs; without either, the index's own column of labels; or marks."""
+    if marks is not None:
+        if (pairs, labels, label) != (None, None, None):
+            raise InputError("both marks and other labels; pass one of them")
+        from histo_index.search.marks.dataset import marked_pairs
+
+        return marked_pairs(index, group=group, only_random=marks == ONLY_RANDOM)
     wanted = labels is not None or pairs is None
     known = read_labels(index, labels, label=label, group=group) if wanted else None
     if pairs is None:

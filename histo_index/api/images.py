@@ -30,8 +30,9 @@ class Tensor(Protocol):
     def detach(self) -> Any: ...
 
 
-# A path, image id or file name; a Pillow image; an array or tensor as `to_pixels` takes it.
-ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[Any] | Tensor"
+# A path, image id or file name; a Pillow image; an array or tensor as `to_pixels` takes it; or what
+# `Index.locate` returned.
+ImageLike: TypeAlias = "str | Path | Image | npt.NDArray[Any] | Tensor | Located"
 # One image, or several: a list, array, Series, generator or batch tensor.
 ImagesLike: TypeAlias = "ImageLike | Iterable[ImageLike]"
 _Result = TypeVar("_Result")
@@ -107,6 +108,12 @@ class Images:
 
         A file takes precedence over an image id of the same name.
         """
+        given = {id(image): image for image in images if isinstance(image, Located)}
+        rest = [image for image in images if id(image) not in given]
+        others = iter(self._locate(rest) if rest else ())
+        return [given[id(image)] if id(image) in given else next(others) for image in images]
+
+    def _locate(self, images: Sequence[ImageLike]) -> list[Located | HistoIndexError]:
         in_memory: dict[str, Float16] = {}
         names = [self.name(image, in_memory) for image in images]
         distinct = list(dict.fromkeys(names))
@@ -140,14 +147,21 @@ class Images:
 
     def _encode_files(self, paths: Iterable[Path]) -> "Iterator[EncodedTile | ImageError]":
         if reason := no_encoder(self.opened.folder, self.opened.manifest):
-            return (ImageError(f"{path}: {reason}") for path in paths)
-        from histo_index.api.scale.check import check_queries
+            yield from (ImageError(f"{path}: {reason}") for path in paths)
+            return
+        from histo_index.api.scale.check import check_queries, report_unchecked
 
         asked = list(paths)
         refused = list(check_queries(self.opened, asked, any_mpp=self._any_mpp))
         usable = [path for path, why in zip(asked, refused, strict=True) if why is None]
         encoded = iter(self.encoder.encode_files(usable) if usable else ())
-        return (why or next(encoded) for why in refused)
+        read = []
+        for path, why in zip(asked, refused, strict=True):
+            result = why or next(encoded)
+            if not isinstance(result, ImageError):
+                read.append(path)
+            yield result
+        report_unchecked(self.opened, read)
 
 
 def encode_image(encoder: "Encoder", image: Any) -> Located:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from histo_index.search.answers.pair_list import PairScores
     from histo_index.search.calibration.calibration import Calibration
     from histo_index.search.calibration.objectives import Objective
-    from histo_index.search.classification.answer import ClassAnswer
+    from histo_index.search.classification.answer import ClassAnswer, Classifier
     from histo_index.search.classification.table import ClassResult
+    from histo_index.search.copies.tile_files import TileFiles
     from histo_index.search.evaluation.result import Evaluation
     from histo_index.search.inputs.pair_list import PairsLike
 
@@ -99,6 +100,11 @@ class Index(Contents):
         """
         return self._calibration.get(is_needed=True)
 
+    @property
+    def classifier(self) -> "Classifier | None":
+        """The class model of the calibration, or None without one."""
+        return self._calibration.classifier(self.opened)
+
     def pair(
         self,
         a: ImageLike,
@@ -124,7 +130,8 @@ class Index(Contents):
         first, second = self.locate([a, b])
         chosen = self.threshold(threshold, unsure=unsure)
         far = far_among(self.opened, [first, second], chosen.far_distance)
-        return answer_pair(first, second, chosen, far=far)
+        note = self.manifest.encoder.note
+        return answer_pair(first, second, chosen, far=far, encoder_note=note)
 
     def pairs(
         self,
@@ -205,7 +212,7 @@ class Index(Contents):
         images: Sequence[ImageLike],
         options: "SearchOptions",
         *,
-        tiles: str | Path | None = None,
+        tiles: "str | Path | TileFiles | None" = None,
     ) -> "list[Answered]":
         """Find neighbours as `search` does; an image that cannot be used yields its error."""
         from histo_index.search.answers.neighbours import search
@@ -214,7 +221,7 @@ class Index(Contents):
         if options.near_duplicates == "drop":
             files = self._tile_files(tiles)
         threshold = self.threshold(is_decisive=False)
-        classifier = self._calibration.classifier(self.opened) if threshold.calibration else None
+        classifier = self.classifier if threshold.calibration else None
         located = self._images.locate(images)
         return search(self.opened, located, threshold, options, files=files, classifier=classifier)
 
@@ -248,8 +255,7 @@ class Index(Contents):
         """Classify as `classify` does; an image that cannot be used yields its error."""
         from histo_index.search.classification.answer import classify_each
 
-        classifier = self._calibration.classifier(self.opened)
-        return classify_each(classifier, self._images.locate(images), values)
+        return classify_each(self.classifier, self._images.locate(images), values)
 
     def calibrate(
         self,
@@ -261,13 +267,14 @@ class Index(Contents):
         objective: "Objective | None" = None,
         unsure: bool = False,
         unlabelled: bool = False,
+        marks: bool = False,
     ) -> "Calibration":
         """Fit threshold and probabilities and store them; see `api.evaluate.calibrate`."""
         from histo_index.api.evaluate import calibrate
 
         found = calibrate(
             self.opened, pairs=pairs, labels=labels, label=label, group=group,
-            objective=objective, unsure=unsure, unlabelled=unlabelled,
+            objective=objective, unsure=unsure, unlabelled=unlabelled, marks=marks,
         )  # fmt: skip
         self._calibration.replace(found)
         return found
@@ -281,6 +288,7 @@ class Index(Contents):
         group: str | None = None,
         threshold: float | None = None,
         tiles: str | Path | None = None,
+        marks: bool = False,
     ) -> "Evaluation":
         """Evaluate the index on labelled tiles; see `api.evaluate.evaluate`."""
         from histo_index.api.evaluate import evaluate
@@ -288,6 +296,7 @@ class Index(Contents):
         return evaluate(
             self.opened, self.threshold(threshold), labels=labels, pairs=pairs, label=label,
             group=group, tiles=None if tiles is None else Path(tiles), device=self._device,
+            marks=marks,
         )  # fmt: skip
 
     def locate(self, images: Sequence[ImageLike]) -> list[Located]:

@@ -65,6 +65,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "shards": len(manifest.shards),
         "bytes": sum(record.bytes for record in manifest.records()),
         "encoder": document["encoder"],
+        **_declared_facts(manifest),
         "computed_by": "; ".join(runtimes),
         "searched_by": document["structure"],
         "distance": _distance(manifest),
@@ -85,6 +86,12 @@ def _column_facts(folder: Path) -> dict[str, Any]:
     """Name the user's columns that are shown, and count the tiles of each class."""
     index = OpenIndex(folder)
     return {"columns": column_names(index), "classes": count_classes(index)}
+
+
+def _declared_facts(manifest: Manifest) -> dict[str, Any]:
+    """Say what is known of an encoder that was only declared."""
+    declared = manifest.encoder.declared
+    return {} if declared is None else {"encoder_status": declared.status}
 
 
 def list_rejected(folder: Path) -> list[dict[str, str]]:

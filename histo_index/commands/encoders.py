@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histo_index.commands.encoder import imports, look
+from histo_index.commands.features import verify
 from histo_index.commands.options import ArchOption, DeviceOption, JsonOption
 from histo_index.commands.output import REJECTED_EXIT, duration_text, exit_if, print_result
 from histo_index.wording import counted
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 encoder_app = typer.Typer(help="Create, import and compare encoders.", no_args_is_help=True)
 app.add_typer(encoder_app, name="encoder")
-for module in (imports, look):
+for module in (imports, look, verify):
     encoder_app.add_typer(module.app)
 
 

@@ -12,6 +12,7 @@ from histo_index.commands.options import (
     IndexOption,
     JsonOption,
     LabelOption,
+    MarksOption,
     OverwriteOption,
     PrivateOption,
     ReportNamesOption,
@@ -81,6 +82,7 @@ def calibrate(
         bool,
         typer.Option("--unlabelled", help="Estimate the threshold without labels; less accurate."),
     ] = False,
+    marks: MarksOption = False,
     clear: Annotated[bool, typer.Option("--clear", help="Remove the calibration.")] = False,
     private: PrivateOption = False,
     as_json: JsonOption = False,
@@ -97,7 +99,7 @@ def calibrate(
     aim = Objective(name=objective, prior=prior, max_false_positive_rate=max_fpr, costs=costs)
     found = open_index(folder, private=private).calibrate(
         pairs, labels=labels, label=label, group=group, objective=aim, unsure=unsure,
-        unlabelled=unlabelled,
+        unlabelled=unlabelled, marks=marks,
     )  # fmt: skip
     print_result(found.as_dict() if as_json else describe_calibration(found, folder))
     exit_if(found.unused, REJECTED_EXIT)
@@ -126,6 +128,7 @@ def evaluate(
     label: LabelOption = None,
     group: GroupOption = None,
     threshold: ThresholdOption = None,
+    marks: MarksOption = False,
     tiles: TilesOption = None,
     report: ReportOption = None,
     report_names: ReportNamesOption = False,
@@ -141,8 +144,9 @@ def evaluate(
     result_files.check_output(report, overwrite=overwrite, suffixes=(".html",))
     opened = open_index(require_index(index), device=device, private=private)
     found = opened.evaluate(
-        labels, pairs=pairs, label=label, group=group, threshold=threshold, tiles=tiles
-    )
+        labels, pairs=pairs, label=label, group=group, threshold=threshold, tiles=tiles,
+        marks=marks,
+    )  # fmt: skip
     if report is not None:
         opened.report(found, report, tiles=tiles, names=report_names)
     print_result(found.as_dict() if as_json else describe_evaluation(found))
@@ -238,7 +242,7 @@ def _classes(found: "Evaluation") -> list[str]:
         ["log loss of the shares alone", _ends(metrics.prior_log_loss, ".3f")],
         ["calibration slope", _ends(metrics.slope, ".3f")],
         *(
-            [f"mean error, {printable(name)}", _ends(error, "+.3f")]
+            [f"mean error, {printable(name)}", _ends(error, "+z.3f")]
             for name, error in metrics.mean_errors.items()
         ),
     ]

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histo_index.commands.options import (
+    AddressOption,
     AnyMppOption,
     DeviceOption,
     DistanceOption,
     EncoderOption,
+    EngineOption,
     IndexOption,
     JsonOption,
     MaxPixelsOption,
@@ -118,6 +120,17 @@ def build(
     ] = False,
     slide_mpp: SlideMppOption = None,
     any_mpp: AnyMppOption = False,
+    engine: EngineOption = None,
+    address: AddressOption = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Workers of the engine.")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float, typer.Option("--gpus-per-worker", min=0, help="GPUs of each Ray worker.")
+    ] = 0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse Ray workers on other kinds of CPU or GPU.")
+    ] = False,
     allow_rejected: Annotated[
         bool, typer.Option("--allow-rejected", help="Exit 0 even if images were rejected.")
     ] = False,
@@ -125,12 +138,14 @@ def build(
 ) -> None:
     """Build or update an index; only new and changed tiles are encoded."""
     from histo_index.api.build import build as build_index
+    from histo_index.api.cluster.engine import choose_engine
     from histo_index.api.slides.slide_mpp import slide_source
 
     slides = slide_source(
         mpp, slide_mpp, tile_size=tile_size, overlap=overlap, tissue=tissue, min_tissue=min_tissue,
         sharpness=sharpness,
     )  # fmt: skip
+    encoding = choose_engine(engine, address, workers, gpus_per_worker, strict=strict)
     report = build_index(
         tiles or [], output, encoder=encoder, manifest=manifest, add=add, replace=replace,
         no_manifest=no_manifest, drop_missing_source=drop_missing_source,
@@ -138,7 +153,7 @@ def build(
         precision=precision, max_pixels=max_pixels, structure=structure, recall=recall,
         memory=memory, shard_rows=shard_rows, retry_rejected=retry_rejected, rehash=rehash,
         distance=distance, private=private or (), public=public or (), slides=slides,
-        any_mpp=any_mpp, progress=report_build,
+        any_mpp=any_mpp, engine=encoding, progress=report_build,
     )  # fmt: skip
     print_result(vars(report) if as_json else describe_build(report))
     exit_if(report.rejected and not allow_rejected, REJECTED_EXIT)
@@ -184,11 +199,13 @@ def reindex(
     )
     facts = {
         "index": folder, "generation": manifest.generation, "tiles": manifest.tiles,
-        "structure": manifest.to_json()["structure"],
+        "distance": manifest.distance_kind, "structure": manifest.to_json()["structure"],
     }  # fmt: skip
-    print_result(
-        facts if as_json else f"{folder}: {counted(manifest.tiles, 'tile')}, search files rebuilt"
+    line = (
+        f"{folder}: {counted(manifest.tiles, 'tile')}, search files rebuilt for "
+        f"{manifest.distance_kind} distances"
     )
+    print_result(facts if as_json else line)
 
 
 def describe_build(report: "BuildReport") -> str:

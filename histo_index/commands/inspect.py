@@ -23,7 +23,9 @@ from histo_index.commands.output import (
     REJECTED_EXIT,
     align,
     exit_if,
+    interval_text,
     print_result,
+    probability_text,
     table_text,
 )
 from histo_index.wording import counted, printable
@@ -34,12 +36,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-CONDITION: Final = (
-    "for a tile of a new group, if its class is among those labelled here; 95 % intervals"
-)
+CONDITION: Final = "for a tile of a new group, if its class is among those labelled here"
+_WITH_INTERVALS: Final = "; 95 % intervals"
+_WITHOUT_INTERVALS: Final = "; no intervals: fewer than ten groups are labelled"
 # Of more queries only the likeliest class is printed, a line each.
 _MOST_TABLES: Final = 5
-_SMALLEST: Final = 0.001
 
 
 @app.command(epilog="Example: histo-index duplicates -i tiles.hx -o copies.csv")
@@ -154,14 +155,31 @@ def describe_classes(
     names: Sequence[str], found: "Sequence[ClassAnswer | HistoIndexError | None]"
 ) -> str:
     """Format the classes of each query; nothing for queries without an answer."""
+    from histo_index.search.classification.answer import ClassAnswer
+
     is_long = len(names) > _MOST_TABLES
-    parts = []
+    parts, chances = [], []
     for name, answer in zip(names, found, strict=True):
         if answer is None:
             continue
         lines = _describe(name, answer)
         parts += lines[:1] if is_long else lines
-    return "\n".join([*parts, CONDITION]) if parts else ""
+        chances += list(answer.chances) if isinstance(answer, ClassAnswer) else []
+    if chances:
+        has_intervals = chances[0].low is not None
+        shown = "" if is_long else _WITH_INTERVALS if has_intervals else _WITHOUT_INTERVALS
+        parts.append(CONDITION + shown)
+    return "\n".join(parts)
+
+
+def _novelty(answer: "ClassAnswer") -> list[str]:
+    """Say how often a tile of a missing class is found, if this one is unlike all."""
+    if not answer.is_novel or answer.detected is None:
+        return []
+    return [
+        f"  unlike everything labelled here: this finds {100 * answer.detected:.0f} % of tiles of "
+        "a class that is missing, at 5 % false alarms"
+    ]
 
 
 def _describe(name: str, answer: "ClassAnswer | HistoIndexError") -> list[str]:
@@ -169,35 +187,29 @@ def _describe(name: str, answer: "ClassAnswer | HistoIndexError") -> list[str]:
     from histo_index.search.classification.answer import ClassAnswer
 
     if not isinstance(answer, ClassAnswer):
-        return [f"{printable(name)}: {printable(answer)}"]
+        # Most errors name the image themselves.
+        return [f"{printable(name)}: {printable(answer).removeprefix(f'{printable(name)}: ')}"]
     if answer.problem is not None:
-        return [f"{printable(name)}: no class probabilities: {answer.problem}"]
+        return [f"{printable(name)}: no class probabilities: {printable(answer.problem)}"]
     best = answer.chances[0]
-    head = f"{printable(name)}: {printable(best.label)} {_share(best.probability)}"
+    head = f"{printable(name)}: {printable(best.label)} {probability_text(best.probability)}"
     body = align(
         [
-            ["", printable(one.label), _share(one.probability), _ends(one.low, one.high)]
+            [
+                "",
+                printable(one.label),
+                probability_text(one.probability),
+                interval_text(one.low, one.high),
+            ]
             for one in answer.chances
         ]
     )
-    lines = [f"{head}{', unlike everything labelled here' if answer.is_novel else ''}", *body]
-    if answer.is_novel and answer.detected is not None:
-        lines.append(
-            f"  unlike everything labelled here: this finds {100 * answer.detected:.0f} % of tiles "
-            "of a class that is missing, at 5 % false alarms"
-        )
+    lines = [
+        f"{head}{', unlike everything labelled here' if answer.is_novel else ''}",
+        *body,
+        *_novelty(answer),
+    ]
     if answer.unscored:
         unscored = ", ".join(map(printable, answer.unscored))
         lines.append(f"  not scored, labelled in one group only: {unscored}")
     return lines
-
-
-def _ends(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{_share(low)}…{_share(high)}"
-
-
-def _share(value: float) -> str:
-    """Format a probability, none of them as certain."""
-    if value < _SMALLEST:
-        return f"<{_SMALLEST}"
-    return f">{1 - _SMALLEST}" if value > 1 - _SMALLEST else f"{value:.3f}"

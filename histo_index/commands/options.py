@@ -46,6 +46,9 @@ LabelOption = Annotated[
     str | None,
     typer.Option("--label", help="Column with the class of a tile (default: label)."),
 ]
+MarksOption = Annotated[
+    bool, typer.Option("--marks", help="Use the pairs that were marked on the page of `serve`.")
+]
 PrivateOption = Annotated[bool, typer.Option("--private", help="Use and show private columns.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -123,6 +126,37 @@ AnyMppOption = Annotated[
     bool,
     typer.Option("--any-mpp", help="Compare images whose scale differs by more than 1.5."),
 ]
+
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", help="Work by several processes, or by a ray cluster."),
+]
+
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="HOST:PORT of a Ray cluster (default: one on this machine)."),
+]
+
+PartsOption = Annotated[
+    int | None, typer.Option("--parts", min=1, help="Parts searched by ray (default: one a core).")
+]
+
+AllowPartialOption = Annotated[
+    bool, typer.Option("--allow-partial", help="Answer, labelled, if some parts are lost.")
+]
+
+ExcludeSelfOption = Annotated[
+    bool, typer.Option("--exclude-self/--include-self", help="Leave out the query image itself.")
+]
+
+ExcludeSameOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude-same", help="Column whose value must differ from the query's; repeatable."
+    ),
+]
+
+NearDuplicatesOption = Annotated[str, typer.Option("--near-duplicates", help="keep, or drop.")]
 
 ValuesOption = Annotated[
     list[str] | None,

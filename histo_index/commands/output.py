@@ -12,8 +12,11 @@ from histo_index.wording import printable
 
 # Finished, but some inputs could not be used or answered.
 REJECTED_EXIT: Final = 3
+# Parts that do not belong together.
+MISMATCH_EXIT: Final = 4
 # Columns of answers; a user's own numbers are printed as they are.
-_FIVE_DIGITS: Final = ("distance", "probability", "probability_low", "probability_high")
+_PROBABILITIES: Final = ("probability", "probability_low", "probability_high")
+_SMALLEST: Final = 0.001
 
 
 def print_result(result: Any, *, to_stderr: bool = False) -> None:
@@ -66,6 +69,20 @@ def align(lines: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def probability_text(value: float) -> str:
+    """Format a probability, none of them as certain: `0.634`, `>0.999`."""
+    if value < _SMALLEST:
+        return f"<{_SMALLEST}"
+    return f">{1 - _SMALLEST}" if value > 1 - _SMALLEST else f"{value:.3f}"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """Format the interval of a probability; empty without one."""
+    return (
+        "" if low is None or high is None else f"{probability_text(low)}…{probability_text(high)}"
+    )
+
+
 def size_text(size_bytes: int) -> str:
     """Format a file size: `512 bytes`, `1.5 MB`."""
     value = float(size_bytes)
@@ -105,4 +122,6 @@ def _cell(value: Any, name: str = "") -> str:
         return "-"
     if not isinstance(value, float):
         return printable(value)
-    return f"{value:.5f}" if name in _FIVE_DIGITS else f"{value:.10g}"
+    if name in _PROBABILITIES:
+        return probability_text(value)
+    return f"{value:.5f}" if name == "distance" else f"{value:.10g}"

@@ -2,19 +2,33 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from histo_index.commands.answers.texts import (
+    describe_neighbours,
+    describe_pair,
+    describe_pairs,
+    pairs_document,
+)
+from histo_index.commands.features.notes import add_note
 from histo_index.commands.options import (
+    AddressOption,
+    AllowPartialOption,
     AnyMppOption,
     ByOption,
     DeviceOption,
+    EngineOption,
+    ExcludeSameOption,
+    ExcludeSelfOption,
     IndexOption,
     JsonOption,
     MontageOption,
+    NearDuplicatesOption,
     OutputOption,
     OverwriteOption,
+    PartsOption,
     PrivateOption,
     ReportNamesOption,
     ReportOption,
@@ -32,18 +46,13 @@ from histo_index.commands.output import (
     exit_if,
     fail,
     print_result,
-    table_text,
-)
+)  # fmt: skip
 from histo_index.commands.slides.heatmap import answer_by_slide
-from histo_index.wording import counted, printable
 
 if TYPE_CHECKING:
     from histo_index.api.images import ImageLike
     from histo_index.api.index import Index
-    from histo_index.search.answers.neighbours import Answered, Neighbour
-    from histo_index.search.answers.pair import PairAnswer
-    from histo_index.search.answers.pair_list import PairScores
-    from histo_index.search.calibration.threshold import Threshold
+    from histo_index.search.answers.neighbours import Neighbour
 
 app = typer.Typer()
 
@@ -150,137 +159,60 @@ def search(
     report: ReportOption = None,
     report_names: ReportNamesOption = False,
     tiles: TilesOption = None,
-    exclude_self: Annotated[
-        bool,
-        typer.Option("--exclude-self/--include-self", help="Leave out the query image itself."),
-    ] = True,
+    exclude_self: ExcludeSelfOption = True,
     where: WhereOption = None,
-    exclude_same: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude-same", help="Column whose value must differ from the query's; repeatable."
-        ),
-    ] = None,
+    exclude_same: ExcludeSameOption = None,
     values: ValuesOption = None,
     by: ByOption = None,
-    near_duplicates: Annotated[
-        str, typer.Option("--near-duplicates", help="keep, or drop.")
-    ] = "keep",
+    near_duplicates: NearDuplicatesOption = "keep",
     private: PrivateOption = False,
     device: DeviceOption = "auto",
     any_mpp: AnyMppOption = False,
+    engine: EngineOption = None,
+    address: AddressOption = None,
+    parts: PartsOption = None,
+    allow_partial: AllowPartialOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the nearest tiles of each image."""
-    from histo_index.api.index import open as open_index
+    from histo_index.api.cluster.search import opened_for_search
     from histo_index.commands import result_files
     from histo_index.search.answers import neighbour_table, neighbours
     from histo_index.search.inputs.name_list import gather_names
 
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
-    answer_by_slide(by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json)
-    opened = open_index(require_index(index), device=device, private=private, any_mpp=any_mpp)
-    found = opened.search_each(
-        names,
-        neighbours.SearchOptions(
-            k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
-            near_duplicates=near_duplicates, values=read_values(values or ()),
-        ),
-        tiles=tiles,
+    answer_by_slide(
+        by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json,
+        others={
+            "--where": where, "--output": output, "--montage": montage, "--report": report,
+            "--batch": batch, "--value": values,
+        },
     )  # fmt: skip
+    with opened_for_search(
+        require_index(index), engine, address, parts, allow_partial=allow_partial,
+        device=device, private=private, any_mpp=any_mpp,
+    ) as (opened, label):  # fmt: skip
+        found = opened.search_each(
+            names,
+            neighbours.SearchOptions(
+                k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
+                near_duplicates=near_duplicates, values=read_values(values or ()),
+            ),
+            tiles=tiles,
+        )  # fmt: skip
     asked, shown = result_files.answered(names, found, is_batch=batch is not None)
-    rows = neighbour_table.neighbour_rows(names, found, with_status=batch is not None)
+    rows = add_note(
+        label(neighbour_table.neighbour_rows(names, found, with_status=batch is not None)),
+        opened.manifest.encoder.note,
+    )
     write_pictures(
         opened, asked, shown, montage=montage, report=report, tiles=tiles, names=report_names
     )
     result_files.write_neighbours(rows, output)
     print_result(rows if as_json else describe_neighbours(rows, names, found))
     exit_if(batch and len(asked) < len(names), REJECTED_EXIT)
-
-
-def describe_neighbours(
-    rows: "Sequence[dict[str, Any]]", names: Sequence[str], found: "Sequence[Answered]"
-) -> str:
-    """Format neighbours as a table, then the classes of each query where there are any."""
-    from histo_index.commands.inspect import describe_classes
-
-    answers = [getattr(answer, "classes", None) for answer in found]
-    classes = describe_classes(names, answers)
-    return "\n\n".join([table_text(rows), *([classes] if classes else [])])
-
-
-def describe_pair(answer: "PairAnswer") -> str:
-    """Format the verdict of a pair and its evidence."""
-    limit = "none" if answer.threshold is None else f"{answer.threshold:.4g}"
-    sources = [
-        _origin(answer.image_a, answer.image_id_a),
-        _origin(answer.image_b, answer.image_id_b),
-    ]
-    is_silent = answer.is_calibrated or answer.threshold is None
-    calibrated = "" if is_silent else " (not calibrated for these images)"
-    lines = [
-        f"{answer.verdict.value}   distance {answer.distance:.4f}, threshold {limit}",
-        f"  images     {sources[0]}, {sources[1]}",
-        f"  threshold  {answer.threshold_from}{calibrated}",
-    ]
-    if answer.probability is not None:
-        ends = f"{answer.probability_low:.3f}…{answer.probability_high:.3f}"
-        lines.insert(1, f"  P(same)    {answer.probability:.3f} (95 % interval {ends})")
-    if answer.unsure_because is not None and answer.threshold is not None:
-        lines.append(f"  unsure     {printable(answer.unsure_because)}")
-    return "\n".join(lines)
-
-
-def _origin(name: str, image_id: str | None) -> str:
-    if image_id is None:
-        return f"{printable(name)} (newly encoded)"
-    known = "indexed" if name == image_id else f"indexed as {printable(image_id)}"
-    return f"{printable(name)} ({known})"
-
-
-def describe_pairs(scores: "PairScores") -> str:
-    """Format the summary of a scored list."""
-    unsure = f", {scores.unsure:,} unsure" if scores.threshold.answers_unsure else ""
-    lines = [
-        f"{counted(scores.pairs, 'pair')}: {scores.answered:,} answered, "
-        f"{scores.pairs - scores.answered:,} not; {scores.same:,} same{unsure}; "
-        f"{counted(scores.encoded, 'image')} newly encoded",
-        f"  threshold  {_limit(scores.threshold)}",
-    ]
-    if scores.has_labels and scores.accuracy is None:
-        lines.append("  accuracy   none: no labelled pair has a verdict of same or different")
-    if scores.accuracy is not None:
-        lines.append(
-            f"  accuracy   {scores.accuracy:.4f} ({scores.correct:,} of {scores.labelled:,} "
-            "labelled pairs correct)"
-        )
-    return "\n".join(lines)
-
-
-def _limit(threshold: "Threshold") -> str:
-    if threshold.value is None:
-        return threshold.origin
-    return f"{threshold.value:g}, {threshold.origin}"
-
-
-def pairs_document(scores: "PairScores", *, with_rows: bool) -> dict[str, Any]:
-    """Convert a scored list to a JSON document, optionally with its rows."""
-    rows = {"rows": scores.table.to_pylist()} if with_rows else {}
-    return {
-        "pairs": scores.pairs,
-        "answered": scores.answered,
-        "same": scores.same,
-        "unsure": scores.unsure,
-        "encoded": scores.encoded,
-        "threshold": scores.threshold.value,
-        "threshold_from": scores.threshold.origin,
-        "labelled": scores.labelled,
-        "correct": scores.correct,
-        "accuracy": scores.accuracy,
-        **rows,
-    }
 
 
 def write_pictures(

@@ -58,6 +58,7 @@ def show(folder: Path, *, tiles_per_category: int, seed: int, echo: Callable[[st
     _run(["search", *queries, "-k", "6", "-i", index, "--json", "--montage", montage], None)
     echo(f"\nLook at {montage}: a query of each category with its neighbours.")
     _show_slide(folder, rows, echo)
+    echo(f"\nLook with a page in the browser: histo-index serve -i {index}")
 
 
 def _show_slide(folder: Path, rows: Sequence[dict[str, str]], echo: Callable[[str], None]) -> None:

@@ -34,7 +34,7 @@ class EncodedTile:
         sha256: hex digest of the encoded file.
         width: in pixels, orientation applied.
         height: in pixels, orientation applied.
-        note: what decoding left out, or None.
+        note: what decoding and fitting left out or made up, or None.
     """
 
     embedding: Float32
@@ -149,7 +149,7 @@ class Encoder:
         """
         settings = DecodeSettings(limits=self.limits, preprocessing=self.config.preprocessing)
         with DecodePool(settings, workers=usable_cores()) as pool:
-            yield from self._infer(pool.prepare(paths))
+            yield from self.encode_prepared(pool.prepare(paths))
 
     def embed(self, images: Any) -> Float32:
         """Embed images: files and images in memory, in any mixture.
@@ -202,14 +202,24 @@ class Encoder:
             for number, image in enumerate(images, start=1)
         )
         rows: list[Float32] = []
-        for result in self._infer(prepared):
+        for result in self.encode_prepared(prepared):
             if isinstance(result, ImageError):
                 raise result
             rows.append(result.embedding)
         return np.array(rows, np.float32).reshape(-1, self.embedding_size)
 
-    def _infer(self, prepared: Iterable[Prepared]) -> Iterator[EncodedTile | ImageError]:
-        """Run the network over a stream, `parallel` batches at a time, results in order."""
+    def encode_prepared(self, prepared: Iterable[Prepared]) -> Iterator[EncodedTile | ImageError]:
+        """Encode tiles that are decoded and fitted, `parallel` batches at a time.
+
+        Args:
+            prepared: tiles, or the errors that they are rejected with.
+
+        Yields:
+            One result per tile, in order.
+
+        Raises:
+            InputError: this machine has no such device, or not this precision.
+        """
         runtime, process = self.runtime, os.getpid()
         pending: deque[tuple[list[Prepared], Future[Float32]]] = deque()
         # One spare batch per thread, so that no thread waits while results are consumed.

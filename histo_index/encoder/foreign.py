@@ -80,6 +80,52 @@ class ForeignNetwork:
         return unpack_embeddings(self.self_test).reshape(-1, self.embedding_size)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """The choice of features.
+
+    Attributes:
+        kind: `cls`, `mean`, `cls+mean`, `map`, or `output`: the output as it is.
+        names: of stages or of ONNX tensors; empty for the last features.
+    """
+
+    kind: str
+    names: tuple[str, ...] = ()
+
+
+def parse_features(text: str) -> Features:
+    """Read `cls`, `mean`, `cls+mean`, `map:STAGE,…`, or for ONNX `NAME`, `mean:NAME`, `cls:NAME`.
+
+    Raises:
+        InputError: a name is missing.
+    """
+    if text in (CLS, MEAN, CLS_MEAN):
+        return Features(kind=text)
+    for kind in (MAP, f"{CLS}:", f"{MEAN}:", f"{CLS_MEAN}:"):
+        if text.startswith(kind):
+            names = tuple(name.strip() for name in text.removeprefix(kind).split(","))
+            if not all(names) or (kind != MAP and len(names) > 1):
+                raise InputError(f"features {text}: expected {kind}NAME")
+            return Features(kind=kind.removesuffix(":"), names=names)
+    if not text:
+        raise InputError("features without a name; expected cls, mean, cls+mean or map:STAGE")
+    return Features(kind=OUTPUT, names=(text,))
+
+
+def parse_stages(features: Features, *, stages: int) -> list[int]:
+    """Read the stages of `map:` as numbers, 1 to the number of stages.
+
+    Raises:
+        InputError: a stage does not exist.
+    """
+    numbers = [int(name) if name.isdigit() else 0 for name in features.names]
+    if not all(1 <= number <= stages for number in numbers):
+        raise InputError(
+            f"features map:{','.join(features.names)}: this network has stages 1 to {stages}"
+        )
+    return numbers
+
+
 def pack_embeddings(embeddings: Float32) -> str:
     """Write embeddings [N, D] as text: base64 of float32, little-endian, rows of unit length."""
     exact = embeddings.astype(np.float64)

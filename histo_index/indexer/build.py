@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -21,15 +21,10 @@ from histo_index.indexer.build_sources import (
 )
 from histo_index.indexer.build_state import read_state
 from histo_index.indexer.encoder_protocol import Encode, Encoded
+from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest
-from histo_index.indexer.format.records import (
-    EncoderCard,
-    SearchConfig,
-    Settings,
-    SourceRecord,
-    read_record,
-)
+from histo_index.indexer.format.records import SearchConfig, Settings, SourceRecord, read_record
 from histo_index.indexer.format.removed import LeftOut, keep_removed
 from histo_index.indexer.format.shards import Receipt, Rejection
 from histo_index.indexer.inputs.choose_sources import NamedSources
@@ -37,6 +32,7 @@ from histo_index.indexer.inputs.hashing import HashedTiles
 from histo_index.indexer.inputs.source import Source
 from histo_index.indexer.inputs.tiles import TileList, nothing_usable
 from histo_index.indexer.nearest.choose import announce_structure
+from histo_index.indexer.runner import run_elsewhere
 from histo_index.indexer.transform.transform import distance_of
 from histo_index.indexer.writing.commit import PLAN_NAME, clean_up, commit, count_reasons
 from histo_index.indexer.writing.draft import count_dropped, draft_manifest, is_unchanged, root_of
@@ -198,7 +194,7 @@ class _Build:
         if self.shard_rows is not None:
             return None
         self.shard_rows = MOST_ROWS
-        if self.finished or len(wanted) <= _FEW_TILES:
+        if self.finished or len(wanted) <= _FEW_TILES or self.config.runner is not None:
             return None
         # With no finished shard the tasks encode exactly these tiles, in this order.
         paths = [root / path for path in wanted["path"].to_pylist()]
@@ -218,16 +214,15 @@ class _Build:
             self.counts[step.outcome] += 1
             self.progress(state)
 
-        receipts = run_tasks(
-            plan.tasks,
-            self.encode,
-            store=EmbeddingStore(self.folder, self.finished),
-            folder=self.folder,
-            root=root,
-            progress=tell,
-            encoded=encoded,
-        )
-        return list(zip((task.position for task in plan.tasks), receipts, strict=True))
+        self.progress(state)
+        store = EmbeddingStore(self.folder, self.finished)
+        how: Any = {"store": store, "folder": self.folder, "root": root, "progress": tell}
+        if self.config.runner is None:
+            receipts = run_tasks(plan.tasks, self.encode, encoded=encoded, **how)
+        else:
+            receipts = run_elsewhere(self.config.runner, plan.tasks, **how)
+        positions = {task.shard_id: task.position for task in plan.tasks}
+        return [(positions[receipt.shard_id], receipt) for receipt in receipts]
 
     def _finish(
         self,

@@ -11,6 +11,7 @@ from histo_index.indexer.inputs.choose_sources import NamedSources
 from histo_index.indexer.inputs.hashing import SETTLED_NS
 from histo_index.indexer.inputs.slides import CutSlides
 from histo_index.indexer.private import PrivateColumns
+from histo_index.indexer.runner import Runner
 from histo_index.indexer.transform.transform import require_distance
 from histo_index.slides.tiling.options import SlideSource
 
@@ -38,6 +39,7 @@ class BuildConfig:
         private: which columns become private or public; the others stay as they were.
         slides: how slides are cut into tiles; None is as remembered.
         cut_slides: cuts them; needed where a source has slides.
+        runner: carries out the shard tasks; None is this process.
     """
 
     sources: Sequence[Path]
@@ -57,6 +59,7 @@ class BuildConfig:
     private: PrivateColumns = field(default_factory=PrivateColumns)
     slides: SlideSource | None = None
     cut_slides: CutSlides | None = None
+    runner: Runner | None = None
 
     def __post_init__(self) -> None:
         require_distance(self.distance)

@@ -213,6 +213,12 @@ class OpenIndex:
         self._require_sizes()
         return self._structure
 
+    def search_by(self, structure: Any) -> None:
+        """Search by another `Structure` from now on; None is the index's own again."""
+        self.__dict__.pop("_structure", None)
+        if structure is not None:
+            self.__dict__["_structure"] = structure
+
     @cached_property
     def _structure(self) -> Any:
         from histo_index.indexer.nearest.candidates import CandidateSearch

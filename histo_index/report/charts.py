@@ -20,6 +20,8 @@ _BINS: Final = 48
 _DET_TICKS: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 _HUES: Final = 8
+# The share of wrong ones among fewer answers is noise: one wrong answer would be 100 %.
+_FEWEST_ANSWERS: Final = 30
 # The index, then the baselines; two of the baselines have curves.
 _DASHES: Final = (("same", "-"), ("accent", "--"), ("muted", "-."))
 
@@ -205,9 +207,11 @@ def reliability(found: Reliability) -> Markup:
 def risk_coverage(found: RiskCoverage) -> Markup:
     """Draw the share of wrong answers if only the most certain pairs are answered."""
     answered, risk = found.answered, found.risk_answered
+    first = min(_FEWEST_ANSWERS, len(found.risk)) - 1
 
     def paint(axes: Any) -> None:
-        axes.plot(100 * found.coverage, 100 * found.risk, color=COLOURS["same"], linewidth=2)
+        axes.plot(100 * found.coverage[first:], 100 * found.risk[first:],
+                  color=COLOURS["same"], linewidth=2)  # fmt: skip
         if answered and risk and answered.value is not None and risk.value is not None:
             axes.plot(100 * answered.value, 100 * risk.value, "o", color=COLOURS["ink"],
                       label="with --unsure")  # fmt: skip

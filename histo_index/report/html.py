@@ -5,9 +5,11 @@ from functools import cache
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from histo_index.indexer.format.encoder_card import DeclaredEncoder
+from histo_index.indexer.format.records import read_record
 from histo_index.search.bootstrap import Estimate
 from histo_index.wording import counted, printable
 
@@ -18,28 +20,31 @@ _LEFT_OUT: Final = ("curve", "histogram", "contents", "classes", "warnings")
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("histo_index.report"),
+def environment(package: str = "histo_index.report") -> Environment:
+    """Return the templates of a package; those of the reports can be used by all."""
+    loaders = [PackageLoader(name) for name in dict.fromkeys((package, "histo_index.report"))]
+    found = Environment(
+        loader=ChoiceLoader(loaders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else printable(value),
     )
-    environment.filters |= {
+    found.filters |= {
         "counted": counted,
         "number": number,
         "ends": ends,
         "percent": percent,
         "brief": brief,
+        "breakable": breakable,
     }
-    return environment
+    return found
 
 
 def fill(template: str, **values: Any) -> str:
     """Render a template; text in `values` is escaped."""
-    return _environment().get_template(template).render(**values)
+    return environment().get_template(template).render(**values)
 
 
 def number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
@@ -62,6 +67,11 @@ def brief(name: str) -> str:
     return f"{name[: _LONGEST_NAME // 3]}…{name[1 + _LONGEST_NAME // 3 - _LONGEST_NAME :]}"
 
 
+def breakable(name: object) -> Markup:
+    """Escape a name, and allow a line to end after each underscore of it."""
+    return Markup("_<wbr>").join(printable(name).split("_"))
+
+
 def percent(value: float | None) -> str:
     """Format a share; only 0 and 1 themselves become 0 % and 100 %."""
     if value is None:
@@ -73,8 +83,12 @@ def percent(value: float | None) -> str:
 
 def encoder_facts(card: Mapping[str, Any]) -> dict[str, Any]:
     """Select the facts about an encoder: no thresholds, since the page shows the one in use."""
-    left_out = ("threshold", "diffused_threshold", *(() if card.get("declared") else ("declared",)))
-    return {name: value for name, value in card.items() if name not in left_out}
+    left_out = ("threshold", "diffused_threshold", "declared")
+    shown = {name: value for name, value in card.items() if name not in left_out}
+    if declared := card.get("declared"):
+        found = read_record(DeclaredEncoder, declared)
+        shown |= {"name": found.name, "status": found.status}
+    return shown
 
 
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:

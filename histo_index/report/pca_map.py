@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from histo_index.arrays import Int64
+from histo_index.arrays import Float32, Float64, Int64
 from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.transform.whitening import principal_directions
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 
 # More points overlap, and each takes 60 bytes of the page.
@@ -26,7 +26,7 @@ class Map:
         tiles: number of tiles of the index; the points are a sample.
     """
 
-    points: npt.NDArray[np.float64]
+    points: Float64
     labels: Int64
     groups: Int64
     explained: float
@@ -41,21 +41,29 @@ def map_index(index: OpenIndex, dataset: LabelledPairs, *, max_points: int = MAX
         dataset: classes and groups of tiles.
         max_points: largest number of points on the map.
     """
-    from sklearn.decomposition import PCA
-
     rows = _drawn(index.live_rows(), dataset.rows, max_points)
-    vectors = index.vectors(rows).astype(np.float32)
-    plane = PCA(n_components=2, svd_solver="randomized", random_state=0).fit(vectors)
+    points, explained = _project(index.vectors(rows).astype(np.float32))
     at = np.searchsorted(dataset.rows, rows)
     at = np.minimum(at, len(dataset.rows) - 1)
     is_known = dataset.rows[at] == rows
     return Map(
-        points=plane.transform(vectors).astype(np.float64),
+        points=points,
         labels=np.where(is_known, dataset.labels[at], -1),
         groups=np.where(is_known, dataset.groups[at], -1),
-        explained=float(plane.explained_variance_ratio_.sum()),
+        explained=explained,
         tiles=index.manifest.tiles,
     )
+
+
+def _project(vectors: Float32) -> tuple[Float64, float]:
+    """Project vectors, float32 [n, D], on a plane: float64 [n, 2], and its share of variance."""
+    centred = vectors - vectors.mean(axis=0)
+    variances, directions = principal_directions(centred, 2)
+    order = np.argsort(-variances)
+    points = np.zeros((len(vectors), 2))
+    points[:, : len(order)] = centred @ directions[order].T
+    total = float((centred**2).sum()) / len(centred)
+    return points, float(variances.sum()) / total if total > 0 else 1.0
 
 
 def _drawn(live: Int64, known: Int64, max_points: int) -> Int64:

@@ -97,9 +97,15 @@ def search_page(
         "search.html",
         title="Similar tiles",
         charts=found,
-        origin=threshold.origin,
+        origin=_describe_threshold(threshold),
         **_shared(index, queries, threshold.calibration, pictures, names=names),
     )
+
+
+def _describe_threshold(threshold: Threshold) -> str:
+    if threshold.value is None:
+        return f"Threshold: {threshold.origin}."
+    return f"Up to {threshold.value:.4g} two tiles are called the same: {threshold.origin}."
 
 
 def _shared(

@@ -15,8 +15,8 @@ from histo_index.search.answers.pair import PairAnswer
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.evaluation.result import Evaluation
 
-# Neighbours of each tile of a pair: one row of the page.
-NEIGHBOURS_OF_PAIR: Final = 9
+# Neighbours of each tile of a pair: two rows of the page.
+NEIGHBOURS_OF_PAIR: Final = 10
 
 Answer = Evaluation | PairAnswer | Sequence[Sequence[Neighbour]]
 

@@ -30,6 +30,32 @@ class RocCurve:
     hits: Float64
     false_alarms: Float64
 
+    @property
+    def area(self) -> float:
+        """ROC-AUC: the probability that a same pair is nearer than a different one, 0 to 1.
+
+        Ties count half.
+
+        Source: Hanley and McNeil (1982), Radiology 143(1).
+        """
+        return float(np.trapezoid(self.hits, self.false_alarms))
+
+    @property
+    def equal_error_rate(self) -> float:
+        """Error rate at which same and different pairs are equally often wrong, 0 to 1.
+
+        Between two thresholds both rates are taken to change linearly. Smaller is better.
+
+        Source: Martin et al. (1997), The DET curve in assessment of detection task performance.
+        """
+        gaps = 1 - self.hits - self.false_alarms
+        if not np.isfinite(gaps).all():
+            return float("nan")
+        after = int(np.argmax(gaps <= 0))
+        step = gaps[after - 1] / (gaps[after - 1] - gaps[after])
+        start, end = self.false_alarms[after - 1], self.false_alarms[after]
+        return float(start + step * (end - start))
+
 
 class SortedPairs:
     """Labelled pairs sorted by distance, for the threshold-free metrics."""
@@ -67,30 +93,6 @@ class SortedPairs:
         sums = np.cumsum(weights)
         shares: Float64 = np.append(0.0, sums[self._ends] / sums[-1])
         return shares
-
-    def roc_auc(self, weights: Float64) -> float:
-        """Compute the probability that a same pair is nearer than a different one, ties count half.
-
-        Source: Hanley and McNeil (1982), Radiology 143(1).
-        """
-        curve = self.curve(weights)
-        return float(np.trapezoid(curve.hits, curve.false_alarms))
-
-    def equal_error_rate(self, weights: Float64) -> float:
-        """Compute the error rate at which same and different pairs are equally often wrong, 0…1.
-
-        Between two thresholds both rates are taken to change linearly. Smaller is better.
-
-        Source: Martin et al. (1997), The DET curve in assessment of detection task performance.
-        """
-        curve = self.curve(weights)
-        gaps = 1 - curve.hits - curve.false_alarms
-        if not np.isfinite(gaps).all():
-            return float("nan")
-        after = int(np.argmax(gaps <= 0))
-        step = gaps[after - 1] / (gaps[after - 1] - gaps[after])
-        start, end = curve.false_alarms[after - 1], curve.false_alarms[after]
-        return float(start + step * (end - start))
 
 
 def accuracy(said_same: Bools, is_same: Bools, weights: Float64) -> float:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from histo_index.api.slides.heatmap import Heatmap as Heatmap
     from histo_index.api.slides.heatmap import heatmap as heatmap
+    from histo_index.api.slides.inputs import TileInputs as TileInputs
     from histo_index.api.slides.open import Slide as Slide
     from histo_index.api.slides.open import open as open
-    from histo_index.api.slides.tile import TileInputs as TileInputs
     from histo_index.api.slides.tile import TileOutputs as TileOutputs
     from histo_index.api.slides.tile import TileReport as TileReport
     from histo_index.api.slides.tile import tile as tile
@@ -22,7 +22,7 @@ _HOMES = {
     "Heatmap": "api.slides.heatmap",
     "Slide": "api.slides.open",
     "SlideSource": "slides.tiling.options",
-    "TileInputs": "api.slides.tile",
+    "TileInputs": "api.slides.inputs",
     "TileOptions": "slides.tiling.options",
     "TileOutputs": "api.slides.tile",
     "TileReport": "api.slides.tile",

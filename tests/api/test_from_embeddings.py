@@ -13,7 +13,7 @@ import torch
 import histo_index
 from histo_index.api.info import index_facts
 from histo_index.errors import HistoIndexError, ImageError, InputError, ShapeError
-from histo_index.indexer.format.records import DeclaredEncoder
+from histo_index.indexer.format.encoder_card import DeclaredEncoder
 from histo_index.search.distance import pair_distances
 from tests.vectors import unit_vectors
 
@@ -44,7 +44,8 @@ def test_the_manifest_keeps_the_declared_encoder(index: histo_index.Index) -> No
     assert (card.architecture, card.embedding_size) == ("declared", D)
     assert "UNI 2, diffused distances" in repr(index)
     facts = index_facts(index.opened.folder, verify=True)
-    assert facts["encoder"]["declared"] == {"name": "UNI 2"}
+    assert facts["encoder"]["declared"] == {"name": "UNI 2", "verified": None}
+    assert facts["encoder_status"] == "declared, not verified"
     assert not (index.opened.folder / "encoder").exists()
 
 
@@ -69,7 +70,8 @@ def test_a_new_image_gets_one_clear_line(index: histo_index.Index) -> None:
     Path("new.png").write_bytes(b"any image")
     words = (
         "own.hx was made from embeddings of UNI 2 and has no encoder, so it encodes no image: "
-        "ask about its own tiles, by image id"
+        "ask about its own tiles, by image id, or verify an encoder with `histo-index encoder "
+        "verify`"
     )
     with pytest.raises(InputError) as caught:
         index.search(np.zeros((8, 8, 3), np.uint8))
@@ -79,7 +81,7 @@ def test_a_new_image_gets_one_clear_line(index: histo_index.Index) -> None:
     assert str(refused.value) == f"new.png: {words}"
     table = index.pairs([["t000", "new.png"], ["t000", "t001"]], threshold=1).table
     assert table["message"].to_pylist() == [f"new.png: {words}", ""]
-    with pytest.raises(HistoIndexError, match="has no encoder"):
+    with pytest.raises(HistoIndexError, match="`build` does not add to it; import again, or"):
         histo_index.build(".", "own.hx")
 
 

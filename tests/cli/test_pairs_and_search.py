@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import torchvision
 from PIL import Image
 
 import histo_index
+from histo_index.encoder.runtime.resnet import ResNet
 from histo_index.indexer.format.records import SearchConfig
 from tests.cli.conftest import Run, Workshop
 
@@ -125,8 +125,24 @@ def test_reindex_rebuilds_search_files(workshop: Workshop, run: Run) -> None:
     ran = run("search", A)
     assert ran.code == 1
     assert "run `histo-index reindex`" in ran.err
-    assert run("reindex").code == 0
+    ran = run("reindex", "--distance", "plain")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == "tiles.hx: 16 tiles, search files rebuilt for plain distances\n"
     assert run("search", A, "--json").out == before
+
+
+def test_the_scale_of_a_file_that_cannot_be_read_is_not_mentioned(
+    workshop: Workshop, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    unchecked = "scale unchecked: microns per pixel of 1 image are unknown"
+    Path("bad.png").write_bytes(b"no image")
+    Path("new.png").write_bytes((workshop.tiles / A).read_bytes() + b"more")
+    ran = run("search", "bad.png")
+    assert (ran.code, ran.out) == (1, "")
+    assert "bad.png: not an image" in ran.err
+    assert unchecked not in caplog.messages
+    assert run("search", "new.png").code == 0
+    assert unchecked in caplog.messages
 
 
 def test_python_reindexes_an_index_that_does_not_open(workshop: Workshop, run: Run) -> None:
@@ -170,7 +186,7 @@ def test_doctor_fails_if_a_library_fails(
 
 
 def test_a_torchvision_checkpoint_is_imported(workshop: Workshop, run: Run) -> None:
-    torch.save(torchvision.models.resnet18().state_dict(), "net.pth")
+    torch.save(ResNet("resnet18").state_dict(), "net.pth")
     ran = run("encoder", "import", "net.pth", "--arch", "resnet18", "-o", "mine",
               "--threshold", "0.705")  # fmt: skip
     assert ran.code == 0
@@ -184,7 +200,7 @@ def test_a_torchvision_checkpoint_is_imported(workshop: Workshop, run: Run) -> N
 
 
 def test_an_import_of_the_wrong_architecture_is_exit_status_4(workshop: Workshop, run: Run) -> None:
-    torch.save(torchvision.models.resnet18().state_dict(), "net.pth")
+    torch.save(ResNet("resnet18").state_dict(), "net.pth")
     ran = run("encoder", "import", "net.pth", "--arch", "resnext50_32x4d", "-o", "mine")
     assert ran.code == 4
     assert not Path("mine").exists()

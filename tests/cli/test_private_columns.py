@@ -44,6 +44,9 @@ ASKING = (
     ("search", A, "-k", "3"),
     ("heatmap", A, "--slide", "no.svs", "-o", "map.png"),
     ("calibrate", "--unlabelled", "--json"),
+    ("export", "-o", "exported.parquet"),
+    ("export", "-o", "atlas.parquet", "--atlas"),
+    ("marks", "--json"),
     ("info", "--verify"),
     ("info", "--json"),
     ("remove", "--list", "names.txt"),
@@ -54,7 +57,8 @@ ASKING = (
 # Without an index to ask, or shown to ask nothing of one.
 OTHERS = {
     "demo", "doctor", "encoder compare", "encoder import", "encoder info", "encoder init",
-    "encoder list", "restore", "slide", "tile", "train",
+    "encoder list", "encoder verify", "import", "plan", "restore", "serve", "slide", "tile",
+    "train",
 }  # fmt: skip
 REFUSED = (
     ("search", A, "--where", f"patient = '{SECRET}1'"),

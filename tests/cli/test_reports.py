@@ -39,7 +39,7 @@ def test_pair_writes_a_report(workshop: Workshop, run: Run) -> None:
     assert page.figures["verdict"] == [done.out.split()[0].capitalize()]
     assert f"distance {page.figures['distance'][0]}" in done.out
     assert page.values["threshold"] == [0.02]
-    assert len([tag for tag, _ in page.elements if tag == "img"]) == 20
+    assert len([tag for tag, _ in page.elements if tag == "img"]) == 22
     assert A not in page.text
     run("pair", A, B, "--report", "pair.html", "--report-names", "--overwrite")
     assert A in read("pair.html").text

@@ -71,3 +71,6 @@ def test_slide_mpp_without_mpp_is_refused(here: Path, run: Run) -> None:
 def test_by_knows_only_slides(here: Path, run: Run) -> None:
     ran = run("search", "a.tiff", "--by", "patient", "-i", "x.hx")
     assert (ran.code, ran.err) == (2, "histo-index: error: --by patient: expected slide\n")
+    ran = run("search", "a.tiff", "--by", "slide", "--where", "x > 5", "-i", "x.hx")
+    line = "histo-index: error: --where is no option of --by slide; leave it out\n"
+    assert (ran.code, ran.err) == (2, line)

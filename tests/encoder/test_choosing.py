@@ -13,8 +13,9 @@ from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import EncoderFolder, bundled_encoder
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
+from histo_index.indexer.format.encoder_card import ThresholdRecord
 from histo_index.indexer.format.manifest import read_manifest
-from histo_index.indexer.format.records import FittedDistance, ThresholdRecord
+from histo_index.indexer.format.records import FittedDistance
 
 
 def build_with(encoder: Encoder, tiles: list[Path], output: Path) -> Path:

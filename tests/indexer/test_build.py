@@ -17,8 +17,8 @@ from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.errors import ImageError, InputError, MismatchError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig, BuildProgress
+from histo_index.indexer.format.encoder_card import ThresholdRecord
 from histo_index.indexer.format.manifest import read_manifest
-from histo_index.indexer.format.records import ThresholdRecord
 from histo_index.indexer.inputs.tiles import list_tiles
 from histo_index.indexer.reader import OpenIndex
 from tests.indexer.fakes import (
@@ -644,7 +644,7 @@ def test_progress_and_report_add_up(tiles: Path, output: Path, encoder: FakeEnco
     config = BuildConfig(sources=[tiles], output=output, shard_rows=8)
     build(config, encoder, tell)
     encoding = [entry for entry in seen if entry[0] == "encoding"]
-    assert encoding == [("encoding", done, 21) for done in range(1, 22)]
+    assert encoding == [("encoding", done, 21) for done in range(22)]
     assert ("hashing", 21, 21) in seen
     assert seen[-1][0] == "committing"
 

@@ -25,6 +25,8 @@ from histo_index.search.classification.fit_index import fit_class_model
 from histo_index.search.classification.model import ClassModel
 from histo_index.search.inputs.labelled_pairs import make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
+from histo_index.search.marks.file import append_mark
+from histo_index.search.marks.record import TileMark
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,
@@ -75,6 +77,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     opened = OpenIndex(folder / "tiles.hx")
     store_calibration(opened.folder, guess(opened))
+    append_mark(opened.folder, TileMark(tile="a" * 64, label="x", user=None, time=""))
     remove_tiles(opened.folder, opened.rows.slice(0, 1))
     write_cache(OpenIndex(folder / "tiles.hx"), "test", BaselineVectors.none())
 
@@ -181,7 +184,7 @@ def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
     overview = TEXT.split("```")[1]
     patterns = [line.split()[0] for line in overview.splitlines()[2:] if line.strip()]
     names = [line.split("  ")[1].strip() for line in overview.splitlines()[2:] if line.strip()]
-    assert len(patterns) == 16
+    assert len(patterns) == 17
     regexes = [
         re.escape(name)
         .replace(re.escape("<shard id>"), "[0-9a-f]{32}")
@@ -244,7 +247,7 @@ def test_receipts_have_the_documented_fields(index: Path, manifest: dict[str, An
 
 def test_constants_have_the_documented_values() -> None:
     rows = table_rows("constants")
-    assert len(rows) == 13
+    assert len(rows) == 14
     for name, value in rows:
         module, attribute = name.rsplit(".", 1)
         assert str(getattr(importlib.import_module(module), attribute)) == value

@@ -114,7 +114,7 @@ def killings(
             kill_at_every_step(folders[0], children, is_rebuild=is_rebuild)
         )
         found.at_random[kind] = list(
-            kill_at_random(folders[1], children, kills=tries(25, 1_000), is_rebuild=is_rebuild)
+            kill_at_random(folders[1], children, kills=tries(12, 1_000), is_rebuild=is_rebuild)
         )
         found.while_writing[kind] = list(
             kill_at_every_step(

@@ -1,12 +1,13 @@
 """Builds on a disk that is too small, by a page or a file more each time: run it as a program.
 
-    unshare --mount python -m tests.promises.filling FOLDER TILES pages|files first|again
+    unshare --mount python -m tests.promises.filling FOLDER TILES
 
-FOLDER is new; what it mounts there is seen by nobody else and gone with it. Prints a JSON object
-per size that was tried.
+FOLDER is new; what it mounts there is seen by nobody else and gone with it. Prints for each way to
+fill the disk and each kind of build a JSON object per size that was tried.
 """
 
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -24,6 +25,9 @@ PAGE: Final = 4096
 # More than any of these builds needs.
 _PAGES, _FILES = 20_000, 5_000
 _REMOUNT: Final = 32
+# What the disk runs out of, and whether there was an index before.
+WAYS: Final = ("pages", "files")
+KINDS: Final = ("first", "again")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,46 +72,50 @@ class Disk:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(self.folder))
 
 
-def sweep(folder: Path, *, tiles: int, what: str, is_rebuild: bool) -> Iterator[Attempt]:
+def sweep(
+    folder: Path, children: ChildBuilds, *, tiles: int, what: str, is_rebuild: bool
+) -> Iterator[Attempt]:
     """Try every size from one to the first at which the build comes through."""
     source = write_tiles(folder / "tiles", numbered(tiles))
     disk = Disk(folder / "disk")
     # As deep as the other, so that the way to the tiles is the same.
     start, output = folder / "start" / "tiles.hx", disk.folder / "tiles.hx"
     old = None
-    with ChildBuilds() as children:
+    if is_rebuild:
+        assert children.run(source, start)["status"] == 0
+        old = expected_rows(source, names_in(source))
+        write_tiles(source, numbered(tiles, start=tiles))
+    new = expected_rows(source, names_in(source))
+    room, error = 0, ""
+    while error is not None:
+        shutil.rmtree(output, ignore_errors=True)
+        disk.leave()
         if is_rebuild:
-            assert children.run(source, start)["status"] == 0
-            old = expected_rows(source, names_in(source))
-            write_tiles(source, numbered(tiles, start=tiles))
-        new = expected_rows(source, names_in(source))
-        room, error = 0, ""
-        while error is not None:
-            shutil.rmtree(output, ignore_errors=True)
-            disk.leave()
-            if is_rebuild:
-                shutil.copytree(start, output)
-            room += 1
-            disk.leave(**{what: room})
-            error = children.run(source, output)["error"]
-            state = state_of(output, old, new)
-            temporaries = len(list(output.rglob(".tmp-*")))
-            disk.leave()
-            resumed = resume(children, source, output, new)
-            yield Attempt(
-                room=room,
-                error=error,
-                state=state,
-                temporaries=temporaries,
-                repeated=resumed.repeated,
-                problem=resumed.problem,
-            )
+            shutil.copytree(start, output)
+        room += 1
+        disk.leave(**{what: room})
+        error = children.run(source, output)["error"]
+        state = state_of(output, old, new)
+        temporaries = len(list(output.rglob(".tmp-*")))
+        disk.leave()
+        resumed = resume(children, source, output, new)
+        yield Attempt(
+            room=room,
+            error=error,
+            state=state,
+            temporaries=temporaries,
+            repeated=resumed.repeated,
+            problem=resumed.problem,
+        )
 
 
 def main() -> None:
-    folder, tiles, what, kind = sys.argv[1:]
-    for attempt in sweep(Path(folder), tiles=int(tiles), what=what, is_rebuild=kind == "again"):
-        print(json.dumps(asdict(attempt)), flush=True)
+    folder, tiles = Path(sys.argv[1]), int(sys.argv[2])
+    with ChildBuilds() as children:
+        for what, kind in itertools.product(WAYS, KINDS):
+            part, is_rebuild = folder / f"{what}-{kind}", kind == "again"
+            for attempt in sweep(part, children, tiles=tiles, what=what, is_rebuild=is_rebuild):
+                print(json.dumps([what, kind, asdict(attempt)]), flush=True)
 
 
 if __name__ == "__main__":

@@ -64,4 +64,4 @@ def test_killed_at_random_moments(killings: Killings, kind: str, tell: Tell) -> 
     assert wrong == []
     assert [entry.state for entry in run if entry.status == 0] == ["new"] * (len(run) - len(killed))
     # Most kills fell into a build that was under way and not yet done.
-    assert 3 * sum(entry.state != "new" for entry in killed) > len(killed) >= 25
+    assert 3 * sum(entry.state != "new" for entry in killed) > len(killed) >= 12

@@ -63,7 +63,7 @@ def read(output: Path, states: Sequence[Rows]) -> int:
 def test_a_looping_reader_never_fails_and_every_answer_is_of_one_state(
     tmp_path: Path, encoder: FakeEncoder, tries: Tries, tell: Tell
 ) -> None:
-    output, builds, least = tmp_path / "tiles.hx", tries(60, 1_000), 200
+    output, builds, least = tmp_path / "tiles.hx", tries(30, 1_000), 100
     states = []
     for number in range(builds + 1):
         folder = write_tiles(

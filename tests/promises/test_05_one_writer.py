@@ -116,7 +116,7 @@ def test_the_second_is_refused_and_a_dead_holder_holds_nothing(
 ) -> None:
     output = tmp_path / "tiles.hx"
     run_build(output, encoder, tiles)
-    rounds = tries(20, 500)
+    rounds = tries(9, 500)
     ends = itertools.cycle((signal.SIGKILL, signal.SIGTERM, None))
     for number in range(rounds):
         for name in numbered(12):

@@ -13,7 +13,7 @@ import pytest
 from tests.indexer.fakes import expected_rows, leftovers, numbered, require_sound, write_tiles
 from tests.promises.child import ROOT, ChildBuilds
 from tests.promises.conftest import Tell, Tries
-from tests.promises.filling import Attempt
+from tests.promises.filling import KINDS, WAYS, Attempt
 
 # Whoever may not mount gets a namespace of their own in which they may.
 _UNSHARE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
@@ -28,23 +28,35 @@ def may_mount() -> bool:
     return subprocess.run([*_UNSHARE, "sh", "-c", script], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["first", "again"])
-@pytest.mark.parametrize("what", ["pages", "files"])
-def test_at_every_size_of_a_small_disk(
-    tmp_path: Path, what: str, kind: str, tries: Tries, tell: Tell
-) -> None:
+@pytest.fixture(scope="module")
+def swept(
+    tmp_path_factory: pytest.TempPathFactory, tries: Tries
+) -> dict[tuple[str, str], list[Attempt]]:
+    """Attempts at every size, by what the disk runs out of and the kind of build."""
     if not may_mount():
         pytest.skip("no right to mount a small disk here; the limit on file sizes stands in")
-    program = [sys.executable, "-W", "error", "-m", "tests.promises.filling", f"{tmp_path}/small"]
-    swept = subprocess.run(
-        [*_UNSHARE, *program, str(tries(12, 200)), what, kind],
+    folder = tmp_path_factory.mktemp("small")
+    program = [sys.executable, "-W", "error", "-m", "tests.promises.filling", str(folder)]
+    done = subprocess.run(
+        [*_UNSHARE, *program, str(tries(12, 200))],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (swept.returncode, swept.stderr) == (0, "")
-    attempts = [Attempt(**json.loads(line)) for line in swept.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[tuple[str, str], list[Attempt]] = {}
+    for what, kind, attempt in map(json.loads, done.stdout.splitlines()):
+        found.setdefault((what, kind), []).append(Attempt(**attempt))
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("what", WAYS)
+def test_at_every_size_of_a_small_disk(
+    swept: dict[tuple[str, str], list[Attempt]], what: str, kind: str, tell: Tell
+) -> None:
+    attempts = swept[what, kind]
     states = {attempt.state for attempt in attempts[:-1]}
     tell(f"build {kind}, {what} free: 1 to {attempts[-1].room}", f"states after failing: {states}")
     # The manifest of the first state has been replaced when only the clearing up is left.

@@ -94,7 +94,8 @@ def test_reliability_and_risk_are_those_found(judged: Judged, drawn: list[Any]) 
     is_filled = reliability.share > 0
     points = np.stack([reliability.said, reliability.found], axis=1)[is_filled]
     assert np.asarray(first.collections[0].get_offsets()) == pytest.approx(points)
-    assert second.lines[0].get_ydata() == pytest.approx(100 * risk.risk)
+    assert second.lines[0].get_ydata() == pytest.approx(100 * risk.risk[29:])
+    assert second.lines[0].get_xdata() == pytest.approx(100 * risk.coverage[29:])
     point = [[100 * float(str(x.value)) for x in (risk.answered, risk.risk_answered)]]
     assert second.lines[1].get_xydata() == pytest.approx(np.array(point))
 

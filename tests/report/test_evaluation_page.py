@@ -93,6 +93,22 @@ def test_one_is_not_written_in_the_plural(judged: Judged) -> None:
     assert page.figures["groups"] == ["8 groups"]
 
 
+def test_only_duplicates_that_were_found_are_a_warning(judged: Judged) -> None:
+    warning, shared = "Duplicates across groups make", "calibration looks better than it is"
+    for identical, shared_tiles in ((0, 3), (1, 0)):
+        leakage = replace(
+            judged.found.leakage, identical=identical, near=0, shared_tiles=shared_tiles,
+            calibration_duplicates=0,
+        )  # fmt: skip
+        text = Page(
+            evaluation_page(
+                judged.index, replace(judged.found, leakage=leakage), Pictures(judged.tiles)
+            )
+        ).text
+        assert (warning in text) == (identical > 0)
+        assert (shared in text) == (shared_tiles > 0)
+
+
 def test_charts_have_text_alternatives(judged: Judged, html: str) -> None:
     titles = re.findall(r"<svg[^>]*role=\"img\"[^>]*><title>(.*?)</title>", html)
     spoken = " ".join(titles)

@@ -1,6 +1,6 @@
 """Numbers and facts as a page writes them."""
 
-from histo_index.report.html import ends, facts, fill, number, percent
+from histo_index.report.html import breakable, ends, facts, fill, number, percent
 from histo_index.search.bootstrap import Estimate
 
 
@@ -21,6 +21,11 @@ def test_a_share_looks_like_all_or_none_only_if_it_is() -> None:
     assert [percent(share) for share in (0.9951, 0.9962, 0.99999, 1.0, None)] == [
         "99.5 %", "99.6 %", "99.9 %", "100 %", "–",
     ]  # fmt: skip
+
+
+def test_names_break_after_an_underscore_and_stay_text() -> None:
+    assert breakable("low_grade_<b>") == "low_<wbr>grade_<wbr>&lt;b&gt;"
+    assert breakable("a\nb") == "a\\nb"
 
 
 def test_facts_are_flat_and_without_folders() -> None:

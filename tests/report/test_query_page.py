@@ -4,17 +4,28 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import ImageDraw
 
-from histo_index.report.html import brief
+from histo_index.report.html import brief, percent
+from histo_index.report.montage import draw_pages
 from histo_index.report.pictures import Pictures
 from histo_index.report.query_page import Query, pair_page, search_page
-from histo_index.search.answers.neighbours import add_verdicts, neighbours_of
+from histo_index.search.answers.neighbours import (
+    Nearest,
+    SearchOptions,
+    add_verdicts,
+    neighbours_of,
+    require_answers,
+    search,
+)
 from histo_index.search.answers.pair import PairAnswer, answer_pair
 from histo_index.search.calibration.threshold import Threshold, Verdict
+from histo_index.search.classification.answer import ClassAnswer, Classifier
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.nearest import nearest_rows
 from tests.report.conftest import Judged
 from tests.report.reading import Page
+from tests.search.classes import TILES
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +162,95 @@ def test_a_neighbour_shows_its_verdict_without_a_probability(
     one = [replace(queries[0], neighbours=[neighbour])]
     page = Page(search_page(judged.index, one, Threshold.choose(0.4, None), Pictures(judged.tiles)))
     assert "\nsame\n" in page.text or ">same" in page.source
+
+
+@pytest.fixture(scope="module")
+def classified(judged: Judged, threshold: Threshold) -> list[Query]:
+    """Two tiles with all their neighbours and the classes of the calibration."""
+    assert judged.calibration.classes is not None
+    images = [
+        Located(name=judged.names[row], vector=vector, row=row)
+        for row, vector in zip((1, 2), judged.index.vectors(np.array([1, 2])), strict=True)
+    ]
+    found = require_answers(
+        search(
+            judged.index, images, threshold, SearchOptions(k=TILES),
+            classifier=Classifier(judged.index, judged.calibration.classes),
+        )
+    )  # fmt: skip
+    return [
+        Query(name=image.name, file=None, neighbours=neighbours)
+        for image, neighbours in zip(images, found, strict=True)
+    ]
+
+
+def classes_of(query: Query) -> ClassAnswer:
+    assert isinstance(query.neighbours, Nearest)
+    assert query.neighbours.classes is not None
+    return query.neighbours.classes
+
+
+def test_classes_stand_below_the_neighbours_with_their_condition(
+    judged: Judged, threshold: Threshold, classified: list[Query]
+) -> None:
+    chances = [chance for query in classified for chance in classes_of(query).chances]
+    near = [neighbour for query in classified for neighbour in query.neighbours]
+    pictures = Pictures(judged.tiles)
+    for html in (
+        search_page(judged.index, classified, threshold, pictures),
+        pair_page(
+            judged.index, answer_of(judged, threshold), classified, judged.calibration, pictures
+        ),
+    ):
+        page = Page(html)
+        assert page.values["class"] == [chance.probability for chance in chances]
+        assert page.figures["class"] == [percent(chance.probability) for chance in chances]
+        assert page.values["chance"] == [
+            neighbour.probability for neighbour in near if neighbour.probability is not None
+        ]
+        assert page.text.count("if its class is among those labelled here") == 2
+        assert "Unlike everything labelled here" not in page.text
+
+
+def test_what_limits_the_classes_is_on_the_page(
+    judged: Judged, threshold: Threshold, classified: list[Query]
+) -> None:
+    def text_of(answer: ClassAnswer) -> str:
+        near = Nearest(classified[0].neighbours, classes=answer)
+        queries = [replace(classified[0], neighbours=near)]
+        return Page(search_page(judged.index, queries, threshold, Pictures(judged.tiles))).text
+
+    known = classes_of(classified[0])
+    novel = text_of(replace(known, is_novel=True, detected=0.25, unscored=["<rare>"]))
+    assert "Unlike everything labelled here. This finds 25 % of the tiles of a class" in novel
+    assert "Not scored, labelled in one group only: <rare>." in novel
+    none = text_of(ClassAnswer(problem="calibrate <again>"))
+    assert "No class probabilities: calibrate <again>." in none
+    assert "among those labelled here" not in none
+    (chance, *_) = known.chances
+    ends = text_of(replace(known, chances=[replace(chance, low=0.25, high=0.75)]))
+    assert "25 %…75 %" in ends
+
+
+def test_a_montage_names_class_verdict_and_probability(
+    judged: Judged, classified: list[Query], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _, at, text, **rest: texts.append(text))
+    (query, _), answer = classified, classes_of(classified[0])
+    near = [n for n in query.neighbours if n.probability is not None][:1]
+    own = [n for n in query.neighbours if n.probability is None][:1]
+    odd = Nearest([*near, *own], classes=replace(answer, is_novel=True))
+    odd[:] = [replace(n, label=label) for n, label in zip(odd, ("near", "own"), strict=True)]
+    (_,) = draw_pages([("query.png", None)], [odd], judged.tiles)
+    assert texts[:2] == ["query", "query.png"]
+    said = answer.chances[0]
+    assert f"{100 * said.probability:.0f} % " in " ".join(texts)
+    assert "unlike all labelled" in texts
+    assert f"near {100 * float(str(near[0].probability)):.0f} %" in texts
+    assert "own" in texts
+    assert texts.count(Verdict.SAME.value) + texts.count(Verdict.DIFFERENT.value) == 2
+    assert f"{near[0].rank}.  distance {near[0].distance:.4f}" in texts
 
 
 def test_long_names_are_cut_in_the_middle() -> None:

@@ -26,7 +26,7 @@ def test_pair_figures_are_those_of_scikit_learn(weights: np.ndarray) -> None:
         theirs.brier_score_loss(IS_SAME, CHANCES, sample_weight=weights),
     ]
     found = [
-        SortedPairs(DISTANCES, IS_SAME).roc_auc(weights),
+        SortedPairs(DISTANCES, IS_SAME).curve(weights).area,
         pair_metrics.accuracy(said, IS_SAME, weights),
         pair_metrics.balanced_accuracy(said, IS_SAME, weights),
         pair_metrics.brier(CHANCES, IS_SAME, weights),
@@ -49,16 +49,18 @@ def test_the_curve_is_that_of_scikit_learn() -> None:
 def test_the_equal_error_rate_lies_where_both_errors_meet() -> None:
     # Up to 0.2 half of the same are missed and none else accepted; at 0.3 one in four is.
     figures = SortedPairs([0.1, 0.2, 0.3, 0.4, 0.3, 0.5, 0.6, 0.7], [True] * 4 + [False] * 4)
-    assert figures.equal_error_rate(np.ones(8)) == pytest.approx(0.25)
+    assert figures.curve(np.ones(8)).equal_error_rate == pytest.approx(0.25)
     # Between two thresholds both rates change linearly: 1 - 3·t and t meet at a quarter.
     figures = SortedPairs([0.1, 0.1, 0.1, 0.1], [True, True, True, False])
-    assert figures.equal_error_rate(np.ones(4)) == pytest.approx(0.5)
-    assert SortedPairs([0.1, 0.9], [True, False]).equal_error_rate(np.ones(2)) == 0.0
+    assert figures.curve(np.ones(4)).equal_error_rate == pytest.approx(0.5)
+    assert SortedPairs([0.1, 0.9], [True, False]).curve(np.ones(2)).equal_error_rate == 0.0
 
 
 def test_one_class_alone_leaves_figures_undefined() -> None:
     figures = SortedPairs([0.1, 0.2], [True, True])
-    assert np.isnan([figures.roc_auc(np.ones(2)), figures.equal_error_rate(np.ones(2))]).all()
+    assert np.isnan(
+        [figures.curve(np.ones(2)).area, figures.curve(np.ones(2)).equal_error_rate]
+    ).all()
     only = np.array([True, True])
     assert np.isnan(pair_metrics.balanced_accuracy(only, only, np.ones(2)))
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from histo_index.api.encoders import open_encoder, warn_if_untrained
 from histo_index.api.images import ImageLike, encode_image
-from histo_index.indexer.format.records import EncoderCard, read_record
+from histo_index.indexer.format.encoder_card import EncoderCard
+from histo_index.indexer.format.records import read_record
 from histo_index.search.answers.pair import PairAnswer, answer_pair
 from histo_index.search.calibration.threshold import Threshold
 

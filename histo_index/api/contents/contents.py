@@ -126,20 +126,20 @@ class Contents:
         return read_table(self.opened, columns)
 
     def duplicates(
-        self, *, threshold: float | None = None, tiles: str | Path | None = None
+        self, *, threshold: float | None = None, tiles: "str | Path | TileFiles | None" = None
     ) -> pa.Table:
         """Find copies; see `search.answers.duplicates.find_duplicates`.
 
         Args:
             threshold: largest plain distance of a copy; see there for the default.
-            tiles: folder of the tile files; default: where they were indexed.
+            tiles: folder of the tile files, or how they are read; default: where they were indexed.
         """
         from histo_index.search.answers.duplicates import find_duplicates
 
         files = self._tile_files(tiles)
         return find_duplicates(self.opened, threshold=threshold, files=files)
 
-    def _tile_files(self, given: str | Path | None) -> "TileFiles":
+    def _tile_files(self, given: "str | Path | TileFiles | None") -> "TileFiles | None":
         from histo_index.api.tile_files import tile_files
 
         return tile_files(self.opened, given)

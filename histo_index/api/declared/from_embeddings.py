@@ -1,6 +1,7 @@
 """Make an index from embeddings that another program computed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,11 +12,14 @@ import pyarrow as pa
 from histo_index.api.index import Index
 from histo_index.arrays import Float16
 from histo_index.errors import InputError, ShapeError
+from histo_index.features.unit_rows import is_usable, unit_rows
 from histo_index.indexer.declared.build import (
     DeclaredConfig,
     GivenEmbeddings,
     build_from_embeddings,
+    require_new,
 )
+from histo_index.indexer.declared.shard_writer import GivenRows
 from histo_index.indexer.inputs.tables import plain_columns
 from histo_index.indexer.inputs.tiles import RESERVED
 from histo_index.indexer.private import PrivateColumns
@@ -61,16 +65,36 @@ def from_embeddings(
         OSError: the disk is full or not writable.
     """
     names = _require_ids(ids)
-    given = GivenEmbeddings(
-        ids=names,
-        embeddings=_unit_rows(array, names),
-        metadata=_read_metadata(metadata, len(names)),
-        encoder=encoder,
-    )
+    columns = _read_metadata(metadata, len(names))
+    private = [private] if isinstance(private, str) else private
+    settled = PrivateColumns(add=private).settle(None, columns.column_names)
     folder = Path(output)
-    columns = PrivateColumns(add=[private] if isinstance(private, str) else private)
-    build_from_embeddings(DeclaredConfig(output=folder, distance=distance, private=columns), given)
+    require_new(folder)
+    embeddings = _unit_rows(array, names)
+    source = _Given(names=names, embeddings=embeddings, columns=columns)
+    given = GivenEmbeddings(
+        encoder=encoder, size=embeddings.shape[1], sources=[source], total=len(names)
+    )
+    config = DeclaredConfig(output=folder, distance=distance, private=tuple(settled))
+    build_from_embeddings(config, given)
     return Index(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """Tiles in memory."""
+
+    names: Sequence[str]
+    embeddings: Float16
+    columns: pa.Table
+    name: str = "array"
+
+    def blocks(self) -> Iterator[GivenRows]:
+        ids = pa.array(self.names, pa.string())
+        tiles = pa.table({"image_id": ids, "path": ids})
+        for name in self.columns.column_names:
+            tiles = tiles.append_column(name, self.columns[name])
+        yield GivenRows(tiles=tiles, embeddings=self.embeddings)
 
 
 def _require_ids(ids: Iterable[Any]) -> list[str]:
@@ -99,16 +123,14 @@ def _unit_rows(array: Any, names: Sequence[str]) -> Float16:
         )
     found = np.empty(values.shape, np.float16)
     for start in range(0, len(values), _CHUNK_ROWS):
-        chunk = values[start : start + _CHUNK_ROWS].astype(np.float64)
-        lengths = np.linalg.norm(chunk, axis=1)
-        is_unusable = ~((lengths > 0) & (lengths < np.inf))
-        if is_unusable.any():
-            row = start + int(np.flatnonzero(is_unusable)[0])
+        chunk = values[start : start + _CHUNK_ROWS]
+        found[start : start + len(chunk)], lengths = unit_rows(chunk)
+        if not (usable := is_usable(lengths)).all():
+            row = start + int(np.flatnonzero(~usable)[0])
             raise ShapeError(
                 f"embedding of {printable(names[row])} (row {row:,}) has length "
                 f"{lengths[row - start]:g}; expected finite numbers that are not all 0"
             )
-        found[start : start + len(chunk)] = chunk / lengths[:, None]
     return found
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from histo_index.errors import HistoIndexError
+from histo_index.errors import HistoIndexError, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,14 @@ def list_encoders(folder: str | Path = ".") -> list[dict[str, Any]]:
 
     Returns:
         For each `path`, `network`, `size`, `licence` and `fingerprint`.
+
+    Raises:
+        InputError: there is no such folder.
     """
     from histo_index.encoder.folder import BUNDLED
+
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder; pass one that holds encoder folders")
 
     return [*_lines([BUNDLED], names=["bundled"]), *_lines(sorted(Path(folder).glob("*/")))]
 
@@ -55,7 +61,7 @@ def look_into(folder: str | Path, *, verify: bool = False) -> EncoderInfo:
     """Describe an encoder folder.
 
     Args:
-        folder: the encoder folder.
+        folder: the encoder folder; `bundled` is the bundled one.
         verify: also read the weights and encode the self-test tiles on every runtime that this
             machine has.
 
@@ -64,9 +70,10 @@ def look_into(folder: str | Path, *, verify: bool = False) -> EncoderInfo:
         InputError: an extra that the network needs is not installed.
         MismatchError: a runtime does not compute what it computed at import.
     """
-    from histo_index.encoder.folder import read_config
+    from histo_index.encoder.folder import bundled_encoder, read_config
 
-    config, fingerprint = read_config(Path(folder))
+    path = bundled_encoder() if str(folder) == "bundled" else Path(folder)
+    config, fingerprint = read_config(path)
     foreign = config.foreign
     facts: dict[str, Any] = {
         "encoder": folder,
@@ -86,7 +93,7 @@ def look_into(folder: str | Path, *, verify: bool = False) -> EncoderInfo:
             "revision": foreign.revision,
             "agreement at import": dict(foreign.cosines),
         }
-    return EncoderInfo(facts=facts, agreement=_verify(Path(folder)) if verify else {})
+    return EncoderInfo(facts=facts, agreement=_verify(path) if verify else {})
 
 
 def _verify(folder: Path) -> dict[str, float]:

@@ -90,21 +90,19 @@ def check_queries(
 ) -> Iterator[ImageError | None]:
     """Compare the scale of each image that is not indexed with that of the index.
 
-    Warns once of those that differ by more than 5 %, and of those whose scale is unknown.
+    Warns once of those that differ by more than 5 %.
 
     Yields:
         None, or why an image is refused: it differs by more than a factor of 1.5.
     """
     scale, _ = index_scale(index)
     resize_px = _resize_px(index.folder)
-    unknown, warnings = 0, []
+    warnings = []
     for path in paths:
-        tile = parse_tile(path)
         own = None
-        if tile is not None:
+        if (tile := parse_tile(path)) is not None:
             own = network_scale(tile.mpp, tile.size, tile.size, resize_px=resize_px)
         check = compare_scales(own, scale, name="the image", other_name="the index")
-        unknown += own is None and scale is not None
         if check.is_refused and not any_mpp:
             yield ImageError(f"{printable(path)}: another scale: {check.message}; {ANY_MPP}")
             continue
@@ -112,7 +110,17 @@ def check_queries(
         yield None
     if warnings:
         _log.warning("%s: another scale: %s", counted(len(warnings), "image"), warnings[0])
-    if unknown:
+
+
+def report_unchecked(index: OpenIndex, encoded: Sequence[Path]) -> None:
+    """Log how many images have no scale to compare with that of the index, if it has one.
+
+    Args:
+        index: the index that they are compared with.
+        encoded: the images that could be read and are not in the index.
+    """
+    unknown = sum(parse_tile(path) is None for path in encoded)
+    if unknown and index_scale(index) != (None, None):
         _log.info("scale unchecked: microns per pixel of %s are unknown", counted(unknown, "image"))
 
 

@@ -1,27 +1,25 @@
 """Cut slides into tiles: a manifest without pixels, previews, GeoJSON, saved tiles."""
 
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from histo_index.api.slides.inputs import TileInputs, inner, list_requests
 from histo_index.api.slides.open import slide_pool
 from histo_index.errors import ImageError, InputError
 from histo_index.progress import track
-from histo_index.slides.reading.reader import SlideFile, require_libraries
+from histo_index.slides.reading.reader import require_libraries
 from histo_index.slides.tiling.find import find_slides
-from histo_index.slides.tiling.options import TileOptions, find_mpp
+from histo_index.slides.tiling.options import TileOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from histo_index.encoder.decode.pool import DecodePool
     from histo_index.slides.tiling.work import SlideRequest, TiledSlide
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +37,6 @@ class TileOutputs:
     geojson: Path | None = None
     save_tiles: Path | None = None
     crop: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class TileInputs:
-    """What the user knows about the slides.
-
-    Attributes:
-        slide_mpp: path, file name or stem of a slide to microns per level-0 pixel.
-        masks: a folder of masks, `slide.png` or `slide.svs.png`; None to find the tissue.
-        annotations: a folder of QuPath GeoJSON; None without.
-    """
-
-    slide_mpp: Mapping[str, float] = field(default_factory=dict)
-    masks: Path | None = None
-    annotations: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,40 +105,23 @@ def _tile_each(
 ) -> "Iterator[tuple[SlideRequest, TiledSlide | ImageError]]":
     from histo_index.slides.tiling.work import NotASlide, TileWork
 
-    requests = [_request(path, inputs, outputs) for path in paths]
+    requests = [
+        replace(
+            request,
+            is_cropped=outputs.crop,
+            save=None
+            if outputs.save_tiles is None
+            else outputs.save_tiles / inner(request.file.path),
+            preview=outputs.preview is not None,
+        )
+        for request in list_requests(paths, inputs)
+    ]
     pool: DecodePool[SlideRequest, TiledSlide | NotASlide]
     pool = slide_pool(TileWork(options=options), len(requests))
     with pool:
         for request, tiled in zip(requests, pool.prepare(requests), strict=True):
             assert not isinstance(tiled, NotASlide)
             yield request, tiled
-
-
-def _request(path: Path, inputs: TileInputs, outputs: TileOutputs) -> "SlideRequest":
-    from histo_index.slides.tiling.annotations import find_annotations
-    from histo_index.slides.tiling.work import SlideRequest
-
-    mask = None
-    if inputs.masks is not None:
-        names = (f"{stem}.png" for stem in (path.name, path.stem))
-        mask = next(
-            (inputs.masks / name for name in names if (inputs.masks / name).is_file()), None
-        )
-        if mask is None:
-            raise InputError(
-                f"{inputs.masks}: no mask for {path}; expected {path.name}.png or {path.stem}.png"
-            )
-    annotations = inputs.annotations and find_annotations(inputs.annotations, path)
-    if inputs.annotations is not None and annotations is None:
-        _log.warning("%s: no annotations for %s: its tiles have no label", inputs.annotations, path)
-    return SlideRequest(
-        file=SlideFile.of(path, find_mpp(path, inputs.slide_mpp)),
-        mask=mask,
-        annotations=annotations,
-        is_cropped=outputs.crop,
-        save=None if outputs.save_tiles is None else outputs.save_tiles / _inner(path),
-        preview=outputs.preview is not None,
-    )
 
 
 def _write_slide(
@@ -170,9 +136,9 @@ def _write_slide(
 
     path = request.file.path
     if outputs.preview is not None:
-        _write_preview(tiled, outputs.preview / f"{_inner(path)}.png")
+        _write_preview(tiled, outputs.preview / f"{inner(path)}.png")
     if outputs.geojson is not None:
-        _write_geojson(tiled, outputs.geojson / f"{_inner(path)}.geojson", crop=outputs.crop)
+        _write_geojson(tiled, outputs.geojson / f"{inner(path)}.geojson", crop=outputs.crop)
     saved = None if request.save is None else _from(request.save, folder)
     return tile_table(
         tiled, options, name=_from(path, folder), slide_mpp=request.file.mpp, saved=saved
@@ -226,12 +192,6 @@ def _nothing_usable(rejected: Mapping[str, str]) -> str:
     if len(rejected) == 1:
         return f"{first}: {reason}"
     return f"none of {len(rejected):,} slides can be used; the first: {first}: {reason}"
-
-
-def _inner(path: Path) -> Path:
-    """Return where a slide's outputs lie inside an output folder: as the slide was named."""
-    parts = [part for part in path.parts if part not in (path.anchor, os.pardir)]
-    return Path(*parts)
 
 
 def _from(path: Path, folder: Path) -> str:

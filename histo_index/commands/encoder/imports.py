@@ -45,12 +45,14 @@ def encoder_import(
         str | None, typer.Option("--interpolation", help="bilinear, bicubic or lanczos.")
     ] = None,
     mean: Annotated[
-        tuple[float, float, float] | None,
-        typer.Option("--mean", help="Mean of each channel in 0…1."),
+        str | None,
+        typer.Option("--mean", help="Mean of each channel in 0…1, such as 0.485,0.456,0.406."),
     ] = None,
     std: Annotated[
-        tuple[float, float, float] | None,
-        typer.Option("--std", help="Standard deviation of each channel in 0…1."),
+        str | None,
+        typer.Option(
+            "--std", help="Standard deviation of each channel in 0…1, such as 0.229,0.224,0.225."
+        ),
     ] = None,
     arguments: Annotated[
         str | None, typer.Option("--arguments", help="More arguments of the network, as JSON.")
@@ -88,11 +90,16 @@ def encoder_import(
 ) -> None:
     """Import an encoder of another library; nothing is downloaded, no code runs unless allowed."""
     from histo_index.api.encoders import import_encoder
-    from histo_index.encoder.importing.options import ImportOptions, parse_arguments
+    from histo_index.encoder.importing.options import (
+        ImportOptions,
+        parse_arguments,
+        parse_channels,
+    )
 
     options = ImportOptions(
         weights=weights, recipe=recipe, features=features, crop_px=crop, resize_px=resize,
-        interpolation=interpolation, mean=mean, std=std, arguments=parse_arguments(arguments),
+        interpolation=interpolation, mean=parse_channels(mean, "--mean"),
+        std=parse_channels(std, "--std"), arguments=parse_arguments(arguments),
         mpps=tuple(mpp) if mpp else None, licence=licence, is_gated=gated, architecture=arch,
         pooling=pooling, threshold=threshold, allow_code=allow_code, overwrite=overwrite,
     )  # fmt: skip

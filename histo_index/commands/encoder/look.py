@@ -35,7 +35,9 @@ def list_command(
 
 @app.command("info", epilog="Example: histo-index encoder info encoder --verify")
 def info(
-    encoder: Annotated[Path, typer.Argument(help="An encoder folder.")],
+    encoder: Annotated[
+        Path, typer.Argument(help="An encoder folder; `bundled` is the bundled one.")
+    ],
     verify: Annotated[
         bool,
         typer.Option(

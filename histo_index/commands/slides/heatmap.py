@@ -87,9 +87,20 @@ def answer_by_slide(
     *,
     k: int,
     exclude_same: list[str],
+    others: dict[str, object],
     as_json: bool,
 ) -> None:
-    """Print the slides like each slide and exit; return if tiles are asked for instead."""
+    """Print the slides like each slide and exit; return if tiles are asked for instead.
+
+    Args:
+        by: `slide`, or None.
+        slides: their `slide_id` or path.
+        index: the index.
+        k: number of slides.
+        exclude_same: columns whose value must differ.
+        others: options of `search` that are for tiles alone, by their flags.
+        as_json: print JSON.
+    """
     from histo_index.api.index import open as open_index
     from histo_index.search.slides.similar import find_similar_slides
 
@@ -97,6 +108,8 @@ def answer_by_slide(
         return
     if by != "slide":
         fail(f"--by {by}: expected slide", 2)
+    for flag in (flag for flag, value in others.items() if value):
+        fail(f"{flag} is no option of --by slide; leave it out", 2)
     opened = open_index(require_index(index)).opened
     rows = [
         {"query": slide, **vars(found)}

@@ -78,8 +78,9 @@ def tile(
     as_json: JsonOption = False,
 ) -> None:
     """Cut slides into tiles with tissue and list them in a manifest for `build`."""
+    from histo_index.api.slides.inputs import TileInputs
     from histo_index.api.slides.slide_mpp import read_slide_mpp
-    from histo_index.api.slides.tile import TileInputs, TileOutputs
+    from histo_index.api.slides.tile import TileOutputs
     from histo_index.api.slides.tile import tile as tile_slides
     from histo_index.commands.progress import showing_progress
     from histo_index.commands.result_files import check_output

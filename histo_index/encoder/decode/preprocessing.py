@@ -13,6 +13,9 @@ from histo_index.errors import IndexFormatError
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 BILINEAR: Final = "bilinear"
+# Beyond these an embedding says little of the tile: most of it is cut off, or made up.
+_MOST_SIDES: Final = 4
+_MOST_ENLARGED: Final = 8
 _FILTERS: Final = {
     BILINEAR: Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -51,6 +54,27 @@ class Preprocessing:
                 f"{self} is not usable; expected whole numbers 1 <= crop_px <= resize_px <= 4096, "
                 f"three finite means, three positive stds, and one of {', '.join(_FILTERS)}"
             )
+
+
+def describe_fit(height: int, width: int, spec: Preprocessing) -> str | None:
+    """Describe what fitting a tile cuts off or makes up, if that is most of it.
+
+    Args:
+        height: H of the tile in pixels.
+        width: W of the tile in pixels.
+        spec: the preprocessing of the encoder.
+
+    Returns:
+        A note, or None if the sides differ by at most a factor of 4 and the tile is enlarged at
+        most 8 times.
+    """
+    shorter, longer = sorted((height, width))
+    notes = []
+    if longer > _MOST_SIDES * shorter:
+        notes.append(f"only the middle {shorter:,} of {longer:,} px are encoded")
+    if spec.resize_px > _MOST_ENLARGED * shorter:
+        notes.append(f"enlarged from {shorter} to {spec.resize_px} px")
+    return "; ".join(notes) or None
 
 
 def fit_tile(pixels: Pixels, spec: Preprocessing) -> Pixels:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
 from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, TileImage, read_tile
-from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
+from histo_index.encoder.decode.preprocessing import Preprocessing, describe_fit, fit_tile
 from histo_index.encoder.decode.slide_tiles import read_slide_tiles, slide_of
 from histo_index.errors import ImageError
 from histo_index.wording import printable
@@ -39,7 +39,7 @@ class PreparedTile:
         sha256: hex digest of the file; empty for a tile of a slide.
         width: of the whole tile in pixels, orientation applied.
         height: of the whole tile in pixels, orientation applied.
-        note: what decoding left out, or None.
+        note: what decoding and fitting left out or made up, or None.
     """
 
     name: str
@@ -91,13 +91,14 @@ def prepare(path: Path, settings: DecodeSettings) -> PreparedTile | ImageError:
 def fit(path: Path, tile: TileImage, settings: DecodeSettings) -> PreparedTile:
     """Fit a decoded tile to the network."""
     height, width = tile.pixels.shape[:2]
+    notes = (tile.note, describe_fit(height, width, settings.preprocessing))
     return PreparedTile(
         name=printable(path),
         pixels=fit_tile(tile.pixels, settings.preprocessing),
         sha256=tile.sha256,
         width=width,
         height=height,
-        note=tile.note,
+        note="; ".join(filter(None, notes)) or None,
     )
 
 

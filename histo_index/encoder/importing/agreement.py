@@ -17,7 +17,7 @@ from histo_index.encoder.runtime.foreign.self_test import (
     render_self_test,
     require_agreement,
 )
-from histo_index.encoder.runtime.openvino import OpenVinoRuntime, has_bfloat16
+from histo_index.encoder.runtime.openvino import OpenVinoRuntime, build_any_graph, has_bfloat16
 from histo_index.encoder.weights_file import Weights
 from histo_index.errors import InputError, MismatchError
 
@@ -54,14 +54,15 @@ def check_network(config: EncoderConfig, weights: Weights, reference: Reference)
         config.foreign, embedding_size=expected.shape[1], self_test=pack_embeddings(expected)
     )
     cosines: dict[str, float] = {}
+    network = EncoderFolder(
+        path=Path(config.architecture),
+        config=replace(config, foreign=foreign),
+        weights=weights,
+        fingerprint="",
+    )
+    graph = build_any_graph(network)
     for precision in ("float32", "bfloat16") if has_bfloat16() else ("float32",):
-        network = EncoderFolder(
-            path=Path(config.architecture),
-            config=replace(config, foreign=foreign),
-            weights=weights,
-            fingerprint="",
-        )
-        runtime = OpenVinoRuntime(network, precision=precision)
+        runtime = OpenVinoRuntime(network, precision=precision, graph=graph)
         found = measure_runtime(runtime, foreign, side=config.preprocessing.crop_px)
         cosines[precision] = round(found, 6)
         try:

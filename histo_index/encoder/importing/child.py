@@ -4,21 +4,18 @@ Whatever the file does to the child, the caller gets arrays or an error of one l
 """
 
 import json
-import math
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from histo_index.encoder.config import MEAN
-from histo_index.encoder.decode.image_file import one_line
 from histo_index.encoder.weights_file import Weights, pack_weights, unpack_weights
-from histo_index.errors import HistoIndexError, InputError, MismatchError
+from histo_index.errors import HistoIndexError, InputError
+from histo_index.limits import describe_end, lift_memory_limit, limit_process
 from histo_index.wording import printable
 
 # As in the decode pool: nothing in the working directory can replace a module, and the child finds
@@ -30,7 +27,7 @@ _CHILD: Final = (
 _PACKAGE_ROOT: Final = Path(__file__).parents[3]
 # Exit status of a child that refuses the file; Python uses 1 and 2.
 _REFUSED: Final = 3
-_KINDS: Final = {kind.__name__: kind for kind in (InputError, MismatchError)}
+_KINDS: Final = {kind.__name__: kind for kind in HistoIndexError.__subclasses__()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +125,7 @@ def run_in_child(
         raise _KINDS[refusal["kind"]](refusal["message"])
     if ran.returncode != 0:
         raise InputError(
-            f"{name}: the process that read it died ({_cause(ran.returncode, ran.stderr)}); "
+            f"{name}: the process that read it died ({describe_end(ran.returncode, ran.stderr)}); "
             "the file is damaged, hostile or too large for this machine"
         )
     return unpack_weights(ran.stdout)
@@ -141,17 +138,21 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     run = _job(job)
-    _limit(memory=int(memory), cpu_s=int(cpu_s))
+    limit_process(memory=int(memory), cpu_s=int(cpu_s))
+    status = 0
     with answers:
         try:
             arrays = run(Path(path), words)
         except HistoIndexError as error:
             refusal = {"kind": type(error).__name__, "message": str(error)}
             answers.write(json.dumps(refusal).encode())
-            sys.exit(_REFUSED)
-        # The file is read. With too little memory, safetensors would hang.
-        _lift_memory_limit()
-        answers.write(pack_weights(arrays))
+            status = _REFUSED
+        else:
+            # The file is read. With too little memory, safetensors would hang.
+            lift_memory_limit()
+            answers.write(pack_weights(arrays))
+    # The answer is complete. Threads of torch, OpenVINO and onnxruntime may hang as they end.
+    os._exit(status)
 
 
 def _job(name: str) -> Callable[[Path, Sequence[str]], Weights]:
@@ -170,39 +171,3 @@ def _job(name: str) -> Callable[[Path, Sequence[str]], Weights]:
     if name == "tensors":
         return lambda path, words: read_tensors(path)
     return lambda path, words: read_checkpoint(path, words[0], pooling=words[1])
-
-
-def _limit(*, memory: int, cpu_s: int) -> None:
-    """Limit the memory and CPU time of this process from now on, where the system can."""
-    # Windows has no such limits, and only Linux reports the mapped memory.
-    with suppress(ImportError, FileNotFoundError):
-        import resource
-
-        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        used = os.times()
-        limits = (
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_CPU, math.ceil(used.user + used.system) + cpu_s),
-            (resource.RLIMIT_AS, mapped + memory),
-        )
-        for kind, wanted in limits:
-            # The hard limit belongs to the user; the soft limit can be lifted again.
-            _, most = resource.getrlimit(kind)
-            is_free = most == resource.RLIM_INFINITY
-            resource.setrlimit(kind, (wanted if is_free else min(wanted, most), most))
-
-
-def _lift_memory_limit() -> None:
-    with suppress(ImportError):
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-
-
-def _cause(status: int, stderr: bytes) -> str:
-    """Describe in a few words how a process ended."""
-    if status < 0:
-        return f"killed by signal {-status}: {signal.strsignal(-status)}"
-    last = stderr.decode(errors="replace").strip().splitlines()[-1:]
-    return one_line(RuntimeError(*last)) if last else f"status {status}"

@@ -14,7 +14,7 @@ from histo_index.encoder.folder import EncoderFolder, require_free, save_encoder
 from histo_index.encoder.foreign import ALLOW_CODE, CLS, CUSTOM, ONNX, SOURCES, TIMM, ForeignNetwork
 from histo_index.encoder.importing.agreement import check_network
 from histo_index.encoder.importing.child import ImportLimits, run_in_child
-from histo_index.encoder.importing.options import Choices, ImportOptions
+from histo_index.encoder.importing.options import Choices, ImportOptions, refuse_unused
 from histo_index.encoder.importing.recipes import find_recipe
 from histo_index.encoder.importing.sources import (
     Found,
@@ -33,8 +33,8 @@ Reader = Callable[..., Weights]
 
 # What training code puts before the names of the network.
 _PREFIXES: Final = ("module.", "model.", "backbone.", "encoder.")
-# OpenVINO and onnxruntime reserve memory for their threads.
-_ONNX_LIMITS = ImportLimits(max_bytes=2**31, spare_bytes=6 * 2**30)
+# OpenVINO and onnxruntime reserve memory for their threads, and both run the network.
+_ONNX_LIMITS = ImportLimits(max_bytes=2**31, spare_bytes=6 * 2**30, cpu_s=1800)
 
 
 def import_foreign(
@@ -61,6 +61,7 @@ def import_foreign(
         raise InputError(f"{source}: expected one of {', '.join(f'{s}:…' for s in SOURCES)}")
     require_free(output, overwrite=options.overwrite)
     kind, place = parts
+    refuse_unused(options, kind)
     with _allowing(options.allow_code):
         config, weights = (
             _read_onnx(Path(place), options, read)

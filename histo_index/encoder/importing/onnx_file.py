@@ -11,11 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from histo_index.encoder.config import EncoderConfig
-from histo_index.encoder.decode.preprocessing import BILINEAR, Preprocessing
-from histo_index.encoder.foreign import ONNX, ForeignNetwork, load_extra
+from histo_index.encoder.decode.preprocessing import Preprocessing
+from histo_index.encoder.foreign import ONNX, ForeignNetwork, load_extra, parse_features
 from histo_index.encoder.importing.agreement import check_network
 from histo_index.encoder.importing.options import Choices
-from histo_index.encoder.runtime.foreign.features import parse_features
 from histo_index.encoder.runtime.foreign.onnx_reference import OnnxReference
 from histo_index.encoder.weights_file import ONNX_NAME, Weights
 from histo_index.errors import InputError
@@ -190,10 +189,7 @@ def _preprocessing(given: Choices, sides: list[int | None], kind: str, name: str
             f"{name}: an ONNX file does not hold how pixels are normalised; pass --mean and --std "
             "(of ImageNet: 0.485,0.456,0.406 and 0.229,0.224,0.225)"
         )
-    return Preprocessing(
-        resize_px=given.resize_px or crop, crop_px=crop, mean=mean, std=std,
-        interpolation=given.interpolation or BILINEAR,
-    )  # fmt: skip
+    return replace(given, crop_px=crop, mean=mean, std=std).preprocessing(name)
 
 
 def _reduce(onnx: Any, model: Any, outputs: tuple[str, ...], name: str) -> bytes:

@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from histo_index.encoder.config import MEAN
 from histo_index.encoder.decode.preprocessing import BILINEAR, Preprocessing
-from histo_index.errors import InputError
+from histo_index.encoder.foreign import ONNX
+from histo_index.errors import IndexFormatError, InputError
 
 Channels = tuple[float, float, float]
 
@@ -60,21 +61,23 @@ class Choices:
         """Return the preprocessing.
 
         Raises:
-            InputError: a part is unknown.
-            IndexFormatError: a value is out of range.
+            InputError: a part is unknown, or a value is out of range.
         """
         if self.crop_px is None or self.mean is None or self.std is None:
             raise InputError(
                 f"{name}: nothing says how tiles are prepared; pass --crop, --mean and --std (of "
                 "ImageNet: 224, 0.485,0.456,0.406 and 0.229,0.224,0.225), or a --recipe"
             )
-        return Preprocessing(
-            resize_px=max(self.resize_px or 0, self.crop_px),
-            crop_px=self.crop_px,
-            mean=self.mean,
-            std=self.std,
-            interpolation=self.interpolation or BILINEAR,
-        )
+        try:
+            return Preprocessing(
+                resize_px=max(self.resize_px or 0, self.crop_px),
+                crop_px=self.crop_px,
+                mean=self.mean,
+                std=self.std,
+                interpolation=self.interpolation or BILINEAR,
+            )
+        except IndexFormatError as error:
+            raise InputError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,59 @@ class ImportOptions(Choices):
     threshold: float | None = None
     allow_code: bool = False
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:
+            object.__setattr__(self, "weights", Path(self.weights))  # text is accepted too
+
+
+# Options of a torchvision checkpoint, and their names on the command line where these differ.
+_OF_CHECKPOINT: Final = ("architecture", "pooling", "threshold")
+_OF_NETWORKS: Final = ("recipe", "weights", "arguments")
+_FLAGS: Final = {
+    "architecture": "arch", "crop_px": "crop", "resize_px": "resize", "mpps": "mpp",
+    "is_gated": "gated",
+}  # fmt: skip
+
+
+def refuse_unused(options: ImportOptions, source: str | None) -> None:
+    """Refuse options that the import of a source would leave out.
+
+    Args:
+        options: of the user.
+        source: a key of SOURCES; None for a torchvision checkpoint.
+
+    Raises:
+        InputError: an option is set that does not apply.
+    """
+    unused: tuple[str, ...] = _OF_CHECKPOINT
+    if source == ONNX:
+        unused += _OF_NETWORKS
+    elif source is None:
+        unused = (*_OF_NETWORKS, *(entry.name for entry in fields(Choices)))
+    kept = ("mpps",) if source is None else ()
+    default = ImportOptions()
+    for name in unused:
+        if name not in kept and getattr(options, name) != getattr(default, name):
+            kind = f"{source}:" if source else "a torchvision checkpoint (timm:NAME may use it)"
+            raise InputError(f"--{_FLAGS.get(name, name)} is no option of {kind}; leave it out")
+
+
+def parse_channels(text: str | None, flag: str) -> Channels | None:
+    """Read three numbers, separated by commas.
+
+    Raises:
+        InputError: they are not three numbers.
+    """
+    if text is None:
+        return None
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"{flag} {text}: expected three numbers, such as 0.485,0.456,0.406"
+        ) from error
+    return red, green, blue
 
 
 def parse_arguments(text: str | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from histo_index.encoder.decode.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from histo_index.encoder.foreign import CLS, CLS_MEAN, TIMM, TRANSFORMERS
+from histo_index.encoder.foreign import CLS, CLS_MEAN, MEAN, TIMM, TRANSFORMERS
 from histo_index.encoder.importing.options import Channels, Choices
 from histo_index.errors import InputError
 
@@ -15,7 +15,8 @@ class Recipe:
     """How to load a published encoder.
 
     Attributes:
-        repository: on Hugging Face; its page is the model card.
+        repository: on Hugging Face, where its page is the model card; empty for weights that are
+            elsewhere.
         source: a key of SOURCES.
         network: name of the network for the source.
         arguments: of its constructor.
@@ -55,10 +56,11 @@ def _choices(
     mpps: tuple[float, ...] = (0.5,),
     features: str = CLS,
     resize_px: int = 224,
-    interpolation: str = "bicubic",
+    crop_px: int = 224,
+    interpolation: str | None = "bicubic",
 ) -> Choices:
     return Choices(
-        features=features, resize_px=resize_px, crop_px=224, interpolation=interpolation,
+        features=features, resize_px=resize_px, crop_px=crop_px, interpolation=interpolation,
         mean=colours[0], std=colours[1], mpps=mpps, licence=licence,
         is_gated=licence not in _PERMISSIVE,
     )  # fmt: skip
@@ -85,6 +87,10 @@ def _virchow2(features: str) -> Recipe:
     choices = _choices(_IMAGENET, _NO_DERIVATIVES, features=features, mpps=(0.5, 0.25, 1.0, 2.0))
     network = "vit_huge_patch14_224"
     return _timm("paige-ai/Virchow2", network, choices, **_VIRCHOW, reg_tokens=4)
+
+
+# How it interpolates is in the folder's preprocessor_config.json.
+_PHIKON: Final = _choices(_IMAGENET, "Owkin non-commercial", interpolation=None)
 
 
 def _transformers(repository: str, choices: Choices) -> Recipe:
@@ -126,18 +132,29 @@ RECIPES: Final[dict[str, Recipe]] = {
         _choices(_IMAGENET, "Prov-GigaPath, research only", resize_px=256),
         **_LAYER_SCALE, patch_size=16,
     ),
-    "phikon": _transformers("owkin/phikon", _choices(_IMAGENET, "Owkin non-commercial")),
-    "phikon-v2": _transformers("owkin/phikon-v2", _choices(_IMAGENET, "Owkin non-commercial")),
+    "phikon": _transformers("owkin/phikon", _PHIKON),
+    "phikon-v2": _transformers("owkin/phikon-v2", _PHIKON),
     "midnight": _transformers(
-        "kaiko-ai/midnight", _choices(_HALF, "MIT", features=CLS_MEAN, mpps=()),
+        "kaiko-ai/midnight",
+        _choices(_HALF, "MIT", features=CLS_MEAN, mpps=(), interpolation="bilinear"),
     ),
     "kaiko-vits8": _kaiko("vit_small_patch8_224"),
     "kaiko-vits16": _kaiko("vit_small_patch16_224"),
     "kaiko-vitb8": _kaiko("vit_base_patch8_224"),
     "kaiko-vitb16": _kaiko("vit_base_patch16_224"),
-    "kaiko-vitl14": _kaiko("vit_large_patch14_reg4_dinov2", **_LAYER_SCALE),
+    # Its positions are those of 518 pixels, timm's default, unless its config.json says otherwise.
+    "kaiko-vitl14": _kaiko(
+        "vit_large_patch14_reg4_dinov2", init_values=1e-5, dynamic_img_size=True
+    ),
     "lunit-vits8": _lunit("vit_small_patch8_224"),
     "lunit-vits16": _lunit("vit_small_patch16_224"),
+    "retccl": _timm(
+        "", "resnet50",
+        _choices(
+            _IMAGENET, "GPL-3.0, non-commercial", mpps=(1.0,), features=MEAN, resize_px=256,
+            crop_px=256, interpolation="bilinear",
+        ),
+    ),
 }  # fmt: skip
 
 

@@ -43,6 +43,19 @@ def split_source(text: str) -> tuple[str, str] | None:
     return (source, place) if colon and source in SOURCES else None
 
 
+def require_checkpoint(path: Path) -> None:
+    """Check that a source without `SOURCE:` may be a torchvision checkpoint.
+
+    Raises:
+        InputError: it is what another source reads.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; pass timm:{path} or hf:{path}")
+    others = {".onnx": f"onnx:{path}", ".safetensors": f"timm:NAME --weights {path}"}
+    if path.suffix in others:
+        raise InputError(f"{path}: no torchvision checkpoint; pass {others[path.suffix]}")
+
+
 def find_timm(place: str, options: ImportOptions, recipe: Recipe | None) -> Found:
     """Find a network of timm: a name with `--weights`, or a folder as `hf download` leaves it.
 
@@ -133,6 +146,11 @@ def find_custom(place: str, options: ImportOptions) -> Found:
 
 
 def _missing(place: str, recipe: Recipe) -> InputError:
+    if not recipe.repository:
+        return InputError(
+            f"{printable(place)}: no such folder; nothing is downloaded: pass "
+            f"timm:{recipe.network} --weights FILE"
+        )
     folder = recipe.repository.rpartition("/")[2]
     return InputError(
         f"{printable(place)}: no such folder; nothing is downloaded: where there is a network, run "

@@ -36,8 +36,16 @@ class OpenVinoRuntime:
 
     device: Final = "cpu"
 
-    def __init__(self, encoder: EncoderFolder, *, precision: Precision) -> None:
+    def __init__(
+        self, encoder: EncoderFolder, *, precision: Precision, graph: ov.Model | None = None
+    ) -> None:
         """Compile the trunk.
+
+        Args:
+            encoder: the encoder to run.
+            precision: of its features.
+            graph: the encoder as `build_any_graph` builds it, which takes seconds for a foreign
+                network; None to build it.
 
         Raises:
             InputError: bfloat16 is requested and this CPU lacks it.
@@ -51,7 +59,7 @@ class OpenVinoRuntime:
         is_small = encoder.config.preprocessing.crop_px < _SMALL_PX
         self.batch = _SMALL_BATCH if is_small and encoder.config.foreign is None else 1
         compiled = ov.Core().compile_model(
-            _build_any_graph(encoder, batch=self.batch),
+            graph or build_any_graph(encoder, batch=self.batch),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
@@ -90,7 +98,13 @@ def has_bfloat16() -> bool:
     return "BF16" in cpu_capabilities()
 
 
-def _build_any_graph(encoder: EncoderFolder, *, batch: int) -> ov.Model:
+def build_any_graph(encoder: EncoderFolder, *, batch: int = 1) -> ov.Model:
+    """Build our own trunk or a foreign network, which has one image per request.
+
+    Raises:
+        InputError: the library that defines a foreign network is not installed.
+        MismatchError: the weights do not fit the architecture, or OpenVINO cannot run it.
+    """
     if encoder.config.foreign is None:
         return build_graph(encoder, batch=batch)
     from histo_index.encoder.runtime.foreign.graph import build_foreign_graph

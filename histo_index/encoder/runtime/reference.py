@@ -1,4 +1,4 @@
-"""The ResNeXt trunks as torchvision defines them, and the reference runtime: torch, float32, eager.
+"""The ResNeXt trunks with their poolings, and the reference runtime: torch, float32, eager.
 
 All faster runtimes are tested against this file.
 """
@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
-import torchvision
 
 from histo_index.encoder.config import (
     ARCHITECTURES,
@@ -26,6 +25,7 @@ from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, used_weights
+from histo_index.encoder.runtime.resnet import ResNet
 from histo_index.encoder.runtime.untrained import (
     compare_shapes,
     projection_shapes,
@@ -36,7 +36,7 @@ from histo_index.errors import MismatchError
 
 
 class Trunk(torch.nn.Module):
-    """A torchvision network up to the last pooled stage, with normalisation and pooling.
+    """A residual network up to the last pooled stage, with normalisation and pooling.
 
     See `EncoderConfig` for the poolings.
     """
@@ -47,8 +47,8 @@ class Trunk(torch.nn.Module):
     def __init__(self, architecture: str, spec: Preprocessing, *, pooling: str = MEAN) -> None:
         super().__init__()
         self._pooling = pooling
-        self.network = torchvision.models.get_model(architecture, weights=None)
-        for part in (*unused_stages(pooling), "fc"):
+        self.network = ResNet(architecture)
+        for part in unused_stages(pooling):
             setattr(self.network, part, torch.nn.Identity())
         self.register_buffer("mean", _channels(spec.mean), persistent=False)
         self.register_buffer("std", _channels(spec.std), persistent=False)
@@ -77,7 +77,7 @@ class Trunk(torch.nn.Module):
         there is. The learned projection of both, if any, follows; it is as long as all of them.
         """
         network, stages = self.network, POOLED_STAGES[self._pooling]
-        x = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
+        x = network.stem(pixels)
         parts = []
         for stage in range(1, stages[-1] + 1):
             x = network.get_submodule(f"layer{stage}")(x)

@@ -26,7 +26,7 @@ class Shaped(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Network:
+class Architecture:
     """How a residual network is built.
 
     Attributes:
@@ -42,10 +42,10 @@ class _Network:
     groups: int = 1
 
 
-_NETWORKS: Final = {
-    "resnet18": _Network(blocks=(2, 2, 2, 2), expansion=1),
-    "resnext50_32x4d": _Network(blocks=(3, 4, 6, 3), width=2, groups=32),
-    "resnext101_32x8d": _Network(blocks=(3, 4, 23, 3), width=4, groups=32),
+NETWORKS: Final = {
+    "resnet18": Architecture(blocks=(2, 2, 2, 2), expansion=1),
+    "resnext50_32x4d": Architecture(blocks=(3, 4, 6, 3), width=2, groups=32),
+    "resnext101_32x8d": Architecture(blocks=(3, 4, 23, 3), width=4, groups=32),
 }
 
 
@@ -86,9 +86,9 @@ def weight_shapes(architecture: str) -> dict[str, Shape]:
     Raises:
         MismatchError: the architecture is unknown.
     """
-    if architecture not in _NETWORKS:
-        raise MismatchError(f"unknown architecture {architecture}; one of {list(_NETWORKS)}")
-    network = _NETWORKS[architecture]
+    if architecture not in NETWORKS:
+        raise MismatchError(f"unknown architecture {architecture}; one of {list(NETWORKS)}")
+    network = NETWORKS[architecture]
     shapes: dict[str, Shape] = {"conv1.weight": (64, 3, 7, 7), **_norm("bn1", 64)}
     channels = 64
     for stage, blocks in enumerate(network.blocks):
@@ -114,7 +114,7 @@ def projection_shapes(architecture: str) -> dict[str, Shape]:
 
 
 def _block(
-    prefix: str, network: _Network, channels: int, planes: int, *, is_first: bool
+    prefix: str, network: Architecture, channels: int, planes: int, *, is_first: bool
 ) -> dict[str, Shape]:
     outputs, inner = planes * network.expansion, planes * network.width
     kernels: list[Shape] = (

@@ -9,11 +9,11 @@ from typing import Any, Final
 import torch
 from torch.nn import Conv2d, functional
 from torch.optim.swa_utils import AveragedModel
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from histo_index.encoder.config import PROJECTION_PREFIX, EncoderConfig
 from histo_index.encoder.folder import EncoderFolder, used_weights
 from histo_index.encoder.runtime.reference import Trunk, extract_weights, fill_in
+from histo_index.encoder.runtime.resnet import Block
 from histo_index.errors import MismatchError
 
 _VIEWS: Final = 2
@@ -133,10 +133,8 @@ def _zero_init_residuals(trunk: Trunk) -> None:
     Source: Goyal et al. (2017), Accurate, large minibatch SGD, section 5.1.
     """
     for module in trunk.modules():
-        if isinstance(module, Bottleneck):
-            torch.nn.init.zeros_(module.bn3.weight)
-        elif isinstance(module, BasicBlock):
-            torch.nn.init.zeros_(module.bn2.weight)
+        if isinstance(module, Block):
+            torch.nn.init.zeros_(module.last_norm.weight)
 
 
 def byol_losses(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

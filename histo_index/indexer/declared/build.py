@@ -1,50 +1,61 @@
 """Build an index from embeddings that were computed elsewhere; nothing is encoded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-import pyarrow as pa
-
-from histo_index.arrays import Float16
 from histo_index.errors import InputError
-from histo_index.indexer.declared.encoder import DeclaredRuntime, GivenTile, content_of
+from histo_index.indexer.declared.encoder import DeclaredRuntime
+from histo_index.indexer.declared.shard_writer import GivenRows, ShardWriter
+from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest
-from histo_index.indexer.format.records import (
-    DIFFUSED,
-    EncoderCard,
-    SearchConfig,
-    Settings,
-    read_record,
-)
-from histo_index.indexer.format.shards import Receipt
-from histo_index.indexer.private import PrivateColumns
+from histo_index.indexer.format.records import DIFFUSED, SearchConfig, Settings, read_record
+from histo_index.indexer.format.shards import Receipt, Rejection
 from histo_index.indexer.transform.transform import require_distance
 from histo_index.indexer.writing.commit import clean_up, commit, finished_shards
 from histo_index.indexer.writing.draft import draft_manifest, root_of
 from histo_index.indexer.writing.folder import ENCODER_FOLDER, prepare_folder, undoing_first_build
-from histo_index.indexer.writing.plan import in_row_order, make_plan
-from histo_index.indexer.writing.rate import MOST_ROWS
-from histo_index.indexer.writing.shard_tasks import EmbeddingStore, Step, run_tasks
 from histo_index.progress import report
+
+
+class GivenSource(Protocol):
+    """Tiles of one file, with their embeddings.
+
+    Attributes:
+        name: of the file, for the list of what was rejected.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def blocks(self) -> Iterable[GivenRows]:
+        """Read the rows, block by block.
+
+        Raises:
+            InputError: the file cannot be used after all; rows that were read do not count.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenEmbeddings:
-    """Tiles that came with their embeddings.
+    """What an index is built from.
 
     Attributes:
-        ids: distinct image ids, [N].
-        embeddings: float16 [N, D], rows of unit length.
-        metadata: the user's columns, a row per tile, of types that an index keeps.
         encoder: what the user calls the encoder.
+        size: D, the length of an embedding.
+        sources: the tiles; each is read once, in order.
+        rejected: inputs that were not even read.
+        total: how many tiles there are, for reports of progress.
     """
 
-    ids: Sequence[str]
-    embeddings: Float16
-    metadata: pa.Table
     encoder: str
+    size: int
+    sources: Iterable[GivenSource]
+    rejected: tuple[Rejection, ...] = ()
+    total: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,108 +64,111 @@ class DeclaredConfig:
 
     Attributes:
         output: the index folder, which must not hold an index yet.
+        root: the folder that paths of tiles start from; None is the working directory.
         distance: `diffused` or `plain`; None is diffused.
         search: how the index is to be searched; None chooses by its size.
-        private: which columns are private.
+        private: columns that are private.
     """
 
     output: Path
+    root: Path | None = None
     distance: str | None = None
     search: SearchConfig | None = None
-    private: PrivateColumns = field(default_factory=PrivateColumns)
+    private: tuple[str, ...] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
         require_distance(self.distance)
 
 
+def require_new(folder: Path) -> None:
+    """Check that a folder holds no index.
+
+    Raises:
+        InputError: it does.
+    """
+    if (folder / MANIFEST_NAME).exists():
+        raise InputError(
+            f"{folder} holds an index already; delete the folder, or pass another output"
+        )
+
+
 def build_from_embeddings(config: DeclaredConfig, given: GivenEmbeddings) -> Manifest:
-    """Build an index from embeddings; an interrupted build goes on from its last shard.
+    """Build an index from embeddings; shards of an interrupted build are not written again.
 
     Args:
         config: where and how.
         given: the tiles.
 
     Raises:
-        InputError: there is an index in the folder, or it holds other things.
+        InputError: there is an index in the folder, or it holds other things, or no tile is usable.
         LockedError: another process is writing there.
         OSError: the disk is full or not writable.
     """
     folder = config.output
-    if (folder / MANIFEST_NAME).exists():
-        raise InputError(
-            f"{folder} holds an index already; delete the folder, or pass another output"
-        )
-    encode = DeclaredRuntime(
-        given.encoder, size=given.embeddings.shape[1], folder=folder / ENCODER_FOLDER
-    )
+    require_new(folder)
+    encode = DeclaredRuntime(given.encoder, size=given.size, folder=folder / ENCODER_FOLDER)
     is_new = not folder.exists()
     prepare_folder(folder)
     with (
         writer_lock(folder),
         undoing_first_build(folder, encode.folder, is_new=is_new),
     ):
-        receipts = _write_shards(folder, given, encode)
+        before = finished_shards(folder, encode.fingerprint)
+        finished = {shard.receipt.shard_id: shard.receipt for shard in before}
+        writer = ShardWriter(folder, encode, finished)
+        with closing(writer):
+            receipts, rejected = _write_sources(writer, given)
+        if not receipts:
+            raise InputError(_nothing(rejected))
         draft = draft_manifest(
             folder,
             receipts,
             encoder=read_record(EncoderCard, encode.card()),
             encoder_files={},
-            rejected=0,
+            rejected=len(rejected),
             sources=(),
-            settings=Settings(
-                shard_rows=MOST_ROWS,
-                max_pixels=encode.max_pixels,
-                root=root_of(Path.cwd(), folder),
-                search=config.search or SearchConfig(),
-                distance=config.distance or DIFFUSED,
-                private=tuple(config.private.settle(None, given.metadata.column_names)),
-            ),
+            settings=_settings(config, encode, writer.shard_rows),
         )
-        manifest = commit(folder, draft, current=None, rejected=[])
+        manifest = commit(folder, draft, current=None, rejected=rejected)
         clean_up(folder, manifest)
         return manifest
 
 
-def _write_shards(folder: Path, given: GivenEmbeddings, encode: DeclaredRuntime) -> list[Receipt]:
-    """Write the shards that an interrupted build has not finished, in row order."""
-    contents = [content_of(embedding) for embedding in given.embeddings]
-    ids = pa.array(given.ids, pa.string())
-    wanted = pa.table(
-        {
-            "image_id": ids,
-            "path": ids,
-            "sha256": pa.array(contents, pa.string()),
-            **{name: given.metadata[name] for name in given.metadata.column_names},
-        }
-    )
-    finished = finished_shards(folder, encode.fingerprint)
-    plan = make_plan(
-        wanted,
-        finished,
-        known_rejected=[],
-        fingerprint=encode.fingerprint,
+def _settings(config: DeclaredConfig, encode: DeclaredRuntime, shard_rows: int) -> Settings:
+    return Settings(
+        shard_rows=shard_rows,
         max_pixels=encode.max_pixels,
-        shard_rows=MOST_ROWS,
-    )
-    done, total = 0, sum(len(task.tiles) for task in plan.tasks)
-    at = {image_id: row for row, image_id in enumerate(given.ids)}
-    store = EmbeddingStore(folder, finished)
-    located = store.locate(plan.tasks)
-    tiles = (
-        GivenTile(embedding=given.embeddings[at[image_id]], sha256=contents[at[image_id]])
-        for task, found in zip(plan.tasks, located, strict=True)
-        for image_id, position in zip(task.tiles["image_id"].to_pylist(), found, strict=True)
-        if position < 0
+        root=root_of(config.root or Path.cwd(), config.output),
+        search=config.search or SearchConfig(),
+        distance=config.distance or DIFFUSED,
+        private=config.private,
     )
 
-    def tell(step: Step) -> None:
-        nonlocal done
-        done += 1
-        report("writing", done, total)
 
-    written = run_tasks(
-        plan.tasks, encode, store=store, folder=folder, root=folder, progress=tell, encoded=tiles
-    )
-    places_of = zip((task.position for task in plan.tasks), written, strict=True)
-    kept = [(position, shard.receipt) for position, shard in plan.kept]
-    return in_row_order([*places_of, *kept], None)
+def _write_sources(
+    writer: ShardWriter, given: GivenEmbeddings
+) -> tuple[list[Receipt], list[Rejection]]:
+    """Write all sources, but for those that end in an error."""
+    rejected, done = list(given.rejected), 0
+    for source in given.sources:
+        rows_rejected: list[Rejection] = []
+        try:
+            for rows in source.blocks():
+                writer.add(rows)
+                rows_rejected += rows.rejected
+                done += len(rows.tiles)
+                report("writing", done, given.total)
+        except InputError as error:
+            writer.drop()
+            reason = str(error).removeprefix(f"{source.name}: ")
+            rejected.append(Rejection(path=source.name, reason=reason))
+        else:
+            writer.keep()
+            rejected += rows_rejected
+    return writer.finish(), rejected
+
+
+def _nothing(rejected: Sequence[Rejection]) -> str:
+    if not rejected:
+        return "no embeddings; expected a row for each tile"
+    return f"no embedding can be used; the first: {rejected[0].path}: {rejected[0].reason}"

@@ -1,36 +1,19 @@
-"""An encoder that is known by name only, and the embeddings it gave."""
+"""An encoder that is known by name only."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from histo_index.arrays import Float16
 from histo_index.errors import ImageError, InputError
 from histo_index.indexer.encoder_protocol import Encoded
-from histo_index.indexer.format.records import DeclaredEncoder, EncoderCard
+from histo_index.indexer.format.encoder_card import DeclaredEncoder, EncoderCard
 from histo_index.wording import printable
 
 # No image is ever decoded; the format wants a limit.
 _MAX_PIXELS: Final = 64_000_000
 _MOST_LETTERS: Final = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class GivenTile:
-    """A tile that came with its embedding.
-
-    Attributes:
-        embedding: float16 [D], of unit length.
-        sha256: over the bytes of the embedding: tiles of equal embeddings are copies.
-    """
-
-    embedding: Any
-    sha256: str
-    width: int | None = None
-    height: int | None = None
-    note: str | None = None
 
 
 class DeclaredRuntime:
@@ -77,8 +60,3 @@ class DeclaredRuntime:
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[Encoded | ImageError]:
         raise AssertionError("a declared encoder encodes nothing")
-
-
-def content_of(embedding: Float16) -> str:
-    """Hash an embedding as it is stored: hex SHA-256."""
-    return hashlib.sha256(embedding.tobytes()).hexdigest()

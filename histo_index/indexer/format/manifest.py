@@ -8,10 +8,10 @@ from typing import Any, Final
 from histo_index.errors import IndexFormatError, InputError
 from histo_index.files import publish_bytes
 from histo_index.indexer.format.checksums import DamagedError
+from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.records import (
     PLAIN,
     AnnStructure,
-    EncoderCard,
     FileRecord,
     FittedDistance,
     Settings,
@@ -35,6 +35,8 @@ REMOVED_REMEDY: Final = (
 TRANSFORM: Final = "transform"
 # What `search` keeps beside the manifest.
 CALIBRATION_NAME: Final = "calibration.json"
+# What people marked while they looked; nothing else can bring it back.
+MARKS_NAME: Final = "marks.jsonl"
 _KIND: Final = "histo-index"
 # What stands in JSON where there is no ANN index, and where nothing was fitted.
 _EXACT: Final = {"factory": "exact"}

@@ -80,67 +80,6 @@ class SourceRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThresholdRecord:
-    """A threshold that an encoder publishes.
-
-    Attributes:
-        value: distance up to which a pair is the same, 0 to 4.
-        origin: on what it was chosen.
-    """
-
-    value: float
-    origin: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeclaredEncoder:
-    """An encoder that the index does not hold: its embeddings were computed elsewhere.
-
-    Attributes:
-        name: what the user calls it; embeddings of one name and size can be compared.
-    """
-
-    name: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderCard:
-    """The encoder of an index, as it described itself in the first build.
-
-    Attributes:
-        fingerprint: embeddings with another one must not be compared with these.
-        architecture: the network.
-        embedding_size: D.
-        is_trained: false for random weights.
-        mpp: microns per pixel of the training images, if known.
-        threshold: published for plain distances, if any.
-        diffused_threshold: published for diffused distances, if any.
-        licence: of the weights, if known.
-        declared: set if embeddings were computed elsewhere; the index then encodes no image.
-    """
-
-    fingerprint: str
-    architecture: str
-    embedding_size: int
-    is_trained: bool
-    mpp: float | None
-    threshold: ThresholdRecord | None
-    diffused_threshold: ThresholdRecord | None
-    licence: str | None
-    declared: DeclaredEncoder | None
-
-    @property
-    def title(self) -> str:
-        """What people call the encoder: the declared name, else the network."""
-        return self.declared.name if self.declared else self.architecture
-
-    def threshold_for(self, distance: str) -> ThresholdRecord | None:
-        """Return the threshold published for a distance, if any."""
-        found: ThresholdRecord | None = getattr(self, THRESHOLDS[distance])
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """How to search an index.
 

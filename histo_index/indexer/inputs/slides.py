@@ -1,5 +1,6 @@
 """Replace slides in a list of tiles by the tiles that they are cut into."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,9 @@ from histo_index.errors import ImageError, InputError
 from histo_index.indexer.format.shards import Rejection, user_columns
 from histo_index.indexer.inputs.tiles import TileList
 from histo_index.slides.reading.identity import TIFF_SUFFIXES, is_slide_name, parse_tile
-from histo_index.slides.tiling.options import SlideSource, TileOptions, find_mpp
+from histo_index.slides.tiling.options import SlideSource, TileOptions, check_names, find_mpp
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,8 @@ def expand_slides(found: TileList, source: SlideSource | None, cut: CutSlides | 
     paths = found.table["path"].to_pylist()
     rows = [row for row, path in enumerate(paths) if _may_be_slide(found.root / path)]
     slides = [_to_cut(found.root / paths[row], source) for row in rows]
+    for line in check_names([slide.path for slide in slides], source.slide_mpp):
+        _log.warning("%s", line)
     pieces, rejected, start = [], list(found.rejected), 0
     for row, tiles in zip(rows, cut(slides, source.options) if rows else (), strict=True):
         if tiles is None:

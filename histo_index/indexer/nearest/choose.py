@@ -107,7 +107,7 @@ def announce_structure(
         require_factory(factory, size=size)
     if before and can_grow(before, factory, config, kept=min(before.rows, rows), rows=rows):
         return
-    if need := _needs(rows, size).get(factory):
+    if need := memory_needs(rows, size).get(factory):
         _log.info(
             "%s tiles are too many to compare with each: %s, about %.1f MB of memory and %.0f s to "
             "make, then tuned to a recall of %g",
@@ -133,7 +133,7 @@ def choose_structure(rows: int, size: int, config: SearchConfig) -> str:
         return config.structure
     if rows < EXACT_ROWS:
         return EXACT
-    needs = _needs(rows, size)
+    needs = memory_needs(rows, size)
     fitting = [factory for factory, need in needs.items() if need <= config.memory_bytes]
     if not fitting:
         raise InputError(
@@ -143,7 +143,7 @@ def choose_structure(rows: int, size: int, config: SearchConfig) -> str:
     return fitting[0]
 
 
-def _needs(rows: int, size: int) -> dict[str, int]:
+def memory_needs(rows: int, size: int) -> dict[str, int]:
     """Return the factory strings to choose from, best first, and the bytes each needs."""
     lists, short = 1 << round(math.log2(4 * math.sqrt(max(rows, 1)))), min(_SHORT, size)
     prefix = f"PCA{short},IVF{lists}" if short < size else f"IVF{lists}"

@@ -19,12 +19,12 @@ from histo_index.errors import IndexFormatError, InputError
 from histo_index.files import publish_bytes
 from histo_index.indexer.encoder_protocol import Encode
 from histo_index.indexer.format.checksums import require_whole
+from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.manifest import CALIBRATION_NAME, TRANSFORM, Manifest
 from histo_index.indexer.format.records import (
     DIFFUSED,
     PLAIN,
     THRESHOLDS,
-    EncoderCard,
     FileRecord,
     FittedDistance,
     ShardRecord,

@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.manifest import Manifest
-from histo_index.indexer.format.records import EncoderCard, FileRecord, Settings, SourceRecord
+from histo_index.indexer.format.records import FileRecord, Settings, SourceRecord
 from histo_index.indexer.format.removed import Removed
 from histo_index.indexer.format.shards import Receipt, Rejection, record_shard
 from histo_index.indexer.writing.plan import FinishedShard

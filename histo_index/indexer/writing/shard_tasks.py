@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,16 @@ class EmbeddingStore:
         found = pc.fill_null(located, -1).to_numpy().astype(np.int64)
         return np.split(found, np.cumsum([len(task.tiles) for task in tasks])[:-1])
 
+    def holding(self, tasks: Sequence[ShardTask]) -> list[tuple[FinishedShard, ...]]:
+        """Find the shards that hold some contents of each task."""
+        return [
+            tuple(
+                self._shards[number]
+                for number in np.unique(np.searchsorted(self._ends, known, side="right")).tolist()
+            )
+            for known in (found[found >= 0] for found in self.locate(tasks))
+        ]
+
     def take(self, position: int) -> _Facts:
         """Read what is kept of the tile at a position of the store.
 
@@ -119,6 +130,7 @@ def run_tasks(
     root: Path,
     progress: Progress,
     encoded: Iterator[Encoded | ImageError] | None = None,
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Receipt]:
     """Carry out tasks one after the other, as one stream through the encoder.
 
@@ -130,6 +142,7 @@ def run_tasks(
         root: the folder that tile paths are relative to.
         progress: called for every tile.
         encoded: results of the encoder over all tiles of the tasks, if it was started before.
+        labels: recorded beside the runtime of what is encoded.
 
     Yields:
         A receipt as each shard is finished.
@@ -151,7 +164,7 @@ def run_tasks(
     for task, found in zip(tasks, located, strict=True):
         filled = _fill(task, found, encoded=encoded, store=store, root=root, progress=progress)
         if (found < 0).any():
-            filled.runtimes.append(encode.describe())
+            filled.runtimes.append({**encode.describe(), **labels})
         yield _publish(task, filled, encode=encode, folder=folder)
 
 

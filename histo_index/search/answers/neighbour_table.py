@@ -13,9 +13,15 @@ from histo_index.wording import printable
 NEIGHBOUR_COLUMNS: Final = ("query", "rank", "image_id", "path", "distance")
 # User columns of these names get the prefix `tile_`.
 _ANSWER_COLUMNS: Final = (
-    *NEIGHBOUR_COLUMNS, "verdict", "probability", "probability_low", "probability_high",
+    *NEIGHBOUR_COLUMNS, "verdict", "class", "probability", "probability_low", "probability_high",
     "status", "message",
 )  # fmt: skip
+# Columns that may be empty.
+_TYPES: Final = {
+    "verdict": pa.string(),
+    "class": pa.string(),
+    **dict.fromkeys(("probability", "probability_low", "probability_high"), pa.float64()),
+}
 
 
 class SearchResult(list[Nearest], Tabular):
@@ -32,7 +38,11 @@ class SearchResult(list[Nearest], Tabular):
 
     @property
     def table(self) -> pa.Table:
-        """A row per neighbour: `query`, `rank`, `image_id`, `distance`, the user's columns, …."""
+        """A row per neighbour: `query`, `rank`, `image_id`, `path`, `distance`, `verdict`.
+
+        With a class model also `class`, `probability`, `probability_low` and `probability_high`;
+        then the user's columns.
+        """
         return rows_table(neighbour_rows(self.queries, self), columns=NEIGHBOUR_COLUMNS)
 
 
@@ -44,7 +54,9 @@ def rows_table(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str]) -> 
         columns: the columns of a table without rows.
     """
     names = list(rows[0]) if rows else columns
-    return pa.table({name: pa.array([row[name] for row in rows]) for name in names})
+    return pa.table(
+        {name: pa.array([row[name] for row in rows], _TYPES.get(name)) for name in names}
+    )
 
 
 def neighbour_rows(
@@ -61,7 +73,10 @@ def neighbour_rows(
         else:
             near, status, reason = answer, "ok", "" if answer else "no tile matches"
         outcome = {"status": status, "message": reason} if with_status else {}
-        rows += [_neighbour_row(name, neighbour) | outcome for neighbour in near]
+        has_classes = near.classes is not None
+        rows += [
+            _neighbour_row(name, neighbour, has_classes=has_classes) | outcome for neighbour in near
+        ]
         if outcome and not near:
             rows.append({"query": printable(name), **outcome})
     # Rows with neighbours also have the columns of the user.
@@ -70,14 +85,15 @@ def neighbour_rows(
     return [{column: row.get(column) for column in shown} for row in rows]
 
 
-def _neighbour_row(name: str, neighbour: Neighbour) -> dict[str, Any]:
+def _neighbour_row(name: str, neighbour: Neighbour, *, has_classes: bool) -> dict[str, Any]:
     return {
         "query": printable(name),
         "rank": neighbour.rank,
         "image_id": neighbour.image_id,
         "path": neighbour.path,
         "distance": neighbour.distance,
-        **_chances(neighbour),
+        **({} if neighbour.verdict is None else {"verdict": neighbour.verdict.value}),
+        **(_chances(neighbour) if has_classes else {}),
         **{
             f"tile_{column}" if column in _ANSWER_COLUMNS else column: value
             for column, value in neighbour.metadata.items()
@@ -86,12 +102,8 @@ def _neighbour_row(name: str, neighbour: Neighbour) -> dict[str, Any]:
 
 
 def _chances(neighbour: Neighbour) -> dict[str, Any]:
-    if neighbour.verdict is None:
-        return {}
-    if neighbour.probability is None:
-        return {"verdict": neighbour.verdict.value}
     return {
-        "verdict": neighbour.verdict.value,
+        "class": neighbour.label,
         "probability": neighbour.probability,
         "probability_low": neighbour.probability_low,
         "probability_high": neighbour.probability_high,

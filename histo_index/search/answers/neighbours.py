@@ -13,7 +13,8 @@ from histo_index.search.calibration.threshold import Threshold, Verdict
 from histo_index.search.classification.answer import ClassAnswer, Classifier
 from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.inputs.resolve import Located
-from histo_index.search.neighbours.filters import Filters, exclusion_problem
+from histo_index.search.neighbours.conditions import Condition
+from histo_index.search.neighbours.filters import Filters, exclusion_problem, find_column
 from histo_index.search.neighbours.nearest import NOBODY, Found, nearest_rows
 from histo_index.search.neighbours.novelty import far_among
 from histo_index.wording import counted, printable
@@ -126,6 +127,7 @@ class SearchOptions:
         exclude_same: columns; tiles with the query's value, or none, are left out.
         near_duplicates: `keep`, or `drop` copies of the query and all but one of other copies.
         values: column to value, as text, of queries that are not in the index.
+        conditions: further ones that returned tiles fulfil; they are no SQL.
     """
 
     k: int = 10
@@ -134,6 +136,7 @@ class SearchOptions:
     exclude_same: str | Sequence[str] = ()
     near_duplicates: str = "keep"
     values: Mapping[str, str] = field(default_factory=dict)
+    conditions: Sequence[Condition] = ()
 
     def __post_init__(self) -> None:
         if self.near_duplicates not in ("keep", "drop"):
@@ -174,7 +177,10 @@ def search(
         exclude_same=[same] if isinstance(same, str) else same,
         hidden=index.hidden,
         values=options.values,
+        conditions=options.conditions,
     )
+    for name in options.values:
+        find_column(index.rows, name, index.hidden, option="--value")
     asked = [
         one
         if isinstance(one, HistoIndexError)
@@ -188,7 +194,7 @@ def search(
         found = iter([Nearest(neighbours) for neighbours in near])
     else:
         answers = classifier.classify(usable, options.values)
-        has_chances = options.where is None
+        has_chances = options.where is None and not options.conditions
         found = iter(
             [
                 _with_classes(neighbours, row, classifier, answer, has_chances=has_chances)

@@ -30,6 +30,7 @@ class PairAnswer(Tabular):
         unsure_because: why the verdict is unsure; None if it is not.
         image_id_a: id in the index, None if the image was encoded for this question.
         image_id_b: the same for the second image.
+        encoder_note: what is doubtful about the encoder of the index; None if nothing.
     """
 
     image_a: str
@@ -45,6 +46,7 @@ class PairAnswer(Tabular):
     unsure_because: str | None
     image_id_a: str | None
     image_id_b: str | None
+    encoder_note: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -57,7 +59,12 @@ class PairAnswer(Tabular):
 
 
 def answer_pair(
-    a: Located, b: Located, threshold: Threshold, *, far: Sequence[Located] = ()
+    a: Located,
+    b: Located,
+    threshold: Threshold,
+    *,
+    far: Sequence[Located] = (),
+    encoder_note: str | None = None,
 ) -> PairAnswer:
     """Compare two images by their vectors.
 
@@ -66,6 +73,7 @@ def answer_pair(
         b: the second.
         threshold: what the verdict rests on.
         far: those of the two that are unlike everything in the index.
+        encoder_note: what is doubtful about the encoder of the index, if anything.
     """
     distances = pair_distances(a.vector[None], b.vector[None])
     verdict = threshold.verdict(distances[0], is_far=bool(far))
@@ -84,6 +92,7 @@ def answer_pair(
         unsure_because=_why(threshold, far) if verdict is Verdict.UNSURE else None,
         image_id_a=a.image_id,
         image_id_b=b.image_id,
+        encoder_note=encoder_note,
     )
 
 

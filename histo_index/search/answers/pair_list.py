@@ -1,6 +1,6 @@
 """Score a whole list of pairs: every image looked up once, every row answered."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ class PairScores(Tabular):
         has_labels: whether the list has labels at all.
         correct: of these, rows whose verdict agrees with the label.
         queries: the rows as the reference method writes them, or None.
+        encoder_note: what is doubtful about the encoder of the index; None if nothing.
     """
 
     table: pa.Table
@@ -48,6 +49,7 @@ class PairScores(Tabular):
     has_labels: bool
     correct: int
     queries: pa.Array | None
+    encoder_note: str | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -88,7 +90,7 @@ def score_pairs(
     is_far = is_answered & (is_novel[left] | is_novel[right])
     for row in np.flatnonzero(is_far):
         messages[row] = "unsure: an image is unlike everything in the index"
-    return _scores(
+    scores = _scores(
         pairs,
         distances,
         is_answered,
@@ -97,6 +99,7 @@ def score_pairs(
         threshold=threshold,
         encoded=resolved.encoded,
     )
+    return replace(scores, encoder_note=index.manifest.encoder.note)
 
 
 def _messages(

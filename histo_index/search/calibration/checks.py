@@ -13,8 +13,8 @@ from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.wording import counted
 
 # Fewer pairs do not determine the two parameters of the fit.
-_FEWEST_PAIRS: Final = 20
-_FEWEST_OF_A_KIND: Final = 5
+FEWEST_PAIRS: Final = 20
+FEWEST_OF_A_KIND: Final = 5
 # A wider interval of accuracy does not separate a good threshold from a bad one.
 _WIDE: Final = 0.2
 # A tile in a larger share of the pairs dominates the fit.
@@ -29,10 +29,10 @@ def require_enough(dataset: LabelledPairs) -> None:
     """
     name, pairs = dataset.pairs_from, len(dataset.is_same)
     same = int(dataset.is_same.sum())
-    if pairs < _FEWEST_PAIRS or min(same, pairs - same) < _FEWEST_OF_A_KIND:
+    if pairs < FEWEST_PAIRS or min(same, pairs - same) < FEWEST_OF_A_KIND:
         raise InputError(
             f"{name}: {same} same and {pairs - same} different pairs are too few; expected at "
-            f"least {_FEWEST_PAIRS}, {_FEWEST_OF_A_KIND} of each kind: label more"
+            f"least {FEWEST_PAIRS}, {FEWEST_OF_A_KIND} of each kind: label more"
         )
     unit, counts = _busiest(dataset)
     if len(counts) < FEWEST_UNITS:

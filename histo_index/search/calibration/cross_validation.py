@@ -55,6 +55,7 @@ def _cut_of(sample: Sample, objective: Objective, chosen: Bools) -> float | None
         units_a=sample.units_a[chosen],
         units_b=sample.units_b[chosen],
         prior=sample.prior,
+        weights=None if sample.weights is None else sample.weights[chosen],
     )
     bins, ones = Bins(part, objective), np.ones(len(is_same))
     sigmoid = bins.sigmoid(ones)

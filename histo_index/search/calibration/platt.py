@@ -47,7 +47,7 @@ class Bins:
     def __init__(self, sample: Sample, objective: Objective) -> None:
         self._objective = objective
         self._prior = sample.prior
-        self._importance = sample.importance()
+        self._drawn = sample.counts
         codes = _bin_codes(sample.distances)
         # One series of bins for the different pairs and one for the same.
         self._codes = codes + sample.is_same * (codes.max() + 1)
@@ -67,6 +67,7 @@ class Bins:
 
         Source: Platt (1999), Probabilistic outputs for support vector machines, section 2.2.
         """
+        weights = weights * self._drawn
         counts = np.bincount(self._codes, weights, minlength=len(self._farness))
         same, other = counts[self._is_same].sum(), counts[~self._is_same].sum()
         if not (same > 0 and other > 0):
@@ -88,6 +89,7 @@ class Bins:
 
     def threshold(self, sigmoid: Sigmoid, weights: Float64) -> float:
         """Choose the threshold by the objective: a squared distance."""
+        weights = weights * self._drawn
         most = self._objective.max_false_positive_rate
         if most is not None:
             return threshold_at_max_fpr(self._others, weights[self._order], most)

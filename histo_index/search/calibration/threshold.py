@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.errors import InputError
-from histo_index.indexer.format.records import ThresholdRecord
+from histo_index.indexer.format.encoder_card import ThresholdRecord
 from histo_index.search.calibration.calibration import Calibration
 from histo_index.search.calibration.curve import Likelihoods, farness
 

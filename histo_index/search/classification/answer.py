@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 from histo_index.arrays import Bools, Float16
 from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.classification.fit_index import live_sample
+from histo_index.search.classification.fit_index import FEWEST_OF_CLASS, live_sample
 from histo_index.search.classification.held_out import squared_distances
 from histo_index.search.classification.intervals import Chances, chances
 from histo_index.search.classification.kernel import Gallery
 from histo_index.search.classification.model import DIGITS, ClassModel, split_digests
 from histo_index.search.inputs.resolve import Located
+from histo_index.search.neighbours.filters import find_column
 
 # Share of the live tiles that may have changed since the model was fitted.
 MOST_CHANGED: Final = 0.2
@@ -100,7 +101,7 @@ class Classifier:
         classes, groups = np.array(model.tile_classes), np.array(model.tile_groups)
         self._gallery = Gallery(classes[is_there], groups[is_there], len(model.names))
         self._labels = dict(zip(self._rows.tolist(), self._gallery.classes.tolist(), strict=True))
-        self._problem = _staleness(index, model)
+        self._problem = _staleness(index, model) or _missing_class(self._gallery, model.names)
 
     def label_of(self, row: int, metadata: Mapping[str, object]) -> str | None:
         """Return the class of a tile of the index, if it is labelled.
@@ -125,7 +126,12 @@ class Classifier:
 
         Returns:
             An answer for each image.
+
+        Raises:
+            InputError: a column of the values is not there, or private.
         """
+        for name in values or {}:
+            find_column(self._index.rows, name, self._index.hidden, option="--value")
         if self._problem is not None:
             return [ClassAnswer(problem=self._problem) for _ in located]
         answers: list[ClassAnswer] = []
@@ -218,6 +224,22 @@ def classify_each(
     usable = [one for one in located if isinstance(one, Located)]
     found = iter(classifier.classify(usable, values))
     return [one if isinstance(one, HistoIndexError) else next(found) for one in located]
+
+
+def _missing_class(gallery: Gallery, names: Sequence[str]) -> str | None:
+    """Return which class has lost its tiles; None if all are there.
+
+    A tile of such a class would be given to the others.
+    """
+    cells = np.unique(np.stack([gallery.classes, gallery.groups]), axis=1)[0]
+    missing = np.flatnonzero(np.bincount(cells, minlength=len(names)) < FEWEST_OF_CLASS)
+    if not len(missing):
+        return None
+    return (
+        f"{', '.join(names[code] for code in missing.tolist())}: labelled tiles of fewer than "
+        f"{FEWEST_OF_CLASS} groups are left since the calibration; run `histo-index calibrate` "
+        "again"
+    )
 
 
 def _staleness(index: OpenIndex, model: ClassModel) -> str | None:

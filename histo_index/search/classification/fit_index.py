@@ -21,6 +21,8 @@ from histo_index.wording import counted
 _MOST_TILES: Final = 10_000
 _MOST_QUERIES: Final = 2_000
 FEWEST_GROUPS: Final = 4
+# Groups of a class, so that one of them can be left out.
+FEWEST_OF_CLASS: Final = 2
 # Enough to see to within a hundredth how much of an index has changed.
 _LIVE_SAMPLE: Final = 2_000
 _FALSE_ALARMS: Final = 0.05
@@ -69,7 +71,7 @@ def hold_out(index: OpenIndex, dataset: LabelledPairs) -> HeldOut | str:
     """
     places = dataset.labelled
     counts = _groups_by_class(dataset)
-    scored = np.flatnonzero(counts >= 2)
+    scored = np.flatnonzero(counts >= FEWEST_OF_CLASS)
     unscored = [dataset.classes[code] for code in np.flatnonzero(counts == 1).tolist()]
     places = places[np.isin(dataset.labels[places], scored)]
     number = len(np.unique(dataset.groups[places]))

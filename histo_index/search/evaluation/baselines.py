@@ -15,6 +15,7 @@ from histo_index.search.evaluation.compare import (
     curve_of,
     difference,
     estimates,
+    measure,
 )
 from histo_index.search.evaluation.result import Contender
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
@@ -45,7 +46,7 @@ def compare_with_baselines(
     """
     if not baselines:
         return []
-    own = compute_metrics(vectors, subset)
+    own = measure(vectors, subset)
     return [
         _contender(name, compute_metrics(theirs, subset), own, subset)
         for name, theirs in baselines.items()
@@ -55,7 +56,7 @@ def compare_with_baselines(
 def _contender(name: str, baseline: Metrics, own: Metrics, dataset: LabelledPairs) -> Contender:
     mine, its = (SortedPairs(each.distances, dataset.is_same) for each in (own, baseline))
     units = dataset.groups[dataset.left], dataset.groups[dataset.right]
-    lead = {_AUC: difference(lambda w: mine.roc_auc(w) - its.roc_auc(w), *units)}
+    lead = {_AUC: difference(lambda w: mine.curve(w).area - its.curve(w).area, *units)}
     if own.values is not None and baseline.values is not None and own.ranking is not None:
         gaps = own.values[:, 0] - baseline.values[:, 0]
         lead[_NEAREST] = _mean_lead(gaps, dataset.groups[own.ranking.queries])

@@ -1,7 +1,7 @@
 """Metrics of one set of vectors on labelled pairs and classes, each with its interval."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -72,26 +72,40 @@ def compute_metrics(
         threshold: squared distance up to which a pair is called same; None leaves out accuracies.
         curve: probability of "same" by distance; None leaves out Brier and calibration error.
     """
+    found = measure(vectors, dataset)
+    has_pairs = len(found.distances) > 0
+    return replace(
+        found,
+        pairs=_pair_metrics(found.distances, dataset, threshold, curve) if has_pairs else {},
+        retrieval=_retrieval_metrics(found, dataset),
+    )
+
+
+def measure(vectors: npt.NDArray[np.floating], dataset: LabelledPairs) -> Metrics:
+    """Measure distances of pairs and ranks of neighbours, without figures and their intervals."""
     distances = pair_distances(vectors[dataset.left], vectors[dataset.right])
-    pairs = _pair_metrics(distances, dataset, threshold, curve) if len(distances) else {}
     queries = queries_of(dataset)
     if not len(queries):
-        return Metrics(distances=distances, ranking=None, values=None, pairs=pairs)
+        return Metrics(distances=distances, ranking=None, values=None)
     ranking = _rank_labelled(vectors, dataset, queries)
     values = retrieval_values(ranking, dataset.labels, dataset.groups)
+    return Metrics(distances=distances, ranking=ranking, values=values)
+
+
+def _retrieval_metrics(found: Metrics, dataset: LabelledPairs) -> dict[str, dict[str, Estimate]]:
+    if found.ranking is None or found.values is None:
+        return {}
+    queries, values = found.ranking.queries, found.values
     own = dataset.labels[queries]
 
     def averages(weights: Float64) -> Float64:
         return np.stack(micro_and_macro(values, own, weights)).ravel()
 
-    found = estimates(averages, dataset.groups[queries])
-    retrieval = {
-        "micro": dict(zip(RETRIEVAL_METRICS, found[: len(RETRIEVAL_METRICS)], strict=True)),
-        "macro": dict(zip(RETRIEVAL_METRICS, found[len(RETRIEVAL_METRICS) :], strict=True)),
+    made = estimates(averages, dataset.groups[queries])
+    return {
+        "micro": dict(zip(RETRIEVAL_METRICS, made[: len(RETRIEVAL_METRICS)], strict=True)),
+        "macro": dict(zip(RETRIEVAL_METRICS, made[len(RETRIEVAL_METRICS) :], strict=True)),
     }
-    return Metrics(
-        distances=distances, ranking=ranking, values=values, pairs=pairs, retrieval=retrieval
-    )
 
 
 def curve_of(metrics: Metrics, dataset: LabelledPairs) -> RocCurve:
@@ -136,25 +150,27 @@ def _pair_metrics(
     figures = SortedPairs(exact, is_same)
     units = dataset.groups[dataset.left], dataset.groups[dataset.right]
     called, is_judged = cross_validate(dataset.sample(exact), Objective())
-    statistics: dict[str, Callable[[Float64], float]] = {
-        CROSS_VALIDATED: lambda w: pair_metrics.accuracy(called, is_same, w * is_judged),
-        "roc_auc": figures.roc_auc,
-        "equal_error_rate": figures.equal_error_rate,
-    }
-    if threshold is not None:
-        said = exact <= threshold
-        statistics["accuracy"] = lambda w: pair_metrics.accuracy(said, is_same, w)
-        statistics["balanced_accuracy"] = lambda w: pair_metrics.balanced_accuracy(said, is_same, w)
-    if curve is not None:
-        chances = curve.at(exact).probability
-        statistics["brier"] = lambda w: pair_metrics.brier(chances, is_same, w)
-        statistics["expected_calibration_error"] = lambda w: pair_metrics.calibration_error(
-            chances, is_same, w
-        )
-    unknown = Estimate(value=None, low=None, high=None)
-    found = dict.fromkeys(PAIR_METRICS, unknown)
-    made = estimates(lambda w: np.array([f(w) for f in statistics.values()]), *units)
-    return found | dict(zip(statistics, made, strict=True))
+    said = None if threshold is None else exact <= threshold
+    chances = None if curve is None else curve.at(exact).probability
+
+    def compute(weights: Float64) -> Float64:
+        roc = figures.curve(weights)
+        values = dict.fromkeys(PAIR_METRICS, np.nan) | {
+            CROSS_VALIDATED: pair_metrics.accuracy(called, is_same, weights * is_judged),
+            "roc_auc": roc.area,
+            "equal_error_rate": roc.equal_error_rate,
+        }
+        if said is not None:
+            values["accuracy"] = pair_metrics.accuracy(said, is_same, weights)
+            values["balanced_accuracy"] = pair_metrics.balanced_accuracy(said, is_same, weights)
+        if chances is not None:
+            values["brier"] = pair_metrics.brier(chances, is_same, weights)
+            values["expected_calibration_error"] = pair_metrics.calibration_error(
+                chances, is_same, weights
+            )
+        return np.array(list(values.values()))
+
+    return dict(zip(PAIR_METRICS, estimates(compute, *units), strict=True))
 
 
 def estimates(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histo_index.arrays import Bools, Int64
+from histo_index.arrays import Bools, Float64, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.inputs.labels import Labels, first_unusable, has_own_groups, own_groups
@@ -42,6 +42,7 @@ class LabelledPairs:
         problems: what could not be used, one line each.
         label_column: column of the index that the classes come from; None if from elsewhere.
         group_column: column of the index that the groups come from; None if from elsewhere.
+        weights: float64 [P], how much each pair counts; see `Sample`. None: all alike.
     """
 
     rows: Int64
@@ -59,6 +60,7 @@ class LabelledPairs:
     problems: list[str]
     label_column: str | None = None
     group_column: str | None = None
+    weights: Float64 | None = None
 
     def sample(self, distances: npt.NDArray[np.floating], prior: float | None = None) -> Sample:
         """Combine the pairs with their distances; units are groups, which may be single tiles.
@@ -72,8 +74,13 @@ class LabelledPairs:
             is_same=self.is_same,
             units_a=self.groups[self.left],
             units_b=self.groups[self.right],
-            prior=float(self.is_same.mean()) if prior is None else prior,
+            prior=self._share() if prior is None else prior,
+            weights=self.weights,
         )
+
+    def _share(self) -> float:
+        """Return the share of same pairs, 0…1."""
+        return float(np.average(self.is_same, weights=self.weights))
 
     def subsample(self, max_tiles: int) -> "LabelledPairs":
         """Draw a random subsample of at most n tiles, half of them as whole pairs."""
@@ -104,6 +111,7 @@ class LabelledPairs:
             left=np.searchsorted(chosen, self.left[is_kept]),
             right=np.searchsorted(chosen, self.right[is_kept]),
             is_same=self.is_same[is_kept],
+            weights=None if self.weights is None else self.weights[is_kept],
         )
 
     @property

@@ -18,6 +18,8 @@ class Sample:
         units_a: int64 [P], the image or group of the first side.
         units_b: int64 [P], of the second.
         prior: share of same pairs to be expected in use, 0…1.
+        weights: float64 [P], how much each pair counts: the inverse of how likely it was drawn,
+            mean 1. None: all alike.
     """
 
     distances: Float64
@@ -25,11 +27,17 @@ class Sample:
     units_a: npt.NDArray[np.int64]
     units_b: npt.NDArray[np.int64]
     prior: float
+    weights: Float64 | None = None
+
+    @property
+    def counts(self) -> Float64:
+        """How much each pair counts, float64 [P]."""
+        return np.ones(len(self.distances)) if self.weights is None else self.weights
 
     def importance(self) -> Float64:
         """Weigh pairs so that same ones have the share of the prior: float64 [P], mean 1."""
-        share = self.is_same.mean()
-        weights: Float64 = np.where(
+        share = np.average(self.is_same, weights=self.counts)
+        weights: Float64 = self.counts * np.where(
             self.is_same, self.prior / share, (1 - self.prior) / (1 - share)
         )
         return weights

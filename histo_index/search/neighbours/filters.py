@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from histo_index.arrays import Bools, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.private import private_among, refusal, require_public
+from histo_index.search.neighbours.conditions import Condition, fulfilling
 from histo_index.wording import printable
 
 _HIDDEN: Final = ("stem",)
@@ -57,12 +58,14 @@ class Filters:
             do those without a value, because they might be.
         hidden: private columns that are left out of the table; naming one is an error of its own.
         values: column to value of queries that are not in the index, as text.
+        conditions: further ones that are no SQL.
     """
 
     where: str | None = None
     exclude_same: Sequence[str] = ()
     hidden: Sequence[str] = ()
     values: Mapping[str, str] = field(default_factory=dict)
+    conditions: Sequence[Condition] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +168,13 @@ def group_queries(
         InputError: a column or value that the filters need is not there.
     """
     allowed = None if filters.where is None else passing(rows, filters.where, hidden=filters.hidden)
-    columns = [_column(rows, name, filters.hidden) for name in filters.exclude_same]
+    if filters.conditions:
+        fulfilled = fulfilling(rows, filters.conditions)
+        allowed = fulfilled if allowed is None else allowed & fulfilled
+    columns = [
+        find_column(rows, name, filters.hidden, option="--exclude-same")
+        for name in filters.exclude_same
+    ]
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, row in enumerate(query_rows):
         if problem := exclusion_problem(rows, filters, row, f"query {position + 1}"):
@@ -194,13 +203,26 @@ def _given(column: pa.ChunkedArray, name: str, values: Mapping[str, str]) -> pa.
         ) from error
 
 
-def _column(rows: pa.Table, name: str, hidden: Sequence[str]) -> pa.ChunkedArray:
+def find_column(
+    rows: pa.Table, name: str, hidden: Sequence[str], *, option: str
+) -> pa.ChunkedArray:
+    """Find a column that an option names.
+
+    Args:
+        rows: a row per tile.
+        name: the column.
+        hidden: private columns.
+        option: the option, for the message.
+
+    Raises:
+        InputError: it is not there, or private.
+    """
     if private_among([name], hidden):
         raise refusal(name)
     names = [column for column in rows.column_names if column not in _HIDDEN]
     if name not in names:
         raise InputError(
-            f"--exclude-same {printable(name)}: no such column; "
+            f"{option} {printable(name)}: no such column; "
             f"the index has {', '.join(map(printable, names))}"
         )
     return rows[name]
@@ -221,7 +243,7 @@ def exclusion_problem(
         InputError: there is no such column.
     """
     for name in filters.exclude_same:
-        column = _column(rows, name, filters.hidden)
+        column = find_column(rows, name, filters.hidden, option="--exclude-same")
         if row is None and name in filters.values:
             continue
         if row is None or not column[row].is_valid:

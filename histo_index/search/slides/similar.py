@@ -1,5 +1,6 @@
 """Find slides like a slide: by the mean of their tiles, then tile by tile."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +11,7 @@ from histo_index.arrays import Float32, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.distance import take_vectors
+from histo_index.slides.reading.identity import file_part
 
 SLIDE_COLUMN: Final = "slide_id"
 # Slides that are compared tile by tile: those with the nearest means.
@@ -49,7 +51,7 @@ def find_similar_slides(
 
     Args:
         index: an index of slides.
-        slide: `slide_id` of a slide in it.
+        slide: `slide_id` or path of a slide in it.
         k: number of slides.
         exclude_same: columns; slides with a value of the slide in one are left out.
 
@@ -60,10 +62,9 @@ def find_similar_slides(
         and Jain (1994), with a sum instead of the larger one.
     """
     slides = _rows_by_slide(index)
-    if slide not in slides:
-        raise InputError(
-            f"{slide}: no slide of {index.folder}; pass a slide_id, such as {next(iter(slides))}"
-        )
+    if not slides:
+        raise InputError(f"{index.folder} holds no tile of a slide; build it from slides")
+    slide = _find_slide(index, slides, slide)
     left_out = {slide, *_same(index, slides, slide, exclude_same)}
     others = [name for name in slides if name not in left_out]
     means = {name: _mean(_vectors(index, slides[name])) for name in (slide, *others)}
@@ -80,6 +81,21 @@ def find_similar_slides(
         )
         for rank, name in enumerate(ranked, start=1)
     ]  # fmt: skip
+
+
+def _find_slide(index: OpenIndex, slides: dict[str, Int64], slide: str) -> str:
+    """Return the `slide_id` of a slide that is named by it, or by its path."""
+    if slide in slides:
+        return slide
+    root, own = index.manifest.tiles_root(index.folder), os.path.abspath(slide)
+    for name, rows in slides.items():
+        path = index.rows["path"][int(rows[0])].as_py()
+        if os.path.abspath(file_part(str(root / path))) == own:
+            return name
+    raise InputError(
+        f"{slide}: no slide of {index.folder}; pass a slide_id, such as {next(iter(slides))}, or "
+        "the path of an indexed slide"
+    )
 
 
 def tile_distance(left: Float32, right: Float32) -> float:

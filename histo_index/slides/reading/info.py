@@ -11,6 +11,8 @@ SMALLEST_MPP: Final = 0.02
 LARGEST_MPP: Final = 20.0
 # A greater difference between x and y is mentioned; tiles are square in microns in any case.
 _ANISOTROPY: Final = 0.01
+# A scale of the user that differs from that of the file by more is mentioned.
+_CONTRADICTION: Final = 1.05
 REMEDY: Final = "pass --slide-mpp with a CSV of the columns slide,mpp"
 
 
@@ -119,7 +121,7 @@ def choose_scale(
         The scale, or None; and the problems.
     """
     if given is not None:
-        return Scale(x=given, y=given, origin="--slide-mpp"), []
+        return Scale(x=given, y=given, origin="--slide-mpp"), _contradictions(stored, given)
     if stored == (None, None):
         return None, ["no scale (microns per pixel) in the file"]
     x, y = (_as_length(value) for value in stored)
@@ -133,6 +135,13 @@ def choose_scale(
     if abs(x - y) > _ANISOTROPY * max(x, y):
         problems.append(f"{x:g} µm/px along x and {y:g} along y: tiles are made square in microns")
     return Scale(x=x, y=y, origin=origin), problems
+
+
+def _contradictions(stored: tuple[object, object], given: float) -> list[str]:
+    lengths = [length for value in stored if (length := _as_length(value)) is not None]
+    if all(1 / _CONTRADICTION <= length / given <= _CONTRADICTION for length in lengths):
+        return []
+    return [f"--slide-mpp says {given:g} µm/px, the file {lengths[0]:g}: the file's is not used"]
 
 
 def _as_length(value: object) -> float | None:

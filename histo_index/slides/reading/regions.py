@@ -87,6 +87,11 @@ def _window(info: SlideInfo, tile: SlideTile) -> _Window:
     # Nothing beyond the box: tiles of a slide that are next to each other would double the reading.
     x, y = math.floor(left + _ROUNDING), math.floor(top + _ROUNDING)
     right, bottom = math.ceil(box[2] - _ROUNDING), math.ceil(box[3] - _ROUNDING)
+    if right <= 0 or bottom <= 0 or x >= level.width or y >= level.height:
+        raise ImageError(
+            f"{tile}: outside the slide, which has {info.width}×{info.height} pixels; x and y are "
+            "its level-0 pixels"
+        )
     if (right - x) * (bottom - y) > _LARGEST_REGION:
         raise ImageError(
             f"{tile}: too large: {right - x}×{bottom - y} pixels of the slide, the limit is "

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +22,25 @@ _MOST_OF_IT: Final = 0.5
 # OpenCV draws corners on a grid of 1/16 pixel.
 _SHIFT: Final = 4
 _FARTHEST: Final = 2**30
+_MOST_BYTES: Final = 2**30
+# What damaged and foreign files raise.
+_FAULTS: Final = (
+    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
+    MemoryError, zlib.error,
+)  # fmt: skip
 _SUFFIXES: Final = (".geojson", ".geojson.gz", ".json", ".json.gz")
 
 
-def find_annotations(folder: Path, slide: Path) -> Path | None:
-    """Find the annotations of a slide: `slide.svs.geojson` or `slide.geojson`, maybe `.gz`."""
-    names = (f"{stem}{suffix}" for stem in (slide.name, slide.stem) for suffix in _SUFFIXES)
+def find_annotations(folder: Path, slide: Path, *, inner: Path) -> Path | None:
+    """Find the annotations of a slide: `slide.svs.geojson` or `slide.geojson`, maybe `.gz`.
+
+    Args:
+        folder: of the annotations.
+        slide: the slide.
+        inner: the slide below folders of its own, for slides of one name: looked for first.
+    """
+    stems = (inner, inner.with_suffix(""), slide.name, slide.stem)
+    names = (f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES)
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -70,17 +84,30 @@ def read_annotations(path: Path) -> dict[str, list[list[Ring]]]:
     """
     found: dict[str, list[list[Ring]]] = {}
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        document = json.loads(data)
+        document = json.loads(_read(path))
         features = document if isinstance(document, list) else document["features"]
         for feature in features:
-            name = (feature["properties"].get("classification") or {}).get("name")
-            if name is not None:
-                found.setdefault(str(name), []).extend(_polygons(feature["geometry"]))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if (name := _class_name(feature)) is not None:
+                found.setdefault(name, []).extend(_polygons(feature["geometry"]))
+    except _FAULTS as error:
         reason = " ".join(str(error).split())[:120]
         raise ImageError(f"{path}: not usable GeoJSON ({reason}); export it again") from error
     return found
+
+
+def _read(path: Path) -> bytes:
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"more than {_MOST_BYTES:,} bytes")
+    return data
+
+
+def _class_name(feature: Any) -> str | None:
+    """Return the class of an object; QuPath joins the parts of a derived class by a colon."""
+    described = (feature["properties"] or {}).get("classification") or {}
+    parts = described.get("names") or [described.get("name")]
+    return None if parts[0] is None else ": ".join(str(part) for part in parts)
 
 
 def _polygons(geometry: Any) -> list[list[Ring]]:
@@ -90,7 +117,14 @@ def _polygons(geometry: Any) -> list[list[Ring]]:
         shapes = geometry["coordinates"]
     else:  # points and lines cover nothing
         return []
-    return [[np.asarray(ring, np.float64)[:, :2] for ring in rings] for rings in shapes]
+    return [[_ring(points) for points in rings] for rings in shapes]
+
+
+def _ring(points: Any) -> Ring:
+    ring = np.asarray(points, np.float64)[:, :2]
+    if not np.isfinite(ring).all():
+        raise ValueError("a corner is not finite")
+    return ring
 
 
 def _draw(picture: Any, rings: list[Ring]) -> None:

@@ -1,12 +1,13 @@
 """How slides are cut into tiles."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from histo_index.errors import InputError
 from histo_index.slides.reading.info import LARGEST_MPP, SMALLEST_MPP
+from histo_index.wording import printable
 
 METHODS: Final = ("otsu", "entropy", "none")
 _SMALLEST_PX: Final = 16
@@ -75,5 +76,30 @@ class SlideSource:
 
 def find_mpp(path: Path, known: Mapping[str, float]) -> float | None:
     """Return the given scale of a slide, by its path, its file name or its stem."""
+    name = _find_name(path, known)
+    return None if name is None else known[name]
+
+
+def check_names(paths: Sequence[Path], known: Mapping[str, float]) -> list[str]:
+    """Describe names of given scales that stand for no slide, or for several."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        if (name := _find_name(path, known)) is not None:
+            found.setdefault(name, []).append(path)
+    unknown = [name for name in known if name not in found]
+    lines = []
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        lines.append(f"--slide-mpp: {printable(unknown[0])}{more}: no slide of this name here")
+    lines += [
+        f"--slide-mpp: {printable(name)} stands for {len(slides)} slides, {printable(slides[0])} "
+        f"and {printable(slides[1])}; name them by their paths"
+        for name, slides in found.items()
+        if len(slides) > 1
+    ]
+    return lines
+
+
+def _find_name(path: Path, known: Mapping[str, float]) -> str | None:
     names = (str(path), path.as_posix(), path.name, path.stem)
-    return next((known[name] for name in names if name in known), None)
+    return next((name for name in names if name in known), None)

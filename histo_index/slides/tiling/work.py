@@ -31,7 +31,7 @@ class SlideRequest:
 
     Attributes:
         file: the slide.
-        mask: a picture of the whole plane, tissue not black; None to find the tissue.
+        mask: a picture of the whole plane, tissue bright; None to find the tissue.
         annotations: QuPath GeoJSON with classes; None without.
         is_cropped: annotations start from the bounds of the slide, as QuPath writes them.
         save: a folder for the pixels of the tiles; None to write none.

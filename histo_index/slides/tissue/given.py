@@ -16,7 +16,7 @@ _LARGEST_PX = 2**27
 
 
 def read_mask(path: Path, info: SlideInfo, mpp: float) -> TissueMask:
-    """Read a mask of the whole plane: what is not black is tissue.
+    """Read a mask of the whole plane: what is brighter than half of its brightest is tissue.
 
     Args:
         path: a PNG or TIFF of any size; its corners are those of the slide.
@@ -30,9 +30,11 @@ def read_mask(path: Path, info: SlideInfo, mpp: float) -> TissueMask:
         with Image.open(path, formats=("PNG", "TIFF", "BMP", "JPEG")) as image:
             if image.width * image.height > _LARGEST_PX:
                 raise ImageError(f"{path}: too large: {image.width}×{image.height} pixels")
-            drawn = (np.asarray(image.convert("L")) > 127).astype(np.uint8)
+            grey = np.asarray(image.convert("L"))
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(f"{path}: the mask cannot be read ({error}); save it as PNG") from error
+    # Programs write tissue as 255, or as 1.
+    drawn = (grey > grey.max() / 2).astype(np.uint8)
     scale, bounds = info.require_scale(), info.bounds
     # The part of the mask that shows the bounds.
     across, down = drawn.shape[1] / info.width, drawn.shape[0] / info.height

@@ -108,16 +108,22 @@ def _clean(mask: Mask, usable: Mask, mpp: float) -> Mask:
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), *border, cv2.BORDER_REPLICATE)
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[radius:-radius, radius:-radius]
     kept = _drop_small(closed.astype(np.uint8, copy=False), _SPECK_MM2, mpp)
-    filled = 1 - _drop_small(1 - kept, _HOLE_MM2, mpp)
+    filled = 1 - _drop_small(1 - kept, _HOLE_MM2, mpp, keep_edge=True)
     result: Mask = filled.astype(bool) & usable
     return result
 
 
-def _drop_small(mask: npt.NDArray[np.uint8], area_mm2: float, mpp: float) -> npt.NDArray[np.uint8]:
+def _drop_small(
+    mask: npt.NDArray[np.uint8], area_mm2: float, mpp: float, *, keep_edge: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Drop pieces below an area; with keep_edge not those at the edge of the picture."""
     count, labels, facts, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    is_large = facts[:count, cv2.CC_STAT_AREA] * mpp**2 / 1e6 >= area_mm2
-    is_large[0] = False  # the background
-    return np.asarray(is_large.astype(np.uint8)[labels], np.uint8)
+    is_kept = facts[:count, cv2.CC_STAT_AREA] * mpp**2 / 1e6 >= area_mm2
+    if keep_edge:
+        for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+            is_kept[np.unique(edge)] = True
+    is_kept[0] = False  # the background
+    return np.asarray(is_kept.astype(np.uint8)[labels], np.uint8)
 
 
 def _check(tissue: Mask, mpp: float) -> tuple[str, ...]:

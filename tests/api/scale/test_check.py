@@ -8,8 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from histo_index.api.scale.check import check_cut, check_queries, describe_scale, index_scale
+from histo_index.api.scale.check import (
+    check_cut,
+    check_queries,
+    describe_scale,
+    index_scale,
+    report_unchecked,
+)
 from histo_index.errors import ImageError, InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.slides.tiling.options import SlideSource, TileOptions
@@ -54,9 +61,23 @@ def test_a_query_of_another_scale_is_mentioned_or_refused(
     assert [record.getMessage() for record in caplog.records] == [
         "1 image: another scale: the image has 1.2 µm per network pixel, the index has 1: a factor "
         "of 1.20",
-        "scale unchecked: microns per pixel of 1 image are unknown",
     ]
     assert list(check_queries(index, asked, any_mpp=True)) == [None] * 6
+
+
+def test_images_of_unknown_scale_are_mentioned_if_the_index_has_one(
+    index: OpenIndex, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with DecodingEncoder(folder=tmp_path / "encoder", workers=1) as encoder:
+        Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+        run_build(tmp_path / "x.hx", encoder, tmp_path / "a.png")
+    caplog.clear()
+    report_unchecked(index, [tile(0.5)])
+    report_unchecked(OpenIndex(tmp_path / "x.hx"), [Path("a.png")])
+    assert caplog.messages == []
+    report_unchecked(index, [Path("a.png"), tile(0.5)])
+    assert caplog.messages == ["scale unchecked: microns per pixel of 1 image are unknown"]
 
 
 @dataclass

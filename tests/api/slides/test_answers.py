@@ -122,6 +122,9 @@ def test_slides_like_a_slide(index: Index) -> None:
     assert found[1].distance > 0.1
     others = find_similar_slides(index.opened, "one.svs", k=5, exclude_same=["patient"])
     assert [entry.slide for entry in others] == ["three.svs"]
+    root = index.manifest.tiles_root(index.opened.folder)
+    by_path = find_similar_slides(index.opened, str(root / "one.svs"), k=5)
+    assert by_path == found
     with pytest.raises(InputError, match=r"x.svs: no slide of .*pass a slide_id, such as one.svs"):
         find_similar_slides(index.opened, "x.svs", k=1)
 

@@ -11,9 +11,10 @@ import shapely
 from PIL import Image
 from shapely.geometry import shape
 
+from histo_index.api.slides.inputs import TileInputs
 from histo_index.api.slides.open import open as open_slide
 from histo_index.api.slides.slide_mpp import read_slide_mpp
-from histo_index.api.slides.tile import TileInputs, TileOutputs, tile
+from histo_index.api.slides.tile import TileOutputs, tile
 from histo_index.errors import ImageError, InputError
 from histo_index.indexer.inputs.tables import read_table
 from histo_index.slides.reading.identity import parse_tile
@@ -133,6 +134,24 @@ def test_the_preview_shows_the_slide(cut: Cut) -> None:
     assert is_outline[240:280].any()
 
 
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_mask_may_be_written_as_ones(white: int, tmp_path: Path, plane: Pixels) -> None:
+    write_slide(tmp_path / "one.tiff", plane)
+    (tmp_path / "masks").mkdir()
+    drawn = np.zeros((len(plane) // 16, plane.shape[1] // 16), np.uint8)
+    drawn[16:32, 16:32] = white  # the block from 256, 256
+    Image.fromarray(drawn).save(tmp_path / "masks/one.png")
+    report = tile(
+        tmp_path / "one.tiff",
+        tmp_path / "t.parquet",
+        TileOptions(mpp=0.5),
+        inputs=TileInputs(masks=tmp_path / "masks"),
+    )
+    assert report.tiles == 1
+    (row,) = read_table(tmp_path / "t.parquet").to_pylist()
+    assert (row["x"], row["y"], row["tissue"]) == (256, 256, 1.0)
+
+
 def test_a_given_mask_replaces_the_method(tmp_path: Path, plane: Pixels) -> None:
     path = write_scn(tmp_path / "two.scn", plane, mpp=0.5, corner=(512, 256))
     drawn = np.zeros((1280 + 512, 1536 + 1024), np.uint8)
@@ -171,6 +190,76 @@ def test_a_scale_that_is_no_number_is_refused(tmp_path: Path, text: str) -> None
     (tmp_path / "mpp.csv").write_text(text)
     with pytest.raises(InputError, match=r"of a; expected 0.02 to 20 microns per pixel"):
         read_slide_mpp(tmp_path / "mpp.csv")
+
+
+def test_a_scale_that_contradicts_the_file_or_names_no_slide_is_mentioned(
+    tmp_path: Path, plane: Pixels, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_slide(tmp_path / folder / "s.tiff", plane)
+    known = {"s": 0.25, "t.svs": 0.5, "u.svs": 0.5}
+    report = tile(tmp_path, tmp_path / "t.parquet", OPTIONS, inputs=TileInputs(slide_mpp=known))
+    first, second = tmp_path / "a/s.tiff", tmp_path / "b/s.tiff"
+    assert [record.message for record in caplog.records] == [
+        "--slide-mpp: t.svs and 1 more: no slide of this name here",
+        f"--slide-mpp: s stands for 2 slides, {first} and {second}; name them by their paths",
+    ]
+    line = "--slide-mpp says 0.25 µm/px, the file 0.5: the file's is not used"
+    assert [str(row["problems"]).count(line) for row in report.slides] == [1, 1]
+    caplog.clear()
+    known = {str(first): 0.51, str(second): 0.5}
+    report = tile(tmp_path, tmp_path / "t.parquet", OPTIONS, inputs=TileInputs(slide_mpp=known))
+    assert [row["problems"] for row in report.slides] == [[], []]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", ["masks", "annotations"])
+def test_a_file_for_two_slides_of_one_name_is_refused(
+    kind: str, tmp_path: Path, plane: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    suffix = ".png" if kind == "masks" else ".geojson"
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        write_slide(Path(folder, "s.tiff"), plane)
+    Path("given").mkdir()
+    given = Path("given")
+    inputs = TileInputs(masks=given) if kind == "masks" else TileInputs(annotations=given)
+
+    def write(place: Path, left: int) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "masks":
+            drawn = np.zeros((80, 96), np.uint8)
+            drawn[16:32, left // 16 : left // 16 + 16] = 255
+            Image.fromarray(drawn).save(place)
+        else:
+            classes = [rectangle(left, 256, left + 256, 512, str(left))]
+            place.write_text(json.dumps(classes))
+
+    write(Path(f"given/s{suffix}"), 256)
+    expected = rf"given/s{suffix}: stands for two slides, a/s.tiff and b/s.tiff; put one for each "
+    with pytest.raises(InputError, match=f"^{expected}below .*, as given/b/s.tiff{suffix}$"):
+        tile([Path("a"), Path("b")], "t.parquet", OPTIONS, inputs=inputs)
+    write(Path(f"given/b/s.tiff{suffix}"), 512)
+    tile([Path("a"), Path("b")], "t.parquet", OPTIONS, inputs=inputs)
+    rows = read_table(Path("t.parquet")).to_pylist()
+    if kind == "masks":
+        assert [(row["slide_id"], row["x"]) for row in rows] == [
+            ("a/s.tiff", 256),
+            ("b/s.tiff", 512),
+        ]
+    else:
+        assert {(row["slide_id"], row["label"]) for row in rows if row["label"]} == {
+            ("a/s.tiff", "256"), ("b/s.tiff", "512"),
+        }  # fmt: skip
+
+
+def test_a_folder_of_annotations_that_is_missing_is_refused(tmp_path: Path, plane: Pixels) -> None:
+    write_slide(tmp_path / "s.tiff", plane)
+    inputs = TileInputs(annotations=tmp_path / "absent")
+    with pytest.raises(InputError, match=r"absent: no such folder; pass one of QuPath GeoJSON$"):
+        tile(tmp_path / "s.tiff", tmp_path / "t.parquet", OPTIONS, inputs=inputs)
 
 
 def test_no_usable_slide_writes_no_manifest(tmp_path: Path) -> None:

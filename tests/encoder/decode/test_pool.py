@@ -435,6 +435,13 @@ def test_prepared_tile_records_size_and_pages_of_the_file(tmp_path: Path) -> Non
     assert tile.pixels.tolist() == np.full((32, 32, 3), (255, 0, 0)).tolist()
 
 
+def test_prepared_tile_notes_what_fitting_made_up(tmp_path: Path) -> None:
+    Image.new("RGB", (300, 1)).save(tmp_path / "strip.png")
+    tile = prepare(tmp_path / "strip.png", SETTINGS)
+    assert isinstance(tile, PreparedTile)
+    assert tile.note == "only the middle 1 of 300 px are encoded; enlarged from 1 to 32 px"
+
+
 def test_usable_cores_are_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     assert usable_cores() == 3

@@ -6,7 +6,7 @@ from PIL import Image
 
 from histo_index.demo.tiles import render_tile
 from histo_index.encoder.decode.image_file import Pixels
-from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
+from histo_index.encoder.decode.preprocessing import Preprocessing, describe_fit, fit_tile
 from histo_index.errors import IndexFormatError
 
 SPEC = Preprocessing(resize_px=64, crop_px=64)
@@ -21,6 +21,23 @@ def ramp(height: int, width: int) -> Pixels:
     """Every column another level, and nothing else."""
     levels = (np.arange(width) % 256).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(levels[None, :, None], (height, width, 3)))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "note"),
+    [
+        (1, 1, "enlarged from 1 to 64 px"),
+        (7, 7, "enlarged from 7 to 64 px"),
+        (8, 32, None),
+        (8, 33, "only the middle 8 of 33 px are encoded"),
+        (5000, 1, "only the middle 1 of 5,000 px are encoded; enlarged from 1 to 64 px"),
+        (2000, 3000, None),
+    ],
+)
+def test_tiles_of_which_an_embedding_says_little_are_noted(
+    height: int, width: int, note: str | None
+) -> None:
+    assert describe_fit(height, width, SPEC) == note
 
 
 def test_a_tile_of_the_right_size_stays_as_it_is() -> None:

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.importing.checkpoint import read_checkpoint
-from histo_index.encoder.runtime.reference import Trunk
 from histo_index.encoder.runtime.untrained import random_weights
 from histo_index.encoder.weights_file import Weights
 from histo_index.errors import InputError, MismatchError
@@ -120,14 +118,6 @@ def test_stages_that_are_not_pooled_may_be_missing_and_are_left_out(
         require_equal(read_checkpoint(path, "resnet18", pooling="covariance"), pooled)
     with pytest.raises(MismatchError, match="25 missing"):
         read_checkpoint(cut, "resnet18")
-
-
-def test_a_network_saved_by_torchvision_itself_is_read(tmp_path: Path) -> None:
-    trunk = Trunk("resnext50_32x4d", Preprocessing())
-    path = saved(tmp_path / "a.pth", trunk.network.state_dict())
-    found = read_checkpoint(path, "resnext50_32x4d")
-    assert len(found) == 5 * 53  # 53 convolutions, each with the four arrays of its batch norm
-    assert np.array_equal(found["conv1.weight"], trunk.network.conv1.weight.detach().numpy())
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])

@@ -10,8 +10,8 @@ from PIL import Image
 
 import histo_index
 from histo_index.encoder.foreign import ForeignNetwork
-from histo_index.encoder.runtime.foreign.self_test import render_self_test
-from histo_index.errors import HistoIndexError, InputError
+from histo_index.encoder.runtime.foreign.self_test import render_self_test, require_agreement
+from histo_index.errors import HistoIndexError, InputError, MismatchError
 from tests.encoder.importing.conftest import SIDE, ImportHere, WriteOnnx
 from tests.encoder.importing.test_onnx import HALF
 
@@ -74,6 +74,13 @@ def test_values_out_of_range_are_refused(wrong: dict[str, object], words: str) -
     sound: dict[str, object] = {"source": "onnx", "arguments": {}, "embedding_size": 8}
     with pytest.raises(InputError, match=words):
         ForeignNetwork(**{**sound, **wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cosine", [0.99899, float("nan")])
+def test_a_runtime_that_does_not_agree_is_refused(cosine: float) -> None:
+    require_agreement("float32", 0.999, name="vit")
+    with pytest.raises(MismatchError, match=r"^vit in float32: self-test tiles agree with the ref"):
+        require_agreement("float32", cosine, name="vit")
 
 
 def test_stored_embeddings_are_read_as_written() -> None:

@@ -11,7 +11,9 @@ from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.foreign import TIMM, ForeignNetwork
 from histo_index.encoder.importing.agreement import check_network
+from histo_index.encoder.importing.options import ImportOptions
 from histo_index.encoder.importing.recipes import RECIPES, find_recipe
+from histo_index.encoder.importing.sources import find_timm
 from histo_index.encoder.runtime.foreign.torch_network import build_backbone
 from histo_index.encoder.runtime.reference import ReferenceRuntime
 from histo_index.errors import InputError
@@ -23,7 +25,8 @@ SIZES: Final = {
     "virchow2-cls": (631, 1280), "h-optimus-0": (1135, 1536), "h-optimus-1": (1135, 1536),
     "h0-mini": (86, 768), "gigapath": (1135, 1536), "kaiko-vits8": (21.7, 384),
     "kaiko-vits16": (21.7, 384), "kaiko-vitb8": (85.8, 768), "kaiko-vitb16": (85.8, 768),
-    "kaiko-vitl14": (303, 1024), "lunit-vits8": (21.7, 384), "lunit-vits16": (21.7, 384),
+    "kaiko-vitl14": (304, 1024), "retccl": (23.5, 2048),
+    "lunit-vits8": (21.7, 384), "lunit-vits16": (21.7, 384),
 }  # fmt: skip
 # One of each kind of network.
 KINDS: Final = ("uni", "uni2-h", "virchow2", "h-optimus-0", "h0-mini", "gigapath", "kaiko-vitl14")
@@ -53,6 +56,20 @@ def test_a_recipe_builds_the_network_of_its_model_card(name: str) -> None:
 
 def test_every_recipe_of_timm_has_its_size_tested() -> None:
     assert {name for name, recipe in RECIPES.items() if recipe.source == TIMM} == SIZES.keys()
+
+
+def test_positions_are_those_of_the_published_weights() -> None:
+    """Kaiko's large network was published for 518 pixels, 37 × 37 patches, and runs at 224."""
+    with torch.device("meta"):
+        network = build_backbone(described("kaiko-vitl14")).network
+    assert network.get_parameter("pos_embed").shape == (1, 37 * 37, 1024)
+    assert described("kaiko-vitl14").preprocessing.crop_px == 224
+
+
+def test_weights_that_lie_elsewhere_are_asked_for() -> None:
+    options = ImportOptions(recipe="retccl")
+    with pytest.raises(InputError, match=r": pass timm:resnet50 --weights FILE$"):
+        find_timm("RetCCL", options, RECIPES["retccl"])
 
 
 def test_only_permissive_licences_are_copied() -> None:

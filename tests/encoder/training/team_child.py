@@ -1,6 +1,8 @@
-"""One of two processes that train as one; writes the loss of every step and the first weights."""
+"""Two processes that train as one; the first prints the loss of every step and of the epoch."""
 
 import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +40,25 @@ def learn(output: Path, tiles: list[Path]) -> dict[str, Any]:
     return {"losses": losses, "epoch": report.epochs[0]["loss"]}
 
 
+def fork_learner(rank: int, output: str, *tiles: str) -> int:
+    """Start a process of the team, told of the others as torchrun tells it; return its id."""
+    process = os.fork()
+    if not process:
+        os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        found = learn(Path(output), [Path(name) for name in tiles])
+        if found["losses"]:
+            print(json.dumps({"rank": rank, **found}), flush=True)
+        os._exit(0)
+    return process
+
+
 if __name__ == "__main__":
-    found = learn(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
-    if found["losses"]:
-        print(json.dumps(found))
+    # Forks, so that torch is imported once.
+    team = {fork_learner(rank, *sys.argv[1:]) for rank in range(2)}
+    while team:
+        process, status = os.wait()
+        team.remove(process)
+        if status:
+            for other in team:
+                os.kill(other, signal.SIGKILL)
+            sys.exit(1)

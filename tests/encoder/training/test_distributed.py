@@ -29,23 +29,15 @@ def losses_of_two(output: Path, tiles: list[Path]) -> dict[str, Any]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    children = [
-        subprocess.Popen(
-            [sys.executable, str(CHILD), str(output), *map(str, tiles)],
-            env={**ENVIRONMENT, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
-                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        said = [child.communicate(timeout=300) for child in children]
-    finally:
-        for child in children:
-            child.kill()
-    assert [child.returncode for child in children] == [0, 0], said[0][1][-2000:]
-    assert said[1][0] == ""  # only the first speaks
-    found: dict[str, Any] = json.loads(said[0][0])
+    joined = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, str(CHILD), str(output), *map(str, tiles)]
+    done = subprocess.run(
+        command, env=ENVIRONMENT | joined, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (line,) = done.stdout.splitlines()  # only the first speaks
+    found: dict[str, Any] = json.loads(line)
+    assert found["rank"] == 0
     return found
 
 

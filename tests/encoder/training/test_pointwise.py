@@ -21,7 +21,10 @@ def test_products_are_the_convolutions_forwards_and_backwards() -> None:
         values.square().mean().backward()
     # Strided ones too: the shortcut of the second stage.
     for name in ("layer1.0.conv1", "layer2.0.downsample.0", "layer4.2.conv3"):
-        ours, theirs = (trunk.network.get_submodule(name).weight.grad for trunk in (fast, plain))
+        ours, theirs = (
+            trunk.network.get_parameter(f"{name}.weight").grad for trunk in (fast, plain)
+        )
+        assert ours is not None
         assert theirs is not None
         torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-2 * float(theirs.abs().max()))
     assert list(fast.state_dict()) == list(plain.state_dict())

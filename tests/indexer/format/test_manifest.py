@@ -9,6 +9,7 @@ import pytest
 
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.format.checksums import DamagedError
+from histo_index.indexer.format.encoder_card import EncoderCard, ThresholdRecord
 from histo_index.indexer.format.manifest import (
     FORMAT_VERSION,
     Manifest,
@@ -17,14 +18,12 @@ from histo_index.indexer.format.manifest import (
 )
 from histo_index.indexer.format.records import (
     AnnStructure,
-    EncoderCard,
     FileRecord,
     FittedDistance,
     SearchConfig,
     Settings,
     ShardRecord,
     SourceRecord,
-    ThresholdRecord,
 )
 from histo_index.indexer.format.signed_json import seal
 from tests.indexer.fakes import files_of

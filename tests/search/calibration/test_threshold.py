@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.indexer.format.records import ThresholdRecord
+from histo_index.indexer.format.encoder_card import ThresholdRecord
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.calibration import Calibration, Histogram
 from histo_index.search.calibration.curve import Curve

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from histo_index.arrays import Float64, Int64
+from histo_index.arrays import Float32, Float64, Int64
 from histo_index.search.classification.fit import Fitted, fit_classes
 from histo_index.search.classification.intervals import Chances, chances
 from histo_index.search.classification.kernel import Gallery
@@ -62,9 +62,14 @@ def simulate(seed: int, *, groups: int, tiles: int) -> Simulated:
 def fit_to(known: Simulated) -> tuple[Gallery, Fitted]:
     """Fit the class model to simulated tiles."""
     gallery = Gallery(known.classes, known.groups, CLASSES)
+    return gallery, fit_classes(gallery, held_out(known), known.classes, known.groups)
+
+
+def held_out(known: Simulated) -> Float32:
+    """Compute squared distances, float32 [n, n]; infinite within a group."""
     distances = _distances(known.points, known.points)
     distances[known.groups[:, None] == known.groups] = np.inf
-    return gallery, fit_classes(gallery, distances, known.classes, known.groups)
+    return distances
 
 
 def ask(gallery: Gallery, fitted: Fitted, known: Simulated, asked: Simulated) -> Chances:
@@ -76,7 +81,7 @@ def ask(gallery: Gallery, fitted: Fitted, known: Simulated, asked: Simulated) ->
     return chances(fitted, np.concatenate(parts))
 
 
-def _distances(left: Float64, right: Float64) -> "np.typing.NDArray[np.float32]":
+def _distances(left: Float64, right: Float64) -> Float32:
     squares = np.add.outer((left**2).sum(axis=1), (right**2).sum(axis=1))
-    found: np.typing.NDArray[np.float32] = (squares - 2 * left @ right.T).clip(0).astype(np.float32)
+    found: Float32 = (squares - 2 * left @ right.T).clip(0).astype(np.float32)
     return found

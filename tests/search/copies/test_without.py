@@ -75,6 +75,10 @@ def test_copies_are_dropped_and_replaced(index: OpenIndex) -> None:
 def test_an_image_outside_the_index_has_copies_too(index: OpenIndex) -> None:
     (own,) = without(index, row(index, 0), k=20)
     assert without(index, foreign(index, 0), row(index, 0), k=20) == [own, own]
+    # It ends where no further tile is left.
+    (everything,) = without(index, foreign(index, 0), k=N)
+    assert everything[:20] == own
+    assert len(everything) < N - 59
 
 
 def test_pixels_decide_where_the_files_are(index: OpenIndex, tmp_path: Path) -> None:
@@ -88,6 +92,15 @@ def test_pixels_decide_where_the_files_are(index: OpenIndex, tmp_path: Path) -> 
     found = without(index, foreign(index, 0, new), k=30, files=files)
     expected = [0, *order] if order[0] else order
     assert found == [[tile for tile in expected if tile not in {0, 7}][:30]]
+
+
+def test_equal_bytes_are_copies_however_blank(index: OpenIndex) -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (N, 32, 32), np.uint8)
+    # Blank tiles do not correlate with anything.
+    pictures[[90, 91]] = 240
+    files = numbered_pictures(index, pictures)
+    (found,) = without(index, row(index, 0), k=N, files=files)
+    assert len({90, 91} & set(found)) == 1
 
 
 def test_a_missing_file_leaves_the_distance(index: OpenIndex) -> None:

@@ -101,6 +101,14 @@ def test_a_tile_beyond_the_edge_is_white_there(slide: Path, plane: Pixels) -> No
     assert (pixels[:, 100:] == 255).all()
 
 
+@pytest.mark.parametrize(("x", "y"), [(1536, 0), (0, 1280), (-256, 0), (0, -256), (10**8, 10**8)])
+def test_a_tile_outside_the_slide_is_an_error(slide: Path, x: int, y: int) -> None:
+    tile = SlideTile(slide=str(slide), x=x, y=y, mpp=0.5, size=256)
+    (found,) = read_tiles(open_slide(SlideFile.of(slide)), [tile])
+    assert isinstance(found, ImageError)
+    assert f"{tile}: outside the slide, which has 1536×1280 pixels; x and y are" in str(found)
+
+
 def test_a_strip_tiff_is_read_by_tifffile(tmp_path: Path, plane: Pixels) -> None:
     look = SlideLook(tile=None, downsamples=(1,), options={"rowsperstrip": 50})
     path = write_slide(tmp_path / "strips.tif", plane, look)

@@ -64,6 +64,33 @@ def test_black_padding_is_no_tissue(overview: Pixels) -> None:
     assert iou(find_tissue(padded, MPP).tissue, truth()) > 0.93
 
 
+def test_dust_is_no_tissue(overview: Pixels) -> None:
+    dusty = overview.copy()
+    dusty[2:10, 2:10] = shrink(block("stroma", 5), 4)[:8, :8]  # 64 µm a side
+    found = find_tissue(dusty, MPP)
+    assert not found.tissue[:12, :12].any()
+    assert iou(found.tissue, truth()) > 0.95
+
+
+def test_spots_of_the_colour_of_ink_are_no_pen(overview: Pixels) -> None:
+    spotted = overview.copy()
+    for at in range(20, 32, 5):
+        spotted[at : at + 3, at : at + 3] = (20, 130, 60)  # 24 µm a side, no stroke
+    assert not find_tissue(spotted, MPP).pen.any()
+
+
+def test_a_corner_of_glass_is_no_hole() -> None:
+    full = np.tile(shrink(block("stroma", 5), 4), (3, 3, 1))
+    lumen = slice(
+        20, 36
+    )  # 128 µm a side: as large as a tile, smaller than the holes that are filled
+    full[:16, :16] = GLASS
+    full[lumen, lumen] = GLASS
+    found = find_tissue(full, MPP)
+    assert not found.tissue[:12, :12].any()
+    assert found.tissue[lumen, lumen].all()
+
+
 def test_empty_glass_and_a_full_slide_are_mentioned() -> None:
     noise = np.random.default_rng(0).normal(0, 2, (80, 96, 3))
     glass = (np.array(GLASS) + noise).clip(0, 255).astype(np.uint8)

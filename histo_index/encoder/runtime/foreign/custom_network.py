@@ -6,8 +6,7 @@ from typing import Any, Final
 
 import torch
 
-from histo_index.encoder.foreign import ALLOW_CODE
-from histo_index.encoder.runtime.foreign.features import Features
+from histo_index.encoder.foreign import ALLOW_CODE, Features
 from histo_index.encoder.runtime.untrained import compare_shapes
 from histo_index.errors import InputError
 

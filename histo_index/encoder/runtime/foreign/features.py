@@ -1,61 +1,12 @@
-"""Which features of a foreign network become the embedding."""
+"""Pool the features of a foreign network to an embedding, in torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
-from histo_index.encoder.foreign import CLS, CLS_MEAN, MAP, MEAN
+from histo_index.encoder.foreign import CLS, CLS_MEAN, MEAN, OUTPUT
 from histo_index.encoder.runtime.reference import CovarianceSketch
 from histo_index.errors import InputError
-
-_OUTPUT = "output"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Features:
-    """The choice of features.
-
-    Attributes:
-        kind: `cls`, `mean`, `cls+mean`, `map`, or `output`: the output as it is.
-        names: of stages or of ONNX tensors; empty for the last features.
-    """
-
-    kind: str
-    names: tuple[str, ...] = ()
-
-
-def parse_features(text: str) -> Features:
-    """Read `cls`, `mean`, `cls+mean`, `map:STAGE,…`, or for ONNX `NAME`, `mean:NAME`, `cls:NAME`.
-
-    Raises:
-        InputError: a name is missing.
-    """
-    if text in (CLS, MEAN, CLS_MEAN):
-        return Features(kind=text)
-    for kind in (MAP, f"{CLS}:", f"{MEAN}:", f"{CLS_MEAN}:"):
-        if text.startswith(kind):
-            names = tuple(name.strip() for name in text.removeprefix(kind).split(","))
-            if not all(names) or (kind != MAP and len(names) > 1):
-                raise InputError(f"features {text}: expected {kind}NAME")
-            return Features(kind=kind.removesuffix(":"), names=names)
-    if not text:
-        raise InputError("features without a name; expected cls, mean, cls+mean or map:STAGE")
-    return Features(kind=_OUTPUT, names=(text,))
-
-
-def parse_stages(features: Features, *, stages: int) -> list[int]:
-    """Read the stages of `map:` as numbers, 1 to the number of stages.
-
-    Raises:
-        InputError: a stage does not exist.
-    """
-    numbers = [int(name) if name.isdigit() else 0 for name in features.names]
-    if not all(1 <= number <= stages for number in numbers):
-        raise InputError(
-            f"features map:{','.join(features.names)}: this network has stages 1 to {stages}"
-        )
-    return numbers
 
 
 def pool_features(x: torch.Tensor, kind: str, *, prefix: int) -> torch.Tensor:
@@ -73,13 +24,13 @@ def pool_features(x: torch.Tensor, kind: str, *, prefix: int) -> torch.Tensor:
         InputError: the features have no such pooling.
     """
     shape = list(x.shape)
-    if kind == _OUTPUT and x.dim() == 4 and shape[2:] == [1, 1]:
+    if kind == OUTPUT and x.dim() == 4 and shape[2:] == [1, 1]:
         return x.flatten(1)
-    if kind == _OUTPUT and x.dim() == 2:
+    if kind == OUTPUT and x.dim() == 2:
         return x
     if kind == MEAN and x.dim() == 4:
         return x.mean(dim=(2, 3))
-    if kind != _OUTPUT and x.dim() == 3:
+    if kind != OUTPUT and x.dim() == 3:
         if kind != MEAN and prefix < 1:
             raise InputError("features cls: the network has no class token; pass mean or map:STAGE")
         parts = {CLS: [x[:, 0]], MEAN: [x[:, prefix:].mean(1)]}

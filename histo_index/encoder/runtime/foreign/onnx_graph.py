@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from histo_index.encoder.config import EncoderConfig
-from histo_index.encoder.runtime.foreign.features import Features, parse_features
+from histo_index.encoder.foreign import Features, parse_features
 from histo_index.encoder.runtime.openvino_import import opset13 as ops
 from histo_index.encoder.runtime.openvino_import import ov
 from histo_index.encoder.runtime.openvino_pooling import pool_map

@@ -3,10 +3,8 @@
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.foreign import LOWEST_COSINES, ONNX
 from histo_index.encoder.runtime.choose import Runtime, start_cuda
-from histo_index.encoder.runtime.foreign.onnx_reference import OnnxReference
 from histo_index.encoder.runtime.foreign.self_test import measure_runtime, require_agreement
 from histo_index.encoder.runtime.openvino import OpenVinoRuntime, has_bfloat16
-from histo_index.encoder.runtime.reference import ReferenceRuntime
 from histo_index.errors import InputError
 from histo_index.hardware import has_cuda
 
@@ -26,9 +24,9 @@ def start_foreign(encoder: EncoderFolder, device: str, precision: str) -> Runtim
     if is_onnx and device == "cuda":
         raise InputError(f"{config.architecture} runs on CPUs only; pass --device cpu")
     if device == "reference":
-        return OnnxReference(config, encoder.weights) if is_onnx else ReferenceRuntime(encoder)
+        return _start_reference(encoder)
     side = config.preprocessing.crop_px
-    if device == "cuda" or (device == "auto" and has_cuda() and not is_onnx):
+    if device == "cuda" or (device == "auto" and not is_onnx and has_cuda()):
         runtime = start_cuda(encoder, precision)
         cosine = measure_runtime(runtime, config.foreign, side=side)
         require_agreement(runtime.precision, cosine, name=config.architecture)
@@ -45,6 +43,17 @@ def start_foreign(encoder: EncoderFolder, device: str, precision: str) -> Runtim
         measured = measure_runtime(on_cpu, config.foreign, side=side)
     require_agreement(precision, measured, name=config.architecture)
     return on_cpu
+
+
+def _start_reference(encoder: EncoderFolder) -> Runtime:
+    # Imported here: both bring torch, which takes seconds and which OpenVINO does not need.
+    if encoder.config.foreign is not None and encoder.config.foreign.source == ONNX:
+        from histo_index.encoder.runtime.foreign.onnx_reference import OnnxReference
+
+        return OnnxReference(encoder.config, encoder.weights)
+    from histo_index.encoder.runtime.reference import ReferenceRuntime
+
+    return ReferenceRuntime(encoder)
 
 
 def _agrees(precision: str, cosine: float) -> bool:

@@ -5,8 +5,7 @@ from typing import Any, Final
 
 import torch
 
-from histo_index.encoder.foreign import load_extra
-from histo_index.encoder.runtime.foreign.features import Features, parse_stages
+from histo_index.encoder.foreign import Features, load_extra, parse_stages
 from histo_index.encoder.runtime.untrained import compare_shapes
 from histo_index.errors import InputError
 from histo_index.wording import printable

@@ -1,16 +1,22 @@
 """A foreign network in torch: its own module, with normalisation and pooling around it."""
 
-from typing import Protocol
+import warnings
+from typing import Any, Protocol
 
 import torch
 
 from histo_index.encoder.config import EncoderConfig
 from histo_index.encoder.decode.preprocessing import Preprocessing
-from histo_index.encoder.foreign import CUSTOM, ONNX, TIMM, TRANSFORMERS
-from histo_index.encoder.runtime.foreign.features import (
+from histo_index.encoder.foreign import (
+    CUSTOM,
+    ONNX,
+    TIMM,
+    TRANSFORMERS,
     Features,
-    MapPooling,
     parse_features,
+)
+from histo_index.encoder.runtime.foreign.features import (
+    MapPooling,
     pool_features,
     require_maps,
 )
@@ -83,6 +89,25 @@ def load_foreign(config: EncoderConfig, weights: Weights) -> ForeignTrunk:
         )
     backbone.network.eval().requires_grad_(False)
     return ForeignTrunk(backbone, config.preprocessing, config.pooling).eval()
+
+
+def convert_network(config: EncoderConfig, weights: Weights) -> Any:
+    """Convert a foreign network to an OpenVINO model: uint8 [1, S, S, 3] in, float32 [1, D] out.
+
+    Raises:
+        InputError: the library that defines the network is not installed.
+        MismatchError: the weights do not fit the network.
+    """
+    from histo_index.encoder.runtime.openvino_import import ov
+
+    shape = [1, config.preprocessing.crop_px, config.preprocessing.crop_px, 3]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing warns of what fixed shapes make right
+        return ov.convert_model(
+            load_foreign(config, weights),
+            example_input=torch.zeros(shape, dtype=torch.uint8),
+            input=shape,
+        )
 
 
 def build_backbone(config: EncoderConfig) -> Backbone:

@@ -111,7 +111,7 @@ def test_frozen_stages_and_fixed_norms_stay_and_the_rest_learns() -> None:
     byol.train()
     byol.online.trunk(images).square().sum().backward()
     network = byol.online.trunk.network
-    frozen = [network.conv1, network.bn1, network.layer1[0].conv1]
-    assert [part.weight.grad for part in frozen] == [None, None, None]
-    assert network.layer2[0].conv1.weight.grad is not None
-    assert network.layer3[0].bn1.running_mean.tolist() == [0.0] * 256
+    frozen = ("conv1.weight", "bn1.weight", "layer1.0.conv1.weight")
+    assert [network.get_parameter(name).grad for name in frozen] == [None, None, None]
+    assert network.get_parameter("layer2.0.conv1.weight").grad is not None
+    assert network.get_buffer("layer3.0.bn1.running_mean").tolist() == [0.0] * 256

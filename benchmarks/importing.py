@@ -1,0 +1,166 @@
+"""Compare the time of importing features with that of reading their file, and measure memory.
+
+    python benchmarks/importing.py --rows 1000000 --size 1024 --layout clam --folder SCRATCH
+
+The file is in the layout of the program: chunks of 32 rows (CLAM), of one row (TRIDENT), or none
+(NumPy). "Reading" is h5py or NumPy alone, in blocks of 8 MB. "Taking in" ends when all rows are in
+shards; what follows derives the search files, as every build does.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import measuring
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+
+from histo_index.api.features.import_features import FeatureOptions, import_features
+from histo_index.indexer.format.records import SearchConfig
+from histo_index.progress import Progress, listening
+
+_BLOCK_BYTES = 2**23
+_SLIDE_ROWS = 10_000
+
+
+def write_files(folder: Path, layout: str, rows: int, size: int) -> list[Path]:
+    """Write slides of 10,000 tiles each; NumPy is one file."""
+    generator = np.random.default_rng(0)
+    block = generator.standard_normal((_SLIDE_ROWS, size)).astype(np.float32)
+    folder.mkdir(parents=True)
+    if layout == "npy":
+        path = folder / "tiles.npy"
+        shape = (rows, size)
+        matrix = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        for start in range(0, rows, _SLIDE_ROWS):
+            part = block[: rows - start]
+            matrix[start : start + len(part)] = np.roll(part, start // _SLIDE_ROWS, axis=1)
+        matrix.flush()
+        path.with_suffix(".txt").write_text("".join(f"tile-{n}\n" for n in range(rows)))
+        return [path]
+    at = np.arange(_SLIDE_ROWS)
+    places = np.stack([at % 100, at // 100], axis=1) * 512
+    paths = []
+    for number in range(-(-rows // _SLIDE_ROWS)):
+        count = min(_SLIDE_ROWS, rows - number * _SLIDE_ROWS)
+        path = folder / f"s{number:04}.h5"
+        chunk = 32 if layout == "clam" else 1
+        with h5py.File(path, "w") as file:
+            shape = (count, size)
+            features = file.create_dataset(
+                "features", shape, np.float32, chunks=(chunk, size), maxshape=(None, size)
+            )
+            features[:] = np.roll(block[:count], number, axis=1)
+            coords = file.create_dataset("coords", data=places[:count], chunks=(chunk, 2))
+            coords.attrs.update(
+                {"patch_size": 256, "patch_size_level0": 512, "target_magnification": 20}
+            )
+        paths.append(path)
+    return paths
+
+
+def evict(paths: list[Path]) -> None:
+    """Ask the system to forget the files, so that they come from the disk."""
+    os.sync()
+    for path in paths:
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_files(paths: list[Path], size: int) -> int:
+    """Read all numbers in blocks; return how many rows there were."""
+    step, count = _BLOCK_BYTES // (4 * size), 0
+    for path in paths:
+        if path.suffix == ".npy":
+            with open(path, "rb") as file:
+                while data := file.read(_BLOCK_BYTES):
+                    count += len(data) // (4 * size)
+            continue
+        with h5py.File(path, "r") as file:
+            features: Any = file["features"]
+            for start in range(0, len(features), step):
+                count += len(features[start : start + step])
+    return count
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its children, also those that run."""
+    own = psutil.Process()
+    running = [child.cpu_times() for child in own.children(recursive=True)]
+    now = own.cpu_times()
+    parts = [now.user, now.system, now.children_user, now.children_system]
+    return float(sum(parts) + sum(times.user + times.system for times in running))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--layout", choices=("clam", "trident", "npy"), default="clam")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--cold", action="store_true", help="read from the disk, not from memory")
+    parser.add_argument("--memory", action="store_true", help="import again, watching memory")
+    parser.add_argument("--structure", default=None)
+    parser.add_argument("--distance", default=None)
+    arguments = parser.parse_args()
+    work = arguments.folder / "importing"
+    shutil.rmtree(work, ignore_errors=True)
+    paths = write_files(work / "files", arguments.layout, arguments.rows, arguments.size)
+    total = sum(path.stat().st_size for path in paths) / 1e6
+    reading = []
+    for _ in range(2):
+        if arguments.cold:
+            evict(paths)
+        started, used = time.perf_counter(), cpu_seconds()
+        read_files(paths, arguments.size)
+        reading.append((time.perf_counter() - started, cpu_seconds() - used))
+    taken = [0.0, 0.0]
+
+    def listen(state: Progress) -> None:
+        if (state.stage, state.unit) == ("writing", "tiles"):
+            taken[:] = time.perf_counter(), cpu_seconds()
+
+    options = FeatureOptions(
+        slide_mpp={f"s{number:04}": 0.25 for number in range(len(paths))},
+        distance=arguments.distance,
+        search=SearchConfig(structure=arguments.structure),
+    )
+    if arguments.cold:
+        evict(paths)
+    with listening(listen):
+        started, used = time.perf_counter(), cpu_seconds()
+        report = import_features(work / "files", work / "x.hx", options)
+        ended, all_used = time.perf_counter(), cpu_seconds()
+    assert report.tiles == arguments.rows, report.reasons
+    inside, inside_cpu = taken[0] - started, taken[1] - used
+    best, best_cpu = min(reading)
+    print(f"{arguments.layout}: {arguments.rows:,} × {arguments.size:,}, {total:,.0f} MB")
+    print(f"  reading    {best:7.1f} s  {total / best:7.0f} MB/s  {best_cpu:7.1f} s of CPU")
+    print(f"  taking in  {inside:7.1f} s  {total / inside:7.0f} MB/s  {inside_cpu:7.1f} s of CPU")
+    print(f"  share      {best / inside:7.2f} of the speed of reading")
+    print(f"  all        {ended - started:7.1f} s  {all_used - used:20.1f} s of CPU")
+    if arguments.memory:
+        peak = measuring.watch_memory(command(work, arguments, len(paths)))
+        print(f"  memory     {peak.private / 1e6:7,.0f} MB private, all processes together")
+    shutil.rmtree(work)
+
+
+def command(work: Path, arguments: argparse.Namespace, slides: int) -> list[str]:
+    """Return the command line of the same import."""
+    table = work / "mpp.csv"
+    rows = [f"s{number:04},0.25" for number in range(slides)]
+    table.write_text("\n".join(["slide,mpp", *rows]) + "\n")
+    words = ["import", str(work / "files"), "-o", str(work / "y.hx"), "--slide-mpp", str(table)]
+    for name in ("structure", "distance"):
+        if getattr(arguments, name):
+            words += [f"--{name}", getattr(arguments, name)]
+    return [sys.executable, "-m", "histo_index", *words]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Builds by several processes, sharded search and plans, from Python."""

@@ -1,0 +1,1 @@
+"""Import features of other programs, verify their encoder, export an index."""

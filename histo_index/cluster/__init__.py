@@ -1,0 +1,1 @@
+"""Builds and searches by several processes, here or on other machines."""

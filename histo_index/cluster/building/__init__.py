@@ -1,0 +1,1 @@
+"""Carry out the shard tasks of a build by several processes."""

@@ -1,0 +1,1 @@
+"""What a number of tiles takes."""

@@ -1,0 +1,1 @@
+"""Search an index in parts, one a process."""

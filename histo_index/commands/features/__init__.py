@@ -1,0 +1,1 @@
+"""Commands that import features of other programs and export an index."""

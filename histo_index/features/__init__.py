@@ -1,0 +1,1 @@
+"""Features that other programs computed: read, match with slides, and write."""

@@ -1,0 +1,1 @@
+"""Read foreign files in a child process with limited memory and time."""

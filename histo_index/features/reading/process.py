@@ -1,0 +1,142 @@
+"""Run jobs in the child that reads foreign files, and go on after a job that ends it."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from histo_index.features.reading.frames import Frame, read_frame
+from histo_index.limits import describe_end
+from histo_index.wording import printable
+
+# As in the decode pool: nothing in the working directory can replace a module, and the child finds
+# the package where the parent did.
+_CHILD: Final = (
+    "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root); "
+    "from histo_index.features.reading.child import main; main()"
+)
+_PACKAGE_ROOT: Final = Path(__file__).parents[3]
+
+
+# After the last word of a child: time to write a traceback and exit.
+_EXIT_S: Final = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadLimits:
+    """What reading a file may take.
+
+    Attributes:
+        spare_bytes: memory for libraries, blocks and chunks; a tensor file may take three times
+            its size beyond that.
+        cpu_s: CPU time, beyond what a file of its size takes.
+        wait_s: wall time without a word: the disk is gone, or something computes without end.
+    """
+
+    spare_bytes: int = 2**30
+    cpu_s: int = 120
+    wait_s: float = 1800.0
+
+
+def run_jobs(
+    task: str, jobs: Sequence[Mapping[str, Any]], limits: ReadLimits | None = None
+) -> Iterator[Frame]:
+    """Do jobs one after the other in a child process.
+
+    Args:
+        task: `describe` or `stream`.
+        jobs: the files, see `child`.
+        limits: memory and time; some systems cannot enforce all of them.
+
+    Yields:
+        What the child says of each job, in order: its frames, then `end` or `error`. A child that
+        dies costs the job it was at.
+    """
+    left = [{**job, "job": number} for number, job in enumerate(jobs)]
+    while left:
+        done = yield from _run(task, left, limits or ReadLimits())
+        left = [job for job in left if job["job"] > done]
+
+
+def _run(
+    task: str, jobs: Sequence[Mapping[str, Any]], limits: ReadLimits
+) -> Generator[Frame, None, int]:
+    """Do jobs in one child; return the number of the last that ended, well or not."""
+    last, numbers = int(jobs[-1]["job"]), {int(job["job"]) for job in jobs}
+    done, current = int(jobs[0]["job"]) - 1, int(jobs[0]["job"])
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as asked:
+        request = {"task": task, "jobs": list(jobs), "limits": asdict(limits)}
+        asked.write(json.dumps(request).encode())
+        asked.seek(0)
+        command = [sys.executable, "-P", "-c", _CHILD, str(_PACKAGE_ROOT)]
+        child = subprocess.Popen(command, stdin=asked, stdout=subprocess.PIPE, stderr=errors)
+        assert child.stdout is not None
+        try:
+            with _watching(child, limits.wait_s) as heard:
+                while (frame := _next(child.stdout)) is not None and frame.job in numbers:
+                    heard()
+                    current = frame.job
+                    yield frame
+                    heard()  # what is done with the rows is not the child's time
+                    done = current if frame.kind in ("end", "error") else done
+            # What it says last, and how it ends, is the reason.
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_EXIT_S)
+        finally:
+            child.kill()  # also where nobody wants the rest
+            child.stdout.close()
+            status = child.wait()
+        if done == last:
+            return done
+        errors.seek(0)
+        how = describe_end(status, errors.read())
+    current = max(current, done + 1)
+    path = next(job["path"] for job in jobs if job["job"] == current)
+    yield _death(current, path, how)
+    return current
+
+
+def _death(job: int, path: str, how: str) -> Frame:
+    """Say that a child died at a job."""
+    message = (
+        f"{printable(path)}: the process that read it died ({how}); the file is damaged, hostile "
+        "or too large"
+    )
+    return Frame(kind="error", job=job, values={"message": message})
+
+
+def _next(stream: IO[bytes]) -> Frame | None:
+    """Read the next frame; None if there is none."""
+    try:
+        return read_frame(stream)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
+def _watching(child: "subprocess.Popen[bytes]", wait_s: float) -> Iterator[Callable[[], None]]:
+    """Kill a child that was not heard of for too long."""
+    stop, last = threading.Event(), [time.monotonic()]
+
+    def watch() -> None:
+        while not stop.wait(min(wait_s, 1.0)):
+            if time.monotonic() - last[0] > wait_s:
+                child.kill()
+
+    def heard() -> None:
+        last[0] = time.monotonic()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield heard
+    finally:
+        stop.set()
+        watcher.join()

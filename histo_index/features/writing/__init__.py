@@ -1,0 +1,1 @@
+"""Write an index in the layouts of other programs."""

@@ -1,0 +1,1 @@
+"""Marks: what people say about pairs and tiles while they look."""

@@ -1,0 +1,77 @@
+"""What the marks of an index amount to: undone ones left out, the last word of each user."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from histo_index.search.marks.record import SKIPPED, Mark, PairMark, TileMark, Undo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """The marks that stand.
+
+    Attributes:
+        pairs: of each pair and user the last answer, in the order of the file.
+        labels: of each tile and user the last label, in the order of the file.
+        damaged: lines that cannot be read.
+    """
+
+    pairs: Sequence[PairMark]
+    labels: Sequence[TileMark]
+    damaged: int
+
+    def disagreements(self) -> list[tuple[PairMark, PairMark]]:
+        """List pairs that two users answered differently."""
+        first: dict[frozenset[str], PairMark] = {}
+        found = []
+        for mark in self.pairs:
+            if mark.answer == SKIPPED:
+                continue
+            other = first.setdefault(frozenset((mark.a, mark.b)), mark)
+            if other.answer != mark.answer:
+                found.append((other, mark))
+        return found
+
+    def agreed(self) -> list[PairMark]:
+        """List the pairs with an answer on which all agree, each once."""
+        disputed = {frozenset((mark.a, mark.b)) for mark, _ in self.disagreements()}
+        found: dict[frozenset[str], PairMark] = {}
+        for mark in self.pairs:
+            key = frozenset((mark.a, mark.b))
+            if mark.answer != SKIPPED and key not in disputed:
+                found.setdefault(key, mark)
+        return list(found.values())
+
+
+def collect(marks: Sequence[Mark | None]) -> Collected:
+    """Leave out what was undone or said again.
+
+    Args:
+        marks: by line, as `read_marks` returns them.
+    """
+    undone = {mark.line for mark in marks if isinstance(mark, Undo)}
+    pairs: dict[tuple[frozenset[str], str | None], PairMark] = {}
+    labels: dict[tuple[str, str | None], TileMark] = {}
+    for line, mark in enumerate(marks, start=1):
+        if line in undone:
+            continue
+        if isinstance(mark, PairMark):
+            pairs[frozenset((mark.a, mark.b)), mark.user] = mark
+        elif isinstance(mark, TileMark):
+            labels[mark.tile, mark.user] = mark
+    return Collected(
+        pairs=list(pairs.values()),
+        labels=[mark for mark in labels.values() if mark.label is not None],
+        damaged=sum(mark is None for mark in marks),
+    )
+
+
+def last_line(marks: Sequence[Mark | None], user: str | None) -> int | None:
+    """Return the line of a user's last mark that is not undone; None without one."""
+    undone = {mark.line for mark in marks if isinstance(mark, Undo)}
+    lines = [
+        line
+        for line, mark in enumerate(marks, start=1)
+        if isinstance(mark, PairMark | TileMark) and mark.user == user and line not in undone
+    ]
+    return lines[-1] if lines else None

@@ -1,0 +1,83 @@
+"""`marks.jsonl`, the marks of an index: lines are only ever added, and each is on disk at once."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from histo_index.errors import IndexFormatError
+from histo_index.files import flush_folder, naming
+from histo_index.indexer.format.manifest import MARKS_NAME
+from histo_index.search.marks.record import Mark, from_line, to_line
+
+
+def append_mark(folder: Path, mark: Mark) -> int:
+    """Add a mark to an index and wait until it is on disk.
+
+    Args:
+        folder: the index.
+        mark: what to add.
+
+    Returns:
+        Its line, from 1.
+
+    Raises:
+        OSError: the disk is full or not writable; earlier marks stand.
+    """
+    path = folder / MARKS_NAME
+    is_new = not path.exists()
+    with _locked(path) as descriptor, naming(path):
+        size = os.fstat(descriptor).st_size
+        data = os.pread(descriptor, size, 0)
+        # A crash may have left part of a line: it stays a line of its own, which no reader takes.
+        torn = b"" if not data or data.endswith(b"\n") else b"\n"
+        _write(descriptor, torn + to_line(mark), size)
+        os.fsync(descriptor)
+    if is_new:
+        flush_folder(folder)
+    return data.count(b"\n") + len(torn) + 1
+
+
+def read_marks(folder: Path) -> list[Mark | None]:
+    """Read the marks of an index by line; None where a crash left part of a line.
+
+    Raises:
+        IndexFormatError: the file cannot be read.
+    """
+    path = folder / MARKS_NAME
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise IndexFormatError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
+    return [from_line(line) for line in data.splitlines()]
+
+
+def _write(descriptor: int, data: bytes, size: int) -> None:
+    """Write a line whole, or leave the file as it was."""
+    try:
+        written = 0
+        while written < len(data):
+            written += os.write(descriptor, data[written:])
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Open a file for adding; other processes that add to it wait."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            pass
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The web server: REST and pages over one index."""

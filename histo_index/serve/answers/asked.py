@@ -1,0 +1,156 @@
+"""What a client asks: read from an address or a form, and written back into an address."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, Self
+from urllib.parse import urlencode
+
+from histo_index.encoder.decode.pictures import Box
+from histo_index.search.neighbours.conditions import OPERATORS, Condition
+from histo_index.serve.config import Limits
+from histo_index.serve.safety.refusal import RefusalError
+from histo_index.wording import printable
+
+_DEFAULT_K: Final = 24
+_MOST_EXAMPLES: Final = 16
+_MOST_CONDITIONS: Final = 10
+_LONGEST: Final = 500
+
+
+class Fields(Protocol):
+    """Fields of an address or a form, each maybe several times."""
+
+    def getlist(self, key: Any, /) -> list[Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A search.
+
+    Attributes:
+        like: ids of tiles and uploads that are meant.
+        unlike: ids of those that are not meant.
+        k: neighbours.
+        conditions: that they must fulfil.
+        exclude_same: columns; tiles with the value of the query are left out.
+        drop_copies: whether near-duplicates are left out.
+    """
+
+    like: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
+    k: int = _DEFAULT_K
+    conditions: tuple[Condition, ...] = ()
+    exclude_same: tuple[str, ...] = ()
+    drop_copies: bool = False
+
+    @classmethod
+    def read(cls, fields: Fields, columns: Sequence[str], limits: Limits) -> Self:
+        """Read and check the fields of a search.
+
+        Args:
+            fields: `id`, `unlike`, `k`, `column`, `operator`, `value`, `exclude_same`, `copies`.
+            columns: those that may be named; any other does not exist for the client.
+            limits: the largest `k`.
+
+        Raises:
+            RefusalError: a field cannot be used.
+        """
+        like, unlike = (tuple(dict.fromkeys(texts(fields, name))) for name in ("id", "unlike"))
+        if len(like) + len(unlike) > _MOST_EXAMPLES:
+            raise RefusalError(422, f"more than {_MOST_EXAMPLES} examples")
+        excluded = tuple(text for text in texts(fields, "exclude_same") if text)
+        for name in excluded:
+            require_column(name, columns)
+        copies = one_text(fields, "copies", "keep")
+        if copies not in ("keep", "drop"):
+            raise RefusalError(422, "copies: expected keep or drop")
+        return cls(
+            like=like, unlike=unlike, k=_read_k(fields, limits.k),
+            conditions=_read_conditions(fields, columns), exclude_same=excluded,
+            drop_copies=copies == "drop",
+        )  # fmt: skip
+
+    def change(self, **changes: Any) -> Self:
+        """Return the search with some attributes replaced."""
+        return replace(self, **changes)
+
+    def query(self) -> str:
+        """Write the search as the query of an address; what is usual is left out."""
+        pairs = [("id", one) for one in self.like] + [("unlike", one) for one in self.unlike]
+        if self.k != _DEFAULT_K:
+            pairs.append(("k", str(self.k)))
+        for one in self.conditions:
+            pairs += [("column", one.column), ("operator", one.operator), ("value", one.value)]
+        pairs += [("exclude_same", name) for name in self.exclude_same]
+        return urlencode(pairs + ([("copies", "drop")] if self.drop_copies else []))
+
+
+def texts(fields: Fields, name: str) -> list[str]:
+    """Return the texts of a field; files are none.
+
+    Raises:
+        RefusalError: one is too long.
+    """
+    found = [value for value in fields.getlist(name) if isinstance(value, str)]
+    if any(len(value) > _LONGEST for value in found):
+        raise RefusalError(422, f"{name}: longer than {_LONGEST} characters")
+    return found
+
+
+def one_text(fields: Fields, name: str, default: str = "") -> str:
+    """Return the last text of a field."""
+    return (texts(fields, name) or [default])[-1]
+
+
+def require_column(name: str, columns: Sequence[str]) -> None:
+    """Refuse a column that is not there, is private or names tiles: all in the same words.
+
+    Raises:
+        RefusalError: it is not among the columns.
+    """
+    if name not in columns:
+        known = ", ".join(map(printable, columns)) or "none"
+        raise RefusalError(422, f"no such column; there are: {known}")
+
+
+def read_box(fields: Fields) -> Box | None:
+    """Read a crop box, `left,top,right,bottom` as shares of the image; None without one.
+
+    Raises:
+        RefusalError: it is no box.
+    """
+    text = one_text(fields, "crop")
+    if not text:
+        return None
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError:
+        left = top = right = bottom = -1.0
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise RefusalError(422, "crop: expected left,top,right,bottom as shares from 0 to 1")
+    return Box(left=left, top=top, right=right, bottom=bottom)
+
+
+def _read_k(fields: Fields, most: int) -> int:
+    text = one_text(fields, "k", str(_DEFAULT_K))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise RefusalError(422, f"k: expected a whole number from 1 to {most}")
+    return int(text)
+
+
+def _read_conditions(fields: Fields, columns: Sequence[str]) -> tuple[Condition, ...]:
+    """Read the conditions; rows of the form that name no column are empty."""
+    names, operators, values = (texts(fields, name) for name in ("column", "operator", "value"))
+    if not len(names) == len(operators) == len(values) <= _MOST_CONDITIONS:
+        raise RefusalError(
+            422, f"filters: expected column, operator and value of each, {_MOST_CONDITIONS} at most"
+        )
+    found = []
+    for name, operator, value in zip(names, operators, values, strict=True):
+        if not name:
+            continue
+        require_column(name, columns)
+        if operator not in OPERATORS:
+            raise RefusalError(422, f"operator: expected one of {', '.join(OPERATORS)}")
+        found.append(Condition(column=name, operator=operator, value=value))
+    return tuple(found)

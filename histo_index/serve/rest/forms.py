@@ -1,0 +1,55 @@
+"""Read forms with images."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+
+from histo_index.serve.answers.asked import read_box
+from histo_index.serve.safety.guard import WRITE_FIELD, require_form_token
+from histo_index.serve.safety.refusal import RefusalError
+from histo_index.serve.state.state import State
+
+_FIELDS: Final = 200
+_PART_BYTES: Final = 64 * 2**10
+
+_FORM_FIELDS: Final = {
+    "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
+    "id": {"type": "array", "items": {"type": "string"}},
+    "crop": {"type": "string", "description": "left,top,right,bottom as shares of the image"},
+}
+# What the description of the interface says about a form with images.
+FORM: Final = {
+    "requestBody": {
+        "content": {"multipart/form-data": {"schema": {"properties": _FORM_FIELDS}}},
+        "required": True,
+    }
+}
+
+
+@asynccontextmanager
+async def reading_form(request: Request, state: State) -> AsyncIterator[FormData]:
+    """Read a form, of a client or of one of our pages; its files are closed at the end.
+
+    Raises:
+        RefusalError: it is too large, or a browser sends it from elsewhere.
+    """
+    limits = {"max_files": state.config.limits.images, "max_fields": _FIELDS}
+    async with request.form(**limits, max_part_size=_PART_BYTES) as form:
+        require_form_token(request.state.visitor, form.get(WRITE_FIELD))
+        yield form
+
+
+async def take_uploads(form: FormData, state: State, field: str = "image") -> list[str]:
+    """Encode and keep the images of a form and return their ids.
+
+    Raises:
+        RefusalError: one is no image, too large, or too many wait.
+    """
+    files = [one for one in form.getlist(field) if isinstance(one, UploadFile) and one.filename]
+    box = read_box(form)
+    if box is not None and len(files) > 1:
+        raise RefusalError(422, "crop: one image at a time")
+    return [(await state.take_in(one.file.read, box)).upload_id for one in files]

@@ -1,0 +1,1 @@
+"""What keeps the server safe: token, sessions, hosts, origins, limits, messages."""

@@ -1,0 +1,105 @@
+"""Bodies of requests: limited in bytes, in time, and in how many arrive at once."""
+
+import asyncio
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from histo_index.serve.config import Limits
+from histo_index.serve.safety.refusal import RefusalError, busy, respond
+
+# After such a refusal the rest of the body is not read.
+_CLOSE = {"Connection": "close"}
+
+
+class Bodies:
+    """Limits what clients send. Declared sizes are refused before a byte is read."""
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        """Limit the bodies that an application receives."""
+        self._app = app
+        self._limits = limits
+        self._arriving = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        has_images = headers.get("content-type", "").lower().startswith("multipart/")
+        most = self._limits.upload_bytes if has_images else self._limits.body_bytes
+        refusal = self._refuse(headers, most, has_images=has_images)
+        if refusal is not None:
+            await respond(scope, refusal)(scope, receive, send)
+            return
+        self._arriving += has_images
+        body = _Body(receive, send, most=most, seconds=self._limits.body_s)
+        body.is_whole = "transfer-encoding" not in headers and headers.get("content-length") in (
+            None, "0",
+        )  # fmt: skip
+        try:
+            await self._app(scope, body.receive, body.send)
+        finally:
+            self._arriving -= has_images
+
+    def _refuse(self, headers: Headers, most: int, *, has_images: bool) -> RefusalError | None:
+        declared = headers.get("content-length", "0")
+        if not declared.isdigit():
+            return RefusalError(400, "the length of the body is no number", headers=_CLOSE)
+        if int(declared) > most:
+            return _too_large(most)
+        if has_images and self._arriving >= self._limits.receiving:
+            refusal = busy(5)
+            refusal.headers = {**(refusal.headers or {}), **_CLOSE}
+            return refusal
+        return None
+
+
+class _Body:
+    """The body of one request, whose bytes and time are counted.
+
+    Attributes:
+        is_whole: whether all of it has arrived.
+    """
+
+    def __init__(self, receive: Receive, send: Send, *, most: int, seconds: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._most = most
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._found = 0
+        self.is_whole = False
+
+    async def receive(self) -> Message:
+        """Receive the next part.
+
+        Raises:
+            RefusalError: it is too large or too slow.
+        """
+        if self.is_whole:  # what follows is the end of the connection, for which there is no hurry
+            return await self._receive()
+        try:
+            left = max(self._end - time.monotonic(), 0.001)
+            message = await asyncio.wait_for(self._receive(), left)
+        except TimeoutError:
+            detail = f"the body did not arrive within {self._seconds:g} s"
+            raise RefusalError(408, detail) from None
+        self._found += len(message.get("body", b""))
+        self.is_whole = not message.get("more_body", False)
+        if self._found > self._most:
+            self.is_whole = False
+            raise _too_large(self._most)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer; a connection with a body that nobody reads is closed."""
+        if message["type"] == "http.response.start" and not self.is_whole:
+            MutableHeaders(scope=message)["connection"] = "close"
+        await self._send(message)
+
+
+def _too_large(most: int) -> RefusalError:
+    return RefusalError(413, f"the body is larger than {most:,} bytes", headers=_CLOSE)

@@ -1,0 +1,1 @@
+"""What the server holds: the index it answers from, names of tiles, uploads, pictures."""

@@ -1,0 +1,95 @@
+"""Everything that requests share."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from histo_index.encoder.decode.pictures import Box, Picture
+from histo_index.errors import HistoIndexError
+from histo_index.hardware import usable_cores
+from histo_index.serve.config import ServeConfig
+from histo_index.serve.safety.refusal import refusal_of
+from histo_index.serve.safety.token import derive
+from histo_index.serve.state.current import Current
+from histo_index.serve.state.lanes import Lane
+from histo_index.serve.state.snapshot import Snapshot
+from histo_index.serve.state.uploads import Upload, Uploads
+
+_Result = TypeVar("_Result")
+
+
+class State:
+    """The index, the uploads, and the lanes in which they are worked on.
+
+    Attributes:
+        config: what the server was started with.
+        uploads: images that clients uploaded.
+    """
+
+    def __init__(self, config: ServeConfig) -> None:
+        """Open the index.
+
+        Raises:
+            IndexFormatError: it is missing, damaged or too new.
+        """
+        self.config = config
+        self.current = Current(config)
+        self.uploads = Uploads(derive(config.token, "uploads"), config.limits.uploads_kept)
+        self._search = Lane("search", usable_cores(), config.limits)
+        self._decode = Lane("pictures", 2, config.limits)
+        self._encode = Lane("encode", 1, config.limits)
+
+    @property
+    def lanes(self) -> dict[str, Lane]:
+        """The lanes by what is done in them."""
+        return {"search": self._search, "decode": self._decode, "encode": self._encode}
+
+    async def ask(self, function: Callable[[Snapshot], _Result]) -> _Result:
+        """Call a function with the newest state of the index, on a thread for searches.
+
+        Raises:
+            RefusalError: the function failed in a way that the client is told, or too many wait.
+        """
+        return await self._search.run(self._told, function)
+
+    async def show(self, function: Callable[[Snapshot], _Result]) -> _Result:
+        """Call a function that waits for a decoder; see `ask`."""
+        return await self._decode.run(self._told, function)
+
+    async def take_in(self, read: Callable[[], bytes], box: Box | None) -> Upload:
+        """Decode, encode and keep an uploaded image.
+
+        Args:
+            read: reads its file, on a thread of the decoders: few are in memory at once.
+            box: the part that is meant.
+        """
+
+        def decode(snapshot: Snapshot) -> tuple[str, Picture]:
+            data = read()
+            return self.uploads.name(data, box), snapshot.engine.read_upload(data, box)
+
+        def encode(snapshot: Snapshot) -> Upload:
+            return Upload(
+                upload_id=name, embedding=snapshot.engine.embed(picture),
+                fingerprint=snapshot.engine.fingerprint, sha256=picture.sha256,
+                picture=picture.data, width=picture.width, height=picture.height,
+            )  # fmt: skip
+
+        name, picture = await self.show(decode)
+        upload: Upload = await self._encode.run(self._told, encode)
+        self.uploads.keep(upload)
+        return upload
+
+    def close(self) -> None:
+        """Finish what is being worked on and end all processes."""
+        for lane in self.lanes.values():
+            lane.close()
+        self.current.close()
+
+    def _told(self, function: Callable[[Snapshot], _Result]) -> _Result:
+        folders = [self.config.index]
+        try:
+            snapshot = self.current.get()
+            folders.append(snapshot.root)
+            return function(snapshot)
+        except HistoIndexError as error:
+            raise refusal_of(error, folders) from error

@@ -1,0 +1,39 @@
+"""Encoders that are opened in other processes, and that may take their process with them."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.indexer.fakes import FakeEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeSource:
+    """Opens a `FakeEncoder`.
+
+    Attributes:
+        folder: its files.
+        log: gets a line per encoded content.
+        deadly: the process that is asked for this name is killed, unless `survived` exists.
+        survived: made just before.
+        runtime: name of the runtime.
+    """
+
+    folder: Path
+    log: Path | None = None
+    deadly: str = ""
+    survived: Path | None = None
+    runtime: str = "fake"
+
+    def __call__(self) -> FakeEncoder:
+        return FakeEncoder(
+            folder=self.folder, log=self.log, before=self._strike, runtime=self.runtime
+        )
+
+    def _strike(self, path: Path) -> None:
+        if path.name != self.deadly or (self.survived and self.survived.exists()):
+            return
+        if self.survived:
+            self.survived.touch()
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,102 @@
+"""A build by several processes writes what one process writes, whatever happens to them."""
+
+from pathlib import Path
+
+import pytest
+
+from histo_index.api.cluster.engine import Engine, choose_engine
+from histo_index.cluster.building.processes import ProcessRunner
+from histo_index.errors import InputError
+from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.runner import Runner
+from tests.cluster.sources import FakeSource
+from tests.indexer.fakes import (
+    FakeEncoder,
+    expected_rows,
+    indexed_rows,
+    numbered,
+    require_sound,
+    run_build,
+    write_tiles,
+)
+
+NAMES = numbered(40)
+
+
+def shard_bytes(index: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (index / "embeddings").glob("*.parquet")}
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> Path:
+    return write_tiles(tmp_path / "tiles", NAMES)
+
+
+def processes(source: FakeSource, *, workers: int = 1) -> Runner:
+    return ProcessRunner(make_encode=source, workers=workers)
+
+
+def built_by_one(tiles: Path, tmp_path: Path) -> Path:
+    run_build(tmp_path / "one.hx", FakeEncoder(folder=tmp_path / "encoder"), tiles)
+    return tmp_path / "one.hx"
+
+
+def test_shards_are_those_of_one_process(tiles: Path, tmp_path: Path) -> None:
+    one = built_by_one(tiles, tmp_path)
+    source = FakeSource(folder=tmp_path / "encoder", log=tmp_path / "log")
+    encoder = FakeEncoder(folder=tmp_path / "encoder")
+    run_build(tmp_path / "many.hx", encoder, tiles, runner=processes(source, workers=2))
+    assert encoder.encoded == []
+    assert shard_bytes(tmp_path / "many.hx") == shard_bytes(one)
+    assert len(shard_bytes(one)) == 5
+    assert len((tmp_path / "log").read_text().splitlines()) == 40
+    runtime = read_manifest(tmp_path / "many.hx").shards[0].runtime
+    assert set(runtime) == {"name", "device", "precision", "cpu"}
+
+
+def test_a_killed_process_loses_and_doubles_nothing(
+    tiles: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = FakeSource(
+        folder=tmp_path / "encoder", deadly="t0020.png", survived=tmp_path / "struck"
+    )
+    report = run_build(
+        tmp_path / "many.hx", FakeEncoder(folder=tmp_path / "encoder"), tiles,
+        runner=processes(source),
+    )  # fmt: skip
+    assert "a worker was lost (process ended with status -9); its work is done again" in caplog.text
+    assert report.encoded == 40
+    assert shard_bytes(tmp_path / "many.hx") == shard_bytes(built_by_one(tiles, tmp_path))
+    require_sound(tmp_path / "many.hx", expected_rows(tiles, NAMES))
+
+
+def test_embeddings_that_are_there_are_copied(tiles: Path, tmp_path: Path) -> None:
+    index, encoder = built_by_one(tiles, tmp_path), FakeEncoder(folder=tmp_path / "encoder")
+    (tiles / NAMES[3]).rename(tiles / "renamed.png")
+    (tiles / "new.png").write_bytes(b"new content")
+    source = FakeSource(folder=tmp_path / "encoder", log=tmp_path / "log")
+    report = run_build(index, encoder, tiles, runner=processes(source))
+    assert (report.encoded, report.tiles) == (1, 41)
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
+    names = [*NAMES[:3], *NAMES[4:], "renamed.png", "new.png"]
+    assert indexed_rows(OpenIndex(index)) == expected_rows(tiles, names)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "spark"}, "--engine spark: expected processes or ray"),
+        ({"name": "processes", "address": "h:1"}, "go with --engine ray, not with --engine proc"),
+        ({"name": "ray", "workers": 0}, "expected 1 or more"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Engine(**options)  # type: ignore[arg-type]
+
+
+def test_options_of_an_engine_need_one() -> None:
+    assert choose_engine(None, None, None, 0, strict=False) is None
+    with pytest.raises(InputError, match="go with --engine"):
+        choose_engine(None, None, 2, 0, strict=False)

@@ -1,0 +1,77 @@
+"""A build by Ray on this machine writes what one process writes; an open cluster is refused."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from histo_index.cluster.building.ray_runner import RayRunner
+from histo_index.cluster.ray_session import ray_session, require_listening, require_safe
+from histo_index.errors import InputError
+from tests.cluster.sources import FakeSource
+from tests.indexer.fakes import FakeEncoder, numbered, run_build, write_tiles
+
+NAMES = numbered(160)
+
+
+def shard_bytes(index: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (index / "embeddings").glob("*.parquet")}
+
+
+@pytest.mark.usefixtures("ray_is_untidy")
+def test_twenty_shards_are_those_of_one_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiles = write_tiles(tmp_path / "tiles", NAMES)
+    encoder = FakeEncoder(folder=tmp_path / "encoder")
+    run_build(tmp_path / "one.hx", encoder, tiles)
+    # The first actor that sees this tile is killed.
+    source = FakeSource(
+        folder=tmp_path / "encoder", deadly="t0100.png", survived=tmp_path / "struck"
+    )
+    runner = RayRunner(make_encode=source, workers=2)
+    report = run_build(tmp_path / "ray.hx", encoder, tiles, runner=runner)
+    assert encoder.encoded == []
+    assert report.encoded == 160
+    assert "a worker was lost" in caplog.text
+    assert shard_bytes(tmp_path / "ray.hx") == shard_bytes(tmp_path / "one.hx")
+    assert len(shard_bytes(tmp_path / "one.hx")) == 20
+    # The token of the cluster is gone with it.
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:6379", "localhost:6379", "[::1]:6379", None])
+def test_loopback_needs_no_token(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    require_safe(address)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1:6379", "head.local:6379", "ray://10.0.0.1:10001"])
+def test_a_cluster_that_lets_anybody_in_is_refused(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(InputError, match="runs the code of anybody who reaches it; start it with"):
+        require_safe(address)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    require_safe(address)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", ":6379", "host:port", ""])
+def test_an_address_is_host_and_port(address: str) -> None:
+    with pytest.raises(InputError, match="expected HOST:PORT, such as"):
+        require_safe(address)
+
+
+def test_an_address_where_nothing_answers_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, and not listening
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"--address {address}: nothing answers there"):
+            require_listening(address)
+
+
+def test_an_unsafe_address_is_refused_before_ray_is_loaded() -> None:
+    with pytest.raises(InputError, match="runs the code of anybody"), ray_session("10.0.0.1:1"):
+        raise AssertionError

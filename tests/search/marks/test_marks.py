@@ -1,0 +1,170 @@
+"""Marks are stored line by line, outlive crashes, and count by how likely they were proposed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from histo_index.arrays import Float64, Int64
+from histo_index.errors import InputError
+from histo_index.indexer.format.manifest import MARKS_NAME
+from histo_index.search.calibration.fit import fit_threshold
+from histo_index.search.calibration.objectives import Objective
+from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.inputs.sample import Sample
+from histo_index.search.marks.collect import collect, last_line
+from histo_index.search.marks.dataset import marked_pairs
+from histo_index.search.marks.file import append_mark, read_marks
+from histo_index.search.marks.propose import Proposal, propose
+from histo_index.search.marks.record import Mark, PairMark, TileMark, Undo, from_line, to_line
+from tests.search.classes import Classes, build_classes
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Classes:
+    return build_classes(tmp_path_factory.mktemp("classes"))
+
+
+def pair(a: str, b: str, answer: str, user: str | None = None, selection: float = 1.0) -> PairMark:
+    return PairMark(
+        a=a, b=b, answer=answer, drawn="random", selection=selection, user=user, time="now"
+    )
+
+
+def test_marks_come_back_by_line(tmp_path: Path) -> None:
+    marks: list[Mark] = [
+        pair("a", "b", "same", 'Ärztin\n"x"'),
+        TileMark(tile="a", label="fat", user=None, time="now"),
+        Undo(line=1, user=None, time="now"),
+    ]
+    assert [append_mark(tmp_path, mark) for mark in marks] == [1, 2, 3]
+    assert read_marks(tmp_path) == marks
+    assert (tmp_path / MARKS_NAME).read_bytes().count(b"\n") == 3
+
+
+def test_a_line_that_a_crash_cut_costs_nothing_but_itself(tmp_path: Path) -> None:
+    first, second, third = (pair("a", name, "same") for name in "bcd")
+    append_mark(tmp_path, first)
+    path = tmp_path / MARKS_NAME
+    whole, line = path.read_bytes(), to_line(second)
+    for cut in range(len(line)):
+        path.write_bytes(whole + line[:cut])
+        assert [mark for mark in read_marks(tmp_path) if mark] in ([first], [first, second])
+        append_mark(tmp_path, third)
+        found = read_marks(tmp_path)
+        assert (found[0], found[-1]) == (first, third)
+        assert len(found) == (2 if cut == 0 else 3)
+
+
+def test_the_checksum_is_the_documented_one() -> None:
+    body = json.loads(to_line(pair("a", "b", "same", "Ä")))
+    checksum = body.pop("checksum")
+    text = json.dumps(body, sort_keys=True).encode("ascii")
+    assert checksum == hashlib.sha256(text).hexdigest()[:16]
+
+
+def test_a_damaged_line_is_no_mark() -> None:
+    line = to_line(pair("a", "b", "same"))
+    assert from_line(line) == pair("a", "b", "same")
+    assert from_line(line.replace(b'"same"', b'"different"')) is None
+    assert from_line(line.replace(b'"version": 1', b'"version": 2')) is None
+    for damaged in (b"", b"{}", b"[]", b"null", b"\xff", line[:-3]):
+        assert from_line(damaged) is None
+
+
+def test_the_last_answer_counts_unless_it_is_undone() -> None:
+    marks: list[Mark | None] = [
+        pair("a", "b", "same"), pair("b", "a", "different"), pair("a", "c", "same"),
+        Undo(line=2, user=None, time="now"), pair("a", "c", "skipped"),
+    ]  # fmt: skip
+    found = collect(marks)
+    assert [(mark.b, mark.answer) for mark in found.pairs] == [("b", "same"), ("c", "skipped")]
+    assert [mark.b for mark in found.agreed()] == ["b"]
+    assert last_line(marks, None) == 5
+    assert last_line(marks, "else") is None
+
+
+def test_users_who_disagree_are_named_and_their_pair_left_out(classes: Classes) -> None:
+    digests = classes.index.rows["sha256"].to_pylist()
+    folder = classes.index.folder
+    append_mark(folder, pair(digests[0], digests[3], "same", "Ann"))
+    append_mark(folder, pair(digests[3], digests[0], "different", "Bo"))
+    append_mark(folder, pair(digests[0], digests[6], "same", "Ann"))
+    append_mark(folder, pair(digests[0], digests[1], "different", "Ann", selection=3.0))
+    append_mark(folder, pair(digests[0], "gone", "different", "Ann"))
+    found = marked_pairs(classes.index, group="patient")
+    assert found.is_same.tolist() == [True, False]
+    assert found.has_groups
+    assert found.weights is not None
+    assert found.weights.tolist() == pytest.approx([1.5, 0.5])
+    assert found.sample(np.zeros(2, np.float32)).prior == pytest.approx(0.75)
+    assert found.problems == [
+        "the marks: users disagree about a pair, Ann and Bo; it is left out",
+        "the marks: a tile of a pair is no longer in the index",
+    ]
+    (folder / MARKS_NAME).unlink()
+
+
+def test_without_both_kinds_nothing_can_be_fitted(classes: Classes) -> None:
+    with pytest.raises(InputError, match="the marks: 0 same pairs and 0 different; expected both"):
+        marked_pairs(classes.index)
+
+
+def test_one_third_is_random_and_the_others_are_near(classes: Classes) -> None:
+    threshold = Threshold(value=0.5, origin="")
+    found = propose(classes.index, threshold, np.random.default_rng(0), 600, group="patient")
+    kinds = [one.drawn for one in found]
+    assert 160 < kinds.count("random") < 240
+    groups = classes.groups
+    assert all(groups[one.left] != groups[one.right] for one in found)
+    gaps = {
+        kind: np.median([abs(one.distance - 0.5) for one in found if one.drawn == kind])
+        for kind in ("random", "near")
+    }
+    assert gaps["near"] < gaps["random"] / 3
+
+
+def test_weights_undo_that_pairs_near_the_threshold_are_proposed_more_often(
+    classes: Classes,
+) -> None:
+    vectors, labels = classes.vectors, np.array(classes.labels)
+    groups = np.array(classes.groups)
+    left, right = np.triu_indices(len(labels), 1)
+    across = groups[left] != groups[right]
+    left, right = left[across], right[across]
+    distances = ((vectors[left] - vectors[right]) ** 2).sum(axis=1)
+    is_same = labels[left] == labels[right]
+    # A threshold among same pairs, so that unweighted marks would have far too many of them.
+    threshold = Threshold(value=float(np.median(distances[is_same])), origin="")
+    found = propose(classes.index, threshold, np.random.default_rng(1), 4_000, group="patient")
+
+    def share(proposals: list[Proposal], weights: list[float]) -> float:
+        same = [labels[one.left] == labels[one.right] for one in proposals]
+        return float(np.average(same, weights=weights))
+
+    weighted = share(found, [1 / one.selection for one in found])
+    assert share(found, [1.0] * len(found)) > is_same.mean() + 0.2
+    assert weighted == pytest.approx(is_same.mean(), abs=0.03)
+
+
+def test_a_weight_counts_as_repetition() -> None:
+    generator = np.random.default_rng(2)
+    distances = generator.uniform(0, 2, 60)
+    is_same = distances + generator.normal(0, 0.4, 60) < 1
+    weights = generator.integers(1, 4, 60)
+    units = np.arange(60)
+
+    def sample(times: Int64, counts: Float64 | None) -> Sample:
+        return Sample(
+            distances=distances.repeat(times), is_same=is_same.repeat(times),
+            units_a=units.repeat(times), units_b=units.repeat(times), prior=0.4, weights=counts,
+        )  # fmt: skip
+
+    once, counts = np.ones(60, np.int64), weights.astype(float)
+    for objective in (Objective(), Objective(max_false_positive_rate=0.1)):
+        repeated = fit_threshold(sample(weights, None), objective)
+        assert fit_threshold(sample(once, counts), objective) == pytest.approx(repeated, abs=1e-6)
+    assert abs(fit_threshold(sample(once, None), Objective()) - repeated) > 1e-4
+    assert sample(weights, None).importance().mean() == pytest.approx(1)

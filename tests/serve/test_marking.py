@@ -1,0 +1,153 @@
+"""Marking: proposals, answers on disk at once, undo, labels, and the calibration they give."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from histo_index.api.evaluate import ONLY_RANDOM, read_labelled_pairs
+from histo_index.api.index import Index
+from histo_index.indexer.format.manifest import CALIBRATION_NAME, MARKS_NAME
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.marks.file import read_marks
+from tests.cli.conftest import Run
+from tests.indexer.fakes import files_of
+from tests.serve.site import Client, Site, problem, serving
+
+
+def label_of(client: Client, tile: str) -> str:
+    return str(client.json(f"/v1/tiles/{tile}")["columns"]["label"])
+
+
+def mark(client: Client, count: int) -> list[dict[str, Any]]:
+    """Answer proposals by the labels of their tiles."""
+    asked: list[dict[str, Any]] = []
+    while len(asked) < count:
+        for one in client.json("/v1/proposals", params={"count": 10})["proposals"]:
+            is_same = label_of(client, one["a"]) == label_of(client, one["b"])
+            given = {"proposal": one["proposal"], "answer": "same" if is_same else "different"}
+            assert client.post("/v1/marks", json=given).json() == {"stored": 1}
+            asked.append(one)
+    return asked
+
+
+def test_marks_calibrate_the_index_from_the_page_and_the_command_line(
+    own_site: Site, run: Run
+) -> None:
+    (own_site.index / CALIBRATION_NAME).unlink()
+    with serving(own_site.config()) as client:
+        before = client.json("/v1/marks")
+        assert [need["found"] for need in before["needs"]] == [0, 0, 0, 0]
+        assert [need["least"] for need in before["needs"]] == [20, 5, 5, 4]
+        refused = client.post("/v1/calibrate", json={})
+        assert problem(refused)["detail"].startswith("the marks: 0 same pairs and 0 different")
+        mark(client, 80)
+        standing = client.json("/v1/marks")
+        assert standing["is_enough"] is True
+        assert 10 < standing["random"] < 60
+        assert standing["steps"][-1]["pairs"] == standing["pairs"]
+        answer = client.post("/v1/calibrate", json={}).json()
+        assert answer["pairs"] == standing["pairs"]
+        assert answer["threshold"]["value"] == standing["steps"][-1]["value"]
+        a, b = client.ids(2)
+        found = client.json("/v1/pair", params={"a": a, "b": b})
+        assert found["threshold"] == answer["threshold"]["value"]
+        assert found["threshold_from"].endswith(": marks")
+    ran = run("calibrate", "--marks", "-i", own_site.index)
+    assert ran.code == 0
+    assert f"threshold  {answer['threshold']['value']:.4g} " in ran.out
+    opened = OpenIndex(own_site.index)
+    judged = read_labelled_pairs(
+        opened, pairs=None, labels=None, label=None, group=None, marks=ONLY_RANDOM
+    )
+    assert (judged.pairs_from, len(judged.is_same)) == ("random marks", standing["random"])
+    ran = run("marks", "-i", own_site.index, "--pairs", own_site.folder / "marked.csv")
+    assert f"{answer['pairs']} marked pairs, 0 labelled tiles, 0 disagreements" in ran.out
+    exported = read_labelled_pairs(
+        opened, pairs=own_site.folder / "marked.csv", labels=None, label=None, group=None
+    )
+    assert len(exported.is_same) == answer["pairs"]
+
+
+def test_a_mark_is_on_disk_when_it_is_answered_and_can_be_undone(own_site: Site) -> None:
+    with serving(own_site.config(user="Ann")) as client:
+        mark(client, 10)
+        stored = read_marks(own_site.index)
+        assert len(stored) == 10
+        assert {one.user for one in stored if one} == {"Ann"}
+        assert client.post("/v1/marks/undo", json={}).json() == {"undone": 1}
+        assert client.json("/v1/marks")["pairs"] < 11
+        with serving(own_site.config(user="Bo")) as other:
+            assert other.post("/v1/marks/undo", json={}).json() == {"undone": 0}
+        rows = list(csv.DictReader(io.StringIO(client.get("/v1/marks.csv").text)))
+    assert len(rows) == 9
+    assert {row["user"] for row in rows} == {"Ann"}
+    assert {len(row["image_a"]) for row in rows} == {32}
+    assert {row["drawn"] for row in rows} <= {"random", "near"}
+
+
+def test_clients_do_not_choose_what_was_proposed(own_site: Site) -> None:
+    with serving(own_site.config()) as client:
+        (one,) = client.json("/v1/proposals", params={"count": 1})["proposals"]
+        assert set(one) == {"proposal", "a", "b"}
+        wrong = client.post("/v1/marks", json={"proposal": "0" * 32, "answer": "same"})
+        assert wrong.status_code == 410
+        for change in ({"answer": "perhaps"}, {"selection": 1}, {"user": "Bo"}):
+            given = {"proposal": one["proposal"], "answer": "same", **change}
+            assert client.post("/v1/marks", json=given).status_code == 422
+    assert not (own_site.index / MARKS_NAME).exists()
+
+
+def test_labels_are_stored_shown_and_taken_back(own_site: Site, run: Run) -> None:
+    with serving(own_site.config()) as client:
+        a, b = client.ids(2)
+        text = "=tumour <b>"
+        given = {"ids": [a, b], "label": f" {text} "}
+        assert client.post("/v1/labels", json=given).json() == {"stored": 2}
+        assert client.post("/v1/labels", json={"ids": [b], "label": None}).json() == {"stored": 1}
+        (row,) = client.json("/v1/labels")["labels"]
+        assert (row["image_id"], row["label"]) == (a, text)
+        for label in ("", "  ", "x" * 101):
+            assert client.post("/v1/labels", json={"ids": [a], "label": label}).status_code == 422
+        missing = client.post("/v1/labels", json={"ids": ["../x"], "label": "x"})
+        assert missing.status_code == 404
+    path = own_site.folder / "labels.csv"
+    assert run("marks", "-i", own_site.index, "--labels", path).code == 0
+    (exported,) = csv.DictReader(io.StringIO(path.read_text()))
+    assert exported["label"] == text
+    assert exported["image_id"] in set(Index(own_site.index))
+
+
+def test_read_only_means_that_nothing_is_written(own_site: Site) -> None:
+    before = files_of(own_site.index)
+    with serving(own_site.config(is_read_only=True)) as client:
+        (tile,) = client.ids(1)
+        refused = [
+            client.get("/v1/proposals"),
+            client.post("/v1/marks", json={"proposal": "0" * 32, "answer": "same"}),
+            client.post("/v1/marks/undo", json={}),
+            client.post("/v1/labels", json={"ids": [tile], "label": "x"}),
+            client.post("/v1/calibrate", json={}),
+        ]
+        assert [answer.status_code for answer in refused] == [403] * 5
+        for answer in refused:
+            assert problem(answer)["detail"] == "the server was started with --read-only"
+        for path in ("/", f"/search?id={tile}", "/mark", "/v1/marks", "/v1/labels", "/metrics"):
+            assert client.get(path).status_code == 200
+    assert files_of(own_site.index) == before
+
+
+@pytest.mark.parametrize("path", ["/v1/marks", "/v1/marks/undo", "/v1/labels", "/v1/calibrate"])
+def test_pages_of_others_cannot_mark(client: Client, site: Site, path: str) -> None:
+    from tests.serve.site import ORIGIN, TOKEN
+
+    entered = client.ask("GET", "/", params={"token": TOKEN})
+    client.forget_cookies()
+    cookie = {"Cookie": entered.headers["set-cookie"].partition(";")[0]}
+    own = {**cookie, "Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
+    for headers in (own, {**own, "Origin": "null", "Sec-Fetch-Mode": "navigate"}, cookie):
+        answer = client.ask("POST", path, headers=headers, json={})
+        assert answer.status_code == 403
+    assert not (Path(site.index) / MARKS_NAME).exists()
