@@ -173,7 +173,12 @@ def _first_layer(layer: "_Layer", spec: Preprocessing, image: Any) -> Any:
     border[:, :, _FIRST_PAD:-_FIRST_PAD, _FIRST_PAD:-_FIRST_PAD] = 0
     padded = ops.pad(pixels, edges, edges, "constant", np.float32(0))
     padded = ops.add(padded, _constant(border * (mean - whole)[:, None, None]))
-    y = ops.convolution(padded, _constant(kernel), [2, 2], [0, 0], [0, 0], [1, 1])
+    # The kernel too is given as two that bfloat16 holds: it decides what all later layers see.
+    coarse = _round_to_bfloat16(kernel)
+    both = np.concatenate([coarse, kernel - coarse], axis=1)
+    y = ops.convolution(
+        ops.concat([padded, padded], 1), _constant(both), [2, 2], [0, 0], [0, 0], [1, 1]
+    )
     return ops.add(y, _constant(bias.reshape(1, -1, 1, 1)))
 
 
@@ -223,6 +228,11 @@ class _Layer:
         kernel = self.weights[f"{conv}.weight"] * gain[:, None, None, None]
         bias = parts["bias"] - parts["running_mean"] * gain
         return kernel, bias
+
+
+def _round_to_bfloat16(values: Float64) -> Float64:
+    bits = values.astype(np.float32).view(np.uint32)
+    return ((bits + 0x8000) & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(np.float64)
 
 
 def _constant(values: Float64) -> Any:
