@@ -107,6 +107,8 @@ def describe_removal(report: "RemoveReport") -> str:
         lines.append(f"  no rule   later builds leave out these contents only; {report.no_rule}")
     if report.purged is not None:
         lines += _describe_purge(report.purged)
+    if report.marks:
+        lines.append(f"            {counted(report.marks, 'mark')} of them erased")
     return "\n".join(lines)
 
 

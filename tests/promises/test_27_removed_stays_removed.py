@@ -27,6 +27,8 @@ from histo_index.indexer.writing.commit import reindex
 from histo_index.search.answers.removal import RemoveConfig, remove, restore
 from histo_index.search.calibration.calibration import store_calibration
 from histo_index.search.calibration.otsu import guess
+from histo_index.search.marks.file import append_mark
+from histo_index.search.marks.record import TileMark
 from tests.indexer.fakes import (
     FakeEncoder,
     embedding_of,
@@ -306,10 +308,14 @@ def test_purge_leaves_nothing_but_hashes(tmp_path: Path) -> None:
     made = Purging(tmp_path)
     store_calibration(made.output, guess(OpenIndex(made.output)))
     made.interrupt_a_build()
+    rows = OpenIndex(made.output).rows
+    tile = rows["sha256"][rows["image_id"].to_pylist().index("purge-me-1")].as_py()
+    said = TileMark(tile=tile, label="purge-me-1 is fat", user=None, time="now")
+    append_mark(made.output, said)
     before = made.traces()
-    assert {"rows.arrow", "hashed.parquet", "plan.parquet", "rejected-000001.parquet"} <= set(
-        before
-    )
+    assert {
+        "rows.arrow", "hashed.parquet", "plan.parquet", "rejected-000001.parquet", "marks.jsonl",
+    } <= set(before)  # fmt: skip
     remove(OpenIndex(made.output), RemoveConfig(where="image_id like 'purge-me-%'"))
     assert "removed-000002.parquet" in made.traces()
     report = remove(OpenIndex(made.output), RemoveConfig(purge=True)).purged

@@ -24,6 +24,7 @@ from histo_index.indexer.removal.remove import (
     restore_tiles,
 )
 from histo_index.search.inputs.rules import NoRuleError, parse_rules, read_rules
+from histo_index.search.marks.file import erase_marks
 from histo_index.search.neighbours.filters import passing
 from histo_index.wording import printable
 
@@ -69,6 +70,7 @@ class RemoveReport:
         rules: standing rules for later builds.
         no_rule: why `where` is no standing rule; None if it is one, or there is none.
         purged: what was erased; None unless asked for.
+        marks: how many marks of purged tiles were erased.
     """
 
     index: Path
@@ -78,6 +80,7 @@ class RemoveReport:
     rules: Sequence[str]
     no_rule: str | None
     purged: PurgeReport | None
+    marks: int = 0
 
 
 def remove(index: OpenIndex, config: RemoveConfig) -> RemoveReport:
@@ -105,11 +108,13 @@ def remove(index: OpenIndex, config: RemoveConfig) -> RemoveReport:
         manifest = remove_tiles(index.folder, tiles, rules)
     removed = index.manifest.tiles - manifest.tiles
     chosen = int(np.count_nonzero(is_chosen[index.live_rows()]))
-    erased = None
+    erased, marks = None, 0
     if config.purge:
         under = read_removed(index.folder, manifest).under(rules)
         contents = {*tiles["sha256"].to_pylist(), *gone, *under}
         erased = purge(index.folder, None if config.is_all else contents)
+        after = read_removed(index.folder, read_manifest(index.folder))
+        marks = erase_marks(index.folder, after.purged)
     return RemoveReport(
         index=index.folder,
         tiles=manifest.tiles,
@@ -118,6 +123,7 @@ def remove(index: OpenIndex, config: RemoveConfig) -> RemoveReport:
         rules=[describe_rule(rule, private_columns(manifest)) for rule in rules],
         no_rule=no_rule,
         purged=erased,
+        marks=marks,
     )
 
 

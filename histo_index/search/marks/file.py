@@ -1,14 +1,17 @@
 """`marks.jsonl`, the marks of an index: lines are only ever added, and each is on disk at once."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from histo_index.errors import IndexFormatError
-from histo_index.files import flush_folder, naming
+from histo_index.files import flush_folder, naming, replace_file
 from histo_index.indexer.format.manifest import MARKS_NAME
-from histo_index.search.marks.record import Mark, from_line, to_line
+from histo_index.search.marks.record import Mark, Undo, from_line, tiles_of, to_line
+
+_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
 
 def append_mark(folder: Path, mark: Mark) -> int:
@@ -56,6 +59,40 @@ def read_marks(folder: Path) -> list[Mark | None]:
     return [from_line(line) for line in data.splitlines()]
 
 
+def erase_marks(folder: Path, contents: Collection[str]) -> int:
+    """Erase what was said of some tiles.
+
+    Later lines name earlier ones by number, so each erased line stays, as one that takes itself
+    back and says nothing.
+
+    Args:
+        folder: the index.
+        contents: SHA-256 of the tiles.
+
+    Returns:
+        How many marks were erased.
+
+    Raises:
+        OSError: the disk is full or not writable; the marks stand.
+    """
+    path = folder / MARKS_NAME
+    if not path.exists():
+        return 0
+    with _locked(path) as descriptor:
+        data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        lines, erased = data.splitlines(), 0
+        for number, line in enumerate(lines, start=1):
+            mark = from_line(line)
+            tiles = () if mark is None else tiles_of(mark)
+            # A damaged line may hold anything.
+            if mark is None or any(tile in contents for tile in tiles):
+                lines[number - 1] = to_line(Undo(line=number, user=None, time="")).rstrip()
+                erased += 1
+        if erased:
+            replace_file(path, b"".join(line + b"\n" for line in lines))
+    return erased
+
+
 def _write(descriptor: int, data: bytes, size: int) -> None:
     """Write a line whole, or leave the file as it was."""
     try:
@@ -70,7 +107,7 @@ def _write(descriptor: int, data: bytes, size: int) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
     """Open a file for adding; other processes that add to it wait."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(path, _FLAGS, 0o644)
     try:
         try:
             import fcntl
@@ -78,6 +115,10 @@ def _locked(path: Path) -> Iterator[int]:
             pass
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            while not os.path.samestat(os.fstat(descriptor), os.stat(path)):  # replaced meanwhile
+                os.close(descriptor)
+                descriptor = os.open(path, _FLAGS, 0o644)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
     finally:
         os.close(descriptor)

@@ -79,6 +79,13 @@ Mark = PairMark | TileMark | Undo
 _KINDS: Final[dict[str, type[Any]]] = {"pair": PairMark, "label": TileMark, "undo": Undo}
 
 
+def tiles_of(mark: Mark) -> tuple[str, ...]:
+    """Return the SHA-256 of the tiles that a mark is about."""
+    if isinstance(mark, PairMark):
+        return mark.a, mark.b
+    return (mark.tile,) if isinstance(mark, TileMark) else ()
+
+
 def to_line(mark: Mark) -> bytes:
     """Write a mark as one line of JSON with a checksum."""
     kind = next(name for name, made in _KINDS.items() if isinstance(mark, made))

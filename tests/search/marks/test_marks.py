@@ -16,7 +16,7 @@ from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.inputs.sample import Sample
 from histo_index.search.marks.collect import collect, last_line
 from histo_index.search.marks.dataset import marked_pairs
-from histo_index.search.marks.file import append_mark, read_marks
+from histo_index.search.marks.file import append_mark, erase_marks, read_marks
 from histo_index.search.marks.propose import Proposal, propose
 from histo_index.search.marks.record import Mark, PairMark, TileMark, Undo, from_line, to_line
 from tests.search.classes import Classes, build_classes
@@ -168,3 +168,26 @@ def test_a_weight_counts_as_repetition() -> None:
         assert fit_threshold(sample(once, counts), objective) == pytest.approx(repeated, abs=1e-6)
     assert abs(fit_threshold(sample(once, None), Objective()) - repeated) > 1e-4
     assert sample(weights, None).importance().mean() == pytest.approx(1)
+
+
+def test_marks_of_purged_tiles_are_erased_and_later_lines_keep_their_number(
+    tmp_path: Path,
+) -> None:
+    kept = pair("c", "d", "same", "Ann")
+    for mark in (
+        pair("a", "b", "same", "Bob"),
+        TileMark(tile="b", label="Smith's fat", user="Bob", time="now"),
+        kept,
+        pair("c", "e", "different"),
+        Undo(line=4, user=None, time="now"),
+    ):
+        append_mark(tmp_path, mark)
+    assert erase_marks(tmp_path, {"b", "x"}) == 2
+    text = (tmp_path / MARKS_NAME).read_text()
+    assert "Bob" not in text
+    assert "Smith" not in text
+    found = collect(read_marks(tmp_path))
+    assert (found.pairs, found.labels, found.damaged) == ([kept], [], 0)
+    assert append_mark(tmp_path, kept) == 6
+    assert erase_marks(tmp_path, {"b"}) == 0
+    assert erase_marks(tmp_path / "none", {"b"}) == 0
