@@ -44,9 +44,10 @@ def test_marks_calibrate_the_index_from_the_page_and_the_command_line(
         refused = client.post("/v1/calibrate", json={})
         assert problem(refused)["detail"].startswith("the marks: 0 same pairs and 0 different")
         mark(client, 80)
-        standing = client.json("/v1/marks")
-        assert standing["is_enough"] is True
-        assert 10 < standing["random"] < 60
+        while not (standing := client.json("/v1/marks"))["is_enough"]:
+            assert standing["pairs"] < 400  # proposals are drawn: 80 are mostly enough
+            mark(client, 40)
+        assert 10 < standing["random"] < standing["pairs"] - 10
         assert standing["steps"][-1]["pairs"] == standing["pairs"]
         answer = client.post("/v1/calibrate", json={}).json()
         assert answer["pairs"] == standing["pairs"]
