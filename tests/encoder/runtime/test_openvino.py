@@ -82,7 +82,7 @@ def test_the_first_convolution_is_given_numbers_that_bfloat16_holds_exactly(
     run = ov.Core().compile_model(before, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     given = run({0: fresh_tiles[:1]})[0][:, :, 3:-3, 3:-3]  # less the padding
     pixels = np.moveaxis(fresh_tiles[:1].astype(np.float32), 3, 1)
-    expected = pixels - np.float32([124, 116, 104])[:, None, None]
+    expected = pixels - np.array([124, 116, 104], np.float32)[:, None, None]
     np.testing.assert_array_equal(given, np.concatenate([expected, expected], axis=1))
     assert np.abs(given).max() <= 256
     coarse, rest = np.split(first.input_value(1).get_node().data, 2, axis=1)
