@@ -6,7 +6,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, Final
 
@@ -97,10 +97,7 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
             import ray
         except ImportError as error:
             raise InputError(_EXTRA) from error
-        # Ray's log files may hold names of tiles.
-        with tempfile.TemporaryDirectory(
-            prefix="hx-", dir=_short_folder(), ignore_cleanup_errors=True
-        ) as folder:
+        with _own_folder() if address is None else nullcontext("") as folder:
             _connect(ray, address, cpus, folder)
             try:
                 yield ray
@@ -111,12 +108,13 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _short_folder() -> str | None:
-    """Return where Ray's folder may lie; None is the usual place.
+def _own_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Make a folder for Ray that goes with the cluster: its log files may hold names of tiles.
 
     The path of a socket has at most 107 bytes, of which Ray itself needs some 60.
     """
-    return None if len(tempfile.gettempdir()) <= _LONGEST_PATH else "/tmp"
+    short = None if len(tempfile.gettempdir()) <= _LONGEST_PATH else "/tmp"
+    return tempfile.TemporaryDirectory(prefix="hx-", dir=short, ignore_cleanup_errors=True)
 
 
 @cache

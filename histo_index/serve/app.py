@@ -58,7 +58,8 @@ def create_app(state: State) -> ASGIApp:
     ]  # fmt: skip
     for router in routers:
         api.include_router(router)
-    return Edge(Guard(Bodies(api, config.limits), config), registry)
+    # Bodies are limited before the token is known: strangers may not send without end either.
+    return Edge(Bodies(Guard(api, config), config.limits), registry)
 
 
 def _closing(state: State, surveys: Surveys):  # type: ignore[no-untyped-def]

@@ -18,6 +18,7 @@ class FakeSource:
         deadly: the process that is asked for this name is killed, unless `survived` exists.
         survived: made just before.
         runtime: name of the runtime.
+        delay_s: how long a tile takes.
     """
 
     folder: Path
@@ -25,10 +26,15 @@ class FakeSource:
     deadly: str = ""
     survived: Path | None = None
     runtime: str = "fake"
+    delay_s: float = 0.0
 
     def __call__(self) -> FakeEncoder:
         return FakeEncoder(
-            folder=self.folder, log=self.log, before=self._strike, runtime=self.runtime
+            folder=self.folder,
+            log=self.log,
+            before=self._strike,
+            runtime=self.runtime,
+            delay_s=self.delay_s,
         )
 
     def _strike(self, path: Path) -> None:

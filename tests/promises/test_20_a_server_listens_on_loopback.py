@@ -1,5 +1,6 @@
 """A server is reached from this machine only, unless it is told otherwise with a token."""
 
+import socket
 from pathlib import Path
 
 import httpx
@@ -7,7 +8,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.serve.start import Listening, address, prepare
+from histo_index.serve.start import Listening, address, listen, prepare
 from tests.cli.conftest import Run
 from tests.promises.conftest import Tell
 from tests.serve.real import running
@@ -66,6 +67,23 @@ def test_a_token_that_others_read_or_guess_is_refused(
     token_file.chmod(mode)
     with pytest.raises(InputError, match=reason):
         prepare(Path("any.hx"), Listening(token_file=token_file))
+
+
+def test_a_port_that_is_taken_is_refused_before_an_address_is_printed(run: Run, site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = run("serve", "-i", site.index, "--port", port)
+    assert (ran.code, ran.out) == (2, "")
+    (line,) = (line for line in ran.err.splitlines() if "error: " in line)
+    assert line == (
+        f"histo-index: error: --host 127.0.0.1 --port {port}: cannot listen there (Address already "
+        "in use); pass another --port or --host"
+    )
+
+
+def test_answers_are_not_held_back_until_the_client_acknowledges() -> None:
+    with listen(Listening(port=0)) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
 def test_without_options_it_listens_on_loopback_with_a_token_of_its_own(site: Site) -> None:

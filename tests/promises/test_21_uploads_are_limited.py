@@ -14,7 +14,17 @@ from PIL import Image
 
 from tests.promises.conftest import Tell, Tries
 from tests.serve.real import Served, running
-from tests.serve.site import BEARER, PATIENT_LIMITS, Client, Site, image_of, problem, serving, small
+from tests.serve.site import (
+    BEARER,
+    PATIENT_LIMITS,
+    TOKEN,
+    Client,
+    Site,
+    image_of,
+    problem,
+    serving,
+    small,
+)
 
 _HUGE = 200 * 2**20
 _CHUNK = b"10000\r\n" + b"\0" * 65_536 + b"\r\n"
@@ -67,6 +77,13 @@ def test_200_mb_that_are_not_declared_are_cut_off(served: Served, kind: str) -> 
         except (BrokenPipeError, ConnectionResetError):
             pass
     assert sent < 80 * 2**20
+
+
+def test_strangers_cannot_send_without_end(served: Served) -> None:
+    with served.connect() as connection:
+        head = served.head("POST", "/v1/search", _KINDS["raw"], "Transfer-Encoding: chunked")
+        connection.sendall(head.replace(TOKEN.encode(), b"guessed") + _CHUNK)
+        assert answer_of(connection).startswith(b"HTTP/1.1 401 ")
 
 
 def test_20_slow_clients_are_let_go_while_others_are_answered(served: Served, tell: Tell) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from histo_index.serve.start import Listening, make_server
+from histo_index.serve.start import Listening, listen, make_server, serve
 from tests.serve.site import TOKEN, Site
 
 
@@ -49,7 +49,7 @@ def running(site: Site, **changes: Any) -> Iterator[Served]:
     listening = Listening(port=port)
     config = replace(site.config(origin=listening.origin, hosts=listening.hosts()), **changes)
     server = make_server(config, listening)
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=serve, args=(server, listen(listening)))
     thread.start()
     try:
         while not server.started and thread.is_alive():

@@ -61,5 +61,6 @@ def serve(
         user=user,
     )  # fmt: skip
     server = start.make_server(config, listening)
+    listener = start.listen(listening)
     print_result(start.address(config, has_token_file=token_file is not None))
-    start.serve(server)
+    start.serve(server, listener)

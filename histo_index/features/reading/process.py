@@ -1,6 +1,8 @@
 """Run jobs in the child that reads foreign files, and go on after a job that ends it."""
 
 import json
+import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,13 @@ _CHILD: Final = (
     "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root); "
     "from histo_index.features.reading.child import main; main()"
 )
+# Allocators and threads that reserve memory beyond their need, which is limited.
+_FRUGAL: Final = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "2",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 _PACKAGE_ROOT: Final = Path(__file__).parents[3]
 
 
@@ -76,7 +85,13 @@ def _run(
         asked.write(json.dumps(request).encode())
         asked.seek(0)
         command = [sys.executable, "-P", "-c", _CHILD, str(_PACKAGE_ROOT)]
-        child = subprocess.Popen(command, stdin=asked, stdout=subprocess.PIPE, stderr=errors)
+        child = subprocess.Popen(
+            command,
+            stdin=asked,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, **_FRUGAL},
+        )
         assert child.stdout is not None
         try:
             with _watching(child, limits.wait_s) as heard:
@@ -123,7 +138,7 @@ def _next(stream: IO[bytes]) -> Frame | None:
 @contextmanager
 def _watching(child: "subprocess.Popen[bytes]", wait_s: float) -> Iterator[Callable[[], None]]:
     """Kill a child that was not heard of for too long."""
-    stop, last = threading.Event(), [time.monotonic()]
+    stop, last = threading.Event(), [math.inf]  # until its first word it only starts
 
     def watch() -> None:
         while not stop.wait(min(wait_s, 1.0)):

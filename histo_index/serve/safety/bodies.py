@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,7 +11,8 @@ from histo_index.serve.config import Limits
 from histo_index.serve.safety.refusal import RefusalError, busy, respond
 
 # After such a refusal the rest of the body is not read.
-_CLOSE = {"Connection": "close"}
+_CLOSE: Final = {"Connection": "close"}
+_RETRY_S: Final = 5
 
 
 class Bodies:
@@ -30,31 +32,22 @@ class Bodies:
         headers = Headers(scope=scope)
         has_images = headers.get("content-type", "").lower().startswith("multipart/")
         most = self._limits.upload_bytes if has_images else self._limits.body_bytes
-        refusal = self._refuse(headers, most, has_images=has_images)
-        if refusal is not None:
+        if refusal := _refuse(headers, most):
             await respond(scope, refusal)(scope, receive, send)
             return
-        self._arriving += has_images
         body = _Body(receive, send, most=most, seconds=self._limits.body_s)
         body.is_whole = "transfer-encoding" not in headers and headers.get("content-length") in (
             None, "0",
         )  # fmt: skip
+        if has_images and self._arriving >= self._limits.receiving:
+            refusal = await body.skip() or busy(_RETRY_S)
+            await respond(scope, refusal)(scope, body.receive, body.send)
+            return
+        self._arriving += has_images
         try:
             await self._app(scope, body.receive, body.send)
         finally:
             self._arriving -= has_images
-
-    def _refuse(self, headers: Headers, most: int, *, has_images: bool) -> RefusalError | None:
-        declared = headers.get("content-length", "0")
-        if not declared.isdigit():
-            return RefusalError(400, "the length of the body is no number", headers=_CLOSE)
-        if int(declared) > most:
-            return _too_large(most)
-        if has_images and self._arriving >= self._limits.receiving:
-            refusal = busy(5)
-            refusal.headers = {**(refusal.headers or {}), **_CLOSE}
-            return refusal
-        return None
 
 
 class _Body:
@@ -94,11 +87,32 @@ class _Body:
             raise _too_large(self._most)
         return message
 
+    async def skip(self) -> RefusalError | None:
+        """Read the body and forget it: a client that is cut off does not read the answer.
+
+        Returns:
+            Why not all of it was read; None if it was.
+        """
+        try:
+            while not self.is_whole:
+                await self.receive()
+        except RefusalError as refusal:
+            return refusal
+        return None
+
     async def send(self, message: Message) -> None:
         """Send a part of the answer; a connection with a body that nobody reads is closed."""
         if message["type"] == "http.response.start" and not self.is_whole:
             MutableHeaders(scope=message)["connection"] = "close"
         await self._send(message)
+
+
+def _refuse(headers: Headers, most: int) -> RefusalError | None:
+    """Refuse a body by what is declared of it; None if it may arrive."""
+    declared = headers.get("content-length", "0")
+    if not declared.isdigit():
+        return RefusalError(400, "the length of the body is no number", headers=_CLOSE)
+    return _too_large(most) if int(declared) > most else None
 
 
 def _too_large(most: int) -> RefusalError:

@@ -1,0 +1,157 @@
+"""Two network namespaces as two machines, with a Ray cluster over both. Needs root and `ip`."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+ROOT: Final = Path(__file__).parents[2]
+HOSTS: Final = {"hxa": "10.77.0.1", "hxb": "10.77.0.2"}
+# Ray's sockets need a short path.
+_RAY: Final = "/tmp/hx-two-hosts"
+ADDRESS: Final = "10.77.0.1:6379"
+
+
+def can_run() -> bool:
+    """Return whether namespaces can be made here."""
+    if os.geteuid() != 0:
+        return False
+    try:
+        made = subprocess.run(["ip", "netns", "add", "hxtry"], check=False, capture_output=True)
+        subprocess.run(["ip", "netns", "del", "hxtry"], check=False, capture_output=True)
+    except OSError:
+        return False
+    return made.returncode == 0
+
+
+class TwoHosts:
+    """A cluster with its head on `hxa` and a worker on `hxb`, one core each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        quiet = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        self._environment: Mapping[str, str] = {**os.environ, **token, **quiet}
+
+    def __enter__(self) -> Self:
+        for host in HOSTS:
+            _ip("netns", "add", host)
+        _ip("link", "add", "hxva", "netns", "hxa", "type", "veth", "peer", "hxvb", "netns", "hxb")
+        for host, end in (("hxa", "hxva"), ("hxb", "hxvb")):
+            _ip("-n", host, "addr", "add", f"{HOSTS[host]}/24", "dev", end)
+            for link in (end, "lo"):
+                _ip("-n", host, "link", "set", link, "up")
+        self.start_head()
+        self.start_worker()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for host in HOSTS:
+            self.kill_host(host)
+            _ip("netns", "del", host)
+        shutil.rmtree(_RAY, ignore_errors=True)
+
+    def start_head(self) -> None:
+        self._ray("hxa", "--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={_RAY}")
+
+    def start_worker(self) -> None:
+        self._ray("hxb", f"--address={ADDRESS}")
+
+    def kill_host(self, host: str) -> None:
+        """End every process of a host at once, as a power cut does."""
+        for pid in self.processes(host):
+            _kill(pid)
+
+    def kill_actor(self, host: str) -> None:
+        """End the actor of a host."""
+        for pid in self.processes(host):
+            if "ShardWorker" in _command(pid):
+                _kill(pid)
+
+    def cut_link(self, *, is_up: bool) -> None:
+        _ip("-n", "hxb", "link", "set", "hxvb", "up" if is_up else "down")
+
+    def processes(self, host: str) -> list[int]:
+        found = subprocess.run(
+            ["ip", "netns", "pids", host], check=True, capture_output=True, text=True
+        )
+        return [int(pid) for pid in found.stdout.split()]
+
+    def start(self, *words: str) -> "subprocess.Popen[bytes]":
+        """Start a Python module on the head's host."""
+        command = ["ip", "netns", "exec", "hxa", sys.executable, "-m", *words]
+        with open(self._folder / "driver.log", "ab") as log:
+            return subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def _ray(self, host: str, *words: str) -> None:
+        ray = Path(sys.executable).with_name("ray")
+        subprocess.run(
+            [
+                "ip", "netns", "exec", host, str(ray), "start", *words, "--num-cpus=1",
+                f"--node-ip-address={HOSTS[host]}", "--object-store-memory=200000000",
+                "--disable-usage-stats",
+            ],
+            check=True, env=self._environment, capture_output=True, timeout=300,
+        )  # fmt: skip
+
+
+def finished(index: Path) -> int:
+    """Count the shards with a receipt."""
+    return len(list((index / "embeddings").glob("*.json")))
+
+
+def wait_for(index: Path, count: int, limit_s: float = 240.0) -> None:
+    """Wait until so many shards are finished."""
+    deadline = time.monotonic() + limit_s
+    while finished(index) < count:
+        assert time.monotonic() < deadline, f"{finished(index)} of {count} shards"
+        time.sleep(0.1)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def main() -> None:
+    """Build as the driver of a test: tiles, index, encoder folder."""
+    from histo_index.cluster.building.ray_runner import RayRunner
+    from tests.cluster.sources import FakeSource
+    from tests.indexer.fakes import FakeEncoder, run_build
+
+    tiles, index, encoder = (Path(word) for word in sys.argv[1:4])
+    source = FakeSource(folder=encoder, delay_s=0.1)
+    runner = RayRunner(make_encode=source, workers=2, address=ADDRESS)
+    report = run_build(index, FakeEncoder(folder=encoder), tiles, runner=runner)
+    print(report)
+
+
+if __name__ == "__main__":
+    main()
