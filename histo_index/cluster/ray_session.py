@@ -3,11 +3,14 @@
 import ipaddress
 import os
 import secrets
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
+from types import FrameType
 from typing import Any, Final
 
 from histo_index.errors import InputError
@@ -98,14 +101,31 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
         except ImportError as error:
             raise InputError(_EXTRA) from error
         with _own_folder() if address is None else nullcontext("") as folder:
-            _connect(ray, address, cpus, folder)
             try:
+                with interrupts_later():
+                    _connect(ray, address, cpus, folder)
                 yield ray
             finally:
                 ray.shutdown()
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: a start that is cut off leaves processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught and callable(before):
+        before(*caught[0])
 
 
 def _own_folder() -> "tempfile.TemporaryDirectory[str]":

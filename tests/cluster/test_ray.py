@@ -1,13 +1,19 @@
 """A build by Ray on this machine writes what one process writes; an open cluster is refused."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
 from histo_index.cluster.building.ray_runner import RayRunner
-from histo_index.cluster.ray_session import ray_session, require_listening, require_safe
+from histo_index.cluster.ray_session import (
+    interrupts_later,
+    ray_session,
+    require_listening,
+    require_safe,
+)
 from histo_index.errors import InputError
 from tests.cluster.sources import FakeSource
 from tests.indexer.fakes import FakeEncoder, numbered, run_build, write_tiles
@@ -75,3 +81,17 @@ def test_an_address_where_nothing_answers_is_one_line() -> None:
 def test_an_unsafe_address_is_refused_before_ray_is_loaded() -> None:
     with pytest.raises(InputError, match="runs the code of anybody"), ray_session("10.0.0.1:1"):
         raise AssertionError
+
+
+def test_ctrl_c_waits_for_the_start_of_ray() -> None:
+    told: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+    try:
+        with interrupts_later():
+            signal.raise_signal(signal.SIGINT)
+            assert told == []
+        assert told == [signal.SIGINT]
+        signal.raise_signal(signal.SIGINT)
+        assert told == [signal.SIGINT] * 2
+    finally:
+        signal.signal(signal.SIGINT, before)
