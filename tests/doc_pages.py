@@ -21,6 +21,7 @@ PAGES: Final = (
     "docs/distil.md",
     "docs/slides.md",
     "docs/features.md",
+    "docs/scale.md",
 )
 # Every page starts with the folder that this command makes; it is run once for all of them.
 DEMO: Final = ["demo", "-o", "demo", "--tiles-per-category", "16"]
