@@ -131,7 +131,7 @@ def interrupts_later() -> Iterator[None]:
 def _own_folder() -> "tempfile.TemporaryDirectory[str]":
     """Make a folder for Ray that goes with the cluster: its log files may hold names of tiles.
 
-    The path of a socket has at most 107 bytes, of which Ray itself needs some 60.
+    The path of a socket has at most 107 bytes, and Ray itself needs some 60.
     """
     short = None if len(tempfile.gettempdir()) <= _LONGEST_PATH else "/tmp"
     return tempfile.TemporaryDirectory(prefix="hx-", dir=short, ignore_cleanup_errors=True)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from histo_index.commands.options import (
+    BatchOption,
     DeviceOption,
+    ImagesArgument,
     IndexOption,
     JsonOption,
     MontageOption,
@@ -119,13 +121,8 @@ def close_pairs(
 
 @app.command(epilog="Example: histo-index classify a.png b.png -o classes.csv -i tiles.hx")
 def classify(
-    images: Annotated[
-        list[str] | None, typer.Argument(help="Files, or image ids or paths in the index.")
-    ] = None,
-    batch: Annotated[
-        Path | None,
-        typer.Option("--batch", help="A list of more images: .txt, CSV, TSV or Parquet."),
-    ] = None,
+    images: ImagesArgument = None,
+    batch: BatchOption = None,
     index: IndexOption = None,
     output: OutputOption = None,
     values: ValuesOption = None,

@@ -127,6 +127,21 @@ AnyMppOption = Annotated[
     typer.Option("--any-mpp", help="Compare images whose scale differs by more than 1.5."),
 ]
 
+ImagesArgument = Annotated[
+    list[str] | None, typer.Argument(help="Files, or image ids or paths in the index.")
+]
+
+BatchOption = Annotated[
+    Path | None, typer.Option("--batch", help="A list of more images: .txt, CSV, TSV or Parquet.")
+]
+
+CropOption = Annotated[
+    bool,
+    typer.Option(
+        "--crop/--no-crop", help="Count GeoJSON from the scanned part of a slide, as QuPath."
+    ),
+]
+
 EngineOption = Annotated[
     str | None,
     typer.Option("--engine", help="Work by several processes, or by a ray cluster."),

@@ -17,11 +17,13 @@ from histo_index.commands.options import (
     AddressOption,
     AllowPartialOption,
     AnyMppOption,
+    BatchOption,
     ByOption,
     DeviceOption,
     EngineOption,
     ExcludeSameOption,
     ExcludeSelfOption,
+    ImagesArgument,
     IndexOption,
     JsonOption,
     MontageOption,
@@ -145,13 +147,8 @@ def pairs(
 
 @app.command(epilog="Example: histo-index search a.png -k 5 --montage out.png -i tiles.hx")
 def search(
-    images: Annotated[
-        list[str] | None, typer.Argument(help="Files, or image ids or paths in the index.")
-    ] = None,
-    batch: Annotated[
-        Path | None,
-        typer.Option("--batch", help="A list of more images: .txt, CSV, TSV or Parquet."),
-    ] = None,
+    images: ImagesArgument = None,
+    batch: BatchOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of neighbours.")] = 10,
     index: IndexOption = None,
     output: OutputOption = None,

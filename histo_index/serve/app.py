@@ -58,7 +58,7 @@ def create_app(state: State) -> ASGIApp:
     ]  # fmt: skip
     for router in routers:
         api.include_router(router)
-    # Bodies are limited before the token is known: strangers may not send without end either.
+    # Bodies are limited before the token is checked, so that nobody can send without end.
     return Edge(Bodies(Guard(api, config), config.limits), registry)
 
 

@@ -39,7 +39,7 @@ def done(names: Sequence[str], seconds: float) -> Done:
 
 @dataclass(kw_only=True)
 class ScriptedCrew:
-    """Two workers that do as they are told.
+    """Two workers that follow a script.
 
     Attributes:
         losing: names of tasks whose worker is lost, once for each time it is listed.

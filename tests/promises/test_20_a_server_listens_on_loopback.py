@@ -1,4 +1,4 @@
-"""A server is reached from this machine only, unless it is told otherwise with a token."""
+"""A server is reached from this machine only, unless another host is asked for, with a token."""
 
 import socket
 from pathlib import Path

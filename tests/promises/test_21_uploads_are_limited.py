@@ -79,7 +79,7 @@ def test_200_mb_that_are_not_declared_are_cut_off(served: Served, kind: str) -> 
     assert sent < 80 * 2**20
 
 
-def test_strangers_cannot_send_without_end(served: Served) -> None:
+def test_clients_without_the_token_cannot_send_without_end(served: Served) -> None:
     with served.connect() as connection:
         head = served.head("POST", "/v1/search", _KINDS["raw"], "Transfer-Encoding: chunked")
         connection.sendall(head.replace(TOKEN.encode(), b"guessed") + _CHUNK)

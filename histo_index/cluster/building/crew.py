@@ -13,8 +13,8 @@ from histo_index.indexer.format.shards import Receipt
 from histo_index.indexer.runner import Assignment, Place
 from histo_index.indexer.writing.shard_tasks import Progress, Step
 
-# A task that loses its worker so often is the reason: too little memory, mostly. Likewise an
-# encoder, if so many workers in a row are lost before they have started.
+# After so many lost workers the task is the reason: too little memory, mostly. If so many in a row
+# are lost before they have started, it is the encoder.
 _MOST_LOSSES: Final = 3
 # Work handed out at once: enough that starting it costs little, and little is lost with a worker.
 _SECONDS_AT_ONCE: Final = 30.0

@@ -7,6 +7,7 @@ import typer
 
 from histo_index.commands.options import (
     AnyMppOption,
+    CropOption,
     DeviceOption,
     IndexOption,
     JsonOption,
@@ -40,12 +41,7 @@ def heatmap(
     geojson: Annotated[
         Path | None, typer.Option("--geojson", help="Tiles with their values, for QuPath.")
     ] = None,
-    crop: Annotated[
-        bool,
-        typer.Option(
-            "--crop/--no-crop", help="Count GeoJSON from the scanned part of a slide, as QuPath."
-        ),
-    ] = True,
+    crop: CropOption = True,
     device: DeviceOption = "auto",
     any_mpp: AnyMppOption = False,
     overwrite: OverwriteOption = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from histo_index.commands.options import (
+    CropOption,
     JsonOption,
     MinTissueOption,
     OverlapOption,
@@ -65,12 +66,7 @@ def tile(
     geojson: Annotated[
         Path | None, typer.Option("--geojson", help="Folder for tissue and tiles, for QuPath.")
     ] = None,
-    crop: Annotated[
-        bool,
-        typer.Option(
-            "--crop/--no-crop", help="Count GeoJSON from the scanned part of a slide, as QuPath."
-        ),
-    ] = True,
+    crop: CropOption = True,
     save_tiles: Annotated[
         Path | None, typer.Option("--save-tiles", help="Folder for the pixels as PNG files.")
     ] = None,

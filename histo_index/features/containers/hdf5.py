@@ -1,4 +1,4 @@
-"""Open HDF5 files that strangers wrote: nothing outside the file is read, no plugin is loaded."""
+"""Open untrusted HDF5 files: nothing outside the file is read, no plugin is loaded."""
 
 import os
 from contextlib import ExitStack

@@ -129,7 +129,7 @@ def require_chunk(name: str, chunk_bytes: int) -> None:
 
 
 def to_places(values: Numbers, name: str) -> Int64:
-    """Read places from an array of N×2 or more columns, of which the first are x and y.
+    """Read places from an array of N×2 or more columns; the first two are x and y.
 
     Raises:
         InputError: it is none, or a value is no pixel.

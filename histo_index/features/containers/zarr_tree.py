@@ -1,4 +1,4 @@
-"""A tree in a Zarr store, a folder that a stranger wrote; see `tree.Tree`.
+"""A tree in a Zarr store, an untrusted folder; see `tree.Tree`.
 
 The description of each array is checked before Zarr opens it: old stores may name a codec that
 unpickles, which is code. Links are not followed.
@@ -157,7 +157,7 @@ def _codec_names(document: Any) -> Iterator[str]:
 
 
 def _stored_bytes(node: Path, where: str) -> int:
-    """Return the size of all files of an array, none of which may be a link."""
+    """Return the size of all files of an array; a link is refused."""
     total = 0
     for place, folders, files in os.walk(node):
         for name in (*folders, *files):

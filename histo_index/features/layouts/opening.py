@@ -16,7 +16,7 @@ EXTRAS: Final = {**dict.fromkeys(HDF5, ("h5py", "h5")), ZARR: ("zarr", "zarr")}
 
 
 def open_parts(path: Path, stack: ExitStack) -> Iterator[Part]:
-    """Open the parts of a file, each of which stays open as long as the stack.
+    """Open the parts of a file; they stay open as long as the stack.
 
     Raises:
         InputError: it cannot be used.

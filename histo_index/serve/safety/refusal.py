@@ -39,7 +39,7 @@ class RefusalError(HTTPException):
     def __init__(
         self, status: int, detail: str, *, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Set what the client is told."""
+        """Set the message for the client."""
         super().__init__(status, detail, dict(headers or {}))
 
 

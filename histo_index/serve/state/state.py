@@ -47,7 +47,7 @@ class State:
         """Call a function with the newest state of the index, on a thread for searches.
 
         Raises:
-            RefusalError: the function failed in a way that the client is told, or too many wait.
+            RefusalError: the function refused the request, or too many wait.
         """
         return await self._search.run(self._told, function)
 

@@ -32,7 +32,7 @@ def rows(start: int, count: int) -> GivenRows:
 def write(
     folder: Path, finished: dict[str, Receipt] | None = None, *, last: bool = True
 ) -> list[Receipt]:
-    """Write sources of 3, 25 and 4 rows, of which the second fails in the end."""
+    """Write sources of 3, 25 and 4 rows; the second fails in the end."""
     encode = DeclaredRuntime("any", size=4, folder=folder / "encoder")
     with closing(ShardWriter(folder, encode, finished or {}, shard_rows=10)) as writer:
         writer.add(rows(0, 3))
