@@ -80,7 +80,7 @@ class ViewWork:
 
 
 def _answer(slide: Slide, what: Facts | Square | Overview) -> SlideInfo | bytes:
-    from histo_index.slides.viewing.pyramid import read_square
+    from histo_index.slides.viewing.square import read_square
 
     if isinstance(what, Facts):
         return slide.info

@@ -12,7 +12,8 @@ import pytest
 from histo_index.errors import ImageError
 from histo_index.slides.reading.info import SlideLevel
 from histo_index.slides.reading.reader import Slide, SlideFile, open_slide
-from histo_index.slides.viewing.pyramid import list_levels, read_square
+from histo_index.slides.viewing.pyramid import list_levels
+from histo_index.slides.viewing.square import read_square
 from tests.slide_files import Pixels, shrink
 
 
