@@ -5,6 +5,7 @@ const KEPT = 160; // squares in memory, 1 MB each
 const AT_ONCE = 6;
 const CLOSEST = 16; // screen pixels per slide pixel
 const CLICK_PX = 5;
+const PAUSE_MS = 50;
 const STEP = 0.2; // of the canvas, for an arrow key
 
 const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
@@ -182,8 +183,19 @@ export class SlideView {
         else if (level === best || level === last) missing.push(key);
       }
     }
-    this.squares.want(missing);
+    this.fetchSoon(missing);
     for (const layer of this.layers) layer(pen, this);
+  }
+
+  // Squares that are seen for a moment only are not fetched.
+  fetchSoon(missing) {
+    const isWaiting = this.missing !== undefined;
+    this.missing = missing;
+    if (isWaiting) return;
+    setTimeout(() => {
+      this.squares.want(this.missing);
+      this.missing = undefined;
+    }, PAUSE_MS);
   }
 
   // The squares of a level that are seen, those in the middle first: key, column, row, downsample.
