@@ -74,8 +74,7 @@ def slide_routes(state: State, viewer: Viewer, heats: Heats) -> APIRouter:
             heat = heats.measure(snapshot, slide, asked)
             values = heat.values.tolist()
             rows = [
-                [*tile, value]
-                for tile, value in zip(_tiles(snapshot, slide), values, strict=True)
+                [*tile, value] for tile, value in zip(_tiles(snapshot, slide), values, strict=True)
             ]
             facts = {"meaning": plain(heat.meaning), "limits": limits_of(heat), "colours": COLOURS}
             return answer({**facts, "tiles": rows}, snapshot.tag)
@@ -91,18 +90,21 @@ def region_routes(state: State, viewer: Viewer, heats: Heats) -> APIRouter:
 
     @routes.get("/slides/{slide_id}/regions/{level}/{place}")
     async def read_region(
-        request: Request, slide_id: str, level: str, place: str,
-        format: Literal["jpeg", "png"] = "jpeg",
-    ) -> Response:  # fmt: skip
+        request: Request,
+        slide_id: str,
+        level: str,
+        place: str,
+        kind: Annotated[Literal["jpeg", "png"], Query(alias="format")] = "jpeg",
+    ) -> Response:
         """Return a square of 512 pixels; `place` is `column_row`."""
 
         def show(snapshot: Snapshot) -> Response:
             slide = find_slide(snapshot, slide_id)
-            square = _read_square(level, place, is_png=format == "png")
+            square = _read_square(level, place, is_png=kind == "png")
             _require_inside(viewer.describe(snapshot, slide), square)
             if known := unchanged(request, snapshot):
                 return known
-            return _picture(viewer.show(snapshot, slide, square), format, snapshot)
+            return _picture(viewer.show(snapshot, slide, square), kind, snapshot)
 
         return await state.view(show)
 
@@ -168,7 +170,9 @@ def _tiles(snapshot: Snapshot, slide: IndexedSlide) -> list[list[Any]]:
 
 def _read_square(level: str, place: str, *, is_png: bool) -> Square:
     column, _, row = place.partition("_")
-    if not all(text.isascii() and text.isdigit() and len(text) <= 9 for text in (level, column, row)):
+    if not all(
+        text.isascii() and text.isdigit() and len(text) <= 9 for text in (level, column, row)
+    ):
         raise not_found()
     return Square(level=int(level), column=int(column), row=int(row), is_png=is_png)
 

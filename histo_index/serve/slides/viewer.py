@@ -60,7 +60,9 @@ class Viewer:
             RefusalError: it is missing, was changed, or cannot be read.
         """
         state = self._unchanged.require(snapshot, slide)
-        if isinstance(what, Overview) and what.grid is not None:
+        # PNG files are large, and drawings are of one query.
+        is_kept = what.grid is None if isinstance(what, Overview) else not what.is_png
+        if not is_kept:
             return self._ask_picture(slide, what)
         key = slide.file, state, slide.tile.slide_mpp, what
         return self._pictures.get(key, lambda: self._ask_picture(slide, what))

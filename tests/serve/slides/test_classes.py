@@ -1,7 +1,6 @@
 """The probability of a class over a slide: the values of the command, under the same conditions."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -63,9 +62,7 @@ def test_values_are_those_of_the_command(client: Client, index: Index, ids: list
     assert "<option selected>&lt;img" in page
 
 
-def test_a_slide_whose_group_took_part_has_no_probabilities(
-    client: Client, ids: list[str]
-) -> None:
+def test_a_slide_whose_group_took_part_has_no_probabilities(client: Client, ids: list[str]) -> None:
     found = client.get(f"/v1/slides/{ids[1]}/heatmap", params={"class": "stroma"})
     assert (found.status_code, problem(found)["detail"]) == (422, TAUGHT)
     page = client.get(f"/slide?slide={ids[1]}").text

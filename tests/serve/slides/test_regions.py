@@ -15,6 +15,7 @@ from histo_index.api.slides.heatmap import find_slide_rows, heatmap
 from histo_index.indexer.writing.hash_cache import STATES_NAME
 from histo_index.serve.slides.unchanged import CHANGED, MISSING
 from histo_index.serve.state.slide_list import rejected_places
+from tests.promises.test_22_nothing_leaks_from_the_server import PATH_SHAPED
 from tests.serve.site import PATIENT, Client, Site, image_of, problem, serving, small
 from tests.serve.slides.slide_site import SLIDES, TILE_PX
 
@@ -93,8 +94,9 @@ def test_squares_that_are_not_there_are_the_same_404(
 
 
 def test_names_of_files_are_no_slides(slide_client: Client) -> None:
-    for name in (*SLIDES, "0" * 32, "..%2f", f"{SLIDES[0]}%23x=0,y=0,mpp=0.5,size=128"):
-        for path in ("", "/tiles", "/overview", "/heatmap?id=x", "/regions/0/0_0"):
+    shaped = [name for name in PATH_SHAPED if name not in (".", "..") and "/" not in name]
+    for name in (*SLIDES, *shaped, f"{SLIDES[0]}%23x=0,y=0,mpp=0.5,size=128"):
+        for path in ("", "/overview", "/heatmap?id=x", "/regions/0/0_0"):
             found = slide_client.get(f"/v1/slides/{name}{path}")
             assert (found.status_code, problem(found)["detail"]) == (404, NOT_FOUND)
 
