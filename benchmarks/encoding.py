@@ -65,7 +65,7 @@ class Tiles(Dataset[torch.Tensor]):
 
 
 class TilePairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Pairs of images; each is read and decoded anew wherever it stands."""
+    """Pairs of images; each is read and decoded wherever it stands."""
 
     def __init__(self, paths: Sequence[Path], pairs: Sequence[tuple[int, int]]) -> None:
         self._tiles = Tiles(paths)

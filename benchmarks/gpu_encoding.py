@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def write_copies(folder: Path, pixels: Sequence[Pixels], *, count: int) -> list[Path]:
-    """Write a few pictures over and over, each file of its own bytes."""
+    """Write a few pictures over and over, no two files with the same bytes."""
     paths = [folder / f"{number:06d}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
         picture = Image.fromarray(pixels[number % len(pixels)])

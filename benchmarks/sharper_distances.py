@@ -2,7 +2,7 @@
 
 Everything that is fitted is fitted without labels on the tiles of the index itself. Ideas are
 chosen on held-out groups of the training tiles (`choose`, over an index of the training tiles) and
-reported on the evaluation sets, each an index of its own. Gains have a 95 % interval from
+reported on the evaluation sets, each as one index. Gains have a 95 % interval from
 resampling groups; an idea is adopted if it wins on both sets by more than that.
 """
 

@@ -93,7 +93,7 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, str]]:
         for name in folders:
             # Where a path is too long to be asked about, listing what lies there will say so.
             if os.path.islink(here / name):
-                reason = "a linked folder is not followed; pass it as a source of its own"
+                reason = "a linked folder is not followed; pass it as another source"
                 yield (here / name).relative_to(root).as_posix(), reason
         below = here.relative_to(root).parts
         for name in files:

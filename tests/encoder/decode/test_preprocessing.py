@@ -53,7 +53,7 @@ def test_a_square_tile_is_resized_as_pillow_does(side: int) -> None:
 
 def test_the_resize_is_antialiased() -> None:
     lines = np.zeros((256, 256, 3), np.uint8)
-    lines[::4] = 252  # one line of four: a quarter of the light, none of which may be lost
+    lines[::4] = 252  # one line of four: a quarter of the light; none may be lost
     assert (fit_tile(lines, SPEC)[1:-1] == 63).all()
 
 

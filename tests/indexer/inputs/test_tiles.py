@@ -16,7 +16,7 @@ from tests.indexer.fakes import write_tiles
 
 OUTSIDE = "lies outside the folder that paths start from; pass another beside --manifest"
 LINK_OUT = "a symbolic link out of the source folder"
-LINK_FOLDER = "a linked folder is not followed; pass it as a source of its own"
+LINK_FOLDER = "a linked folder is not followed; pass it as another source"
 
 
 def names_of(found: TileList) -> list[str]:

@@ -105,7 +105,7 @@ def test_groups_of_pairs_come_from_the_index_and_must_be_there(classes: Classes)
         "patient-0", "patient-1", "patient-3"
     ]  # fmt: skip
     assert not of_pairs(classes, rows).has_groups
-    # A group of its own for each of the tiles is known all the same.
+    # Each tile as its own group is a known group too.
     assert of_pairs(classes, rows, group="patient").has_groups
     with pytest.raises(InputError, match="no column ward"):
         of_pairs(classes, rows, group="ward")
