@@ -1,4 +1,4 @@
-"""Promise 5: one writer. The second is refused and the first named; a dead holder frees the lock."""
+"""Promise 5: one writer. The second is refused, the first named; a dead holder frees the lock."""
 
 import itertools
 import os
