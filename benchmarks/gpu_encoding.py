@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from histo_index.arrays import Pixels
 from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.create import init_encoder
-from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.encoder import Encoder, open_encoder
 from histo_index.encoder.runtime.cuda import CudaRuntime
 from histo_index.errors import ImageError

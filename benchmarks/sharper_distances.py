@@ -20,8 +20,8 @@ from scipy.cluster.hierarchy import cophenet, linkage
 from scipy.spatial.distance import squareform
 from sklearn.cluster import KMeans
 
-from histo_index.arrays import Float64, Int64
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
+from histo_index.arrays import Float64, Int64, Pixels
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.indexer.inputs.tables import read_table

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from histo_index.arrays import Pixels
 from histo_index.demo.tiles import render_tile
-from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing, describe_fit, fit_tile
 from histo_index.errors import IndexFormatError
 

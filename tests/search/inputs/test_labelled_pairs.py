@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.search.inputs.labelled_pairs import LabelledPairs, draw_pairs, make_labelled_pairs
+from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.inputs.pair_list import list_pairs
+from histo_index.search.inputs.row_pairs import draw_pairs
 from tests.search.classes import Classes
 
 
