@@ -91,7 +91,7 @@ class ChildBuilds:
         is_deadly: bool = False,
         log: Path | None = None,
     ) -> dict[str, Any]:
-        """Build in a process of its own, or change an index otherwise.
+        """Build in another process, or change an index otherwise.
 
         Args:
             tiles: the source folder.

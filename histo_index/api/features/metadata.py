@@ -10,7 +10,7 @@ import pyarrow as pa
 from histo_index.errors import InputError
 from histo_index.features.sources import OwnMetadata
 from histo_index.indexer.inputs.tables import read_table
-from histo_index.indexer.inputs.tiles import RESERVED
+from histo_index.indexer.inputs.tile_list import RESERVED
 from histo_index.wording import printable
 
 _SLIDE: Final = ("slide", "slide_id")

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.indexer.format.shards import Rejection
-from histo_index.indexer.inputs.tiles import TileList
+from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.slides.reading.identity import SlideTile, parse_tile, reading_version
 
 # What the decoder refuses unread (its DecodeLimits) is not worth hashing either: a sparse file of a
