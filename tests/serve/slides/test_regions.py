@@ -16,7 +16,7 @@ from histo_index.indexer.writing.hash_cache import STATES_NAME
 from histo_index.serve.slides.unchanged import CHANGED, MISSING
 from histo_index.serve.state.slide_list import rejected_places
 from tests.promises.test_22_nothing_leaks_from_the_server import PATH_SHAPED
-from tests.serve.site import PATIENT, Client, Site, image_of, problem, serving, small
+from tests.serve.site import PATIENT, TOKEN, Client, Site, image_of, problem, serving, small
 from tests.serve.slides.slide_site import SLIDES, TILE_PX
 
 NOT_FOUND: Final = "there is no such tile or page"
@@ -182,6 +182,20 @@ def test_an_uploaded_image_is_an_example(
     best = max(values, key=lambda place: values[place])
     assert best == (384, 256)
     assert values[best] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_form_of_another_page_is_refused(slide_site: Site, slide_ids: list[str]) -> None:
+    with serving(slide_site.config()) as client:
+        cookie = client.ask("GET", "/slides", params={"token": TOKEN}).headers["set-cookie"]
+        headers = {
+            "Cookie": cookie.partition(";")[0], "Origin": "null", "Sec-Fetch-Mode": "navigate",
+        }  # fmt: skip
+        for site, token in (("same-origin", ""), ("same-site", "0" * 64), ("same-origin", TOKEN)):
+            data = {"slide": slide_ids[0], "write_token": token}
+            files = {"image": ("x.png", b"no image", "image/png")}
+            whole = {**headers, "Sec-Fetch-Site": site}
+            sent = client.ask("POST", "/slide", headers=whole, files=files, data=data)
+            assert sent.status_code == 403
 
 
 def test_an_overview_shows_the_slide_its_tiles_and_a_heatmap(
