@@ -1,5 +1,6 @@
 """What the marks of an index amount to: undone ones left out, the last word of each user."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,21 @@ class Collected:
             if other.answer != mark.answer:
                 found.append((other, mark))
         return found
+
+    def answered_by_two(self) -> int:
+        """Count the pairs that several users answered."""
+        keys = [frozenset((mark.a, mark.b)) for mark in self.pairs if mark.answer != SKIPPED]
+        return sum(count > 1 for count in Counter(keys).values())
+
+    def answered_by_others(self, user: str) -> list[PairMark]:
+        """List the pairs that others answered and a user did not see, each once."""
+        seen = {frozenset((mark.a, mark.b)) for mark in self.pairs if mark.user == user}
+        found: dict[frozenset[str], PairMark] = {}
+        for mark in self.pairs:
+            key = frozenset((mark.a, mark.b))
+            if mark.answer != SKIPPED and key not in seen:
+                found.setdefault(key, mark)
+        return list(found.values())
 
     def agreed(self) -> list[PairMark]:
         """List the pairs with an answer on which all agree, each once."""

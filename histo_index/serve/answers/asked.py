@@ -15,6 +15,7 @@ _DEFAULT_K: Final = 24
 _MOST_EXAMPLES: Final = 16
 _MOST_CONDITIONS: Final = 10
 _LONGEST: Final = 500
+_LONGEST_NUMBER: Final = 10
 
 
 class Fields(Protocol):
@@ -133,7 +134,8 @@ def read_box(fields: Fields) -> Box | None:
 
 def _read_k(fields: Fields, most: int) -> int:
     text = one_text(fields, "k", str(_DEFAULT_K))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+    is_number = text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER
+    if not is_number or not 1 <= int(text) <= most:
         raise RefusalError(422, f"k: expected a whole number from 1 to {most}")
     return int(text)
 

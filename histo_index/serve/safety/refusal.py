@@ -71,6 +71,19 @@ def refusal_of(error: HistoIndexError, folders: Sequence[Path]) -> RefusalError:
     return RefusalError(status, without_paths(str(error), folders), headers=headers)
 
 
+def refusal_of_system(error: OSError, index: Path) -> RefusalError:
+    """Turn an error of the operating system, such as a full disk, into a refusal.
+
+    Args:
+        error: may name a file.
+        index: the folder whose files may be named.
+    """
+    path = Path(str(error.filename or index))
+    name = f"{index.name}/{path.name}" if path.parent == index else index.name
+    detail = f"{printable(name)}: {error.strerror or type(error).__name__}"
+    return RefusalError(503, detail, headers={"Retry-After": "30"})
+
+
 def without_paths(text: str, folders: Sequence[Path] = ()) -> str:
     """Remove the folders of absolute paths from a message, and make it one line.
 
