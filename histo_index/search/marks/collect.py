@@ -58,6 +58,13 @@ class Collected:
                 found.setdefault(key, mark)
         return list(found.values())
 
+    def agreed_labels(self) -> dict[str, str]:
+        """Return the label of each tile, by SHA-256, on which all users agree."""
+        given: dict[str, set[str]] = {}
+        for mark in self.labels:
+            given.setdefault(mark.tile, set()).add(mark.label or "")
+        return {tile: labels.pop() for tile, labels in given.items() if len(labels) == 1}
+
 
 def collect(marks: Sequence[Mark | None]) -> Collected:
     """Leave out what was undone or said again.
@@ -83,11 +90,11 @@ def collect(marks: Sequence[Mark | None]) -> Collected:
 
 
 def last_line(marks: Sequence[Mark | None], user: str | None) -> int | None:
-    """Return the line of a user's last mark that is not undone; None without one."""
+    """Return the line of a user's last answer about a pair that is not undone; None without one."""
     undone = {mark.line for mark in marks if isinstance(mark, Undo)}
     lines = [
         line
         for line, mark in enumerate(marks, start=1)
-        if isinstance(mark, PairMark | TileMark) and mark.user == user and line not in undone
+        if isinstance(mark, PairMark) and mark.user == user and line not in undone
     ]
     return lines[-1] if lines else None

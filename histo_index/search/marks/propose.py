@@ -130,18 +130,16 @@ def repeat(
     ]  # fmt: skip
 
 
-def _choose(
-    pool: _Pool, limit: float, generator: np.random.Generator
-) -> tuple[int, Proposal]:
+def _choose(pool: _Pool, limit: float, generator: np.random.Generator) -> tuple[int, Proposal]:
     gaps = np.abs(pool.distances - limit)
     is_near = gaps <= np.quantile(gaps, _BAND)
     is_random = generator.random() < _RANDOM_SHARE
     chosen = int(generator.choice(len(gaps) if is_random else np.flatnonzero(is_near)))
     left, right = pool.pairs[:, chosen].tolist()
+    near = (1 - _RANDOM_SHARE) / float(is_near.mean()) if is_near[chosen] else 0.0
     return chosen, Proposal(
         left=left, right=right, distance=float(pool.distances[chosen]),
-        drawn=RANDOM if is_random else NEAR,
-        selection=_RANDOM_SHARE + (1 - _RANDOM_SHARE) / float(is_near.mean()) * bool(is_near[chosen]),
+        drawn=RANDOM if is_random else NEAR, selection=_RANDOM_SHARE + near,
     )  # fmt: skip
 
 

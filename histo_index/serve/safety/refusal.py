@@ -105,18 +105,23 @@ def respond(scope: Scope, refusal: HTTPException) -> Response:
     accepted = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
     is_api = scope["path"].removeprefix(scope.get("root_path", "")).startswith("/v1/")
     if "text/html" in accepted and not is_api:
-        return HTMLResponse(_page(title, refusal.detail), status, headers)
+        return HTMLResponse(_page(title, refusal.detail, scope), status, headers)
     problem = {
         "type": "about:blank", "title": title, "status": status, "detail": refusal.detail,
     }  # fmt: skip
     return JSONResponse(problem, status, headers, media_type="application/problem+json")
 
 
-def _page(title: str, detail: str) -> str:
+def _page(title: str, detail: str, scope: Scope) -> str:
+    root = escape(scope.get("root_path", ""))
+    # Whoever has no session gets no style either.
+    has_session = "visitor" in scope.get("state", {})
+    style = f'<link rel="stylesheet" href="{root}/static/app.css">' if has_session else ""
+    back = f'<p><a href="{root}/search">Go to the search</a></p>' if has_session else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
+        f'<meta name="color-scheme" content="light dark">{style}'
         f"<title>{escape(title)}</title></head><body><main><h1>{escape(title)}</h1>"
-        f"<p>{escape(detail)}</p></main></body></html>"
+        f"<p>{escape(detail)}</p>{back}</main></body></html>"
     )

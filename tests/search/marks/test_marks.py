@@ -165,9 +165,7 @@ def test_a_pair_that_is_marked_is_not_drawn_again_in_either_order(classes: Class
     open_pairs, threshold = set(pairs[::600]), Threshold(value=0.5, origin="")
     excluded = [(digests[a], digests[b]) for a, b in pairs if (a, b) not in open_pairs]
     generator = np.random.default_rng(3)
-    found = propose(
-        classes.index, threshold, generator, 20, group="patient", excluded=excluded
-    )
+    found = propose(classes.index, threshold, generator, 20, group="patient", excluded=excluded)
     drawn = [(max(one.left, one.right), min(one.left, one.right)) for one in found]
     assert len(drawn) == len(set(drawn)) >= 4
     assert set(drawn) <= open_pairs
