@@ -18,15 +18,19 @@ from histo_index.serve.pages.mark import mark_pages
 from histo_index.serve.pages.pair import pair_pages
 from histo_index.serve.pages.quality import quality_pages
 from histo_index.serve.pages.search import search_pages
+from histo_index.serve.pages.slides import slide_pages
 from histo_index.serve.pages.static import static_routes
 from histo_index.serve.rest.marks import label_routes, mark_routes
 from histo_index.serve.rest.operations import operation_routes
 from histo_index.serve.rest.questions import class_routes, pair_routes, search_routes
+from histo_index.serve.rest.slides import region_routes, slide_routes
 from histo_index.serve.rest.tiles import tile_routes
 from histo_index.serve.safety.bodies import Bodies
 from histo_index.serve.safety.edge import Edge
 from histo_index.serve.safety.guard import Guard
 from histo_index.serve.safety.refusal import NOT_FOUND, RefusalError, respond, unexpected
+from histo_index.serve.slides.heat import Heats
+from histo_index.serve.slides.viewer import Viewer
 from histo_index.serve.state.state import State
 
 # Else FastAPI sends what it measures to whatever address the environment names.
@@ -40,6 +44,8 @@ def create_app(state: State) -> ASGIApp:
     registry = CollectorRegistry()
     config = state.config
     surveys = Surveys()
+    viewer, heats = Viewer(config.limits), Heats(state.uploads)
+    state.close_too(viewer.close)
     marking = Marking(user=config.user, is_read_only=config.is_read_only)
     api = FastAPI(
         title="histo-index", docs_url=None, redoc_url=None, lifespan=_closing(state, surveys),
@@ -54,7 +60,8 @@ def create_app(state: State) -> ASGIApp:
         pair_routes(state), class_routes(state), search_pages(state), pair_pages(state),
         mark_routes(state, marking), label_routes(state, marking), mark_pages(state),
         quality_pages(state, surveys),
-        static_routes(),
+        slide_routes(state, viewer, heats), region_routes(state, viewer, heats),
+        slide_pages(state, viewer, heats), static_routes(),
     ]  # fmt: skip
     for router in routers:
         api.include_router(router)

@@ -11,8 +11,10 @@ from histo_index.api.answers.pictures import tiles_folder
 from histo_index.api.index import Index
 from histo_index.serve.config import ServeConfig
 from histo_index.serve.safety.refusal import not_found
+from histo_index.serve.safety.token import derive
 from histo_index.serve.state.engine import Engine
 from histo_index.serve.state.ids import OpaqueIds
+from histo_index.serve.state.slide_list import IndexedSlide, list_slides
 from histo_index.wording import printable
 
 # What names a tile or its slide; shown and filtered by with `--names` only.
@@ -46,6 +48,7 @@ class Snapshot:
         hidden = _INNER if config.shows_names else (*_INNER, *_NAMES)
         self.columns = tuple(name for name in self.opened.rows.column_names if name not in hidden)
         self.root = tiles_folder(self.opened, config.tiles)
+        self._slide_key = derive(config.token, "slides")
 
     def row_of(self, tile_id: str) -> int:
         """Return the row of a tile.
@@ -70,6 +73,11 @@ class Snapshot:
         """Return the picture of a tile; see `Engine.show_tile`."""
         facts = self.opened.row(row)
         return self.engine.show_tile(self.root / facts["path"], facts["sha256"], side_px)
+
+    @cached_property
+    def slides(self) -> dict[str, IndexedSlide]:
+        """The slides by their opaque ids; empty for an index of tile files."""
+        return list_slides(self.opened, self.root, self._slide_key)
 
     @cached_property
     def suggestions(self) -> dict[str, list[str]]:

@@ -41,11 +41,16 @@ class State:
         self._search = Lane("search", usable_cores(), config.limits)
         self._decode = Lane("pictures", 2, config.limits)
         self._encode = Lane("encode", 1, config.limits)
+        self._slides = Lane("slides", 2, config.limits)
+        self._others: list[Callable[[], None]] = []
 
     @property
     def lanes(self) -> dict[str, Lane]:
         """The lanes by what is done in them."""
-        return {"search": self._search, "decode": self._decode, "encode": self._encode}
+        return {
+            "search": self._search, "decode": self._decode, "encode": self._encode,
+            "slides": self._slides,
+        }  # fmt: skip
 
     async def ask(self, function: Callable[[Snapshot], _Result]) -> _Result:
         """Call a function with the newest state of the index, on a thread for searches.
@@ -58,6 +63,10 @@ class State:
     async def show(self, function: Callable[[Snapshot], _Result]) -> _Result:
         """Call a function that waits for a decoder; see `ask`."""
         return await self._decode.run(self._told, function)
+
+    async def view(self, function: Callable[[Snapshot], _Result]) -> _Result:
+        """Call a function that waits for a slide; see `ask`."""
+        return await self._slides.run(self._told, function)
 
     async def take_in(self, read: Callable[[], bytes], box: Box | None) -> Upload:
         """Decode, encode and keep an uploaded image.
@@ -89,7 +98,13 @@ class State:
         """Finish what is being worked on and end all processes."""
         for lane in self.lanes.values():
             lane.close()
+        for close in self._others:
+            close()
         self.current.close()
+
+    def close_too(self, close: Callable[[], None]) -> None:
+        """Have something closed with the state, after the last request."""
+        self._others.append(close)
 
     def _told(self, function: Callable[[Snapshot], _Result]) -> _Result:
         folders = [self.config.index]
