@@ -25,7 +25,8 @@ def project(index: OpenIndex, rows: Int64) -> Float32:
         return np.zeros((len(rows), 2), np.float32)
     sample = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
     plane = PCA(n_components=2, svd_solver="randomized", random_state=0)
-    plane.fit(index.vectors(sample).astype(np.float32))
+    with np.errstate(invalid="ignore"):  # equal vectors have no variance to be shared out
+        plane.fit(index.vectors(sample).astype(np.float32))
     found = np.empty((len(rows), 2), np.float32)
     for start in range(0, len(rows), _BLOCK_ROWS):
         own = rows[start : start + _BLOCK_ROWS]
