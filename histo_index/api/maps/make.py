@@ -61,10 +61,7 @@ def update_map(
         raise InputError(
             f"{opened.folder} has a map already; pass --overwrite to lay its tiles out again"
         )
-    if stored is None:
-        found = make_map(opened, config or MapConfig())
-    else:
-        found = complete(opened, stored)
+    found = make_map(opened, config or MapConfig()) if stored is None else complete(opened, stored)
     store_map(opened.folder, found)
     return MapReport(
         index=opened.folder, tiles=len(found), placed=int(found.is_placed.sum()),

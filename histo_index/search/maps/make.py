@@ -1,8 +1,7 @@
 """Make the map of an index: lay its tiles out, and place what comes later by its neighbours."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -53,7 +52,7 @@ def make_map(index: OpenIndex, config: MapConfig) -> TileMap:
         InputError: there are too few tiles, or openTSNE is not installed.
         IndexFormatError: a part of the index that is needed is damaged.
     """
-    method = require_library()
+    require_library()
     contents, rows = distinct_contents(index)
     if len(rows) < FEWEST:
         raise InputError(
@@ -68,17 +67,21 @@ def make_map(index: OpenIndex, config: MapConfig) -> TileMap:
         neighbours, distances, project(index, rows[chosen]),
         perplexity=perplexity, seed=config.seed,
     )  # fmt: skip
-    facts = MapFacts(
-        method=method, perplexity=perplexity, steps=STEPS, seed=config.seed, laid_out=count,
-        fingerprint=index.manifest.fingerprint, distance=index.manifest.distance_name,
-        generation=index.manifest.generation,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )  # fmt: skip
     laid = TileMap(
-        facts=facts, contents=contents.take(pa.array(chosen)), points=points,
+        facts=_facts(index, config, count, perplexity),
+        contents=contents.take(pa.array(chosen)), points=points,
         nearest=np.ascontiguousarray(distances[:, 0]), is_placed=np.zeros(count, bool),
     )  # fmt: skip
     return complete(index, laid)
+
+
+def _facts(index: OpenIndex, config: MapConfig, count: int, perplexity: float) -> MapFacts:
+    return MapFacts(
+        method=require_library(), perplexity=perplexity, steps=STEPS, seed=config.seed,
+        laid_out=count, fingerprint=index.manifest.fingerprint,
+        distance=index.manifest.distance_name, generation=index.manifest.generation,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip
 
 
 def complete(index: OpenIndex, tile_map: TileMap) -> TileMap:
