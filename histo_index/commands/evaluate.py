@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from histo_index.commands.options import (
+    AnyMppOption,
     DeviceOption,
     GroupOption,
     IndexOption,
@@ -134,6 +135,7 @@ def evaluate(
     report_names: ReportNamesOption = False,
     private: PrivateOption = False,
     device: DeviceOption = "auto",
+    any_mpp: AnyMppOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -142,7 +144,7 @@ def evaluate(
     from histo_index.commands import result_files
 
     result_files.check_output(report, overwrite=overwrite, suffixes=(".html",))
-    opened = open_index(require_index(index), device=device, private=private)
+    opened = open_index(require_index(index), device=device, private=private, any_mpp=any_mpp)
     found = opened.evaluate(
         labels, pairs=pairs, label=label, group=group, threshold=threshold, tiles=tiles,
         marks=marks,

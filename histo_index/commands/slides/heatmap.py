@@ -12,6 +12,7 @@ from histo_index.commands.options import (
     IndexOption,
     JsonOption,
     OverwriteOption,
+    QueryMppOption,
     require_index,
 )
 from histo_index.commands.output import fail, print_result, table_text
@@ -43,6 +44,7 @@ def heatmap(
     ] = None,
     crop: CropOption = True,
     device: DeviceOption = "auto",
+    query_mpp: QueryMppOption = None,
     any_mpp: AnyMppOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -54,7 +56,7 @@ def heatmap(
 
     check_output(output, overwrite=overwrite, suffixes=(".png",))
     check_output(geojson, overwrite=overwrite, suffixes=(".geojson", ".json"))
-    opened = open_index(require_index(index), device=device, any_mpp=any_mpp)
+    opened = open_index(require_index(index), device=device, query_mpp=query_mpp, any_mpp=any_mpp)
     found = draw(
         opened, queries or (), slide=slide, unlike=unlike or (), label=label, output=output,
         geojson=geojson, crop=crop,

@@ -55,23 +55,26 @@ class State:
         """Call a function that waits for a decoder; see `ask`."""
         return await self._decode.run(self._told, function)
 
-    async def take_in(self, read: Callable[[], bytes], box: Box | None) -> Upload:
+    async def take_in(
+        self, read: Callable[[], bytes], box: Box | None, mpp: float | None
+    ) -> Upload:
         """Decode, encode and keep an uploaded image.
 
         Args:
             read: reads its file, on a thread of the decoders: few are in memory at once.
             box: the part that is meant.
+            mpp: microns per pixel; None if unknown.
         """
 
         def decode(snapshot: Snapshot) -> tuple[str, Picture]:
             data = read()
-            return self.uploads.name(data, box), snapshot.engine.read_upload(data, box)
+            return self.uploads.name(data, box, mpp), snapshot.engine.read_upload(data, box)
 
         def encode(snapshot: Snapshot) -> Upload:
             return Upload(
                 upload_id=name, embedding=snapshot.engine.embed(picture),
                 fingerprint=snapshot.engine.fingerprint, sha256=picture.sha256,
-                picture=picture.data, width=picture.width, height=picture.height,
+                picture=picture.data, width=picture.width, height=picture.height, mpp=mpp,
             )  # fmt: skip
 
         name, picture = await self.show(decode)
