@@ -191,10 +191,13 @@ def search(
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
     answer_by_slide(
-        by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json,
+        by, names, index, k=k, exclude_same=exclude_same or [], private=private, as_json=as_json,
         others={
             "--where": where, "--output": output, "--montage": montage, "--report": report,
-            "--batch": batch, "--value": values,
+            "--batch": batch, "--value": values, "--engine": engine, "--address": address,
+            "--parts": parts, "--allow-partial": allow_partial, "--tiles": tiles,
+            "--near-duplicates": near_duplicates != "keep", "--include-self": not exclude_self,
+            "--report-names": report_names, "--mpp": query_mpp, "--any-mpp": any_mpp,
         },
     )  # fmt: skip
     with opened_for_search(

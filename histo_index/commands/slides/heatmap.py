@@ -86,6 +86,7 @@ def answer_by_slide(
     k: int,
     exclude_same: list[str],
     others: dict[str, object],
+    private: bool,
     as_json: bool,
 ) -> None:
     """Print the slides like each slide and exit; return if tiles are asked for instead.
@@ -97,6 +98,7 @@ def answer_by_slide(
         k: number of slides.
         exclude_same: columns whose value must differ.
         others: options of `search` that are for tiles alone, by their flags.
+        private: use private columns.
         as_json: print JSON.
     """
     from histo_index.api.index import open as open_index
@@ -108,7 +110,7 @@ def answer_by_slide(
         fail(f"--by {by}: expected slide", 2)
     for flag in (flag for flag, value in others.items() if value):
         fail(f"{flag} is no option of --by slide; leave it out", 2)
-    opened = open_index(require_index(index)).opened
+    opened = open_index(require_index(index), private=private).opened
     rows = [
         {"query": slide, **vars(found)}
         for slide in slides
