@@ -55,6 +55,7 @@ class ServeConfig:
         root_path: prefix that a proxy removes; empty or begins with `/`.
         tiles: folder of the tile files; None is where they were indexed.
         device: where images are encoded: `auto`, `cpu` or `cuda`.
+        any_mpp: whether uploads of quite another scale than the index are compared too.
         is_read_only: whether marks and labels are refused.
         shows_names: whether image ids and paths are shown and filtered by.
         user: whose marks these are; None is nobody in particular.
@@ -68,6 +69,7 @@ class ServeConfig:
     root_path: str = ""
     tiles: Path | None = None
     device: str = "auto"
+    any_mpp: bool = False
     is_read_only: bool = False
     shows_names: bool = False
     user: str | None = None

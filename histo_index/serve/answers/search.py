@@ -9,7 +9,7 @@ from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.inputs.resolve import Located
 from histo_index.serve.answers.asked import Asked
 from histo_index.serve.answers.examples import search_examples
-from histo_index.serve.answers.locate import locate
+from histo_index.serve.answers.locate import locate, scale_notes
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.snapshot import Snapshot, plain
 from histo_index.serve.state.uploads import Uploads
@@ -56,6 +56,7 @@ class Found:
         same: how many of the hits, from the first, are within the threshold; None without one, or
             where the order is another.
         classes: what the query is; None without a class model.
+        scale_notes: what to say about the scale of the examples, a line each.
     """
 
     hits: list[Hit]
@@ -64,6 +65,7 @@ class Found:
     threshold_from: str
     same: int | None
     classes: ClassAnswer | None
+    scale_notes: list[str]
 
 
 def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
@@ -98,6 +100,7 @@ def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
         threshold_from=threshold.origin,
         same=same,
         classes=near.classes,
+        scale_notes=scale_notes(snapshot, [*like, *unlike]),
     )
 
 

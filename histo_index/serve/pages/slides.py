@@ -81,9 +81,7 @@ def slide_pages(state: State, viewer: Viewer, heats: Heats) -> APIRouter:
                 raise RefusalError(422, "no image was chosen")
             asked = replace(asked, like=(*asked.like, *uploads), label="")
             named = urlencode({"slide": one_text(form, "slide")})
-            return RedirectResponse(
-                f"{state.config.root_path}/slide?{named}&{asked.query()}", 303
-            )
+            return RedirectResponse(f"{state.config.root_path}/slide?{named}&{asked.query()}", 303)
 
     return routes
 

@@ -74,8 +74,7 @@ def slide_routes(state: State, viewer: Viewer, heats: Heats) -> APIRouter:
             heat = heats.measure(snapshot, slide, asked)
             values = heat.values.tolist()
             rows = [
-                [*tile, value]
-                for tile, value in zip(_tiles(snapshot, slide), values, strict=True)
+                [*tile, value] for tile, value in zip(_tiles(snapshot, slide), values, strict=True)
             ]
             facts = {"meaning": plain(heat.meaning), "limits": limits_of(heat), "colours": COLOURS}
             return answer({**facts, "tiles": rows}, snapshot.tag)
@@ -168,7 +167,9 @@ def _tiles(snapshot: Snapshot, slide: IndexedSlide) -> list[list[Any]]:
 
 def _read_square(level: str, place: str, *, is_png: bool) -> Square:
     column, _, row = place.partition("_")
-    if not all(text.isascii() and text.isdigit() and len(text) <= 9 for text in (level, column, row)):
+    if not all(
+        text.isascii() and text.isdigit() and len(text) <= 9 for text in (level, column, row)
+    ):
         raise not_found()
     return Square(level=int(level), column=int(column), row=int(row), is_png=is_png)
 

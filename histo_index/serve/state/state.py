@@ -68,25 +68,28 @@ class State:
         """Call a function that waits for a slide; see `ask`."""
         return await self._slides.run(self._told, function)
 
-    async def take_in(self, read: Callable[[], bytes], box: Box | None) -> Upload:
+    async def take_in(
+        self, read: Callable[[], bytes], box: Box | None, mpp: float | None
+    ) -> Upload:
         """Decode, encode and keep an uploaded image.
 
         Args:
             read: reads its file, on a thread of the decoders: few are in memory at once.
             box: the part that is meant.
+            mpp: microns per pixel; None if unknown.
         """
 
         def decode(snapshot: Snapshot) -> tuple[str, Engine, Picture]:
             data = read()
             engine = snapshot.engine
-            return self.uploads.name(data, box), engine, engine.read_upload(data, box)
+            return self.uploads.name(data, box, mpp), engine, engine.read_upload(data, box)
 
         def encode(snapshot: Snapshot) -> Upload:
             # By the engine that decoded it: a new generation may have another encoder.
             return Upload(
                 upload_id=name, embedding=engine.embed(picture), fingerprint=engine.fingerprint,
                 sha256=picture.sha256, picture=picture.data, width=picture.width,
-                height=picture.height,
+                height=picture.height, mpp=mpp,
             )  # fmt: skip
 
         name, engine, picture = await self.show(decode)
