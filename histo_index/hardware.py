@@ -31,6 +31,17 @@ def count_gpus() -> int:
     return int(torch.cuda.device_count())
 
 
+def name_gpus(count: int, visible: str | None) -> tuple[str, ...]:
+    """Name GPUs as CUDA_VISIBLE_DEVICES does, so that a process can be limited to one of them.
+
+    Args:
+        count: how many can be used.
+        visible: CUDA_VISIBLE_DEVICES of this process, None if it is not set.
+    """
+    chosen = [name.strip() for name in (visible or "").split(",") if name.strip()]
+    return tuple(chosen[:count] or map(str, range(count)))
+
+
 def usable_cores() -> int:
     """Return the number of cores this process may use: its affinity, and HISTO_INDEX_CORES."""
     cores = os.cpu_count() or 1

@@ -19,6 +19,7 @@ class FakeSource:
         survived: made just before.
         runtime: name of the runtime.
         delay_s: how long a tile takes.
+        tells: an environment variable whose value is the name of the runtime.
     """
 
     folder: Path
@@ -27,13 +28,14 @@ class FakeSource:
     survived: Path | None = None
     runtime: str = "fake"
     delay_s: float = 0.0
+    tells: str = ""
 
     def __call__(self) -> FakeEncoder:
         return FakeEncoder(
             folder=self.folder,
             log=self.log,
             before=self._strike,
-            runtime=self.runtime,
+            runtime=os.environ.get(self.tells, "unset") if self.tells else self.runtime,
             delay_s=self.delay_s,
         )
 
