@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ class FakeSource:
         runtime: name of the runtime.
         delay_s: how long a tile takes.
         tells: an environment variable whose value is the name of the runtime.
+        limited: the first process that opens the encoder makes this file, and may use fewer
+            instructions of its CPU from then on.
     """
 
     folder: Path
@@ -29,8 +32,13 @@ class FakeSource:
     runtime: str = "fake"
     delay_s: float = 0.0
     tells: str = ""
+    limited: Path | None = None
 
     def __call__(self) -> FakeEncoder:
+        if self.limited is not None:
+            with suppress(FileExistsError):
+                self.limited.touch(exist_ok=False)
+                os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
         return FakeEncoder(
             folder=self.folder,
             log=self.log,

@@ -8,7 +8,7 @@ from histo_index.api.cluster.engine import Engine, choose_engine
 from histo_index.cluster.building.processes import ProcessCrew, ProcessRunner
 from histo_index.cluster.building.worker import ShardWorker
 from histo_index.errors import InputError
-from histo_index.hardware import name_gpus
+from histo_index.hardware import cpu_kind, name_gpus
 from histo_index.indexer.format.manifest import read_manifest
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.runner import Place, Runner
@@ -116,6 +116,21 @@ def test_each_process_sees_one_gpu_and_so_does_its_replacement(tmp_path: Path) -
         assert [event.runtime and event.runtime["name"] for event in crew.wait()] == ["3"]
     finally:
         crew.close()
+
+
+def test_a_process_with_fewer_instructions_says_so(tmp_path: Path) -> None:
+    """One of two is limited to AVX2; `test_crew` has what a build makes of it."""
+    runner = ProcessRunner(
+        make_encode=FakeSource(folder=tmp_path / "encoder", limited=tmp_path / "limited"), workers=2
+    )
+    kinds: list[str] = []
+    crew = ProcessCrew(runner, count=2)
+    try:
+        while len(kinds) < 2:
+            kinds += [event.runtime["cpu"] for event in crew.wait() if event.runtime]
+    finally:
+        crew.close()
+    assert sorted(kinds) == [cpu_kind(), f"{cpu_kind()} ATEN_CPU_CAPABILITY=avx2"]
 
 
 def test_a_machine_that_does_not_see_the_tiles_rejects_none(tiles: Path, tmp_path: Path) -> None:
