@@ -80,7 +80,7 @@ def test_loopback_needs_no_token(address: str | None, monkeypatch: pytest.Monkey
     require_safe(address)
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1:6379", "head.local:6379", "ray://10.0.0.1:10001"])
+@pytest.mark.parametrize("address", ["10.0.0.1:6379", "head.local:6379", "[fd00::1]:6379"])
 def test_a_cluster_that_lets_anybody_in_is_refused(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +91,7 @@ def test_a_cluster_that_lets_anybody_in_is_refused(
     require_safe(address)
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", ":6379", "host:port", ""])
+@pytest.mark.parametrize("address", ["10.0.0.1", ":6379", "host:port", "", "ray://127.0.0.1:10001"])
 def test_an_address_is_host_and_port(address: str) -> None:
     with pytest.raises(InputError, match="expected HOST:PORT, such as"):
         require_safe(address)
