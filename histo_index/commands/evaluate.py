@@ -7,6 +7,7 @@ import typer
 
 from histo_index.commands.answers.metrics import describe_calibration, describe_evaluation
 from histo_index.commands.options import (
+    AnyMppOption,
     DeviceOption,
     GroupOption,
     IndexOption,
@@ -128,6 +129,7 @@ def evaluate(
     report_names: ReportNamesOption = False,
     private: PrivateOption = False,
     device: DeviceOption = "auto",
+    any_mpp: AnyMppOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -136,7 +138,7 @@ def evaluate(
     from histo_index.commands import result_files
 
     result_files.check_output(report, overwrite=overwrite, suffixes=(".html",))
-    opened = open_index(require_index(index), device=device, private=private)
+    opened = open_index(require_index(index), device=device, private=private, any_mpp=any_mpp)
     found = opened.evaluate(
         labels, pairs=pairs, label=label, group=group, threshold=threshold, tiles=tiles,
         marks=marks,

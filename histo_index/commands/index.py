@@ -126,8 +126,13 @@ def build(
         int | None, typer.Option("--workers", min=1, help="Workers of the engine.")
     ] = None,
     gpus_per_worker: Annotated[
-        float, typer.Option("--gpus-per-worker", min=0, help="GPUs of each Ray worker.")
-    ] = 0,
+        float | None,
+        typer.Option(
+            "--gpus-per-worker",
+            min=0,
+            help="GPUs of each Ray worker (default: 1, if there are any).",
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse Ray workers on other kinds of CPU or GPU.")
     ] = False,

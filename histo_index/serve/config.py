@@ -18,7 +18,8 @@ class Limits:
         decode_s: seconds to decode an image.
         wait_s: seconds that a request may wait for its turn.
         waiting: requests that wait for the same thing.
-        receiving: bodies that arrive at once.
+        receiving: requests with images that are under way at once.
+        held_bytes: bodies of all requests under way, which are kept in memory.
         connections: open ones.
         uploads_kept: uploads that are remembered, the last ones.
         k: neighbours.
@@ -35,6 +36,7 @@ class Limits:
     wait_s: float = 20.0
     waiting: int = 64
     receiving: int = 48
+    held_bytes: int = 2**28
     connections: int = 512
     uploads_kept: int = 200
     k: int = 500
@@ -53,6 +55,7 @@ class ServeConfig:
         root_path: prefix that a proxy removes; empty or begins with `/`.
         tiles: folder of the tile files; None is where they were indexed.
         device: where images are encoded: `auto`, `cpu` or `cuda`.
+        any_mpp: whether uploads of quite another scale than the index are compared too.
         is_read_only: whether marks and labels are refused.
         shows_names: whether image ids and paths are shown and filtered by.
         user: whose marks these are; None is nobody in particular.
@@ -66,6 +69,7 @@ class ServeConfig:
     root_path: str = ""
     tiles: Path | None = None
     device: str = "auto"
+    any_mpp: bool = False
     is_read_only: bool = False
     shows_names: bool = False
     user: str | None = None

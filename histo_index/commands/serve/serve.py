@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
-from histo_index.commands.options import DeviceOption, IndexOption, TilesOption, require_index
+from histo_index.commands.options import (
+    AnyMppOption,
+    DeviceOption,
+    IndexOption,
+    TilesOption,
+    require_index,
+)
 from histo_index.commands.output import fail, print_result
 
 app = typer.Typer()
@@ -45,6 +51,7 @@ def serve(
         str | None, typer.Option("--root-path", help="Path prefix that the proxy removes.")
     ] = None,
     device: DeviceOption = "auto",
+    any_mpp: AnyMppOption = False,
 ) -> None:
     """Serve pages and a REST interface over an index, on this machine only by default."""
     folder = require_index(index)
@@ -58,7 +65,7 @@ def serve(
     )  # fmt: skip
     config = start.prepare(
         folder, listening, is_read_only=read_only, shows_names=names, tiles=tiles, device=device,
-        user=user,
+        user=user, any_mpp=any_mpp,
     )  # fmt: skip
     server = start.make_server(config, listening)
     listener = start.listen(listening)

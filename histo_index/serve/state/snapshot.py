@@ -5,16 +5,20 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from histo_index.api.answers.pictures import tiles_folder
 from histo_index.api.index import Index
+from histo_index.api.scale.queries import QueryScales
+from histo_index.search.inputs.resolve import Located
 from histo_index.serve.config import ServeConfig
 from histo_index.serve.safety.refusal import not_found
 from histo_index.serve.safety.token import derive
 from histo_index.serve.state.engine import Engine
 from histo_index.serve.state.ids import OpaqueIds
 from histo_index.serve.state.slide_list import IndexedSlide, list_slides
+from histo_index.slides.scale import ScaleCheck
 from histo_index.wording import printable
 
 # What names a tile or its slide; shown and filtered by with `--names` only.
@@ -34,6 +38,7 @@ class Snapshot:
         tag: changes with every generation and calibration.
         columns: those that clients may see and filter by.
         root: folder of the tile files.
+        scales: compares the scale of images with that of the index.
     """
 
     def __init__(self, index: Index, engine: Engine, config: ServeConfig, *, key: bytes) -> None:
@@ -49,6 +54,7 @@ class Snapshot:
         self.columns = tuple(name for name in self.opened.rows.column_names if name not in hidden)
         self.root = tiles_folder(self.opened, config.tiles)
         self._slide_key = derive(config.token, "slides")
+        self.scales = QueryScales(self.opened, mpp=None, any_mpp=config.any_mpp)
 
     def row_of(self, tile_id: str) -> int:
         """Return the row of a tile.
@@ -60,6 +66,13 @@ class Snapshot:
         if row is None:
             raise not_found()
         return row
+
+    def compare_scale(self, image: Located) -> ScaleCheck:
+        """Compare the scale of a tile or an upload with those of the index and calibration."""
+        calibration = self.index.threshold(is_decisive=False).calibration
+        if image.row is None:
+            return self.scales.compare(image.um_per_px, calibration)
+        return self.scales.compare_rows(np.array([image.row]), calibration)[0]
 
     def facts(self, row: int) -> dict[str, Any]:
         """Return the columns of a tile that clients may see, as plain values."""
