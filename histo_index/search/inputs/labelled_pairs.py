@@ -14,7 +14,7 @@ from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.inputs.labels import Labels, first_unusable, has_own_groups, own_groups
 from histo_index.search.inputs.pair_list import PairList
-from histo_index.search.inputs.sample import Sample
+from histo_index.search.inputs.sample import Sample, weigh_groups_alike
 from histo_index.wording import printable
 
 # Pairs drawn from labels: as many as a few hundred tiles can support.
@@ -152,7 +152,7 @@ def make_labelled_pairs(
     classes, codes = _classes_of(labels, rows)
     group_names, groups = _groups_of(index, labels, rows, group)
     left, right = np.searchsorted(rows, left), np.searchsorted(rows, right)
-    origin = pairs_name
+    origin, weights = pairs_name, None
     if pairs is None:
         assert labels is not None
         left, right, is_same = draw_pairs(codes, groups, seed=seed)
@@ -162,6 +162,7 @@ def make_labelled_pairs(
                 "same pair can be drawn; label more groups, or pass another --group"
             )
         origin = f"drawn from {labels.source}, across groups, half of them same"
+        weights = weigh_groups_alike(groups[codes >= 0], groups[left], groups[right], is_same)
     return LabelledPairs(
         rows=rows,
         names=index.rows["image_id"].take(pa.array(rows)).to_pylist(),
@@ -178,6 +179,7 @@ def make_labelled_pairs(
         problems=problems,
         label_column=labels.label_column if labels else None,
         group_column=labels.group_column if labels else None,
+        weights=weights,
     )
 
 
