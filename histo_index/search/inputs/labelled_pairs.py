@@ -42,6 +42,7 @@ class LabelledPairs:
         problems: what could not be used, one line each.
         label_column: column of the index that the classes come from; None if from elsewhere.
         group_column: column of the index that the groups come from; None if from elsewhere.
+        file_group: column of the label file that they come from; None if from elsewhere.
         weights: float64 [P], how much each pair counts; see `Sample`. None: all alike.
     """
 
@@ -60,6 +61,7 @@ class LabelledPairs:
     problems: list[str]
     label_column: str | None = None
     group_column: str | None = None
+    file_group: str | None = None
     weights: Float64 | None = None
 
     def sample(self, distances: npt.NDArray[np.floating], prior: float | None = None) -> Sample:
@@ -179,6 +181,7 @@ def make_labelled_pairs(
         problems=problems,
         label_column=labels.label_column if labels else None,
         group_column=labels.group_column if labels else None,
+        file_group=labels.file_group if labels else None,
         weights=weights,
     )
 
