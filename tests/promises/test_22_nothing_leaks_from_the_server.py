@@ -29,7 +29,8 @@ PATH_SHAPED: Final = [
 _PATHS: Final = (
     "/", "/search", "/pair", "/v1/search", "/v1/search.csv", "/v1/pair", "/v1/pairs",
     "/v1/classify", "/v1/tiles", "/v1/tiles/{}", "/v1/tiles/{}/image", "/v1/labels", "/metrics",
-    "/map", "/v1/map", "/v1/map/{}", "/v1/map/points/{}", "/openapi.json", "/static/{}", "/docs", "/redoc", "/{}",
+    "/map", "/v1/map", "/v1/map/{}", "/v1/map/points/{}", "/openapi.json", "/static/{}",
+    "/docs", "/redoc", "/{}",
 )  # fmt: skip
 _NAMES: Final = (
     "id", "unlike", "a", "b", "k", "column", "operator", "value", "exclude_same", "copies",

@@ -28,19 +28,24 @@ _COLOURS: Final = """() => {
   }
   return [...counts, others];
 }"""
+_SUM: Final = f"() => ({_COLOURS})().reduce((one, two) => one + two)"
 # Where on the page a pixel of a colour of the legend is.
 _FIND: Final = """(number) => {
   const canvas = document.querySelector("[data-map] canvas");
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  const colour = getComputedStyle(document.querySelectorAll(".legend .dot")[number]).backgroundColor;
+  const dot = document.querySelectorAll(".legend .dot")[number];
+  const colour = getComputedStyle(dot).backgroundColor;
   const edge = canvas.getBoundingClientRect();
   for (let at = 0; at < data.length; at += 4) {
-    if (colour !== `rgb(${data[at]}, ${data[at + 1]}, ${data[at + 2]})` || !data[at + 3]) continue;
+    if (colour !== `rgb(${data[at]}, ${data[at + 1]}, ${data[at + 2]})`) continue;
     const [x, y] = [(at / 4) % canvas.width, Math.floor(at / 4 / canvas.width)];
-    return [edge.left + x / (canvas.width / edge.width), edge.top + y / (canvas.height / edge.height)];
+    const scale = edge.width / canvas.width;
+    return [edge.left + x * scale, edge.top + y * scale];
   }
   return null;
 }"""
+_HAS_PICTURE: Final = "() => document.querySelector('[data-card] img').naturalWidth === 64"
+_HAS_TILE: Final = "() => document.querySelector('[data-card] a').search.startsWith('?id=')"
 _READY: Final = "[data-map][data-ready]"
 # Drawing waits for the next frame of the browser.
 _DRAWN: Final = (
@@ -102,9 +107,7 @@ def test_the_tile_under_the_pointer_is_shown_and_a_click_searches_from_it(map_pa
         map_page.locator("[data-card]").get_by_text(label, exact=True).first.wait_for()
         picture = map_page.locator("[data-card] img")
         assert (picture.get_attribute("alt") or "").startswith(f"tile, {label}")
-        map_page.wait_for_function(
-            "document.querySelector('[data-card] img').naturalWidth === 64"
-        )  # fmt: skip
+        map_page.wait_for_function(_HAS_PICTURE)
     tile = map_page.locator("[data-card] a").get_attribute("href")
     map_page.mouse.click(*map_page.evaluate(_FIND, 5))
     map_page.wait_for_url(f"**/{tile}")
@@ -155,7 +158,7 @@ def test_keys_move_zoom_show_a_tile_and_search_from_it(map_page: Page) -> None:
     map_page.locator("[data-card]").wait_for()
     map_page.keyboard.press("0")
     assert colours(map_page)[:8] == whole[:8]
-    map_page.wait_for_function("document.querySelector('[data-card] a').search.startsWith('?id=')")
+    map_page.wait_for_function(_HAS_TILE)
     map_page.keyboard.press("Enter")
     map_page.wait_for_url("**/search?id=*")
 
@@ -170,8 +173,8 @@ def test_one_value_stands_out_and_the_wheel_zooms(map_page: Page) -> None:
     before = sum(colours(map_page))
     area = canvas_box(map_page)
     map_page.mouse.move(area["x"] + area["width"] / 2, area["y"] + area["height"] / 2)
-    map_page.mouse.wheel(0, -200)
-    map_page.wait_for_function(f"({_COLOURS})().reduce((a, b) => a + b) > {1.1 * before}")
+    map_page.mouse.wheel(0, -400)
+    map_page.wait_for_function(f"(before) => ({_SUM})() > 1.1 * before", arg=before)
 
 
 def test_a_column_of_numbers_has_a_scale_and_keeps_the_view(map_page: Page, served: Served) -> None:

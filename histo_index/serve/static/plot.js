@@ -19,7 +19,8 @@ function blend(one, two, share) {
 export class Plot {
   constructor(canvas, points, codes, isScale) {
     Object.assign(this, { canvas, points, codes, isScale });
-    this.pen = canvas.getContext("2d");
+    // In main memory, where the pixels are written.
+    this.pen = canvas.getContext("2d", { willReadFrequently: true });
     this.only = null; // the category that stands out
     this.marked = -1; // the point with a ring
     this.box = null; // [left, bottom, right, top] in units of the map

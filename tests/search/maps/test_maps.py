@@ -249,6 +249,8 @@ def test_progress_is_reported_to_its_end(made: Path) -> None:
     seen: list[Progress] = []
     with listening(seen.append):
         update_map(made, overwrite=True)
+    steps = [state.done for state in seen if state.stage == "laying out"]
+    assert steps == [0, *range(5, 755, 5)]
     ends = {state.stage: (state.done, state.total) for state in seen}
     assert ends == {"comparing": (COUNT, COUNT), "laying out": (750, 750)}
 
