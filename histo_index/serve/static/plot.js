@@ -19,7 +19,8 @@ function blend(one, two, share) {
 export class Plot {
   constructor(canvas, points, codes, isScale) {
     Object.assign(this, { canvas, points, codes, isScale });
-    this.pen = canvas.getContext("2d");
+    // In main memory, where the pixels are written.
+    this.pen = canvas.getContext("2d", { willReadFrequently: true });
     this.only = null; // the category that stands out
     this.marked = -1; // the point with a ring
     this.box = null; // [left, bottom, right, top] in units of the map
@@ -172,9 +173,9 @@ export class Plot {
     const { points, codes, pixels } = this;
     const { width, height } = this.canvas;
     const radius = this.radius;
-    const reach = Math.max(0, Math.round(radius - 0.5));
+    const reach = Math.round(radius);
     const spans = [];
-    for (let y = -reach; y <= reach; y++) spans.push(Math.floor(Math.sqrt(Math.max(0, radius ** 2 - y * y))));
+    for (let y = -reach; y <= reach; y++) spans.push(Math.floor(Math.sqrt((reach + 0.35) ** 2 - y * y)));
     const scale = this.zoom * this.ratio;
     const [shiftX, shiftY] = [width / 2 - this.x * scale, height / 2 + this.y * scale];
     for (let at = 0; at < codes.length; at++) {
