@@ -65,6 +65,8 @@ def create_app(state: State) -> ASGIApp:
 def _closing(state: State, surveys: Surveys):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if state.config.warms_up:
+            state.warm_up()
         yield
         surveys.close()
         state.close()

@@ -57,6 +57,7 @@ class ServeConfig:
         device: where images are encoded: `auto`, `cpu` or `cuda`.
         is_read_only: whether marks and labels are refused.
         shows_names: whether image ids and paths are shown and filtered by.
+        warms_up: whether network and decoders are loaded before the first request for them.
         user: whose marks these are; None is nobody in particular.
         limits: how much a client may ask for.
     """
@@ -70,6 +71,7 @@ class ServeConfig:
     device: str = "auto"
     is_read_only: bool = False
     shows_names: bool = False
+    warms_up: bool = False
     user: str | None = None
     limits: Limits = field(default_factory=Limits)
 
