@@ -75,6 +75,8 @@ def create_app(state: State) -> ASGIApp:
 def _closing(state: State, *others: Surveys | Maps):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if state.config.warms_up:
+            state.warm_up()
         yield
         for one in (*others, state):
             one.close()

@@ -65,7 +65,7 @@ def serve(
     )  # fmt: skip
     config = start.prepare(
         folder, listening, is_read_only=read_only, shows_names=names, tiles=tiles, device=device,
-        user=user, any_mpp=any_mpp,
+        user=user, any_mpp=any_mpp, warms_up=True,
     )  # fmt: skip
     server = start.make_server(config, listening)
     listener = start.listen(listening)

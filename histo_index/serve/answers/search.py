@@ -118,7 +118,7 @@ def relax(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Asked:
     That is to leave out tiles with the same value in a column, if an example has none there or
     nobody gave that of an upload; and to leave out copies with several examples.
     """
-    rows = [locate(snapshot, uploads, given).row for given in asked.like]
+    rows = [locate(snapshot, uploads, given).row for given in asked.like if asked.exclude_same]
     table = snapshot.opened.rows
     kept = tuple(
         name
