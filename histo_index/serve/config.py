@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from histo_index.api.cluster.search import Divide
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -57,6 +59,7 @@ class ServeConfig:
         shows_names: whether image ids and paths are shown and filtered by.
         user: whose marks these are; None is nobody in particular.
         limits: how much a client may ask for.
+        divide: lets an index be searched in parts; None searches it in this process.
     """
 
     index: Path
@@ -70,6 +73,7 @@ class ServeConfig:
     shows_names: bool = False
     user: str | None = None
     limits: Limits = field(default_factory=Limits)
+    divide: Divide | None = None
 
     @property
     def is_secure(self) -> bool:

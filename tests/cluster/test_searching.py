@@ -1,8 +1,6 @@
 """Neighbours found in parts are those of one index."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from histo_index.cluster.searching.merge import NOBODY, Ranked, merge, split_row
 from histo_index.cluster.searching.part import IndexPart
 from histo_index.cluster.searching.ray_search import ShardedSearch
 from histo_index.errors import InputError, MismatchError, PartialAnswerError
+from tests.cluster.fake_ray import FakeRay
 from tests.conftest import Tries
 from tests.vectors import unit_vectors
 
@@ -59,57 +58,6 @@ def test_merged_parts_equal_one_index_with_ties(tries: Tries) -> None:
 )
 def test_rows_are_divided_evenly(count: int, parts: int, expected: list[tuple[int, int]]) -> None:
     assert split_rows(count, parts) == expected
-
-
-class RemoteError(Exception):
-    """As Ray raises for a lost actor."""
-
-
-@dataclass
-class FakeRay:
-    """Actors in this process; some are lost.
-
-    Attributes:
-        lost: numbers of the actors that do not answer.
-    """
-
-    lost: set[int] = field(default_factory=set)
-    made: int = 0
-
-    class exceptions:  # noqa: N801 - the name of Ray's module
-        RayTaskError = KeyError
-        RayError = RemoteError
-
-    def remote(self, **options: Any) -> Any:
-        assert options["max_restarts"] == -1
-        return self._actor_class
-
-    def _actor_class(self, kind: Any) -> Any:
-        return _Remote(lambda *arguments: self._actor(kind(*arguments)))
-
-    def _actor(self, part: Any) -> Any:
-        number, self.made = self.made, self.made + 1
-
-        def search(*arguments: Any) -> Any:
-            return RemoteError("node died") if number in self.lost else part.search(*arguments)
-
-        return type("Actor", (), {"search": _Remote(search), "check": _Remote(part.check)})
-
-    def put(self, value: Any) -> Any:
-        return value
-
-    def wait(self, asked: Sequence[Any], **_: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-        return asked, []
-
-    def get(self, found: Any) -> Any:
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-
-@dataclass
-class _Remote:
-    remote: Any
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,7 @@ class Found:
         same: how many of the hits, from the first, are within the threshold; None without one, or
             where the order is another.
         classes: what the query is; None without a class model.
+        parts: how many parts of the index answered, such as `3 of 4`; None for all.
     """
 
     hits: list[Hit]
@@ -64,6 +65,7 @@ class Found:
     threshold_from: str
     same: int | None
     classes: ClassAnswer | None
+    parts: str | None
 
 
 def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
@@ -83,10 +85,11 @@ def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
         near_duplicates="drop" if asked.drop_copies else "keep",
     )  # fmt: skip
     is_single = len(like) == 1 and not unlike
-    if is_single:
-        near = _search_one(snapshot, like[0], options)
-    else:
-        near = search_examples(snapshot, like, unlike, options)
+    with snapshot.counting() as count:
+        if is_single:
+            near = _search_one(snapshot, like[0], options)
+        else:
+            near = search_examples(snapshot, like, unlike, options)
     threshold = snapshot.index.threshold(is_decisive=False)
     same = None
     if is_single and threshold.value is not None:
@@ -98,6 +101,7 @@ def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
         threshold_from=threshold.origin,
         same=same,
         classes=near.classes,
+        parts=count.label if count else None,
     )
 
 

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -14,6 +15,9 @@ from histo_index.serve.safety.refusal import not_found
 from histo_index.serve.state.engine import Engine
 from histo_index.serve.state.ids import OpaqueIds
 from histo_index.wording import printable
+
+if TYPE_CHECKING:
+    from histo_index.cluster.searching.ray_search import Count, ShardedSearch
 
 # What names a tile or its slide; shown and filtered by with `--names` only.
 _NAMES: Final = ("image_id", "path", "slide_id", "file")
@@ -34,9 +38,13 @@ class Snapshot:
         root: folder of the tile files.
     """
 
-    def __init__(self, index: Index, engine: Engine, config: ServeConfig, *, key: bytes) -> None:
-        """Take an open index."""
+    def __init__(
+        self, index: Index, engine: Engine, config: ServeConfig, *, key: bytes,
+        parts: "ShardedSearch | None" = None,
+    ) -> None:  # fmt: skip
+        """Take an open index, and the parts that it is searched in."""
         self.index = index
+        self._parts = parts
         self.engine = engine
         self.opened = index.opened
         self.ids = OpaqueIds(self.opened, key)
@@ -46,6 +54,13 @@ class Snapshot:
         hidden = _INNER if config.shows_names else (*_INNER, *_NAMES)
         self.columns = tuple(name for name in self.opened.rows.column_names if name not in hidden)
         self.root = tiles_folder(self.opened, config.tiles)
+
+    def counting(self) -> "AbstractContextManager[Count | None]":
+        """Count the parts of the index that answer inside the block; None if it has none.
+
+        Elsewhere an answer that lacks parts is refused.
+        """
+        return nullcontext() if self._parts is None else self._parts.counting()
 
     def row_of(self, tile_id: str) -> int:
         """Return the row of a tile.
