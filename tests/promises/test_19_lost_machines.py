@@ -74,7 +74,7 @@ def test_a_lost_part_of_a_cluster_loses_and_doubles_nothing(
     tiles = write_tiles(tmp_path / "tiles", NAMES)
     run_build(tmp_path / "one.hx", FakeEncoder(folder=tmp_path / "encoder"), tiles)
     index = tmp_path / "x.hx"
-    words = ["tests.cluster.two_hosts", str(tiles), str(index), str(tmp_path / "encoder")]
+    words = ["-m", "tests.cluster.two_hosts", str(tiles), str(index), str(tmp_path / "encoder")]
     with TwoHosts(tmp_path) as hosts:
         driver = hosts.start(*words)
         wait_for(index, 5)
