@@ -156,14 +156,15 @@ def _ip(*words: str) -> None:
 
 
 def main() -> None:
-    """Build as the driver of a test: tiles, index, encoder folder."""
+    """Build as the driver of a test: tiles, index, encoder folder, and maybe `strict`."""
     from histo_index.cluster.building.ray_runner import RayRunner
     from tests.cluster.sources import FakeSource
     from tests.indexer.fakes import FakeEncoder, run_build
 
     tiles, index, encoder = (Path(word) for word in sys.argv[1:4])
     source = FakeSource(folder=encoder, delay_s=0.1)
-    runner = RayRunner(make_encode=source, workers=2, address=ADDRESS)
+    is_strict = "strict" in sys.argv[4:]
+    runner = RayRunner(make_encode=source, workers=2, address=ADDRESS, is_strict=is_strict)
     report = run_build(index, FakeEncoder(folder=encoder), tiles, runner=runner)
     print(report)
 
