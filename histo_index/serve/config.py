@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from histo_index.api.cluster.search import Divide
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -61,6 +63,7 @@ class ServeConfig:
         warms_up: whether network and decoders are loaded before the first request for them.
         user: whose marks these are; None is nobody in particular.
         limits: how much a client may ask for.
+        divide: lets an index be searched in parts; None searches it in this process.
     """
 
     index: Path
@@ -76,6 +79,7 @@ class ServeConfig:
     warms_up: bool = False
     user: str | None = None
     limits: Limits = field(default_factory=Limits)
+    divide: Divide | None = None
 
     @property
     def is_secure(self) -> bool:
