@@ -68,11 +68,13 @@ def test_what_cannot_be_used_is_told_in_a_line_each(here: Path, run: Run) -> Non
     ]
     listed = run("info", "--rejected", "-i", "x.hx").out
     assert "not finite: 1 of 12 rows: 6" in listed
-    again = run("import", "t", "-o", "x.hx", "--slide-mpp", "mpp.csv")
-    assert (again.code, again.err) == (
+    again = run("import", "-o", "x.hx")
+    assert (again.code, again.out.splitlines()[:2]) == (3, ran.out.splitlines()[:2])
+    other = run("import", "mpp.csv", "-o", "x.hx")
+    assert (other.code, other.err) == (
         2,
-        "histo-index: error: x.hx holds an index already; delete the folder, or pass another "
-        "output\n",
+        "histo-index: error: mpp.csv is no input of x.hx yet, which holds the features of t; "
+        "nothing was changed: pass --add to add it, or --replace to keep only what is named\n",
     )
 
 

@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 import histo_index
-from histo_index.api.features.import_features import FeatureOptions, import_features
+from histo_index.api.features.import_features import import_features
+from histo_index.api.features.options import FeatureOptions
 from histo_index.features.reading.process import ReadLimits, run_jobs
 from tests.features.hostile import write_hostile, write_inflating
 from tests.features.writers import draw_slide, write_slide2vec, write_trident

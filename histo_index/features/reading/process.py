@@ -32,7 +32,8 @@ _FRUGAL: Final = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 _PACKAGE_ROOT: Final = Path(__file__).parents[3]
-
+# The most that Linux allows any user; blocks of rows are larger.
+_PIPE_BYTES: Final = 2**20
 
 # After the last word of a child: time to write a traceback and exit.
 _EXIT_S: Final = 5.0
@@ -90,6 +91,7 @@ def _run(
             stdin=asked,
             stdout=subprocess.PIPE,
             stderr=errors,
+            pipesize=_PIPE_BYTES,
             env={**os.environ, **_FRUGAL},
         )
         assert child.stdout is not None

@@ -1,8 +1,8 @@
 """Parquet shards: immutable files of embeddings with their metadata, each with a receipt.
 
 A shard counts as finished when its receipt is there. An embedding is one value of fixed length, the
-bytes of its float16 numbers: as a list of numbers it takes seven times as long to write and to read.
-Page checksums are written and verified.
+bytes of its float16 numbers: a list of numbers takes seven times as long to write and to read. Page
+checksums are written and verified.
 """
 
 import json
