@@ -111,14 +111,14 @@ def test_files_that_are_gone_are_dropped_but_not_most_of_the_tiles(
     (folder / "a.h5").rename(tmp_path / "a.h5")
     with pytest.raises(InputError) as caught:
         import_features((), index, NOW)
-    assert "this import would drop or replace 600 of 1,199 tiles; nothing was changed" in str(
-        caught.value
-    )
+    assert "this import would drop 600 of 1,199 tiles; nothing was changed" in str(caught.value)
     (tmp_path / "a.h5").rename(folder / "a.h5")
     (folder / "b.h5").unlink()
     assert import_features((), index, NOW).tiles == 600
     assert slides_in(index) == {"a": 600}
     write_trident(tmp_path / "t", draw_slide("a", 20, D, seed=9))
+    with pytest.raises(InputError, match="would drop 580 of 600 tiles"):
+        import_features((), index, NOW)
     done = import_features((), index, replace(NOW, allow_drop=True))
     assert (done.tiles, done.read) == (20, 1)
 
@@ -128,7 +128,7 @@ def test_new_metadata_are_joined_and_another_encoder_is_refused(
 ) -> None:
     table = tmp_path / "cases.csv"
     table.write_text("slide,label\na.svs,x\nb,y\n")
-    options = replace(NOW, metadata=table, allow_drop=True)
+    options = replace(NOW, metadata=table)
     assert import_features((), index, options).read == 2
     assert (
         histo_index.open(index).table(["label"])["label"].to_pylist() == ["x"] * 600 + ["y"] * 599
@@ -148,11 +148,13 @@ def test_removed_tiles_stay_removed(index: Path, tmp_path: Path) -> None:
     opened.remove(names=[first])
     histo_index.open(index).remove(where="slide_id = 'a' and x = 512 and y = 0")
     rule = Rule(column="slide_id", value="c")
-    remove_tiles(index, histo_index.open(index).table(["image_id", "path", "sha256"])[:0], [rule])
+    remove_tiles(
+        index, histo_index.open(index).table(["image_id", "path", "sha256", "slide_id"])[:0], [rule]
+    )
     write_trident(tmp_path / "t", draw_slide("c", 30, D, seed=2))
     moved = tmp_path / "t" / "features_uni_v2" / "a.h5"
     os.utime(moved, (10**8, 10**8))  # read again
-    done = import_features((), index, replace(NOW, allow_drop=True))
+    done = import_features((), index, NOW)
     assert (done.tiles, done.read) == (1197, 2)
     assert first not in list(histo_index.open(index))
     assert slides_in(index) == {"a": 598, "b": 599}

@@ -56,10 +56,12 @@ def test_a_chunk_that_unpacks_without_end_costs_its_file(tmp_path: Path) -> None
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_child_that_dies_or_hangs_costs_one_file(tmp_path: Path, number: int) -> None:
     jobs = [{"path": str(write_trident(tmp_path, draw_slide(n, 3, 4)))} for n in ("a", "b")]
-    frames = run_jobs("describe", jobs, ReadLimits(wait_s=10.0))
+    now = [0.0]
+    frames = run_jobs("describe", jobs, ReadLimits(wait_s=10.0), clock=lambda: now[0])
     assert next(frames).kind == "begin"
     (child,) = processes_of("features.reading")
     os.kill(child.pid, number)
+    now[0] = 11.0
     rest = list(frames)
     # Frames that were on their way count.
     failed = [frame for frame in rest if frame.kind == "error"]

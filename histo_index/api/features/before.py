@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import pyarrow as pa
+
 from histo_index.api.features.options import FeatureOptions
 from histo_index.errors import InputError
 from histo_index.features.containers.part import Facts
@@ -15,9 +17,12 @@ from histo_index.features.remembered import (
     read_remembered,
     relate,
 )
+from histo_index.features.sources import Job
+from histo_index.features.tiles import FILE
 from histo_index.indexer.declared.verified import require_declared
 from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
-from histo_index.wording import printable
+from histo_index.indexer.reader import OpenIndex
+from histo_index.wording import counted, printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,26 @@ class Before:
         """Return the encoder of the index if the files name it too."""
         name = self.manifest.encoder.title
         return name if any(part.encoder == name for part in parts) else None
+
+    def require_kept(self, jobs: Sequence[Job]) -> None:
+        """Check that at most half of the tiles leave the index.
+
+        Raises:
+            InputError: more would, because their files are gone or have fewer rows.
+        """
+        opened = OpenIndex(self.folder, private=True)
+        live = opened.rows[FILE].take(pa.array(opened.live_rows()))
+        now = {job.key: job.chosen.facts.rows for job in jobs}
+        dropped = sum(
+            max(entry["counts"] - now.get(entry["values"], 0), 0)
+            for entry in live.value_counts().to_pylist()
+        )
+        if 2 * dropped > len(live):
+            raise InputError(
+                f"{self.folder}: this import would drop {dropped:,} of "
+                f"{counted(len(live), 'tile')}; nothing was changed: check the files, or pass "
+                "--allow-drop"
+            )
 
     @cached_property
     def _files(self) -> dict[str, FileState]:

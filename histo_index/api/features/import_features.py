@@ -70,6 +70,8 @@ def import_features(
     inputs = choose_inputs([Path(name) for name in named], before, options)
     plan = _plan(folder, inputs, before, before.complete(options) if before else options)
     _require_size(plan)
+    if before is not None and not (options.allow_drop or options.replace):
+        before.require_kept(plan.jobs)
     _build(plan)
     done = _report(plan)
     if options.encoder is not None:
@@ -191,7 +193,6 @@ def _build(plan: _Plan) -> None:
             manifest=before.manifest,
             is_kept=is_kept,
             fill=lambda rows: fill_columns(rows, schema),
-            allow_drop=options.allow_drop or options.replace,
         ),
         remember=lambda folder, generation, rejected: _remember(plan, generation, rejected),
     )  # fmt: skip

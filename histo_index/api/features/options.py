@@ -27,7 +27,7 @@ class FeatureOptions:
         private: columns that are shown only on request.
         add: add what is named to the inputs of an index that exists.
         replace: make what is named its only input.
-        allow_drop: go on even if more than half of its tiles are dropped or replaced.
+        allow_drop: go on even if more than half of its tiles are dropped.
     """
 
     slides: Path | None = None

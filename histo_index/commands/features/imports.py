@@ -73,9 +73,7 @@ def import_(
     distance: DistanceOption = None,
     allow_drop: Annotated[
         bool,
-        typer.Option(
-            "--allow-drop", help="Allow dropping or replacing more than half of the tiles."
-        ),
+        typer.Option("--allow-drop", help="Allow dropping more than half of the tiles."),
     ] = False,
     allow_rejected: Annotated[
         bool, typer.Option("--allow-rejected", help="Exit 0 even if files or rows were rejected.")

@@ -119,7 +119,7 @@ def build_from_embeddings(config: DeclaredConfig, given: GivenEmbeddings) -> Man
 
     Raises:
         InputError: there is an index in the folder that is not to be changed, or it holds other
-            things, or no tile is usable, or more than half of the tiles would be dropped.
+            things, or no tile is usable.
         MismatchError: the index is of another encoder or size.
         LockedError: another process is writing there.
         OSError: the disk is full or not writable; the old state stands.

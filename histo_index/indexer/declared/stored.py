@@ -28,13 +28,11 @@ class Stored:
         manifest: the generation that was looked at.
         is_kept: rows of a shard to which of them stay: bool [n].
         fill: brings rows to the columns of the new generation.
-        allow_drop: go on even if more than half of the tiles leave the index.
     """
 
     manifest: Manifest
     is_kept: Callable[[pa.Table], Bools]
     fill: Callable[[pa.Table], pa.Table]
-    allow_drop: bool = False
 
     def require_present(self, folder: Path, present: Manifest, fingerprint: str) -> None:
         """Check that the index is as it was looked at, and of this encoder.
@@ -90,12 +88,10 @@ def split_shards(
             nothing else is written.
 
     Raises:
-        InputError: more than half of the tiles would leave the index.
         DamagedError: a shard is not there, or was damaged and is gone.
     """
     by_id = {shard.receipt.shard_id: shard for shard in finished}
     kept, again = [], []
-    dropped = total = 0
     for record in stored.manifest.shards:
         if (shard := by_id.get(record.shard_id)) is None:
             raise DamagedError(
@@ -103,8 +99,6 @@ def split_shards(
             )
         is_live = ~removed.find(shard.rows)
         mask = stored.is_kept(shard.rows)
-        total += int(is_live.sum())
-        dropped += int((is_live & ~mask).sum())
         is_alike = stored.fill(shard.rows.slice(0, 0)).schema == _own(shard.rows).schema
         is_small = shard_rows is not None and 2 * record.rows < shard_rows
         if mask.all() and is_alike and not is_small:
@@ -113,11 +107,6 @@ def split_shards(
             again.append(
                 StoredRows(folder=folder, shard=shard, mask=mask & is_live, fill=stored.fill)
             )
-    if 2 * dropped > total and not stored.allow_drop:
-        raise InputError(
-            f"{folder}: this import would drop or replace {dropped:,} of {total:,} tiles; nothing "
-            "was changed: check the files, or pass --allow-drop"
-        )
     return kept, again
 
 
