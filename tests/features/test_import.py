@@ -65,7 +65,7 @@ def test_what_cannot_be_used_is_told_in_a_line_each(here: Path, run: Run) -> Non
     assert ran.code == 3
     assert ran.out.splitlines()[:-1] == [
         "x.hx: 10 tiles of 1 slide",
-        "  read      1 file of CLAM or TRIDENT, 1 file of Parquet, 1 file of TRIDENT; 1 other file "
+        "  read      1 file of Parquet, 1 file of TRIDENT, 1 file of CLAM or TRIDENT; 1 other file "
         "ignored",
         "  encoder   uni_v2, 4 numbers: declared, not verified",
         "  rejected  8",
