@@ -1,6 +1,6 @@
 """What decodes and encodes for the server: one pool of decoder processes and one runtime."""
 
-import io
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
 
 from histo_index.api.encoders import no_encoder, own_encoder
 from histo_index.arrays import Float16
@@ -95,9 +94,10 @@ class Engine:
         """Start the decoders and load the network; nothing if it encodes no images."""
         if self._reason is not None:
             return
-        written = io.BytesIO()
-        Image.new("RGB", (64, 64)).save(written, format="PNG")
-        self.embed(self.read_upload(written.getvalue(), None))
+        assert self._encoder is not None
+        # No image: a decoder starts, and refuses it.
+        next(self.read_greys([Path(os.devnull)], 8))
+        self._encoder.encode_pixels([np.zeros((64, 64, 3), np.uint8)])
 
     def show_tile(self, path: Path, sha256: str, side_px: int | None) -> bytes:
         """Return the picture of an indexed tile, JPEG or at full size PNG.
