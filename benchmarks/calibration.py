@@ -32,8 +32,8 @@ from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.otsu import _valley
 from histo_index.search.calibration.platt import Bins, expit
 from histo_index.search.distance import pair_distances
-from histo_index.search.inputs.labelled_pairs import draw_pairs
 from histo_index.search.inputs.labels import read_labels
+from histo_index.search.inputs.row_pairs import draw_pairs
 from histo_index.search.inputs.sample import Sample
 
 Pairs = tuple[Float64, Bools, Int64, Int64]

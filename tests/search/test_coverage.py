@@ -83,7 +83,7 @@ def held(sample: Sample) -> Held:
 
 
 def by_pairs(sample: Sample) -> Sample:
-    """Make every pair an observation of its own."""
+    """Make every pair an independent observation."""
     numbers = np.arange(len(sample.distances))
     return replace(sample, units_a=numbers, units_b=numbers)
 

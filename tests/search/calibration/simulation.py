@@ -12,7 +12,7 @@ from scipy.stats import ncx2
 
 from histo_index.arrays import Float64
 from histo_index.search.calibration.curve import farness
-from histo_index.search.inputs.labelled_pairs import draw_pairs
+from histo_index.search.inputs.row_pairs import draw_pairs
 from histo_index.search.inputs.sample import Sample
 from tests.search.classification.simulation import (
     CLASSES,
