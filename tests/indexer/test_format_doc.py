@@ -41,7 +41,6 @@ from tests.indexer.fakes import (
 )
 from tests.promises.child import ROOT
 from tests.search.classes import build_classes
-from tests.vectors import build_numbered, unit_vectors
 
 TEXT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 # Enough for fitted distances.
@@ -83,6 +82,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     opened = OpenIndex(folder / "tiles.hx")
     store_calibration(opened.folder, guess(opened))
     append_mark(opened.folder, TileMark(tile="a" * 64, label="x", user=None, time=""))
+    store_map(opened.folder, map_of_one())
     remove_tiles(opened.folder, opened.rows.slice(0, 1))
     write_cache(OpenIndex(folder / "tiles.hx"), "test", BaselineVectors.none())
 
@@ -95,6 +95,17 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.raises(KeyboardInterrupt):
         run_build(folder / "tiles.hx", encoder, listed)
     return folder / "tiles.hx"
+
+
+def map_of_one() -> TileMap:
+    facts = MapFacts(
+        method="t-SNE", perplexity=5.0, steps=750, seed=0, laid_out=1, fingerprint="f" * 32,
+        distance="plain", generation=1, created="now",
+    )  # fmt: skip
+    return TileMap(
+        facts=facts, contents=pa.array(["0" * 64]), points=np.ones((1, 2), np.float32),
+        nearest=np.ones(1, np.float32), is_placed=np.ones(1, bool),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -189,7 +200,7 @@ def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
     overview = TEXT.split("```")[1]
     patterns = [line.split()[0] for line in overview.splitlines()[2:] if line.strip()]
     names = [line.split("  ")[1].strip() for line in overview.splitlines()[2:] if line.strip()]
-    assert len(patterns) == 17
+    assert len(patterns) == 18
     regexes = [
         re.escape(name)
         .replace(re.escape("<shard id>"), "[0-9a-f]{32}")
@@ -238,19 +249,8 @@ def test_columns_have_the_documented_names_and_types(index: Path, manifest: dict
         assert found == [(column, kind) for column, kind, _ in table_rows(name)]
 
 
-def test_a_map_has_the_documented_columns_and_fields(tmp_path: Path) -> None:
-    facts = MapFacts(
-        method="t-SNE", perplexity=5.0, steps=750, seed=0, laid_out=1, fingerprint="f" * 32,
-        distance="plain", generation=1, created="now",
-    )  # fmt: skip
-    built, _ = build_numbered(tmp_path, unit_vectors(1, 4), ["a.png"])
-    one = np.ones(1, np.float32)
-    made = TileMap(
-        facts=facts, contents=pa.array(["0" * 64]), points=one[:, None].repeat(2, 1), nearest=one,
-        is_placed=np.ones(1, bool),
-    )  # fmt: skip
-    store_map(built, made)
-    schema = pq.read_schema(built / "map.parquet")
+def test_a_map_has_the_documented_columns_and_fields(index: Path) -> None:
+    schema = pq.read_schema(index / "map.parquet")
     found = [(field.name, str(field.type)) for field in schema]
     assert found == [(column, kind) for column, kind, _ in table_rows("map")]
     document = json.loads(schema.metadata[b"histo_index"])
@@ -258,7 +258,7 @@ def test_a_map_has_the_documented_columns_and_fields(tmp_path: Path) -> None:
     kinds = {"text": str, "integer": int, "number": float}
     for field, kind, _ in table_rows("map document"):
         assert isinstance(document[field], kinds[kind]), field
-    values = b'["' + b"0" * 64 + b'"]' + 3 * one.tobytes() + b"\1"
+    values = b'["' + b"0" * 64 + b'"]' + 3 * np.ones(1, np.float32).tobytes() + b"\1"
     assert document["data"] == xxhash.xxh3_128_hexdigest(values)
 
 
