@@ -75,7 +75,7 @@ class Browser:
 
 @pytest.fixture
 def browser(client: Client) -> Iterator[Browser]:
-    # A session of its own: httpx must not add its cookie to requests of other tests.
+    # A new session: httpx must not add its cookie to requests of other tests.
     yield Browser(client)
     client.forget_cookies()
 

@@ -71,7 +71,12 @@ def make_site(folder: Path) -> Site:
         new = made.tiles / row["path"]
         new.parent.mkdir(exist_ok=True)
         old.rename(new)
-        row |= {"remark": f"{HOSTILE} {row['label']}", "formula": FORMULA, "patient": PATIENT}
+        row |= {
+            "remark": f"{HOSTILE} {row['label']}",
+            "formula": FORMULA,
+            "patient": PATIENT,
+            "mpp": "0.5",
+        }
     with open(labels, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

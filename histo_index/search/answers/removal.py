@@ -23,7 +23,7 @@ from histo_index.indexer.removal.remove import (
     remove_tiles,
     restore_tiles,
 )
-from histo_index.search.inputs.rules import NoRuleError, parse_rules, read_rules
+from histo_index.search.answers.rules import NoRuleError, parse_rules, read_rules
 from histo_index.search.maps.file import erase_places
 from histo_index.search.marks.file import erase_marks
 from histo_index.search.neighbours.filters import passing
