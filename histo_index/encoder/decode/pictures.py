@@ -167,6 +167,11 @@ class PictureWork:
         return _picture(pixels, digest, UPLOAD_PX, prepared)
 
 
+def blank_image() -> bytes:
+    """Return a small PNG file, to try a decoder with."""
+    return _picture(np.zeros((64, 64, 3), np.uint8), "", None).data
+
+
 def _cut(pixels: Pixels, box: Box) -> Pixels:
     height, width = pixels.shape[:2]
     left, right = round(box.left * width), round(box.right * width)

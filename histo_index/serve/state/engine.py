@@ -1,6 +1,5 @@
 """What decodes and encodes for the server: one pool of decoder processes and one runtime."""
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
 
 from histo_index.api.encoders import no_encoder, own_encoder
 from histo_index.arrays import Float16
@@ -22,6 +20,7 @@ from histo_index.encoder.decode.pictures import (
     ReadUpload,
     ShowFile,
     Shown,
+    blank_image,
 )
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.thumbnail import TileThumbnail
@@ -95,9 +94,7 @@ class Engine:
         """Start the decoders and load the network; nothing if it encodes no images."""
         if self._reason is not None:
             return
-        written = io.BytesIO()
-        Image.new("RGB", (64, 64)).save(written, format="PNG")
-        self.embed(self.read_upload(written.getvalue(), None))
+        self.embed(self.read_upload(blank_image(), None))
 
     def show_tile(self, path: Path, sha256: str, side_px: int | None) -> bytes:
         """Return the picture of an indexed tile, JPEG or at full size PNG.
