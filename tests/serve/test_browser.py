@@ -40,6 +40,7 @@ _PASTE: Final = """(bytes) => {
 
 AXE: Final = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
+_SOURCES: Final = "all => all.map((one) => one.src)"
 # The first figure of the mark page: how many pairs are marked.
 _HAS_PAIRS: Final = (
     "(number) => document.querySelector('[data-standing] tbody td').textContent === number"
@@ -175,16 +176,16 @@ def test_pairs_are_marked_by_keys_and_selected_tiles_labelled(
         page.locator("[data-marking]").wait_for()
         for number, (key, words) in enumerate((("s", "same"), ("d", "different")), start=1):
             page.locator("[data-marking][aria-busy=false]").wait_for()
-            before = pictures.first.get_attribute("src")
+            before = pictures.evaluate_all(_SOURCES)
             page.keyboard.press(key)
             said.get_by_text(f"Stored: {words}.").wait_for()
             page.wait_for_function(_HAS_PAIRS, arg=str(number))
-            assert pictures.first.get_attribute("src") != before
+            assert pictures.evaluate_all(_SOURCES) != before
         page.get_by_role("button", name="undo").click()
         said.get_by_text("The last mark was taken back.").wait_for()
         page.wait_for_function(_HAS_PAIRS, arg="1")
         # The pair that was answered last is shown again.
-        assert pictures.first.get_attribute("src") == before
+        assert pictures.evaluate_all(_SOURCES) == before
         # A key that is held is one answer.
         page.evaluate(
             "document.body.dispatchEvent("

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from histo_index.report.html import environment
 from histo_index.serve.safety.refusal import not_found
 
-_SCRIPTS: Final = ("label.js", "mark.js", "upload.js")
+_SCRIPTS: Final = ("label.js", "mark.js", "upload.js", "wait.js")
 _JAVASCRIPT: Final = "text/javascript; charset=utf-8"
 
 
