@@ -93,7 +93,7 @@ def test_an_upload_is_encoded_by_the_encoder_that_prepared_it(
             shutil.move(other, own_site.index)
             return data
 
-        upload = asyncio.run(state.take_in(read, None))
+        upload = asyncio.run(state.take_in(read, None, None))
         assert state.current.get().engine.fingerprint != before
         assert upload.fingerprint == before
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -162,20 +163,24 @@ def test_a_full_disk_is_said_in_one_line(own_site: Site) -> None:
 
 
 def test_warnings_of_a_calibration_name_no_tile(own_site: Site) -> None:
+    index = Index(own_site.index).opened
+    tiles = [index.row(row) for row in range(0, len(index.rows), 2)]
+    answers = {
+        (a["sha256"], b["sha256"]): "same" if a["label"] == b["label"] else "different"
+        for a, b in itertools.combinations(tiles, 2)
+        if a["group"] != b["group"]
+    }
+    # a = b and b = c, but a is not c.
+    a, b, c = (index.row(row)["sha256"] for row in (1, 21, 41))
+    answers |= {(a, b): "same", (b, c): "same", (a, c): "different"}
+    for (one, other), answer in answers.items():
+        append_mark(
+            own_site.index,
+            PairMark(
+                a=one, b=other, answer=answer, drawn="random", selection=1.0, user=None, time="now"
+            ),
+        )
     with serving(own_site.config()) as client:
-        while not client.json("/v1/marks")["is_enough"]:
-            mark(client, 40)
-        # a = b and b = c, but a is not c.
-        index = Index(own_site.index).opened
-        a, b, c = (index.row(row)["sha256"] for row in (0, 20, 40))
-        for ends, answer in (((a, b), "same"), ((b, c), "same"), ((a, c), "different")):
-            append_mark(
-                own_site.index,
-                PairMark(
-                    a=ends[0], b=ends[1], answer=answer, drawn="random", selection=1.0, user=None,
-                    time="now",
-                ),
-            )  # fmt: skip
         found = client.post("/v1/calibrate", json={})
     assert "contradicting same pairs" in found.text
     assert PATIENT not in found.text

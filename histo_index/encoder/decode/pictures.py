@@ -13,13 +13,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from histo_index.encoder.decode.image_file import (
-    DecodeLimits,
-    Pixels,
-    TileImage,
-    decode,
-    read_tile,
-)
+from histo_index.arrays import Pixels
+from histo_index.encoder.decode.image_file import DecodeLimits, TileImage, decode, read_tile
 from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
 from histo_index.encoder.decode.slide_tiles import read_slide_tiles, slide_of
 from histo_index.encoder.decode.thumbnail import TileThumbnail
@@ -165,11 +160,6 @@ class PictureWork:
                 width=pixels.shape[1], height=pixels.shape[0], note=note,
             )  # fmt: skip
         return _picture(pixels, digest, UPLOAD_PX, prepared)
-
-
-def blank_image() -> bytes:
-    """Return a small PNG file, to try a decoder with."""
-    return _picture(np.zeros((64, 64, 3), np.uint8), "", None).data
 
 
 def _cut(pixels: Pixels, box: Box) -> Pixels:

@@ -37,7 +37,7 @@ def append_marks(folder: Path, marks: Sequence[Mark]) -> int:
     with _locked(path) as descriptor, naming(path):
         size = os.fstat(descriptor).st_size
         data = os.pread(descriptor, size, 0)
-        # A crash may have left part of a line: it stays a line of its own, which no reader takes.
+        # A crash may have left part of a line: it stays a separate line, which no reader takes.
         torn = b"" if not data or data.endswith(b"\n") else b"\n"
         _write(descriptor, torn + b"".join(map(to_line, marks)), size)
         os.fsync(descriptor)

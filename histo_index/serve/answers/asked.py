@@ -10,6 +10,7 @@ from histo_index.search.neighbours.conditions import OPERATORS, Condition
 from histo_index.serve.config import Limits
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.uploads import PREFIX
+from histo_index.slides.reading.info import LARGEST_MPP, SMALLEST_MPP
 from histo_index.wording import printable
 
 _DEFAULT_K: Final = 24
@@ -145,6 +146,26 @@ def read_box(fields: Fields) -> Box | None:
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise RefusalError(422, "crop: expected left,top,right,bottom as shares from 0 to 1")
     return Box(left=left, top=top, right=right, bottom=bottom)
+
+
+def read_mpp(fields: Fields) -> float | None:
+    """Read microns per pixel of the images of a form; None without them.
+
+    Raises:
+        RefusalError: it is no scale.
+    """
+    text = one_text(fields, "mpp")
+    if not text:
+        return None
+    try:
+        mpp = float(text)
+    except ValueError:
+        mpp = 0.0
+    if not SMALLEST_MPP <= mpp <= LARGEST_MPP:
+        raise RefusalError(
+            422, f"mpp: expected {SMALLEST_MPP:g} to {LARGEST_MPP:g} microns per pixel"
+        )
+    return mpp
 
 
 def _read_k(fields: Fields, most: int) -> int:

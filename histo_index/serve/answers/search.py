@@ -9,7 +9,7 @@ from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.inputs.resolve import Located
 from histo_index.serve.answers.asked import Asked
 from histo_index.serve.answers.examples import search_examples
-from histo_index.serve.answers.locate import locate
+from histo_index.serve.answers.locate import locate, scale_notes
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.snapshot import Snapshot, plain
 from histo_index.serve.state.uploads import Uploads
@@ -56,6 +56,8 @@ class Found:
         same: how many of the hits, from the first, are within the threshold; None without one, or
             where the order is another.
         classes: what the query is; None without a class model.
+        scale_notes: what to say about the scale of the examples, a line each.
+        parts: how many parts of the index answered, such as `3 of 4`; None for all.
     """
 
     hits: list[Hit]
@@ -64,6 +66,8 @@ class Found:
     threshold_from: str
     same: int | None
     classes: ClassAnswer | None
+    scale_notes: list[str]
+    parts: str | None
 
 
 def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
@@ -83,10 +87,11 @@ def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
         near_duplicates="drop" if asked.drop_copies else "keep",
     )  # fmt: skip
     is_single = asked.is_single
-    if is_single:
-        near = _search_one(snapshot, like[0], options)
-    else:
-        near = search_examples(snapshot, like, unlike, options)
+    with snapshot.counting() as count:
+        if is_single:
+            near = _search_one(snapshot, like[0], options)
+        else:
+            near = search_examples(snapshot, like, unlike, options)
     threshold = snapshot.index.threshold(is_decisive=False)
     same = None
     if is_single and threshold.value is not None:
@@ -98,6 +103,8 @@ def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
         threshold_from=threshold.origin,
         same=same,
         classes=near.classes,
+        scale_notes=scale_notes(snapshot, [*like, *unlike]),
+        parts=count.label if count else None,
     )
 
 

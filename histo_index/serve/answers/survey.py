@@ -73,7 +73,7 @@ class Survey:
 
 
 class Surveys:
-    """Makes the survey of each state of the index once, on a thread of its own."""
+    """Makes the survey of each state of the index once, on its own thread."""
 
     def __init__(self, *, most_tiles: int = MOST_TILES) -> None:
         """Start nothing yet; an index with more tiles is refused."""

@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from histo_index.serve.answers.asked import read_box
+from histo_index.serve.answers.asked import read_box, read_mpp
 from histo_index.serve.safety.guard import WRITE_FIELD, require_form_token
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.state import State
@@ -21,6 +21,7 @@ _FORM_FIELDS: Final = {
     "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
     "id": {"type": "array", "items": {"type": "string"}},
     "crop": {"type": "string", "description": "left,top,right,bottom as shares of the image"},
+    "mpp": {"type": "number", "description": "microns per pixel of the images, if known"},
 }
 # What the description of the interface says about a form with images.
 FORM: Final = {
@@ -71,4 +72,5 @@ async def take_uploads(form: FormData, state: State, field: str = "image") -> li
     box = read_box(form)
     if box is not None and len(files) > 1:
         raise RefusalError(422, "crop: one image at a time")
-    return [(await state.take_in(one.file.read, box)).upload_id for one in files]
+    mpp = read_mpp(form)
+    return [(await state.take_in(one.file.read, box, mpp)).upload_id for one in files]

@@ -18,6 +18,7 @@ from histo_index.errors import (
     InputError,
     LockedError,
     MismatchError,
+    PartialAnswerError,
 )
 from histo_index.wording import printable
 
@@ -27,6 +28,7 @@ _STATUS: Final[dict[type[HistoIndexError], int]] = {
     InputError: 422,
     IndexFormatError: 503,
     MismatchError: 503,
+    PartialAnswerError: 503,
     LockedError: 409,
 }
 # Folders of an absolute path, POSIX or Windows; what follows them stays.

@@ -1,5 +1,6 @@
 """What decodes and encodes for the server: one pool of decoder processes and one runtime."""
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,6 @@ from histo_index.encoder.decode.pictures import (
     ReadUpload,
     ShowFile,
     Shown,
-    blank_image,
 )
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.thumbnail import TileThumbnail
@@ -94,7 +94,10 @@ class Engine:
         """Start the decoders and load the network; nothing if it encodes no images."""
         if self._reason is not None:
             return
-        self.embed(self.read_upload(blank_image(), None))
+        assert self._encoder is not None
+        # No image: a decoder starts, and refuses it.
+        next(self.read_greys([Path(os.devnull)], 8))
+        self._encoder.encode_pixels([np.zeros((64, 64, 3), np.uint8)])
 
     def show_tile(self, path: Path, sha256: str, side_px: int | None) -> bytes:
         """Return the picture of an indexed tile, JPEG or at full size PNG.

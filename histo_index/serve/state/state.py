@@ -42,11 +42,16 @@ class State:
         self._search = Lane("search", usable_cores(), config.limits)
         self._decode = Lane("pictures", 2, config.limits)
         self._encode = Lane("encode", 1, config.limits)
+        self._slides = Lane("slides", 2, config.limits)
+        self._others: list[Callable[[], None]] = []
 
     @property
     def lanes(self) -> dict[str, Lane]:
         """The lanes by what is done in them."""
-        return {"search": self._search, "decode": self._decode, "encode": self._encode}
+        return {
+            "search": self._search, "decode": self._decode, "encode": self._encode,
+            "slides": self._slides,
+        }  # fmt: skip
 
     async def ask(self, function: Callable[[Snapshot], _Result]) -> _Result:
         """Call a function with the newest state of the index, on a thread for searches.
@@ -60,25 +65,32 @@ class State:
         """Call a function that waits for a decoder; see `ask`."""
         return await self._decode.run(self._told, function)
 
-    async def take_in(self, read: Callable[[], bytes], box: Box | None) -> Upload:
+    async def view(self, function: Callable[[Snapshot], _Result]) -> _Result:
+        """Call a function that waits for a slide; see `ask`."""
+        return await self._slides.run(self._told, function)
+
+    async def take_in(
+        self, read: Callable[[], bytes], box: Box | None, mpp: float | None
+    ) -> Upload:
         """Decode, encode and keep an uploaded image.
 
         Args:
             read: reads its file, on a thread of the decoders: few are in memory at once.
             box: the part that is meant.
+            mpp: microns per pixel; None if unknown.
         """
 
         def decode(snapshot: Snapshot) -> tuple[str, Engine, Picture]:
             data = read()
             engine = snapshot.engine
-            return self.uploads.name(data, box), engine, engine.read_upload(data, box)
+            return self.uploads.name(data, box, mpp), engine, engine.read_upload(data, box)
 
         def encode(snapshot: Snapshot) -> Upload:
             # By the engine that decoded it: a new generation may have another encoder.
             return Upload(
                 upload_id=name, embedding=engine.embed(picture), fingerprint=engine.fingerprint,
                 sha256=picture.sha256, picture=picture.data, width=picture.width,
-                height=picture.height,
+                height=picture.height, mpp=mpp,
             )  # fmt: skip
 
         name, engine, picture = await self.show(decode)
@@ -99,7 +111,13 @@ class State:
         """Finish what is being worked on and end all processes."""
         for lane in self.lanes.values():
             lane.close()
+        for close in self._others:
+            close()
         self.current.close()
+
+    def close_too(self, close: Callable[[], None]) -> None:
+        """Have something closed with the state, after the last request."""
+        self._others.append(close)
 
     def _told(self, function: Callable[[Snapshot], _Result]) -> _Result:
         folders = [self.config.index]
