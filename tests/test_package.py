@@ -42,7 +42,10 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         _LOW | {"indexer", "slides"},
         {"h5py", "numpy", "pyarrow", "torch", "zarr"},
     ),
-    "search": (_LOW | {"indexer", "slides"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
+    "search": (
+        _LOW | {"indexer", "slides"},
+        {"numpy", "pyarrow", "scipy", "sklearn", "duckdb", "openTSNE"},
+    ),
     "report": (
         _LOW | {"encoder", "indexer", "search"},
         {"PIL", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "scipy", "sklearn"},
@@ -93,6 +96,7 @@ HOMES: Final = {
     "jinja2": {"report/html.py"},
     "ray": {"cluster/ray_session.py"},
     "numkong": {"indexer/nearest/kernel.py"},
+    "openTSNE": {"search/maps/layout.py"},
     "openvino": {"encoder/runtime/openvino_import.py"},
     "openslide": {"slides/reading/openslide_reader.py"},
     "tifffile": {"demo/slide.py", "slides/reading/tiff_reader.py"},

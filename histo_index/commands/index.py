@@ -88,7 +88,7 @@ def build(
     memory: MemoryOption = None,
     distance: DistanceOption = None,
     shard_rows: Annotated[
-        int | None, typer.Option("--shard-rows", min=1, help="Tiles a shard; else as before.")
+        int | None, typer.Option("--shard-rows", min=1, help="Tiles a shard; unchanged without it.")
     ] = None,
     private: Annotated[
         list[str] | None,

@@ -127,6 +127,11 @@ AnyMppOption = Annotated[
     typer.Option("--any-mpp", help="Compare images whose scale differs by more than 1.5."),
 ]
 
+QueryMppOption = Annotated[
+    float | None,
+    typer.Option("--mpp", help="Microns per pixel of images that are not in the index."),
+]
+
 ImagesArgument = Annotated[
     list[str] | None, typer.Argument(help="Files, or image ids or paths in the index.")
 ]

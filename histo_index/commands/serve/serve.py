@@ -8,6 +8,7 @@ import typer
 from histo_index.commands.options import (
     AddressOption,
     AllowPartialOption,
+    AnyMppOption,
     DeviceOption,
     IndexOption,
     PartsOption,
@@ -54,6 +55,7 @@ def serve(
         str | None, typer.Option("--root-path", help="Path prefix that the proxy removes.")
     ] = None,
     device: DeviceOption = "auto",
+    any_mpp: AnyMppOption = False,
     engine: SearchEngineOption = None,
     address: AddressOption = None,
     parts: PartsOption = None,
@@ -76,7 +78,7 @@ def serve(
     ) as divide:
         config = start.prepare(
             folder, listening, is_read_only=read_only, shows_names=names, tiles=tiles,
-            device=device, user=user, divide=divide,
+            device=device, user=user, any_mpp=any_mpp, divide=divide, warms_up=True,
         )  # fmt: skip
         server = start.make_server(config, listening)
         listener = start.listen(listening)

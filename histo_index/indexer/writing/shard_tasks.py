@@ -154,7 +154,7 @@ def run_tasks(
         OSError: the disk is full or not writable; finished shards stay.
     """
     located = store.locate(tasks)
-    # Read ahead by the encoder, which is why it is a generator of its own.
+    # A separate generator, because the encoder reads ahead.
     paths = (
         root / path
         for task, found in zip(tasks, located, strict=True)

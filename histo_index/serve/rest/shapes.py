@@ -35,6 +35,7 @@ def search_json(found: Found, asked: Asked) -> dict[str, Any]:
         "threshold_from": plain(found.threshold_from),
         "same": found.same,
         "is_by_distance": found.is_by_distance,
+        "scale_notes": found.scale_notes,
         "classes": None if found.classes is None else class_json(found.classes),
         "parts": found.parts,
         "hits": [vars(hit) for hit in found.hits],

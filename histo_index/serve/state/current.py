@@ -14,7 +14,7 @@ from histo_index.serve.safety.token import derive
 from histo_index.serve.state.engine import Engine
 from histo_index.serve.state.snapshot import Snapshot
 
-# After a failure the index is tried again, though its manifest is as before.
+# After a failure the index is tried again, though its manifest is unchanged.
 _RETRY_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
