@@ -108,7 +108,9 @@ def test_workers_without_a_shard_are_not_started_and_a_line_says_why(
     assert count_needed(8, tasks) == 8
     assert caplog.text == ""
     assert count_needed(8, tasks[:4]) == 4
-    assert "4 of 8 workers are used, one a shard; with --shard-rows 1 a new" in caplog.text
+    assert (
+        "4 of 8 workers have a shard; a new index with --shard-rows 1 would use all" in caplog.text
+    )
 
 
 def test_the_work_of_lost_workers_is_done_again(caplog: pytest.LogCaptureFixture) -> None:

@@ -135,7 +135,7 @@ def count_needed(workers: int, assignments: Sequence[Assignment]) -> int:
     if len(assignments) < workers:
         tiles = sum(len(entry.task.tiles) for entry in assignments)
         _log.info(
-            "%d of %d workers are used, one a shard; with --shard-rows %d a new index would use all",
+            "%d of %d workers have a shard; a new index with --shard-rows %d would use all",
             len(assignments), workers, max(tiles // (_SHARDS_EACH * workers), 1),
         )  # fmt: skip
     return min(workers, len(assignments))
