@@ -66,6 +66,17 @@ def test_the_montage_shows_the_pixels_of_the_slides(index: Index, tmp_path: Path
         np.testing.assert_array_equal(pixels[8:168, left : left + 160], np.asarray(drawn))
 
 
+def test_copies_on_two_slides_are_confirmed_on_their_pixels(index: Index) -> None:
+    rows = index.duplicates().to_pylist()
+    named = {row["image_id"]: (row["kind"], row["pixels"]) for row in rows}
+    assert named[TILE.replace("one.svs", "two.scn").replace("512,y=256", "1024,y=512")] == (
+        "near", "confirmed"
+    )  # fmt: skip
+    assert len([row for row in rows if row["pixels"] == "not confirmed on pixels"]) == 0
+    dropped = index.search([TILE], k=3, near_duplicates="drop")[0]
+    assert "two.scn#x=1024,y=512,mpp=0.5,size=256" not in [near.image_id for near in dropped]
+
+
 def test_a_slide_that_is_gone_leaves_answers_and_empty_frames(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
