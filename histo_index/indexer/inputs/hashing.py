@@ -102,6 +102,15 @@ def hash_file(path: Path | str) -> str:
     return _tile_digest(_look_at_slide(tile.slide, _SLIDES.get(tile.slide)).sha256, tile)
 
 
+def hash_slide(path: Path) -> str:
+    """Hash a slide: a file, a folder, or a file with the folder of its name.
+
+    Raises:
+        OSError: it is out of reach.
+    """
+    return _look_at_slide(path, _SLIDES.get(str(path))).sha256
+
+
 def _tile_digest(slide_digest: str, tile: SlideTile) -> str:
     """Return the digest of a slide tile: of the slide, its reader and the position."""
     return hashlib.sha256(

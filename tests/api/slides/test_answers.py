@@ -1,6 +1,7 @@
 """Answers about slide tiles: search, montage, report, heatmap, similar slides."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,22 @@ def test_a_heatmap_is_high_where_the_example_was_drawn(index: Index, tmp_path: P
     tinted = 0.45 * grey + 0.55 * yellow
     assert np.abs(pixels[258:510, 514:766] - tinted[2:-2, 2:-2]).max() <= 2
     assert (pixels[1100:1200, 100:200] == (243, 242, 244)).all()
+
+
+def test_no_heatmap_is_drawn_over_a_slide_that_was_changed(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "own")
+    index = histo_index.open(tmp_path / "own/x.hx")
+    slide = tmp_path / "own/data/one.svs"
+    # Copied, so with other times: the same content is found by its hash.
+    heatmap(index, [TILE], slide=str(slide), output=tmp_path / "h.png")
+    write_slide(slide, draw_plane(seed=3))
+    with pytest.raises(ImageError, match=r"one.svs: changed since it was indexed, so its tiles"):
+        heatmap(index, [TILE], slide=str(slide), output=tmp_path / "i.png")
+    assert heatmap(index, [TILE], slide="one.svs").values.max() == pytest.approx(1, abs=1e-3)
+    slide.unlink()
+    with pytest.raises(ImageError, match=r"one.svs: cannot be read \(No such file"):
+        heatmap(index, [TILE], slide="one.svs", geojson=tmp_path / "i.geojson")
+    assert not list(tmp_path.glob("i.*"))
 
 
 def test_examples_of_what_is_not_meant_lower_the_value(index: Index, folder: Path) -> None:
