@@ -23,8 +23,8 @@ from histo_index.indexer.format.manifest import (
 from histo_index.indexer.format.records import PLAIN, FileRecord, SourceRecord
 from histo_index.indexer.format.removed import describe_rule, private_columns, read_removed
 from histo_index.indexer.format.shards import receipt_path
-from histo_index.indexer.inputs.source import Source
 from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.sources.source import Source
 from histo_index.indexer.transform.transform import remedy_of
 from histo_index.indexer.writing.commit import PLAN_NAME, read_rejected
 from histo_index.progress import report

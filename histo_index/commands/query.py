@@ -20,7 +20,6 @@ from histo_index.commands.options import (
     BatchOption,
     ByOption,
     DeviceOption,
-    EngineOption,
     ExcludeSameOption,
     ExcludeSelfOption,
     ImagesArgument,
@@ -35,6 +34,7 @@ from histo_index.commands.options import (
     QueryMppOption,
     ReportNamesOption,
     ReportOption,
+    SearchEngineOption,
     ThresholdOption,
     TilesOption,
     UnsureOption,
@@ -89,12 +89,9 @@ def pair(
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
 
-    if encoder and (index or report):
-        fail("--encoder excludes --index and --report: a report shows tiles of an index", 2)
+    folder = _choose_index(encoder, index, report, query_mpp)
     result_files.check_output(report, overwrite=overwrite, suffixes=(".html",))
-    folder = require_index(index) if report else None if encoder else find_index(index)
     if folder is None:
-        exit_if_scaled(query_mpp)
         answer = compare(image_a, image_b, encoder=encoder, threshold=threshold, device=device)
     else:
         opened = open_index(folder, device=device, query_mpp=query_mpp, any_mpp=any_mpp)
@@ -107,10 +104,16 @@ def pair(
     exit_if(exit_status, EXIT_CODES[answer.verdict.value])
 
 
-def exit_if_scaled(mpp: float | None) -> None:
-    """Exit with a usage error if a scale is passed that nothing can be compared with."""
-    if mpp is not None:
+def _choose_index(
+    encoder: Path | None, index: Path | None, report: Path | None, mpp: float | None
+) -> Path | None:
+    """Return the index that `pair` asks; None to compare two files without one."""
+    if encoder and (index or report):
+        fail("--encoder excludes --index and --report: a report shows tiles of an index", 2)
+    folder = require_index(index) if report else None if encoder else find_index(index)
+    if folder is None and mpp is not None:
         fail("--mpp needs an index, whose scale it is compared with; pass --index DIR", 2)
+    return folder
 
 
 @app.command(epilog="Example: histo-index pairs pairs.csv -o answers.csv -i tiles.hx")
@@ -175,7 +178,7 @@ def search(
     device: DeviceOption = "auto",
     query_mpp: QueryMppOption = None,
     any_mpp: AnyMppOption = False,
-    engine: EngineOption = None,
+    engine: SearchEngineOption = None,
     address: AddressOption = None,
     parts: PartsOption = None,
     allow_partial: AllowPartialOption = False,

@@ -14,7 +14,7 @@ from histo_index.indexer.format.checksums import DamagedError
 from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
 from histo_index.indexer.format.removed import Removed, read_removed
 from histo_index.indexer.format.shards import Rejection
-from histo_index.indexer.inputs.source import StoredTiles
+from histo_index.indexer.sources.source import StoredTiles
 from histo_index.indexer.writing.commit import finished_shards, read_rejected
 from histo_index.indexer.writing.plan import FinishedShard
 from histo_index.indexer.writing.plan_file import PlanRecord, read_plan

@@ -95,7 +95,7 @@ class ChildBuilds:
         log: Path | None = None,
         has_slides: bool = False,
     ) -> dict[str, Any]:
-        """Build in a process of its own, or change an index otherwise.
+        """Build in another process, or change an index otherwise.
 
         Args:
             tiles: the source folder.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from histo_index.errors import ImageError
-from histo_index.indexer.inputs.hashing import FileState, hash_slide, slide_marks
+from histo_index.indexer.inputs.hashing import FileState, look_at_slide
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.hash_cache import read_states
 
@@ -32,7 +32,7 @@ def require_unchanged(index: OpenIndex, name: str, slide: Path) -> None:
     row.pop("path")
     known = FileState(**row)
     try:
-        if slide_marks(slide) == known[:-1] or hash_slide(slide) == known.sha256:
+        if look_at_slide(slide, known).sha256 == known.sha256:
             return
     except OSError as error:
         reason = error.strerror or error

@@ -56,7 +56,7 @@ class Calibration:
         accuracy: share of right verdicts, each by a threshold that saw neither of its units.
         answers_unsure: whether verdicts may be unsure unless the user says otherwise.
         far_distance: an image whose nearest tile is further is novel.
-        is_unlabelled: estimated without labels, hence less reliable.
+        is_unlabelled: estimated without labels, so less reliable.
         source: where the pairs come from, without folders.
         unit: what the bootstrap resamples: `group` or `tile`.
         pairs: how many.
@@ -192,7 +192,7 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
     from histo_index.files import publish_bytes, remove_leftovers
     from histo_index.indexer.format.lock import writer_lock
 
-    # A build removes the temporary files of other writers, hence the lock.
+    # A build removes the temporary files of other writers, so the lock is taken.
     with writer_lock(folder):
         remove_leftovers(folder)
         manifest = read_manifest(folder)
