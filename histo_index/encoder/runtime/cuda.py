@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from histo_index.encoder.decode.image_file import Pixels
+from histo_index.arrays import Pixels
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.runtime.reference import load_network
 from histo_index.encoder.runtime.resnet import ResNet

@@ -20,6 +20,7 @@ from histo_index.indexer.format.checksums import DamagedError
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import (
     CALIBRATION_NAME,
+    FEATURES,
     REMOVED,
     TRANSFORM,
     Manifest,
@@ -131,8 +132,8 @@ def reindex(
 
     Args:
         folder: the index.
-        config: how it is to be searched from now on; None is as before.
-        distance: `plain`, or `diffused` to fit it again; None is as before.
+        config: how it is searched from now on; None for no change.
+        distance: `plain`, or `diffused` to fit it again; None for no change.
 
     Raises:
         IndexFormatError: the manifest or a shard is missing or damaged.
@@ -215,7 +216,8 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
     # Receipts first: a shard without one is no shard, a receipt without a shard would be damage.
     for pattern in ("part-*.json", "part-*.parquet"):
         _remove(set(embeddings.glob(pattern)) - needed)
-    for pattern in ("rejected-*.parquet", f"{REMOVED}-*.parquet", TRANSFORM_FILES):
+    patterns = "rejected-*.parquet", f"{REMOVED}-*.parquet", f"{FEATURES}-*.json", TRANSFORM_FILES
+    for pattern in patterns:
         _remove(set(folder.glob(pattern)) - needed)
     _remove([folder / PLAN_NAME])
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from histo_index.arrays import Float32
-from histo_index.encoder.decode.image_file import Pixels
+from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.folder import EncoderFolder, bundled_encoder, load_encoder
 from histo_index.encoder.runtime.cuda import round_network
 from histo_index.encoder.runtime.reference import ReferenceRuntime, Trunk, load_trunk
