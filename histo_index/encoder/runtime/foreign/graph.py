@@ -1,4 +1,4 @@
-"""A foreign network as an OpenVINO model; of torch it is converted once and kept; see `kept_networks`."""
+"""A foreign network as an OpenVINO model; one of torch is converted once, see `kept_networks`."""
 
 import tempfile
 from collections.abc import Callable
