@@ -18,7 +18,7 @@ import torch
 import training_split
 from torchvision.transforms import v2
 
-from histo_index.api.train import read_monitor
+from histo_index.api.training.monitor_file import read_monitor
 from histo_index.encoder.config import MEAN
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.runtime.openvino import has_bfloat16

@@ -1,5 +1,5 @@
 """One tile added to a large index: what finding it costs beside `--rehash`, which reads all tiles,
-and the commit beside `reindex`, which makes all anew.
+and the commit beside `reindex`, which computes everything again.
 
 Embeddings are drawn around centres, so that encoding costs nothing; tiles are files as large as
 JPEGs, in the page cache: on a network folder reading them costs more.
@@ -123,13 +123,13 @@ def add_tile(folder: Path, row: int, *, size: int, slide: int | None = None) -> 
 def measure(
     folder: Path, encoder: ClusteredEncoder, structure: str, distance: str, given: Namespace
 ) -> tuple[str, ...]:
-    """Add a tile, make all anew, and so on in turn; gives a row of the table."""
+    """Add a tile, compute everything again, and so on in turn; return a row of the table."""
     index = folder / "tiles.hx"
     search = SearchConfig(structure=None if structure == "chosen" else structure)
     config = BuildConfig(sources=[folder / "tiles"], output=index, search=search, distance=distance)
     measuring.tell(f"{distance}, {structure}: building")
     build(config, encoder)
-    finding, reading, adding, anew = [], [], [], []
+    finding, reading, adding, again = [], [], [], []
     for repeat in range(given.repeats):
         tiles = read_manifest(index).tiles
         # In turn after all others and among them.
@@ -144,12 +144,14 @@ def measure(
         reindex(index)
         finding.append(before)
         adding.append(commit)
-        anew += watch.spans()
-        measuring.tell(f"{distance}, {structure}: found {before}, added {commit}, anew {anew[-1]}")
-    shares = measuring.ratios([cpu for _, cpu in adding], [cpu for _, cpu in anew])
+        again += watch.spans()
+        measuring.tell(
+            f"{distance}, {structure}: found {before}, added {commit}, again {again[-1]}"
+        )
+    shares = measuring.ratios([cpu for _, cpu in adding], [cpu for _, cpu in again])
     structure_made = read_manifest(index).structure
     factory = structure_made.factory if structure_made else "exact"
-    cells = (_cell(spans) for spans in (finding, reading, adding, anew))
+    cells = (_cell(spans) for spans in (finding, reading, adding, again))
     return f"{distance}, {factory}", *cells, measuring.spread(shares, digits=3)
 
 

@@ -50,7 +50,9 @@ def main() -> None:
     options.add_argument("encoder", type=Path, nargs="?", default=BUNDLED)
     options.add_argument("--thresholds", action="store_true", help="choose those, and no more")
     options.add_argument("--start", help="what the run began with, for the model card")
-    options.add_argument("--pooling", help="instead of its own, where it has the stages for it")
+    options.add_argument(
+        "--pooling", help="instead of the stored one, where it has the stages for it"
+    )
     options.add_argument("--output", type=Path, default=BUNDLED)
     given = options.parse_args()
     if given.thresholds:

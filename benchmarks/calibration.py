@@ -32,8 +32,8 @@ from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.otsu import _valley
 from histo_index.search.calibration.platt import Bins, expit
 from histo_index.search.distance import pair_distances
-from histo_index.search.inputs.labelled_pairs import draw_pairs
 from histo_index.search.inputs.labels import read_labels
+from histo_index.search.inputs.row_pairs import draw_pairs
 from histo_index.search.inputs.sample import Sample
 
 Pairs = tuple[Float64, Bools, Int64, Int64]
@@ -85,9 +85,9 @@ def sample_of(pairs: Pairs) -> Sample:
 def as_built(pairs: Pairs) -> tuple[Callable[[Float64], Float64], float]:
     sample = sample_of(pairs)
     bins, ones = Bins(sample, Objective()), np.ones(len(sample.distances))
-    sigmoid = bins.sigmoid(ones)
-    assert sigmoid is not None
-    return lambda d: expit(sigmoid.log_odds(d)), bins.threshold(sigmoid, ones)
+    fitted = bins.fit(ones)
+    assert fitted is not None
+    return lambda d: expit(fitted.at(d)), bins.threshold(fitted, ones)
 
 
 def by_power(pairs: Pairs, power: float) -> tuple[Callable[[Float64], Float64], float]:

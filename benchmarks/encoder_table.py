@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 import torch
 from sklearn.metrics import roc_auc_score
 
-from histo_index.arrays import Bools, Float32, Int64
+from histo_index.arrays import Bools, Float32, Int64, Pixels
 from histo_index.encoder.baselines import baseline_vectors
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import bundled_encoder, load_encoder

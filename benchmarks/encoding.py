@@ -16,9 +16,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import histo_index
+from histo_index.arrays import Pixels
 from histo_index.demo.tiles import CATEGORIES, write_tiles
 from histo_index.encoder.create import init_encoder
-from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.encoder import Encoder, open_encoder
 from histo_index.encoder.folder import EncoderFolder, load_encoder
 from histo_index.encoder.runtime.openvino import build_graph
@@ -65,7 +65,7 @@ class Tiles(Dataset[torch.Tensor]):
 
 
 class TilePairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Pairs of images; each is read and decoded anew wherever it stands."""
+    """Pairs of images; each is read and decoded wherever it stands."""
 
     def __init__(self, paths: Sequence[Path], pairs: Sequence[tuple[int, int]]) -> None:
         self._tiles = Tiles(paths)

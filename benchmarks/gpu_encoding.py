@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from histo_index.arrays import Pixels
 from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.create import init_encoder
-from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.encoder import Encoder, open_encoder
 from histo_index.encoder.runtime.cuda import CudaRuntime
 from histo_index.errors import ImageError
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def write_copies(folder: Path, pixels: Sequence[Pixels], *, count: int) -> list[Path]:
-    """Write a few pictures over and over, each file of its own bytes."""
+    """Write a few pictures over and over, no two files with the same bytes."""
     paths = [folder / f"{number:06d}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
         picture = Image.fromarray(pixels[number % len(pixels)])

@@ -25,7 +25,7 @@ from histo_index.indexer.nearest.gpu import candidates_on_gpu, exact_on_gpu, gpu
 from histo_index.indexer.nearest.torch_exact import TorchSearch
 
 K: Final = 10
-# Queries that the CPU is asked, beside which a rate is told.
+# Queries on the CPU, the peer of each rate.
 _FEW: Final = 100
 _DRAWN: Final = 100_000
 _COPIED_BYTES: Final = 1 << 30

@@ -1,4 +1,4 @@
-"""Memory of a build over 1,000 and over 10,000 tiles, each in a process of its own."""
+"""Memory of a build over 1,000 and over 10,000 tiles, each in a new process."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from histo_index.demo.tiles import CATEGORIES, write_tiles
 
 LIMIT: Final = 1.20
 
-# In a process of its own, because torch would stay in this one.
+# In a new process, because torch would stay in this one.
 _MAKE_ENCODER: Final = """
 import sys
 from pathlib import Path

@@ -215,7 +215,7 @@ def gather_rows(matrix: Float16, order: Int64) -> int:
         buffer = np.empty((_GATHER_ROWS, matrix.shape[1]), np.float16)
         for start in range(number * _GATHER_ROWS, len(order), workers * _GATHER_ROWS):
             rows = order[start : start + _GATHER_ROWS]
-            # Unless it clips, numpy copies into a buffer of its own first.
+            # Unless it clips, numpy copies into its own buffer first.
             np.take(matrix, rows, axis=0, out=buffer[: len(rows)], mode="clip")
 
     measuring.split_work(work, workers=workers)
@@ -256,7 +256,7 @@ def report_whole(
 ) -> None:
     print(
         f"CSV in, CSV out, {rows:,} indexed images: {measuring.spread(whole, digits=0)} pairs/s; "
-        f"`histo-index pairs` holds at most {peak.private / 1e6:,.0f} MB of its own, "
+        f"`histo-index pairs` holds at most {peak.private / 1e6:,.0f} MB of private memory, "
         f"{peak.resident / 1e6:,.0f} MB with the mapped index.\n"
     )
     named = {**stages, "everything else": wall - sum(stages.values())}

@@ -4,7 +4,7 @@
     histo-index train ../shared/data --manifest learn.csv -o without --epochs 8
     python pooling.py without
 
-Judged on tiles of a source of which that encoder has seen nothing, and, with the encoder that
+Judged on tiles of a source that this encoder has not seen, and, with the encoder that
 ships, on held-out groups of the sources it has seen. Training tiles only, never `eval/`.
 """
 

@@ -90,7 +90,7 @@ def prepare(folder: Path, given: Namespace) -> tuple[OpenIndex, Float16]:
 
 
 def run_peer(name: str, folder: Path, *, rows: int, repeats: int) -> dict[str, Any]:
-    """Measure a searcher in a process of its own; see `search_peers`."""
+    """Measure a searcher in a new process; see `search_peers`."""
     measuring.tell(f"building and asking {name}")
     script = Path(__file__).with_name("search_peers.py")
     command = [sys.executable, str(script), name, str(folder), str(rows), str(repeats)]
@@ -193,7 +193,7 @@ def report_cold(folder: Path, *, repeats: int) -> None:
         )
     print()
     # By the clock a busy machine is measured; processor time counts Python's own start too.
-    header = ("new process", "s to the first answer", "CPU s", "MB of its own", "MB resident")
+    header = ("new process", "s to the first answer", "CPU s", "MB private", "MB resident")
     measuring.print_table(header, rows)
 
 

@@ -2,7 +2,7 @@
 
 Everything that is fitted is fitted without labels on the tiles of the index itself. Ideas are
 chosen on held-out groups of the training tiles (`choose`, over an index of the training tiles) and
-reported on the evaluation sets, each an index of its own. Gains have a 95 % interval from
+reported on the evaluation sets, each as one index. Gains have a 95 % interval from
 resampling groups; an idea is adopted if it wins on both sets by more than that.
 """
 
@@ -20,8 +20,8 @@ from scipy.cluster.hierarchy import cophenet, linkage
 from scipy.spatial.distance import squareform
 from sklearn.cluster import KMeans
 
-from histo_index.arrays import Float64, Int64
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
+from histo_index.arrays import Float64, Int64, Pixels
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.indexer.inputs.tables import read_table

@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+# uint8 [H, W, 3]: the pixels of an image.
+Pixels = npt.NDArray[np.uint8]
 Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

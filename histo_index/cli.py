@@ -13,6 +13,7 @@ import typer
 from histo_index.commands import encoders, evaluate, index, inspect, query, remove
 from histo_index.commands.cluster import plan
 from histo_index.commands.features import export, imports
+from histo_index.commands.maps import map as maps
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
@@ -31,8 +32,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 MODULES: Final = (
-    index, imports, export, tile, remove, query, heatmap, inspect, evaluate, serve, marks, encoders,
-    plan,
+    index, imports, export, tile, remove, query, heatmap, inspect, evaluate, maps, serve, marks,
+    encoders, plan,
 )  # fmt: skip
 for module in MODULES:
     app.add_typer(module.app)
@@ -48,6 +49,7 @@ _AFTER_INTERRUPTION: Final = {
     "reindex": _WHOLE_INDEX,
     "remove": _WHOLE_INDEX,
     "restore": _WHOLE_INDEX,
+    "map": "no map was stored, or all of it; repeat the command",
     "encoder": "the encoder folder may be incomplete; repeat the command with --overwrite",
     "serve": "the server has stopped; requests in flight were finished",
     "demo": "the output folder is incomplete; delete it and repeat the command",

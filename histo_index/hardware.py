@@ -8,8 +8,12 @@ from typing import Final
 
 # How many cores a process may use, where several share a machine.
 CORES_VARIABLE: Final = "HISTO_INDEX_CORES"
-# Instructions that change what a network computes, the newest last.
-_INSTRUCTIONS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+# Instructions that change what a network computes, the newest last; x86-64, then arm64.
+_INSTRUCTIONS: Final = (
+    "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "sve", "bf16", "sve2",
+)  # fmt: skip
+# By these torch and OpenVINO are told to use fewer.
+_LIMITS: Final = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OV_CPU_MAX_ISA")
 
 
 def has_cuda() -> bool:
@@ -31,6 +35,17 @@ def count_gpus() -> int:
     return int(torch.cuda.device_count())
 
 
+def name_gpus(count: int, visible: str | None) -> tuple[str, ...]:
+    """Name GPUs as CUDA_VISIBLE_DEVICES does, so that a process can be limited to one of them.
+
+    Args:
+        count: how many can be used.
+        visible: CUDA_VISIBLE_DEVICES of this process, None if it is not set.
+    """
+    chosen = [name.strip() for name in (visible or "").split(",") if name.strip()]
+    return tuple(chosen[:count] or map(str, range(count)))
+
+
 def usable_cores() -> int:
     """Return the number of cores this process may use: its affinity, and HISTO_INDEX_CORES."""
     cores = os.cpu_count() or 1
@@ -42,11 +57,13 @@ def usable_cores() -> int:
 
 
 def cpu_kind() -> str:
-    """Name what decides the last bits of an embedding: architecture and instruction sets."""
+    """Name what decides the last bits of an embedding: architecture, instructions, limits set."""
     flags: set[str] = set()
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("flags"):
+            if line.startswith(("flags", "Features")):
                 flags = set(line.split(":", 1)[1].split())
                 break
-    return " ".join([platform.machine(), *(name for name in _INSTRUCTIONS if name in flags)])
+    limits = [f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ]
+    known = [name for name in _INSTRUCTIONS if name in flags]
+    return " ".join([platform.machine(), *known, *limits])

@@ -1,4 +1,4 @@
-"""Work that ends its process; a module of its own, so that the process imports little."""
+"""Work that ends its process; a separate module, so that the process imports little."""
 
 import os
 import signal

@@ -80,7 +80,7 @@ def make_demo(folder: Path, warm: Warm) -> None:
 
 
 def copy_demo(made: Path, folder: Path) -> Path:
-    """Copy the demo to a folder of its own for one page."""
+    """Copy the demo to a new folder for one page."""
     shutil.copytree(made / "demo", folder / "demo")
     return folder
 

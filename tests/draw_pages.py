@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,18 +17,30 @@ _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 _SIZE: Final = (1100, 760)
 # Name of the picture: how the page is reached.
 PAGES: Final = ("serve-search.png", "serve-mark.png")
+SLIDE: Final = "serve-slide.png"
 
 
 def draw_pages(index: Path, assets: Path) -> None:
     """Write a picture of the search page and of the mark page; empty ones without a browser."""
+    _draw(index, assets, PAGES, _photograph)
+
+
+def draw_slide_page(index: Path, assets: Path) -> None:
+    """Write a picture of the page of a slide; an empty one without a browser."""
+    _draw(index, assets, (SLIDE,), _photograph_slide)
+
+
+def _draw(
+    index: Path, assets: Path, names: Sequence[str], photograph: Callable[[str, str, Path], None]
+) -> None:
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
         print("no Chromium here, so the pictures of pages are empty", file=sys.stderr)
-        for name in PAGES:
+        for name in names:
             Image.new("RGB", _SIZE, "white").save(assets / name)
         return
     with _serving(index) as url:
-        _photograph(browser, url, assets)
+        photograph(browser, url, assets)
 
 
 def _photograph(browser: str, url: str, assets: Path) -> None:
@@ -45,6 +57,22 @@ def _photograph(browser: str, url: str, assets: Path) -> None:
         page.locator("[data-marking]").wait_for()
         page.wait_for_load_state("networkidle")
         page.screenshot(path=assets / PAGES[1])
+        started.close()
+
+
+def _photograph_slide(browser: str, url: str, assets: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        started = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = started.new_page(viewport={"width": _SIZE[0], "height": 900})
+        page.goto(f"{url}/slides?token={_TOKEN}")
+        page.locator(".slide-list a").first.click()
+        page.get_by_text("Table of its tiles").click()
+        page.get_by_label("heatmap of the tile at 512, 256").click()
+        page.locator("[data-canvas]").wait_for()
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=assets / SLIDE)
         started.close()
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.draw_pages import draw_pages
+from tests.draw_pages import draw_pages, draw_slide_page
 
 ROOT: Final = Path(__file__).parent.parent
 TILE: Final = "slide.tiff#x=512,y=256,mpp=0.5,size=256"
@@ -36,6 +36,7 @@ def main() -> None:
         shutil.copyfile(preview, assets / "preview.png")
         shutil.copyfile(folder / "map.png", assets / "heatmap.png")
         draw_pages(folder / "demo" / "demo.hx", assets)
+        draw_slide_page(folder / "slides.hx", assets)
 
 
 if __name__ == "__main__":

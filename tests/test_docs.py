@@ -22,6 +22,7 @@ DRAWN: Final = {
     "assets/heatmap.png",
     "assets/serve-search.png",
     "assets/serve-mark.png",
+    "assets/serve-slide.png",
 }
 
 EXAMPLES: Final = [example for page in PAGES for example in read_examples(page)]

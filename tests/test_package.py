@@ -42,7 +42,10 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         _LOW | {"indexer", "slides"},
         {"h5py", "numpy", "pyarrow", "torch", "zarr"},
     ),
-    "search": (_LOW | {"indexer", "slides"}, {"numpy", "pyarrow", "scipy", "sklearn", "duckdb"}),
+    "search": (
+        _LOW | {"indexer", "slides"},
+        {"numpy", "pyarrow", "scipy", "sklearn", "duckdb", "openTSNE"},
+    ),
     "report": (
         _LOW | {"encoder", "indexer", "search"},
         {"PIL", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "scipy", "sklearn"},
@@ -52,7 +55,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         {"numpy", "pyarrow", "PIL", "sklearn", "torch", "torchvision"},
     ),
     "serve": (
-        _LOW | {"api", "encoder", "indexer", "report", "search", "slides"},
+        _LOW | {"api", "cluster", "encoder", "indexer", "report", "search", "slides"},
         {
             "fastapi",
             "markupsafe",
@@ -93,6 +96,7 @@ HOMES: Final = {
     "jinja2": {"report/html.py"},
     "ray": {"cluster/ray_session.py"},
     "numkong": {"indexer/nearest/kernel.py"},
+    "openTSNE": {"search/maps/layout.py"},
     "openvino": {"encoder/runtime/openvino_import.py"},
     "openslide": {"slides/reading/openslide_reader.py"},
     "tifffile": {"demo/slide.py", "slides/reading/tiff_reader.py"},

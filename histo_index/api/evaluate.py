@@ -14,6 +14,8 @@ import pyarrow as pa
 from histo_index.api.answers.pictures import tiles_folder
 from histo_index.api.encoders import no_encoder
 from histo_index.api.evaluation.baselines import compute_baselines
+from histo_index.api.scale.known import index_scale, rows_scale
+from histo_index.api.scale.queries import QueryScales, ScaleJudge
 from histo_index.api.tile_files import tile_files
 from histo_index.errors import HistoIndexError, InputError
 from histo_index.indexer.reader import OpenIndex
@@ -82,7 +84,8 @@ def calibrate(
     if unlabelled:
         if (pairs, labels, objective or Objective()) != (None, None, Objective()):
             raise InputError("without labels there is nothing to choose by; leave out the others")
-        found = replace(guess(index, group=group), answers_unsure=unsure)
+        scale = index_scale(index)
+        found = replace(guess(index, group=group), answers_unsure=unsure, scale=scale)
         store_calibration(index.folder, found)
         return found
     dataset = read_labelled_pairs(
@@ -91,6 +94,7 @@ def calibrate(
     found = fit_calibration(
         index, dataset, objective or Objective(), answers_unsure=unsure, group=group
     )
+    found = replace(found, scale=rows_scale(index, dataset.rows))
     _log_problems(dataset)
     store_calibration(index.folder, found)
     return found
@@ -107,6 +111,7 @@ def evaluate(
     tiles: Path | None = None,
     device: str = "auto",
     marks: bool = False,
+    any_mpp: bool = False,
 ) -> Evaluation:
     """Evaluate an index on labelled tiles and compare it with the baselines.
 
@@ -120,9 +125,11 @@ def evaluate(
         tiles: root folder of the tile files; default: as recorded in the index.
         device: where the baselines are computed: `auto`, `cpu` or `cuda`.
         marks: use the marked pairs that were drawn at random.
+        any_mpp: also judge tiles whose scale differs from that of the calibration by more than 1.5.
 
     Raises:
         InputError: the labels cannot be used, or same pairs are not nearer than different ones.
+        ImageError: a labelled tile is of quite another scale than the calibration.
         IndexFormatError: a part of the index that is needed is damaged.
     """
     dataset = read_labelled_pairs(
@@ -130,6 +137,7 @@ def evaluate(
         marks=ONLY_RANDOM if marks else None,
     )  # fmt: skip
     _log_problems(dataset)
+    _check_scale(index, dataset, threshold, any_mpp=any_mpp)
     if no_encoder(index.folder, index.manifest):
         found = evaluate_index(index, dataset, threshold)
         return replace(found, warnings=[_NO_IMAGES, *found.warnings])
@@ -144,6 +152,17 @@ def evaluate(
     return evaluate_index(
         index, dataset, threshold, subset=subset, baselines=baselines, files=files
     )
+
+
+def _check_scale(
+    index: OpenIndex, dataset: LabelledPairs, threshold: Threshold, *, any_mpp: bool
+) -> None:
+    scales = QueryScales(index, mpp=None, any_mpp=any_mpp)
+    judge = ScaleJudge(scales, threshold.calibration)
+    for refused in judge.check_rows(dataset.names, dataset.rows):
+        if refused is not None:
+            raise refused
+    judge.log()
 
 
 def read_labelled_pairs(

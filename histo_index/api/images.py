@@ -1,7 +1,8 @@
 """From images of any kind to vectors: look up what is indexed, encode what is not."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histo_index.api.encoders import no_encoder, own_encoder
+from histo_index.api.scale.queries import QueryScales, ScaleJudge
 from histo_index.arrays import Float16
 from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.reader import OpenIndex
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from histo_index.encoder.encoder import EncodedTile, Encoder
+    from histo_index.search.calibration.calibration import Calibration
     from histo_index.search.inputs.pair_list import PairList, PairsLike
 
 
@@ -47,17 +50,17 @@ class Images:
         opened: the index.
     """
 
-    def __init__(self, opened: OpenIndex, *, device: str, any_mpp: bool = False) -> None:
+    def __init__(self, opened: OpenIndex, scales: QueryScales, *, device: str) -> None:
         """Prepare for images; nothing is loaded yet.
 
         Args:
             opened: the index.
+            scales: compares the scale of images with that of the index.
             device: where images are encoded: `auto`, `cpu` or `cuda`.
-            any_mpp: also encode images of quite another scale than the index.
         """
         self.opened = opened
         self._device = device
-        self._any_mpp = any_mpp
+        self._scales = scales
 
     @cached_property
     def encoder(self) -> "Encoder":
@@ -69,26 +72,50 @@ class Images:
         return own_encoder(self.opened.folder, self.opened.manifest, device=self._device)
 
     def resolver(
-        self, root: Path = Path(), embeddings: dict[str, Float16] | None = None
+        self,
+        root: Path = Path(),
+        embeddings: dict[str, Float16] | None = None,
+        judge: ScaleJudge | None = None,
     ) -> Resolver:
         """Return a resolver of names.
 
         Args:
             root: folder of files that are not in the index.
             embeddings: name to embedding of images in memory.
+            judge: compares the scale of the images; None if they are not encoded.
         """
-        return Resolver(self.opened, self._encode_files, root=root, given=embeddings)
+        return Resolver(
+            self.opened,
+            partial(self._encode_files, judge=judge),
+            root=root,
+            given=embeddings,
+            check_rows=None if judge is None else judge.check_rows,
+        )
 
-    def name(self, image: Any, embeddings: dict[str, Float16]) -> str:
-        """Return the name of an image; encode one in memory and enter it in `embeddings`."""
+    def name(self, image: Any, embeddings: dict[str, Float16], judge: ScaleJudge) -> str:
+        """Return the name of an image; encode one in memory and enter it in `embeddings`.
+
+        Raises:
+            ImageError: an image in memory cannot be used, or is of quite another scale.
+        """
         if image is None or isinstance(image, str | Path):
             return str(image or "")
-        name = f"image in memory {len(embeddings) + 1}"
-        embeddings[name] = encode_image(self.encoder, image).vector
+        # Imported here: it brings Pillow, which names do without.
+        from histo_index.encoder.decode.in_memory import to_pixels
+
+        name, pixels = f"image in memory {len(embeddings) + 1}", to_pixels(image)
+        height, width = pixels.shape[:2]
+        if refused := judge.check_image(name, None, width, height):
+            raise refused
+        embeddings[name] = encode_image(self.encoder, pixels).vector
         return name
 
     def read_pairs(
-        self, pairs: "PairsLike", resolver: Resolver, embeddings: dict[str, Float16]
+        self,
+        pairs: "PairsLike",
+        resolver: Resolver,
+        embeddings: dict[str, Float16],
+        judge: ScaleJudge,
     ) -> "PairList":
         """Read pairs of any form; encode those in memory and enter them in `embeddings`.
 
@@ -100,25 +127,49 @@ class Images:
         if not is_rows(pairs):
             return read_pairs(pairs, [resolver.are_indexed, resolver.are_files])
         return list_pairs(
-            [[*(self.name(image, embeddings) for image in row[:2]), *row[2:]] for row in pairs]
+            [
+                [*(self.name(image, embeddings, judge) for image in row[:2]), *row[2:]]
+                for row in pairs
+            ]
         )
 
-    def locate(self, images: Sequence[ImageLike]) -> list[Located | HistoIndexError]:
+    def locate(
+        self, images: Sequence[ImageLike], calibration: "Calibration | None" = None
+    ) -> list[Located | HistoIndexError]:
         """Return the vector of each image, or the error that prevents it.
 
         A file takes precedence over an image id of the same name.
+
+        Args:
+            images: the images.
+            calibration: what decides about them; its scale is compared with theirs.
         """
         given = {id(image): image for image in images if isinstance(image, Located)}
         rest = [image for image in images if id(image) not in given]
-        others = iter(self._locate(rest) if rest else ())
+        with self.judging(calibration) as judge:
+            others = iter(self._locate(rest, judge) if rest else ())
         return [given[id(image)] if id(image) in given else next(others) for image in images]
 
-    def _locate(self, images: Sequence[ImageLike]) -> list[Located | HistoIndexError]:
+    @contextmanager
+    def judging(self, calibration: "Calibration | None") -> Iterator[ScaleJudge]:
+        """Compare the scale of images with that of the index and of a calibration; log at the end.
+
+        Args:
+            calibration: what decides about the images; None if nothing does.
+        """
+        judge = ScaleJudge(self._scales, calibration)
+        yield judge
+        judge.log()
+
+    def _locate(
+        self, images: Sequence[ImageLike], judge: ScaleJudge
+    ) -> list[Located | HistoIndexError]:
         in_memory: dict[str, Float16] = {}
-        names = [self.name(image, in_memory) for image in images]
+        names = [self.name(image, in_memory, judge) for image in images]
         distinct = list(dict.fromkeys(names))
         has_encoder = no_encoder(self.opened.folder, self.opened.manifest) is None
-        resolved = self.resolver(embeddings=in_memory).resolve(distinct, prefer_files=has_encoder)
+        resolver = self.resolver(embeddings=in_memory, judge=judge)
+        resolved = resolver.resolve(distinct, prefer_files=has_encoder)
         is_found = resolved.rows >= 0
         vectors = iter(take_vectors(self.opened, resolved.extra, resolved.rows[is_found]))
         by_name = {
@@ -145,23 +196,18 @@ class Images:
         image_id = self.opened.row(row)["image_id"]
         return Located(name=name, vector=vector, image_id=image_id, row=row)
 
-    def _encode_files(self, paths: Iterable[Path]) -> "Iterator[EncodedTile | ImageError]":
+    def _encode_files(
+        self, paths: Iterable[Path], *, judge: ScaleJudge | None
+    ) -> "Iterator[EncodedTile | ImageError]":
         if reason := no_encoder(self.opened.folder, self.opened.manifest):
             yield from (ImageError(f"{path}: {reason}") for path in paths)
             return
-        from histo_index.api.scale.check import check_queries, report_unchecked
-
         asked = list(paths)
-        refused = list(check_queries(self.opened, asked, any_mpp=self._any_mpp))
-        usable = [path for path, why in zip(asked, refused, strict=True) if why is None]
-        encoded = iter(self.encoder.encode_files(usable) if usable else ())
-        read = []
-        for path, why in zip(asked, refused, strict=True):
-            result = why or next(encoded)
-            if not isinstance(result, ImageError):
-                read.append(path)
-            yield result
-        report_unchecked(self.opened, read)
+        for path, result in zip(asked, self.encoder.encode_files(asked), strict=True):
+            refused = None
+            if judge is not None and not isinstance(result, ImageError):
+                refused = judge.check_image(str(path), path, result.width, result.height)
+            yield refused or result
 
 
 def encode_image(encoder: "Encoder", image: Any) -> Located:

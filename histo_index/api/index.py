@@ -12,6 +12,7 @@ from histo_index.api.contents.contents import Contents
 from histo_index.api.encoders import published_threshold, warn_if_untrained
 from histo_index.api.images import ImageLike, Images, display_name, listed, raise_errors
 from histo_index.api.own_calibration import OwnCalibration
+from histo_index.api.scale.queries import QueryScales
 from histo_index.arrays import Float16
 from histo_index.errors import HistoIndexError
 from histo_index.indexer.reader import OpenIndex
@@ -37,27 +38,36 @@ if TYPE_CHECKING:
 
 
 def open(
-    path: str | Path, *, device: str = "auto", private: bool = False, any_mpp: bool = False
-) -> "Index":
+    path: str | Path, *, device: str = "auto", private: bool = False,
+    query_mpp: float | None = None, any_mpp: bool = False,
+) -> "Index":  # fmt: skip
     """Open an index for reading. It answers from this state even if it is rebuilt meanwhile.
 
     Args:
         path: the index folder.
         device: where unseen images are encoded: `auto`, `cpu` or `cuda`.
         private: show private columns and allow them in filters; they are hidden otherwise.
+        query_mpp: microns per pixel of images that are not in the index; None if unknown.
         any_mpp: also compare images whose scale differs from that of the index by more than 1.5.
 
     Raises:
         IndexFormatError: it is missing, damaged, or too new.
+        InputError: `query_mpp` is no scale.
     """
-    return Index(Path(path), device=device, private=private, any_mpp=any_mpp)
+    return Index(Path(path), device=device, private=private, query_mpp=query_mpp, any_mpp=any_mpp)
 
 
 class Index(Contents):
     """An open index. A copy of it, also a pickled one, opens the newest generation."""
 
     def __init__(
-        self, path: Path, *, device: str = "auto", private: bool = False, any_mpp: bool = False
+        self,
+        path: Path,
+        *,
+        device: str = "auto",
+        private: bool = False,
+        query_mpp: float | None = None,
+        any_mpp: bool = False,
     ) -> None:
         """Open an index; see `open`."""
         if device == "cuda":  # a look-up that needs no encoder must not ignore it
@@ -67,20 +77,26 @@ class Index(Contents):
         self.opened = OpenIndex(path, private=private)
         self._device = device
         self._private = private
+        self._query_mpp = query_mpp
         self._any_mpp = any_mpp
-        self._images = Images(self.opened, device=device, any_mpp=any_mpp)
+        self._images = self._new_images()
         self._calibration = OwnCalibration(path, self.manifest)
         warn_if_untrained(path / "encoder", is_trained=self.manifest.encoder.is_trained)
 
     def __reduce__(self) -> tuple[Any, ...]:
         reopen = partial(
-            type(self), device=self._device, private=self._private, any_mpp=self._any_mpp
-        )
+            type(self), device=self._device, private=self._private,
+            query_mpp=self._query_mpp, any_mpp=self._any_mpp,
+        )  # fmt: skip
         return reopen, (self.opened.folder.absolute(),)
 
     def close(self) -> None:
         super().close()
-        self._images = Images(self.opened, device=self._device, any_mpp=self._any_mpp)
+        self._images = self._new_images()
+
+    def _new_images(self) -> Images:
+        scales = QueryScales(self.opened, mpp=self._query_mpp, any_mpp=self._any_mpp)
+        return Images(self.opened, scales, device=self._device)
 
     @property
     def encoder(self) -> "Encoder":
@@ -127,8 +143,8 @@ class Index(Contents):
             ImageError: an image cannot be used.
             IndexFormatError: a part of the index that is needed is damaged.
         """
-        first, second = self.locate([a, b])
         chosen = self.threshold(threshold, unsure=unsure)
+        first, second = raise_errors(self._images.locate([a, b], chosen.calibration))
         far = far_among(self.opened, [first, second], chosen.far_distance)
         note = self.manifest.encoder.note
         return answer_pair(first, second, chosen, far=far, encoder_note=note)
@@ -161,10 +177,11 @@ class Index(Contents):
         from histo_index.search.answers.pair_list import score_pairs
 
         in_memory: dict[str, Float16] = {}  # filled by `read_pairs`, read by the resolver
-        resolver = self._images.resolver(Path(root), in_memory)
-        listed_pairs = self._images.read_pairs(pairs, resolver, in_memory)
         chosen = self.threshold(threshold, unsure=unsure)
-        return score_pairs(self.opened, listed_pairs, resolver, chosen)
+        with self._images.judging(chosen.calibration) as judge:
+            resolver = self._images.resolver(Path(root), in_memory, judge)
+            listed_pairs = self._images.read_pairs(pairs, resolver, in_memory, judge)
+            return score_pairs(self.opened, listed_pairs, resolver, chosen)
 
     def search(
         self,
@@ -222,7 +239,7 @@ class Index(Contents):
             files = self._tile_files(tiles)
         threshold = self.threshold(is_decisive=False)
         classifier = self.classifier if threshold.calibration else None
-        located = self._images.locate(images)
+        located = self._images.locate(images, threshold.calibration)
         return search(self.opened, located, threshold, options, files=files, classifier=classifier)
 
     def classify(
@@ -255,7 +272,8 @@ class Index(Contents):
         """Classify as `classify` does; an image that cannot be used yields its error."""
         from histo_index.search.classification.answer import classify_each
 
-        return classify_each(self.classifier, self._images.locate(images), values)
+        located = self._images.locate(images, self._calibration.get(is_needed=False))
+        return classify_each(self.classifier, located, values)
 
     def calibrate(
         self,
@@ -296,7 +314,7 @@ class Index(Contents):
         return evaluate(
             self.opened, self.threshold(threshold), labels=labels, pairs=pairs, label=label,
             group=group, tiles=None if tiles is None else Path(tiles), device=self._device,
-            marks=marks,
+            marks=marks, any_mpp=self._any_mpp,
         )  # fmt: skip
 
     def locate(self, images: Sequence[ImageLike]) -> list[Located]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from histo_index.api.contents.show import column_names, count_classes
-from histo_index.api.own_calibration import describe_stored
+from histo_index.api.own_calibration import describe_stored, stored_scale
 from histo_index.api.scale.check import describe_scale
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.format.checksums import file_checksum, require_size
@@ -23,8 +23,8 @@ from histo_index.indexer.format.manifest import (
 from histo_index.indexer.format.records import PLAIN, FileRecord, SourceRecord
 from histo_index.indexer.format.removed import describe_rule, private_columns, read_removed
 from histo_index.indexer.format.shards import receipt_path
-from histo_index.indexer.inputs.source import Source
 from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.sources.source import Source
 from histo_index.indexer.transform.transform import remedy_of
 from histo_index.indexer.writing.commit import PLAN_NAME, read_rejected
 from histo_index.progress import report
@@ -69,7 +69,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "computed_by": "; ".join(runtimes),
         "searched_by": document["structure"],
         "distance": _distance(manifest),
-        "scale": describe_scale(OpenIndex(folder)),
+        "scale": describe_scale(OpenIndex(folder), stored_scale(folder, manifest)),
         "sources": [_describe_source(folder, record) for record in manifest.sources],
         "calibration": describe_stored(folder, manifest),
         "settings": document["settings"],

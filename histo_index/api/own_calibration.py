@@ -11,6 +11,7 @@ from histo_index.search.calibration.calibration import Calibration, read_calibra
 if TYPE_CHECKING:
     from histo_index.indexer.reader import OpenIndex
     from histo_index.search.classification.answer import Classifier
+    from histo_index.slides.scale import Scale
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +84,15 @@ def describe_stored(folder: Path, manifest: Manifest) -> str:
     except (MismatchError, IndexFormatError) as error:
         return str(error).removeprefix(str(folder / CALIBRATION_NAME)).lstrip(": ")
     return "none" if found is None else found.origin
+
+
+def stored_scale(folder: Path, manifest: Manifest) -> "Scale | None":
+    """Return the scale that an index was calibrated on; None if unknown or of no use."""
+    try:
+        found = read_calibration(folder, manifest.fingerprint, manifest.distance_name)
+    except (MismatchError, IndexFormatError):
+        return None
+    return None if found is None else found.scale
 
 
 def clear_calibration(folder: Path) -> bool:

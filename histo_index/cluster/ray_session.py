@@ -5,11 +5,12 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from functools import cache
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -22,6 +23,10 @@ _OBJECT_STORE_BYTES: Final = 200_000_000
 _STARTS: Final = 3
 _ANSWER_S: Final = 5.0
 _LONGEST_PATH: Final = 30
+# Usage statistics would go to Ray's makers. The second silences a warning about GPUs.
+_QUIET: Final = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# Without it Ray replaces 127.0.0.1 by the address that other machines reach this one by.
+_LOCAL: Final = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _EXTRA: Final = "Ray is not installed: pip install 'histo-index[ray]'"
 
 
@@ -36,8 +41,8 @@ def require_safe(address: str | None) -> None:
     """
     if address is None:
         return
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not host or not port.isdigit():
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or "/" in host or not port.isdigit():
         raise InputError(f"--address {address}: expected HOST:PORT, such as 10.0.0.1:6379")
     if not _is_loopback(host) and os.environ.get(_MODE, "").lower() != "token":
         raise InputError(
@@ -52,7 +57,7 @@ def require_listening(address: str) -> None:
     Raises:
         InputError: nothing does.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S):
             pass
@@ -77,7 +82,8 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
     """Connect to a cluster; without an address start one on loopback, and stop it in the end.
 
     A cluster of our own has a token that only this process and its children know, no dashboard,
-    reports no usage, and leaves no files.
+    reports no usage, and leaves no files. Inside another session, or where the caller has connected
+    Ray, the block uses that cluster.
 
     Args:
         address: HOST:PORT of a running cluster, or None.
@@ -87,19 +93,19 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
         The module `ray`.
 
     Raises:
-        InputError: Ray is not installed, the address is not safe, or nothing answers there.
+        InputError: Ray is not installed, the address is not safe, nothing answers there, or this
+            process is connected to another cluster.
     """
     require_safe(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    token = {_MODE: "token", "RAY_AUTH_TOKEN": _own_token()} if address is None else {}
-    before = {name: os.environ.get(name) for name in token}
-    os.environ.update(token)
-    try:
-        try:
-            import ray
-        except ImportError as error:
-            raise InputError(_EXTRA) from error
+    loaded = sys.modules.get("ray")
+    if loaded is not None and loaded.is_initialized():
+        if address is not None:
+            raise InputError(f"--address {address}: Ray is connected already; leave it out")
+        yield loaded
+        return
+    own = {_MODE: "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **_LOCAL}
+    with _environment(_QUIET | ({} if address else own)):
+        ray = _import_ray(is_local=address is None)
         with _own_folder() if address is None else nullcontext("") as folder:
             try:
                 with interrupts_later():
@@ -107,9 +113,38 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any
                 yield ray
             finally:
                 ray.shutdown()
+                _end_started(folder)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def _import_ray(*, is_local: bool) -> Any:
+    """Import Ray; what it read from the environment if it was imported before is read again.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import ray
+        from ray._private import ray_constants
+    except ImportError as error:
+        raise InputError(_EXTRA) from error
+    ray_constants.ENABLE_RAY_CLUSTER = not is_local
+    # As Ray does when it switches tokens on by itself.
+    native: Any = ray._raylet
+    native.Config.initialize("")
+    native.AuthenticationTokenLoader.instance().reset_cache()
+    return ray
 
 
 @contextmanager
@@ -137,31 +172,38 @@ def _own_folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="hx-", dir=short, ignore_cleanup_errors=True)
 
 
-@cache
-def _own_token() -> str:
-    """Return the token of this process; Ray reads it once."""
-    return secrets.token_hex(32)
+def _end_started(folder: str) -> None:
+    """End what Ray has started in a folder: a start that failed leaves processes behind."""
+    for path in Path("/proc").glob("[0-9]*/cmdline") if folder else ():
+        with suppress(OSError):
+            if os.fsencode(folder) in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def _connect(ray: Any, address: str | None, cpus: int | None, folder: str) -> None:
-    options: dict[str, Any] = {
-        "log_to_driver": False, "logging_level": "ERROR", "configure_logging": False,
-    }  # fmt: skip
     if address is not None:
         require_listening(address)
-        options |= {"address": address}
-    else:
-        options |= {
-            "num_cpus": cpus, "include_dashboard": False, "_node_ip_address": _LOOPBACK,
-            "object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": folder,
-        }  # fmt: skip
+    where = "a local cluster" if address is None else address
     for tries_left in reversed(range(_STARTS if address is None else 1)):
         try:
-            ray.init(**options)
-            return
+            ray.init(**_options(address, cpus, folder))
+            break
         except Exception as error:  # Ray raises Exception itself when a start takes over 30 s
             ray.shutdown()
+            _end_started(folder)
             if not tries_left:
-                where = "a local cluster" if address is None else address
                 reason = " ".join(str(error).split())[:300]
                 raise InputError(f"Ray: cannot use {where} ({reason})") from error
+    reached = {node["NodeManagerAddress"] for node in ray.nodes()}
+    if address is None and reached != {_LOOPBACK}:
+        raise InputError(f"Ray: a local cluster listens on {reached}; expected {_LOOPBACK} only")
+
+
+def _options(address: str | None, cpus: int | None, folder: str) -> dict[str, Any]:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    if address is not None:
+        return {**quiet, "address": address}
+    return {
+        **quiet, "num_cpus": cpus, "include_dashboard": False, "_node_ip_address": _LOOPBACK,
+        "object_store_memory": _OBJECT_STORE_BYTES, "_temp_dir": folder,
+    }  # fmt: skip

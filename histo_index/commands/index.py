@@ -88,7 +88,7 @@ def build(
     memory: MemoryOption = None,
     distance: DistanceOption = None,
     shard_rows: Annotated[
-        int | None, typer.Option("--shard-rows", min=1, help="Tiles a shard; else as before.")
+        int | None, typer.Option("--shard-rows", min=1, help="Tiles a shard; unchanged without it.")
     ] = None,
     private: Annotated[
         list[str] | None,
@@ -126,8 +126,13 @@ def build(
         int | None, typer.Option("--workers", min=1, help="Workers of the engine.")
     ] = None,
     gpus_per_worker: Annotated[
-        float, typer.Option("--gpus-per-worker", min=0, help="GPUs of each Ray worker.")
-    ] = 0,
+        float | None,
+        typer.Option(
+            "--gpus-per-worker",
+            min=0,
+            help="GPUs of each Ray worker (default: 1, if there are any).",
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse Ray workers on other kinds of CPU or GPU.")
     ] = False,

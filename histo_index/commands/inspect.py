@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from histo_index.commands.options import (
+    AnyMppOption,
     BatchOption,
     DeviceOption,
     ImagesArgument,
@@ -16,6 +17,7 @@ from histo_index.commands.options import (
     OutputOption,
     OverwriteOption,
     PrivateOption,
+    QueryMppOption,
     TilesOption,
     ValuesOption,
     read_values,
@@ -128,6 +130,8 @@ def classify(
     values: ValuesOption = None,
     private: PrivateOption = False,
     device: DeviceOption = "auto",
+    query_mpp: QueryMppOption = None,
+    any_mpp: AnyMppOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,7 +143,9 @@ def classify(
 
     names = gather_names(images or [], batch)
     result_files.check_output(output, overwrite=overwrite)
-    opened = open_index(require_index(index), device=device, private=private)
+    opened = open_index(
+        require_index(index), device=device, private=private, query_mpp=query_mpp, any_mpp=any_mpp
+    )
     found = opened.classify_each(names, read_values(values or ()))
     rows = class_rows(names, found)
     if output is not None:

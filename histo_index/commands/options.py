@@ -127,6 +127,11 @@ AnyMppOption = Annotated[
     typer.Option("--any-mpp", help="Compare images whose scale differs by more than 1.5."),
 ]
 
+QueryMppOption = Annotated[
+    float | None,
+    typer.Option("--mpp", help="Microns per pixel of images that are not in the index."),
+]
+
 ImagesArgument = Annotated[
     list[str] | None, typer.Argument(help="Files, or image ids or paths in the index.")
 ]
@@ -145,6 +150,10 @@ CropOption = Annotated[
 EngineOption = Annotated[
     str | None,
     typer.Option("--engine", help="Work by several processes, or by a ray cluster."),
+]
+
+SearchEngineOption = Annotated[
+    str | None, typer.Option("--engine", help="Search the index in parts: ray (default: whole).")
 ]
 
 AddressOption = Annotated[

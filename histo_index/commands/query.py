@@ -20,7 +20,6 @@ from histo_index.commands.options import (
     BatchOption,
     ByOption,
     DeviceOption,
-    EngineOption,
     ExcludeSameOption,
     ExcludeSelfOption,
     ImagesArgument,
@@ -32,8 +31,10 @@ from histo_index.commands.options import (
     OverwriteOption,
     PartsOption,
     PrivateOption,
+    QueryMppOption,
     ReportNamesOption,
     ReportOption,
+    SearchEngineOption,
     ThresholdOption,
     TilesOption,
     UnsureOption,
@@ -75,6 +76,7 @@ def pair(
     report_names: ReportNamesOption = False,
     tiles: TilesOption = None,
     device: DeviceOption = "auto",
+    query_mpp: QueryMppOption = None,
     any_mpp: AnyMppOption = False,
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit 0 same, 10 different, 11 unsure.")
@@ -87,14 +89,12 @@ def pair(
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
 
-    if encoder and (index or report):
-        fail("--encoder excludes --index and --report: a report shows tiles of an index", 2)
+    folder = _choose_index(encoder, index, report, query_mpp)
     result_files.check_output(report, overwrite=overwrite, suffixes=(".html",))
-    folder = require_index(index) if report else None if encoder else find_index(index)
     if folder is None:
         answer = compare(image_a, image_b, encoder=encoder, threshold=threshold, device=device)
     else:
-        opened = open_index(folder, device=device, any_mpp=any_mpp)
+        opened = open_index(folder, device=device, query_mpp=query_mpp, any_mpp=any_mpp)
         answer = opened.pair(image_a, image_b, threshold=threshold, unsure=unsure)
         if report is not None:
             opened.report(
@@ -102,6 +102,18 @@ def pair(
             )
     print_result(answer.as_dict() if as_json else describe_pair(answer))
     exit_if(exit_status, EXIT_CODES[answer.verdict.value])
+
+
+def _choose_index(
+    encoder: Path | None, index: Path | None, report: Path | None, mpp: float | None
+) -> Path | None:
+    """Return the index that `pair` asks; None to compare two files without one."""
+    if encoder and (index or report):
+        fail("--encoder excludes --index and --report: a report shows tiles of an index", 2)
+    folder = require_index(index) if report else None if encoder else find_index(index)
+    if folder is None and mpp is not None:
+        fail("--mpp needs an index, whose scale it is compared with; pass --index DIR", 2)
+    return folder
 
 
 @app.command(epilog="Example: histo-index pairs pairs.csv -o answers.csv -i tiles.hx")
@@ -120,6 +132,7 @@ def pairs(
         str, typer.Option("--format", help="table, or query-prediction (as the reference method).")
     ] = "table",
     device: DeviceOption = "auto",
+    query_mpp: QueryMppOption = None,
     any_mpp: AnyMppOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -131,9 +144,8 @@ def pairs(
     target = None if output == "-" else Path(output)
     result_files.check_output(target, overwrite=overwrite)
     result_files.check_form(form)
-    scores = open_index(require_index(index), device=device, any_mpp=any_mpp).pairs(
-        pair_list, threshold=threshold, unsure=unsure, root=root
-    )
+    opened = open_index(require_index(index), device=device, query_mpp=query_mpp, any_mpp=any_mpp)
+    scores = opened.pairs(pair_list, threshold=threshold, unsure=unsure, root=root)
     is_document = as_json and target is None
     if not is_document:
         result_files.write_scores(scores, target, form=form)
@@ -164,8 +176,9 @@ def search(
     near_duplicates: NearDuplicatesOption = "keep",
     private: PrivateOption = False,
     device: DeviceOption = "auto",
+    query_mpp: QueryMppOption = None,
     any_mpp: AnyMppOption = False,
-    engine: EngineOption = None,
+    engine: SearchEngineOption = None,
     address: AddressOption = None,
     parts: PartsOption = None,
     allow_partial: AllowPartialOption = False,
@@ -181,15 +194,18 @@ def search(
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
     answer_by_slide(
-        by, names, index, k=k, exclude_same=exclude_same or [], as_json=as_json,
+        by, names, index, k=k, exclude_same=exclude_same or [], private=private, as_json=as_json,
         others={
             "--where": where, "--output": output, "--montage": montage, "--report": report,
-            "--batch": batch, "--value": values,
+            "--batch": batch, "--value": values, "--engine": engine, "--address": address,
+            "--parts": parts, "--allow-partial": allow_partial, "--tiles": tiles,
+            "--near-duplicates": near_duplicates != "keep", "--include-self": not exclude_self,
+            "--report-names": report_names, "--mpp": query_mpp, "--any-mpp": any_mpp,
         },
     )  # fmt: skip
     with opened_for_search(
         require_index(index), engine, address, parts, allow_partial=allow_partial,
-        device=device, private=private, any_mpp=any_mpp,
+        device=device, private=private, query_mpp=query_mpp, any_mpp=any_mpp,
     ) as (opened, label):  # fmt: skip
         found = opened.search_each(
             names,

@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from histo_index.arrays import Float32
+from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.config import COVARIANCE, PROJECTION, EncoderConfig
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
+from histo_index.encoder.decode.image_file import DecodeLimits
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
 from histo_index.encoder.encoder import Encoder

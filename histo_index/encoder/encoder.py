@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from histo_index.arrays import Float32
+from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.config import THRESHOLD_FIELDS, EncoderConfig
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
+from histo_index.encoder.decode.image_file import DecodeLimits
 from histo_index.encoder.decode.in_memory import ImageInMemory, list_images, to_pixels
 from histo_index.encoder.decode.pool import DecodePool, Prepared
 from histo_index.encoder.decode.preprocessing import fit_tile

@@ -15,7 +15,7 @@ TIMM: Final = "timm"
 TRANSFORMERS: Final = "hf"
 ONNX: Final = "onnx"
 CUSTOM: Final = "custom"
-# The environment variable that allows an encoder to run code of its own.
+# The environment variable that allows an encoder to run its own code.
 ALLOW_CODE: Final = "HISTO_INDEX_ALLOW_CODE"
 OUTPUT: Final = "output"
 # What can build a foreign network, and the extra of this package that installs it.

@@ -9,7 +9,7 @@ import pyarrow as pa
 from histo_index.errors import InputError
 from histo_index.features.slide_names import SlideNames
 from histo_index.indexer.inputs.tables import read_table
-from histo_index.indexer.inputs.tiles import RESERVED
+from histo_index.indexer.inputs.tile_list import RESERVED
 from histo_index.wording import counted, printable
 
 _SLIDE: Final = ("slide", "slide_id")

@@ -27,12 +27,13 @@ from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest
 from histo_index.indexer.format.records import SearchConfig, Settings, SourceRecord, read_record
 from histo_index.indexer.format.removed import LeftOut, keep_removed
 from histo_index.indexer.format.shards import Receipt, Rejection
-from histo_index.indexer.inputs.choose_sources import NamedSources
 from histo_index.indexer.inputs.hashing import HashedTiles
-from histo_index.indexer.inputs.source import Source
-from histo_index.indexer.inputs.tiles import TileList, nothing_usable
+from histo_index.indexer.inputs.tile_list import TileList
+from histo_index.indexer.inputs.tiles import nothing_usable
 from histo_index.indexer.nearest.choose import announce_structure
 from histo_index.indexer.runner import run_elsewhere
+from histo_index.indexer.sources.choose_sources import NamedSources
+from histo_index.indexer.sources.source import Source
 from histo_index.indexer.transform.transform import distance_of
 from histo_index.indexer.writing.commit import PLAN_NAME, clean_up, commit, count_reasons
 from histo_index.indexer.writing.draft import count_dropped, draft_manifest, is_unchanged, root_of

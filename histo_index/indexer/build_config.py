@@ -7,11 +7,11 @@ from pathlib import Path
 
 from histo_index.errors import InputError
 from histo_index.indexer.format.records import SearchConfig
-from histo_index.indexer.inputs.choose_sources import NamedSources
 from histo_index.indexer.inputs.hashing import SETTLED_NS
 from histo_index.indexer.inputs.slides import CutSlides
 from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.runner import Runner
+from histo_index.indexer.sources.choose_sources import NamedSources
 from histo_index.indexer.transform.transform import require_distance
 from histo_index.slides.tiling.options import SlideSource
 

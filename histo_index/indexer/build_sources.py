@@ -12,11 +12,12 @@ from histo_index.errors import InputError
 from histo_index.indexer.format.manifest import Manifest
 from histo_index.indexer.format.records import SourceRecord
 from histo_index.indexer.format.shards import Rejection, user_columns
-from histo_index.indexer.inputs.choose_sources import NamedSources, choose_sources
-from histo_index.indexer.inputs.list_sources import list_sources
 from histo_index.indexer.inputs.slides import CutSlides
-from histo_index.indexer.inputs.source import Source, StoredTiles
-from histo_index.indexer.inputs.tiles import TileList, list_tiles, nothing_usable
+from histo_index.indexer.inputs.tile_list import TileList
+from histo_index.indexer.inputs.tiles import list_tiles, nothing_usable
+from histo_index.indexer.sources.choose_sources import NamedSources, choose_sources
+from histo_index.indexer.sources.list_sources import list_sources
+from histo_index.indexer.sources.source import Source, StoredTiles
 from histo_index.indexer.writing.draft import root_of
 from histo_index.indexer.writing.plan import FinishedShard
 from histo_index.indexer.writing.plan_file import read_plan
@@ -39,6 +40,7 @@ def list_first(
     tiles, sources = list_sources(choose_sources(named, remembered, folder), None, cut=cut)
     if not len(tiles.table):
         raise InputError(nothing_usable(inputs_of(sources), tiles.rejected))
+    _warn_of_unlisted(sources, named, tiles)
     return tiles, sources
 
 
@@ -83,13 +85,15 @@ def list_again(
     lost = [name for name in user_columns(stored.table) if name not in columns]
     if lost:
         _log.warning("dropped, because no source has it any more: column %s", ", ".join(lost))
-    if named.manifest is None:
-        _warn_of_unlisted(sources, {path.resolve() for path in named.paths}, tiles)
+    _warn_of_unlisted(sources, named, tiles)
     return tiles, sources
 
 
-def _warn_of_unlisted(sources: Sequence[Source], named: set[Path], tiles: TileList) -> None:
-    """Warn of images in a named folder that the remembered manifest does not list."""
+def _warn_of_unlisted(
+    sources: Sequence[Source], named_sources: NamedSources, tiles: TileList
+) -> None:
+    """Warn of images in a named folder that its manifest does not list."""
+    named = {path.resolve() for path in named_sources.paths}
     for source in sources:
         own = source.paths or ((source.base,) if source.base else ())
         folders = [path for path in own if path.resolve() in named]

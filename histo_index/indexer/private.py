@@ -6,7 +6,7 @@ from typing import Final
 
 from histo_index.errors import InputError
 from histo_index.indexer.format.manifest import Manifest
-from histo_index.indexer.inputs.tiles import RESERVED
+from histo_index.indexer.inputs.tile_list import RESERVED
 from histo_index.wording import printable
 
 _IDENTITY: Final = frozenset(("image_id", "path"))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from histo_index.api.cluster.search import Divide
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -18,7 +20,8 @@ class Limits:
         decode_s: seconds to decode an image.
         wait_s: seconds that a request may wait for its turn.
         waiting: requests that wait for the same thing.
-        receiving: bodies that arrive at once.
+        receiving: requests with images that are under way at once.
+        held_bytes: bodies of all requests under way, which are kept in memory.
         connections: open ones.
         uploads_kept: uploads that are remembered, the last ones.
         k: neighbours.
@@ -35,6 +38,7 @@ class Limits:
     wait_s: float = 20.0
     waiting: int = 64
     receiving: int = 48
+    held_bytes: int = 2**28
     connections: int = 512
     uploads_kept: int = 200
     k: int = 500
@@ -53,10 +57,13 @@ class ServeConfig:
         root_path: prefix that a proxy removes; empty or begins with `/`.
         tiles: folder of the tile files; None is where they were indexed.
         device: where images are encoded: `auto`, `cpu` or `cuda`.
+        any_mpp: whether uploads of quite another scale than the index are compared too.
         is_read_only: whether marks and labels are refused.
         shows_names: whether image ids and paths are shown and filtered by.
+        warms_up: whether network and decoders are loaded before the first request for them.
         user: whose marks these are; None is nobody in particular.
         limits: how much a client may ask for.
+        divide: lets an index be searched in parts; None searches it in this process.
     """
 
     index: Path
@@ -66,10 +73,13 @@ class ServeConfig:
     root_path: str = ""
     tiles: Path | None = None
     device: str = "auto"
+    any_mpp: bool = False
     is_read_only: bool = False
     shows_names: bool = False
+    warms_up: bool = False
     user: str | None = None
     limits: Limits = field(default_factory=Limits)
+    divide: Divide | None = None
 
     @property
     def is_secure(self) -> bool:

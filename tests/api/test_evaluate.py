@@ -13,7 +13,7 @@ from histo_index.api.evaluate import read_labelled_pairs
 from histo_index.api.evaluation.baseline_cache import BaselineVectors, write_cache
 from histo_index.api.evaluation.baselines import compute_baselines
 from histo_index.arrays import Float32
-from histo_index.commands.evaluate import describe_evaluation
+from histo_index.commands.answers.metrics import describe_evaluation
 from histo_index.errors import ImageError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig

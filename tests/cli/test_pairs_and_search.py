@@ -254,7 +254,8 @@ def test_ctrl_c_is_one_line_and_exit_status_130(workshop: Workshop) -> None:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
-    # The untrained encoder is told when the index is open; the command then waits for its input.
+    # The warning about the untrained encoder shows that the index is open; the command then waits
+    # for its input.
     assert "untrained" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()

@@ -61,6 +61,24 @@ def test_tile_lists_tiles_and_names_what_it_rejects(here: Path, run: Run) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "existing"),
+    [
+        ("--preview", "s/b.tiff.png"),
+        ("--geojson", "s/b.tiff.geojson"),
+        ("--save-tiles", "s/b.tiff"),
+    ],
+)
+def test_tile_replaces_nothing_unasked(here: Path, run: Run, option: str, existing: str) -> None:
+    """The existing file is of the second slide: nothing is written for the first one either."""
+    (here / "out" / existing).mkdir(parents=True)
+    ran = run("tile", "s", "-o", "t.parquet", "--mpp", "0.5", option, "out")
+    line = f"histo-index: error: out/{existing} exists already; pass --overwrite to replace it\n"
+    assert (ran.code, ran.out, ran.err) == (2, "", line)
+    assert [path.name for path in (here / "out/s").iterdir()] == [Path(existing).name]
+    assert not (here / "t.parquet").exists()
+
+
 def test_slide_mpp_without_mpp_is_refused(here: Path, run: Run) -> None:
     (here / "mpp.csv").write_text("slide,mpp\nb.tiff,0.5\n")
     ran = run("build", "s", "-o", "x.hx", "--slide-mpp", "mpp.csv")
@@ -71,6 +89,15 @@ def test_slide_mpp_without_mpp_is_refused(here: Path, run: Run) -> None:
 def test_by_knows_only_slides(here: Path, run: Run) -> None:
     ran = run("search", "a.tiff", "--by", "patient", "-i", "x.hx")
     assert (ran.code, ran.err) == (2, "histo-index: error: --by patient: expected slide\n")
-    ran = run("search", "a.tiff", "--by", "slide", "--where", "x > 5", "-i", "x.hx")
-    line = "histo-index: error: --where is no option of --by slide; leave it out\n"
-    assert (ran.code, ran.err) == (2, line)
+    for option in (
+        ["--where", "x > 5"],
+        ["--engine", "ray"],
+        ["--parts", "2"],
+        ["--mpp", "0.5"],
+        ["--include-self"],
+        ["--near-duplicates", "drop"],
+        ["--any-mpp"],
+    ):
+        ran = run("search", "a.tiff", "--by", "slide", *option, "-i", "x.hx")
+        line = f"histo-index: error: {option[0]} is no option of --by slide; leave it out\n"
+        assert (ran.code, ran.err) == (2, line)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,9 @@ class FakeSource:
         survived: made just before.
         runtime: name of the runtime.
         delay_s: how long a tile takes.
+        tells: an environment variable whose value is the name of the runtime.
+        limited: the first process that opens the encoder makes this file, and may use fewer
+            instructions of its CPU from then on.
     """
 
     folder: Path
@@ -27,13 +31,19 @@ class FakeSource:
     survived: Path | None = None
     runtime: str = "fake"
     delay_s: float = 0.0
+    tells: str = ""
+    limited: Path | None = None
 
     def __call__(self) -> FakeEncoder:
+        if self.limited is not None:
+            with suppress(FileExistsError):
+                self.limited.touch(exist_ok=False)
+                os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
         return FakeEncoder(
             folder=self.folder,
             log=self.log,
             before=self._strike,
-            runtime=self.runtime,
+            runtime=os.environ.get(self.tells, "unset") if self.tells else self.runtime,
             delay_s=self.delay_s,
         )
 

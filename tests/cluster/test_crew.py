@@ -53,6 +53,7 @@ class ScriptedCrew:
     seconds: float = 30
     given: list[list[str]] = field(default_factory=list)
     is_closed: bool = False
+    size: int = 2
 
     def __post_init__(self) -> None:
         self.events = deque(
@@ -114,9 +115,33 @@ def test_a_task_that_loses_three_workers_ends_the_build() -> None:
 
 def test_workers_that_never_start_end_the_build() -> None:
     crew = ScriptedCrew(runtimes=())
-    crew.events = deque(Event(worker=number, reason="killed") for number in range(3))
-    with pytest.raises(HistoIndexError, match="3 workers were lost while they opened the encoder"):
+    crew.events = deque(Event(worker=number, reason="killed") for number in range(6))
+    with pytest.raises(HistoIndexError, match="6 workers were lost while they opened the encoder"):
         carried(crew)
+
+
+def test_a_machine_that_is_lost_while_all_start_does_not_end_the_build() -> None:
+    crew = ScriptedCrew(size=4)
+    crew.events.extendleft(Event(worker=f"start {number}", reason="killed") for number in range(4))
+    assert len(carried(crew)) == 20
+
+
+def test_workers_that_are_lost_while_they_have_nothing_to_do_do_not_end_the_build() -> None:
+    """Six workers start; five have nothing to do and are lost before the last task is done."""
+    crew = ScriptedCrew(runtimes=[{"cpu": "a"}] * 6, size=1)
+    started, crew.events = list(crew.events), deque()
+    crew.events.extend(started)
+    crew.events.extend(Event(worker=number, reason="idle") for number in range(1, 6))
+    assert carried(crew, 1) == ["00"]
+
+
+def test_a_task_that_loses_workers_takes_no_others_with_it() -> None:
+    crew = ScriptedCrew(seconds=0.01, losing=["30"] * 3)
+    with pytest.raises(HistoIndexError, match="3 workers were lost with shard 30, the last: kill"):
+        carried(crew, 60)
+    struck = [names for names in crew.given if "30" in names]
+    assert len(struck[0]) > 1
+    assert struck[1:] == [["30"], ["30"]]
 
 
 def test_workers_of_another_kind_are_told_or_refused(caplog: pytest.LogCaptureFixture) -> None:

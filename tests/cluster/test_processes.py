@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from histo_index.api.cluster.engine import Engine, choose_engine
-from histo_index.cluster.building.processes import ProcessRunner
+from histo_index.cluster.building.processes import ProcessCrew, ProcessRunner
+from histo_index.cluster.building.worker import ShardWorker
 from histo_index.errors import InputError
+from histo_index.hardware import cpu_kind, name_gpus
 from histo_index.indexer.format.manifest import read_manifest
 from histo_index.indexer.reader import OpenIndex
-from histo_index.indexer.runner import Runner
+from histo_index.indexer.runner import Place, Runner
 from tests.cluster.sources import FakeSource
 from tests.indexer.fakes import (
     FakeEncoder,
@@ -84,10 +86,69 @@ def test_embeddings_that_are_there_are_copied(tiles: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("count", "visible", "expected"),
+    [
+        (0, None, ()),
+        (3, None, ("0", "1", "2")),
+        (2, "", ("0", "1")),
+        (2, "5, 3", ("5", "3")),
+        (1, "GPU-8f, -1, 2", ("GPU-8f",)),  # CUDA sees what stands before the first wrong name
+    ],
+)
+def test_gpus_are_named_as_the_process_sees_them(
+    count: int, visible: str | None, expected: tuple[str, ...]
+) -> None:
+    assert name_gpus(count, visible) == expected
+
+
+def test_each_process_sees_one_gpu_and_so_does_its_replacement(tmp_path: Path) -> None:
+    source = FakeSource(folder=tmp_path / "encoder", tells="CUDA_VISIBLE_DEVICES")
+    runner = ProcessRunner(make_encode=source, workers=2, gpus=("5", "3"))
+    crew = ProcessCrew(runner, count=2)
+    try:
+        seen: dict[object, str] = {}
+        while len(seen) < 2:
+            seen |= {one.worker: one.runtime["name"] for one in crew.wait() if one.runtime}
+        assert sorted(seen.values()) == ["3", "5"]
+        lost = next(worker for worker, name in seen.items() if name == "3")
+        crew.processes[lost].kill()  # type: ignore[index]
+        assert [event.worker for event in crew.wait()] == [lost]
+        assert [event.runtime and event.runtime["name"] for event in crew.wait()] == ["3"]
+    finally:
+        crew.close()
+
+
+def test_a_process_with_fewer_instructions_says_so(tmp_path: Path) -> None:
+    """One of two is limited to AVX2; `test_crew` has what a build makes of it."""
+    runner = ProcessRunner(
+        make_encode=FakeSource(folder=tmp_path / "encoder", limited=tmp_path / "limited"), workers=2
+    )
+    kinds: list[str] = []
+    crew = ProcessCrew(runner, count=2)
+    try:
+        while len(kinds) < 2:
+            kinds += [event.runtime["cpu"] for event in crew.wait() if event.runtime]
+    finally:
+        crew.close()
+    assert sorted(kinds) == [cpu_kind(), f"{cpu_kind()} ATEN_CPU_CAPABILITY=avx2"]
+
+
+def test_a_machine_that_does_not_see_the_tiles_rejects_none(tiles: Path, tmp_path: Path) -> None:
+    worker = ShardWorker(FakeSource(folder=tmp_path / "encoder"), cores=1)
+    worker.start()
+    (tmp_path / "mount").mkdir()
+    for root in (tmp_path / "mount", tmp_path / "nowhere"):
+        place = Place(folder=tmp_path / "x.hx", root=root)
+        with pytest.raises(InputError, match=f"{root}: not there, or empty, on machine"):
+            worker.run([], place)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"name": "spark"}, "--engine spark: expected processes or ray"),
         ({"name": "processes", "address": "h:1"}, "go with --engine ray, not with --engine proc"),
+        ({"name": "processes", "gpus_per_worker": 0.0}, "go with --engine ray, not with"),
         ({"name": "ray", "workers": 0}, "expected 1 or more"),
     ],
 )
@@ -97,6 +158,6 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, str], message: s
 
 
 def test_options_of_an_engine_need_one() -> None:
-    assert choose_engine(None, None, None, 0, strict=False) is None
+    assert choose_engine(None, None, None, None, strict=False) is None
     with pytest.raises(InputError, match="go with --engine"):
-        choose_engine(None, None, 2, 0, strict=False)
+        choose_engine(None, None, 2, None, strict=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from histo_index.cluster.building.ray_runner import RayRunner
+from histo_index.cluster.building.ray_runner import Needs, RayRunner, choose_needs
 from histo_index.cluster.ray_session import (
     interrupts_later,
     ray_session,
@@ -47,13 +47,40 @@ def test_twenty_shards_are_those_of_one_process(
     assert "RAY_AUTH_TOKEN" not in os.environ
 
 
+def node(cores: float, gpus: float = 0, *, is_alive: bool = True) -> dict[str, object]:
+    return {"Alive": is_alive, "Resources": {"CPU": cores, "GPU": gpus} if gpus else {"CPU": cores}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "expected"),
+    [
+        # No actor fits across two machines.
+        ([node(3), node(3)], None, Needs(cores=2, gpus=0, fitting=2)),
+        ([node(1), node(1)], None, Needs(cores=1, gpus=0, fitting=2)),
+        ([node(8), node(8, is_alive=False)], None, Needs(cores=2, gpus=0, fitting=4)),
+        ([node(16, 4), node(8)], None, Needs(cores=2, gpus=1, fitting=4)),
+        ([node(16, 4), node(8)], 0, Needs(cores=2, gpus=0, fitting=12)),
+        ([node(16, 1)], 0.5, Needs(cores=2, gpus=0.5, fitting=2)),
+    ],
+)
+def test_actors_fit_on_single_machines(
+    nodes: list[dict[str, object]], gpus: float | None, expected: Needs
+) -> None:
+    assert choose_needs(nodes, cores=2, gpus=gpus) == expected
+
+
+def test_gpus_that_no_machine_has_are_refused() -> None:
+    with pytest.raises(InputError, match="no machine of the cluster has 2 cores and 2 GPUs; start"):
+        choose_needs([node(8, 1), node(8, 1)], cores=2, gpus=2)
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:6379", "localhost:6379", "[::1]:6379", None])
 def test_loopback_needs_no_token(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     require_safe(address)
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1:6379", "head.local:6379", "ray://10.0.0.1:10001"])
+@pytest.mark.parametrize("address", ["10.0.0.1:6379", "head.local:6379", "[fd00::1]:6379"])
 def test_a_cluster_that_lets_anybody_in_is_refused(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +91,7 @@ def test_a_cluster_that_lets_anybody_in_is_refused(
     require_safe(address)
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", ":6379", "host:port", ""])
+@pytest.mark.parametrize("address", ["10.0.0.1", ":6379", "host:port", "", "ray://127.0.0.1:10001"])
 def test_an_address_is_host_and_port(address: str) -> None:
     with pytest.raises(InputError, match="expected HOST:PORT, such as"):
         require_safe(address)

@@ -11,10 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from histo_index.arrays import Float32
+from histo_index.arrays import Float32, Pixels
 from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.config import EncoderConfig
-from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, load_encoder, save_encoder
 from histo_index.encoder.runtime.reference import extract_weights, load_trunk

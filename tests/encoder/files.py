@@ -135,7 +135,7 @@ LETTERS = dict(zip("abcdef", (20, 60, 100, 140, 180, 220), strict=True))
 
 
 def painted(rows: tuple[str, ...], cell: int) -> npt.NDArray[np.uint8]:
-    """The cells as squares of so many pixels, each of its own grey, RGB."""
+    """The cells as squares of so many pixels, each in its grey, RGB."""
     levels = np.array([[LETTERS[letter] for letter in row] for row in rows], np.uint8)
     large = np.kron(levels, np.ones((cell, cell), np.uint8))
     return np.repeat(large[:, :, None], 3, axis=2)

@@ -25,7 +25,7 @@ def build_with(encoder: Encoder, tiles: list[Path], output: Path) -> Path:
 
 @pytest.fixture
 def index(untrained: EncoderFolder, tile_files: list[Path], tmp_path: Path) -> Path:
-    """An index with a pixel limit of its own."""
+    """An index with its own pixel limit."""
     options: dict[str, Any] = {"device": "cpu", "limits": DecodeLimits(max_pixels=5000)}
     encoder = encoder_for(tmp_path / "a.hx", untrained.path, **options)
     return build_with(encoder, tile_files, tmp_path / "a.hx")

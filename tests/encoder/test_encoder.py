@@ -16,9 +16,9 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
-from histo_index.arrays import Float32
+from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.config import PublishedThreshold
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels
+from histo_index.encoder.decode.image_file import DecodeLimits
 from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.encoder import EncodedTile, Encoder
 from histo_index.encoder.folder import EncoderFolder

@@ -25,7 +25,7 @@ from histo_index.indexer.writing.hash_cache import STATES_NAME
 SIZE: Final = 16
 # Files count as unchanged at once: tests write tiles and build within a second.
 UNCHANGED_NS: Final = -60_000_000_000
-# A tile that begins with this is no image, unless the encoder is told otherwise.
+# A tile that begins with this is no image, unless the encoder accepts everything.
 BROKEN: Final = b"broken"
 
 
@@ -42,7 +42,7 @@ class FakeTile:
 
 @dataclass(kw_only=True)
 class FakeEncoder:
-    """Gives every content a direction of its own, and keeps count.
+    """Gives every content its own direction, and counts.
 
     Attributes:
         folder: its files.
@@ -121,7 +121,7 @@ def embedding_of(data: bytes, size: int = SIZE) -> Float32:
 
 
 def write_tiles(folder: Path, names: Iterable[str], *, content: str = "tile {}") -> Path:
-    """Write tile files, each with a content of its own; gives the folder."""
+    """Write tile files with different contents; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         path = folder / name

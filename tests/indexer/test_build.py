@@ -235,6 +235,22 @@ def test_unusable_files_are_listed_with_a_reason_and_harmless(
     assert leftovers(output) == []
 
 
+def test_a_tile_that_was_out_of_reach_is_tried_again(
+    tiles: Path, output: Path, encoder: FakeEncoder
+) -> None:
+    """As on a share that was gone between hashing and reading."""
+    gone = tiles / "t0003.png"
+    content = gone.read_bytes()
+    encoder.before = lambda path: gone.unlink(missing_ok=True)
+    first = run_build(output, encoder, tiles)
+    assert first.rejected == {"cannot be read": 1}
+    encoder.before = lambda path: None
+    gone.write_bytes(content)
+    again = run_build(output, encoder, tiles)
+    assert (encoder.encoded, again.rejected) == (["t0003.png"], {})
+    require_sound(output, expected_rows(tiles, numbered(20)))
+
+
 def test_another_pixel_limit_tries_rejected_tiles_again_and_no_others(
     tiles: Path, output: Path, encoder: FakeEncoder
 ) -> None:

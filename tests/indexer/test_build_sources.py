@@ -122,6 +122,18 @@ def test_images_of_a_named_folder_that_the_remembered_manifest_lacks_are_counted
     ]
 
 
+def test_images_that_the_manifest_of_a_first_build_does_not_list_are_counted(
+    tmp_path: Path, output: Path, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiles = write_tiles(tmp_path / "lab", numbered(3))
+    (tmp_path / "lab.csv").write_text("path,label\nt0001.png,fat\n")
+    assert run_build(output, encoder, tiles, manifest=tmp_path / "lab.csv").tiles == 1
+    assert caplog.messages[0] == (
+        f"{tmp_path / 'lab.csv'} does not list 2 images of {tiles}: left out; add rows, or pass "
+        "--no-manifest"
+    )
+
+
 def test_without_its_manifest_an_index_keeps_tiles_and_columns(
     tmp_path: Path,
     labelled: Path,

@@ -16,7 +16,7 @@ import pytest
 from histo_index.api.evaluation.baseline_cache import BaselineVectors, write_cache
 from histo_index.indexer.format.records import SearchConfig
 from histo_index.indexer.format.shards import FACTS, user_columns
-from histo_index.indexer.inputs.tiles import RESERVED
+from histo_index.indexer.inputs.tile_list import RESERVED
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.removal.remove import remove_tiles
 from histo_index.search.calibration.calibration import store_calibration

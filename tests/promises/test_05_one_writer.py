@@ -1,4 +1,4 @@
-"""Promise 5: one writer. The second is told at once who the first is; the dead hold nothing."""
+"""Promise 5: one writer. The second is refused, the first named; a dead holder frees the lock."""
 
 import itertools
 import os
@@ -28,7 +28,7 @@ from tests.promises.child import ROOT
 from tests.promises.conftest import Tell, Tries
 
 # A server that forks a build for each line. The build stops in the middle of encoding, with a
-# process of its own that outlives it, as a decoder may, and goes on when it is told to.
+# child that outlives it, as a decoder may, and goes on when asked to.
 _HOLD = """
 import os, subprocess, sys
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The same tile gives the same embedding, bit for bit, whoever decodes it and beside what.
 
-On a CPU; a cluster has a test of its own.
+On a CPU; tests/cluster has the test of a cluster.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 import io
 import socket
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -171,14 +172,43 @@ def test_numbers_are_limited(limited: Client, site: Site) -> None:
     assert images.status_code == 400
     refused = [
         limited.get("/v1/search", params={"id": tile, "k": 501}),
+        limited.get("/v1/search", params={"id": tile, "k": "000000001999999999"}),
         limited.get("/v1/search", params={"id": [f"{n:032x}" for n in range(17)]}),
         limited.get("/v1/search", params={"id": tile, "column": "x" * 501}),
         limited.post("/v1/pairs", json={"pairs": [[tile, tile]] * 4}),
         limited.get("/v1/tiles", params={"limit": 501}),
     ]
-    assert [answer.status_code for answer in refused] == [422] * 5
+    assert [answer.status_code for answer in refused] == [422] * 6
     for answer in refused:
         problem(answer)
+
+
+def test_no_upload_reaches_a_disk(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.png"
+    Image.effect_noise((1100, 1100), 80).save(path, compress_level=0)
+    assert path.stat().st_size > 2**20
+
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("a temporary file")
+
+    # Where Python's own temporary files begin.
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with serving(site.config()) as client:
+        answer = client.post("/v1/search", files={"image": image_of(path)})
+    assert answer.status_code == 200
+
+
+def test_bodies_that_are_held_are_limited_together(site: Site) -> None:
+    limits = replace(PATIENT_LIMITS, held_bytes=150_000)
+    files = {"image": ("a.png", bytes(100_000), "image/png")}
+    with serving(site.config(limits=limits)) as client:
+        answers = client.together(*[("POST", "/v1/search", {"files": files})] * 4)
+        codes = {answer.status_code for answer in answers}
+        # Those that fit are read, and are no images.
+        assert codes == {422, 503}
+        assert client.post("/v1/search", files=files).status_code == 422
 
 
 def test_a_full_queue_sends_away_with_a_time_to_come_back(site: Site) -> None:

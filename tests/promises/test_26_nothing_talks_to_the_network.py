@@ -113,7 +113,7 @@ def write_font_settings(home: Path) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Traced:
-    """A command that ran traced, in a folder of its own."""
+    """A command that ran traced, in its own folder."""
 
     status: int
     stderr: str

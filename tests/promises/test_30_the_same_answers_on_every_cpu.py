@@ -3,7 +3,7 @@
 An embedding within 1e-3 of the float32 reference's, in bfloat16 too.
 
 Processes that may use fewer of the CPU's instructions encode and compare the same tiles. Every
-library has a setting of its own for that. On a CPU that has no more than a setting allows, the test
+library has its own setting for that. On a CPU that has no more than a setting allows, the test
 compares what this CPU computes.
 """
 

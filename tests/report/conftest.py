@@ -30,7 +30,7 @@ PATIENT: Final = "Erika Mustermann"
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """An index, what it is worth, and where its tiles lie; the first tile's file is gone."""
+    """An index, its evaluation, and the folder of its tiles; the first tile's file is gone."""
 
     index: OpenIndex
     found: Evaluation

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histo_index.commands.evaluate import describe_evaluation
+from histo_index.commands.answers.metrics import describe_evaluation
 from histo_index.report.evaluation_page import evaluation_page
 from histo_index.report.pictures import Pictures
 from histo_index.search.bootstrap import Estimate

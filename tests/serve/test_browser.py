@@ -187,7 +187,7 @@ def test_pairs_are_marked_by_keys_and_selected_tiles_labelled(
 
 def test_pages_can_be_read_and_reached(page: Page, served: Served) -> None:
     tile = page.locator("ul.grid a").first.get_attribute("href")
-    for path in ("search", tile, "pair", "mark", "quality"):
+    for path in ("search", tile, "pair", "map", "mark", "quality"):
         page.goto(f"{served.url}/{path}")
         page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
         assert page.evaluate(NAMELESS) == []

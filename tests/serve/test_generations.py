@@ -1,5 +1,6 @@
 """The server answers from the newest generation, and stops without cutting anybody off."""
 
+import asyncio
 import re
 import shutil
 import threading
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pytest
 
+from histo_index.api.build import build
 from histo_index.api.index import Index
 from histo_index.api.own_calibration import clear_calibration
+from histo_index.encoder.create import init_encoder
 from histo_index.encoder.decode.pictures import Box
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.uploads import Upload, Uploads
@@ -71,6 +75,35 @@ def test_an_upload_outlives_a_generation_but_not_the_server(own_site: Site) -> N
         gone = client.get("/v1/search", params={"id": upload, "k": 5})
     assert gone.status_code == 410
     assert "upload the image again" in gone.json()["detail"]
+
+
+def test_an_upload_is_encoded_by_the_encoder_that_prepared_it(
+    own_site: Site, tmp_path: Path
+) -> None:
+    encoder, other = tmp_path / "encoder", tmp_path / "other.hx"
+    init_encoder(encoder, arch="resnet18", seed=1)
+    build(own_site.tiles, other, encoder=encoder, manifest=own_site.tiles / "labels.csv")
+    data = next(own_site.tiles.rglob("*.png")).read_bytes()
+    with serving(own_site.config()) as client:
+        state, before = client.state, client.state.current.get().engine.fingerprint
+
+        def read() -> bytes:
+            # The image waits for a decoder while another encoder comes.
+            shutil.rmtree(own_site.index)
+            shutil.move(other, own_site.index)
+            return data
+
+        upload = asyncio.run(state.take_in(read, None, None))
+        assert state.current.get().engine.fingerprint != before
+        assert upload.fingerprint == before
+
+
+def test_a_server_can_load_everything_before_the_first_upload(site: Site) -> None:
+    with serving(site.config()) as client:
+        before = len(psutil.Process().children())
+        client.state.warm_up().result()
+        assert len(psutil.Process().children()) > before
+        assert client.state.lanes["encode"].inside == 0
 
 
 def test_only_the_last_uploads_are_held() -> None:

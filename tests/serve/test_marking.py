@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from histo_index.api.evaluate import ONLY_RANDOM, read_labelled_pairs
 from histo_index.api.index import Index
 from histo_index.indexer.format.manifest import CALIBRATION_NAME, MARKS_NAME
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.marks.file import read_marks
+from histo_index.search.marks.file import append_mark, read_marks
+from histo_index.search.marks.record import PairMark
 from tests.cli.conftest import Run
 from tests.indexer.fakes import files_of
-from tests.serve.site import Client, Site, problem, serving
+from tests.serve.site import PATIENT, Client, Site, problem, serving
 
 
 def label_of(client: Client, tile: str) -> str:
@@ -83,11 +85,105 @@ def test_a_mark_is_on_disk_when_it_is_answered_and_can_be_undone(own_site: Site)
         with serving(own_site.config(user="Bo")) as other:
             assert other.post("/v1/marks/undo", json={}).json() == {"undone": 0}
         rows = list(csv.DictReader(io.StringIO(client.get("/v1/marks.csv").text)))
-    # A pair may be proposed twice.
-    assert len(rows) == len({frozenset((one["a"], one["b"])) for one in asked[:-1]})
+    assert len({frozenset((one["a"], one["b"])) for one in asked}) == 10
+    assert len(rows) == 9
     assert {row["user"] for row in rows} == {"Ann"}
     assert {len(row["image_a"]) for row in rows} == {32}
     assert {row["drawn"] for row in rows} <= {"random", "near"}
+
+
+def test_a_pair_that_was_undone_can_be_answered_again(own_site: Site) -> None:
+    with serving(own_site.config()) as client:
+        (asked,) = client.json("/v1/proposals", params={"count": 1})["proposals"]
+        (tile,) = client.ids(1)
+        for answer in ("same", "different"):
+            given = {"proposal": asked["proposal"], "answer": answer}
+            assert client.post("/v1/marks", json=given).json() == {"stored": 1}
+            client.post("/v1/labels", json={"ids": [tile], "label": "x"})
+            if answer == "same":
+                # A label is taken back where it was given, not by the undo of pairs.
+                assert client.post("/v1/marks/undo", json={}).json() == {"undone": 1}
+                assert len(client.json("/v1/labels")["labels"]) == 1
+        (row,) = csv.DictReader(io.StringIO(client.get("/v1/marks.csv").text))
+    assert row["label"] == "0"
+
+
+def test_a_second_user_is_asked_again_about_a_fifth(own_site: Site) -> None:
+    with serving(own_site.config(user="Ann")) as client:
+        first = {frozenset((one["a"], one["b"])) for one in mark(client, 60)}
+    with serving(own_site.config(user="Bo")) as client:
+        asked = [frozenset((one["a"], one["b"])) for one in mark(client, 100)]
+        assert len(set(asked)) == 100
+        assert 5 <= sum(one in first for one in asked) <= 40
+        standing = client.json("/v1/marks")
+        rows = list(csv.DictReader(io.StringIO(client.get("/v1/marks.csv").text)))
+    repeated = [row for row in rows if row["drawn"] == "repeat"]
+    assert len(repeated) == sum(one in first for one in asked) == standing["answered_by_two"]
+    assert {row["user"] for row in repeated} == {"Bo"}
+
+
+def test_marks_of_tiles_that_are_gone_do_not_count_as_enough(own_site: Site) -> None:
+    with serving(own_site.config()) as client:
+        asked = mark(client, 30)
+        row = client.state.current.get().ids.row_of(asked[0]["a"])
+        assert row is not None
+        index = Index(own_site.index)
+        index.remove(names=[list(index)[row]])
+        left = sum(asked[0]["a"] not in (one["a"], one["b"]) for one in asked)
+        standing = client.json("/v1/marks")
+    assert standing["pairs"] == standing["needs"][0]["found"] == left < 30
+
+
+def test_labels_of_tiles_become_classes_of_a_calibration_on_marks(own_site: Site) -> None:
+    with serving(own_site.config()) as client:
+        while not client.json("/v1/marks")["is_enough"]:
+            mark(client, 40)
+        tiles = client.json("/v1/tiles", params={"limit": 48})["tiles"]
+        for label in ("fat", "muscle"):
+            ids = [tile["id"] for tile in tiles if tile["columns"]["label"] == label]
+            client.post("/v1/labels", json={"ids": ids[:1], "label": label})
+        found = client.post("/v1/calibrate", json={}).json()
+        assert found["classes"] == []
+        assert [one for one in found["warnings"] if one.startswith("no class probabilities: 0 cl")]
+        for label in ("fat", "muscle"):
+            ids = [tile["id"] for tile in tiles if tile["columns"]["label"] == label]
+            client.post("/v1/labels", json={"ids": ids, "label": label})
+        assert client.post("/v1/calibrate", json={}).json()["classes"] == ["fat", "muscle"]
+        (answer,) = client.json("/v1/classify", params={"id": ids[0]})["images"]
+        assert [one["class"] for one in answer["classes"]] == ["muscle", "fat"]
+
+
+def test_a_full_disk_is_said_in_one_line(own_site: Site) -> None:
+    with serving(own_site.config()) as client:
+        (asked,) = client.json("/v1/proposals", params={"count": 1})["proposals"]
+        (own_site.index / MARKS_NAME).mkdir()
+        refused = client.post("/v1/marks", json={"proposal": asked["proposal"], "answer": "same"})
+    assert refused.status_code == 503
+    assert problem(refused)["detail"].startswith("tiles.hx/marks.jsonl: ")
+
+
+def test_warnings_of_a_calibration_name_no_tile(own_site: Site) -> None:
+    index = Index(own_site.index).opened
+    tiles = [index.row(row) for row in range(0, len(index.rows), 2)]
+    answers = {
+        (a["sha256"], b["sha256"]): "same" if a["label"] == b["label"] else "different"
+        for a, b in itertools.combinations(tiles, 2)
+        if a["group"] != b["group"]
+    }
+    # a = b and b = c, but a is not c.
+    a, b, c = (index.row(row)["sha256"] for row in (1, 21, 41))
+    answers |= {(a, b): "same", (b, c): "same", (a, c): "different"}
+    for (one, other), answer in answers.items():
+        append_mark(
+            own_site.index,
+            PairMark(
+                a=one, b=other, answer=answer, drawn="random", selection=1.0, user=None, time="now"
+            ),
+        )
+    with serving(own_site.config()) as client:
+        found = client.post("/v1/calibrate", json={})
+    assert "contradicting same pairs" in found.text
+    assert PATIENT not in found.text
 
 
 def test_clients_do_not_choose_what_was_proposed(own_site: Site) -> None:

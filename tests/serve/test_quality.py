@@ -8,7 +8,7 @@ import pytest
 from histo_index.api.build import build
 from histo_index.api.index import Index
 from histo_index.errors import InputError
-from histo_index.serve.answers.survey import Surveys
+from histo_index.serve.answers.survey import Surveys, make_survey
 from tests.serve.site import PATIENT, Client, Site, serving
 
 
@@ -49,6 +49,22 @@ def test_copies_across_groups_come_first_and_outliers_are_those_of_the_command(
     assert re.findall(r"search\?id=([0-9a-f]{32})", rest)[0] == expected
     assert "not an image" in rest
     assert f"{PATIENT}-" not in page
+
+
+def test_copies_that_are_not_shown_are_counted(own_site: Site) -> None:
+    tiles = sorted(own_site.tiles.rglob("*.png"))
+    lines = (own_site.tiles / "labels.csv").read_text().splitlines()
+    for number, tile in enumerate(tiles[:3]):
+        name = tile.relative_to(own_site.tiles).as_posix()
+        (row,) = (line for line in lines if line.startswith(name))
+        copy = tile.with_name(f"copy-{number}.png")
+        shutil.copyfile(tile, copy)
+        lines.append(copy.relative_to(own_site.tiles).as_posix() + row[len(name) :])
+    (own_site.tiles / "labels.csv").write_text("\n".join(lines) + "\n")
+    build(output=own_site.index)
+    with serving(own_site.config()) as client:
+        survey = make_survey(client.state.current.get(), most_shown=1)
+    assert (len(survey.copies), survey.sets >= 3) == (1, True)
 
 
 def test_a_large_index_is_sent_to_the_command_line(client: Client) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from histo_index.api.index import Index
-from tests.serve.site import FORMULA, HOSTILE, PATIENT, Client, Site, image_of, problem
+from tests.serve.site import FORMULA, HOSTILE, PATIENT, Client, Site, draw, image_of, problem
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,52 @@ def test_tiles_of_the_same_group_can_be_left_out(client: Client) -> None:
     groups = {hit["columns"]["group"] for hit in found["hits"]}
     assert own not in groups
     assert len(groups) == 5
+
+
+def test_tiles_of_the_group_of_any_example_can_be_left_out(client: Client) -> None:
+    tiles = client.json("/v1/tiles", params={"limit": 40})["tiles"]
+    group = {tile["id"]: tile["columns"]["group"] for tile in tiles}
+    a = tiles[0]["id"]
+    b = next(tile for tile in group if group[tile] != group[a])
+    found = client.json("/v1/search", params={"id": [a, b], "k": 50, "exclude_same": "group"})
+    groups = {hit["columns"]["group"] for hit in found["hits"]}
+    assert len(groups) == 4
+    assert not groups & {group[a], group[b]}
+
+
+def test_the_group_of_an_upload_can_be_given(client: Client, tmp_path: Path) -> None:
+    path = draw(tmp_path / "unseen.png", (64, 64))
+    files = {"image": image_of(path)}
+    (group,) = {client.json(f"/v1/tiles/{client.ids(1)[0]}")["columns"]["group"]}
+    asked = {"k": "50", "exclude_same": "group"}
+    refused = client.post("/v1/search", files=files, data=asked)
+    assert problem(refused)["detail"] == (
+        "exclude_same=group: an example has no such value; pass that of an upload as `own`"
+    )
+    found = client.post("/v1/search", files=files, data={**asked, "own": group}).json()
+    groups = {hit["columns"]["group"] for hit in found["hits"]}
+    assert (len(groups), group in groups) == (5, False)
+    (upload,) = found["like"]
+    several = {"id": [upload, found["hits"][0]["id"]], "exclude_same": "group", "own": group}
+    left = client.json("/v1/search", params={**several, "k": 50})["hits"]
+    kept = groups - {found["hits"][0]["columns"]["group"]}
+    assert {hit["columns"]["group"] for hit in left} == kept
+    wrong = client.get("/v1/search", params={**asked, "id": upload, "own": ["a", "b"]})
+    assert problem(wrong)["detail"].startswith("own: expected a value for each exclude_same")
+    page = client.get("/search", params={"id": upload, "exclude_same": "group"})
+    assert page.status_code == 200
+    assert "Tiles of the same group are not left out: nobody said of which group" in page.text
+    page = client.get("/search", params={"id": upload, "exclude_same": "group", "own": group})
+    assert "are not left out" not in page.text
+    assert f'name="own" list="values" value="{group}"' in page.text
+
+
+def test_near_duplicates_of_several_examples_are_not_silently_kept(client: Client) -> None:
+    asked = {"id": client.ids(2), "copies": "drop"}
+    refused = client.get("/v1/search", params=asked)
+    assert problem(refused)["detail"] == "copies=drop: works with one example; pass one `id`"
+    page = client.get("/search", params=asked)
+    assert "Near-duplicates are not left out: that needs a single example." in page.text
 
 
 def test_a_pair_has_the_verdict_of_the_python_interface(client: Client, index: Index) -> None:

@@ -17,9 +17,22 @@ from histo_index.slides.scale import compare_scales, network_scale
 def test_scales_are_compared_by_their_ratio(
     own: float, other: float, is_warned: bool, is_refused: bool
 ) -> None:
-    check = compare_scales(own, other, name="a", other_name="b")
+    check = compare_scales(own, (other, other), name="a", other_name="b")
     assert (bool(check.message), check.is_refused) == (is_warned, is_refused)
     assert check.ratio == pytest.approx(max(own, other) / min(own, other))
+
+
+@pytest.mark.parametrize(
+    ("own", "ratio"), [(0.5, 1.0), (0.7, 1.0), (1.0, 1.0), (2.0, 2.0), (0.25, 2.0)]
+)
+def test_a_scale_between_the_finest_and_the_coarsest_agrees(own: float, ratio: float) -> None:
+    check = compare_scales(own, (0.5, 1.0), name="a", other_name="b")
+    assert check.ratio == ratio
+    assert check.message == (
+        ""
+        if ratio == 1
+        else f"a has {own:.3g} µm per network pixel, b has 0.5 to 1: a factor of 2.00"
+    )
 
 
 def test_an_unknown_scale_is_said_to_be_unchecked() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from histo_index.errors import InputError
-from histo_index.hardware import count_gpus, usable_cores
+from histo_index.hardware import count_gpus, name_gpus, usable_cores
 
 if TYPE_CHECKING:
     from histo_index.encoder.encoder import Encoder
@@ -26,22 +26,24 @@ class Engine:
         name: `processes`, of this machine; or `ray`.
         address: HOST:PORT of a Ray cluster; None starts one on loopback for the build.
         workers: number of workers; None is one a GPU, else as many as the cores allow.
-        gpus_per_worker: GPUs of each Ray worker; processes get one each if there are any.
-        cores_per_worker: cores of each worker.
+        gpus_per_worker: GPUs of each Ray worker; None is one if the cluster has any. Processes get
+            one each if there are any.
+        cores_per_worker: cores of each worker; fewer if no machine of the cluster has so many.
         strict: refuse workers that compute in different ways, such as on other kinds of CPU.
     """
 
     name: str
     address: str | None = None
     workers: int | None = None
-    gpus_per_worker: float = 0
+    gpus_per_worker: float | None = None
     cores_per_worker: int = _CORES_EACH
     strict: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in ENGINES:
             raise InputError(f"--engine {self.name}: expected {' or '.join(ENGINES)}")
-        if self.name != "ray" and (self.address or self.gpus_per_worker or self.strict):
+        is_given = self.address or self.gpus_per_worker is not None or self.strict
+        if self.name != "ray" and is_given:
             raise InputError(
                 "--address, --gpus-per-worker and --strict go with --engine ray, not with "
                 f"--engine {self.name}"
@@ -54,7 +56,7 @@ def choose_engine(
     name: str | None,
     address: str | None,
     workers: int | None,
-    gpus_per_worker: float,
+    gpus_per_worker: float | None,
     *,
     strict: bool,
 ) -> Engine | None:
@@ -64,7 +66,7 @@ def choose_engine(
         InputError: the options do not go together.
     """
     if name is None:
-        if address or workers or gpus_per_worker or strict:
+        if address or workers or gpus_per_worker is not None or strict:
             raise InputError("--address, --workers and the like go with --engine")
         return None
     return Engine(
@@ -124,8 +126,9 @@ def make_runner(
     if engine.name == "processes":
         from histo_index.cluster.building.processes import ProcessRunner
 
-        gpus = 0 if device == "cpu" else count_gpus()
-        workers = engine.workers or gpus or max(usable_cores() // engine.cores_per_worker, 1)
+        count = 0 if device == "cpu" else count_gpus()
+        gpus = name_gpus(count, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        workers = engine.workers or count or max(usable_cores() // engine.cores_per_worker, 1)
         return ProcessRunner(make_encode=source, workers=workers, gpus=gpus)
     from histo_index.cluster.building.ray_runner import RayRunner
     from histo_index.cluster.ray_session import require_safe
@@ -133,5 +136,6 @@ def make_runner(
     require_safe(engine.address)
     return RayRunner(
         make_encode=source, workers=engine.workers, address=engine.address,
-        cores=engine.cores_per_worker, gpus=engine.gpus_per_worker, is_strict=engine.strict,
+        cores=engine.cores_per_worker, gpus=0 if device == "cpu" else engine.gpus_per_worker,
+        is_strict=engine.strict,
     )  # fmt: skip

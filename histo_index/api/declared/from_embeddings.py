@@ -21,7 +21,7 @@ from histo_index.indexer.declared.build import (
 )
 from histo_index.indexer.declared.shard_writer import GivenRows
 from histo_index.indexer.inputs.tables import plain_columns
-from histo_index.indexer.inputs.tiles import RESERVED
+from histo_index.indexer.inputs.tile_list import RESERVED
 from histo_index.indexer.private import PrivateColumns
 from histo_index.wording import printable
 

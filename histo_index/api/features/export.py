@@ -17,7 +17,7 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.progress import track
 
 if TYPE_CHECKING:
-    from histo_index.encoder.decode.image_file import Pixels
+    from histo_index.arrays import Pixels
 
 SUFFIXES: Final = (".h5ad", ".parquet", ".npy")
 # What the index writes about the files of tiles.

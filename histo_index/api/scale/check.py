@@ -1,57 +1,42 @@
-"""The scale of an index, its encoder and its queries."""
+"""The scale of an index beside that of its encoder, of its calibration and of new tiles."""
 
-import json
 import logging
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from histo_index.errors import ImageError, InputError
+from histo_index.api.scale.known import index_scale
+from histo_index.errors import InputError
 from histo_index.indexer.format.manifest import MANIFEST_NAME
 from histo_index.indexer.reader import OpenIndex
-from histo_index.slides.reading.identity import parse_tile
-from histo_index.slides.scale import compare_scales, network_scale
+from histo_index.slides.scale import ANY_MPP, Scale, ScaleCheck, compare_scales, network_scale
 from histo_index.slides.tiling.options import SlideSource
-from histo_index.wording import counted, printable
 
 if TYPE_CHECKING:
     from histo_index.encoder.encoder import Encoder
 
 _log = logging.getLogger(__name__)
 
-# The column with microns per pixel of a tile.
-COLUMN: Final = "mpp"
-_DEFAULT_PX: Final = 224
-ANY_MPP: Final = "pass tiles of one scale, or --any-mpp to compare them nevertheless"
 
+def describe_scale(index: OpenIndex, calibration: Scale | None) -> dict[str, Any]:
+    """Describe the scale of an index, and how it compares with what it is used with.
 
-def index_scale(index: OpenIndex) -> tuple[float | None, float | None]:
-    """Return the finest and coarsest scale of tiles in µm per network pixel; None if unknown."""
-    table = index.rows
-    if COLUMN not in table.column_names or not _is_number(table[COLUMN].type):
-        return None, None
-    known = table.select([COLUMN, "width", "height"]).take(index.live_rows()).drop_null()
-    mpp = known[COLUMN].cast(pa.float64()).to_numpy()
-    side = pc.min_element_wise(known["width"], known["height"]).to_numpy()
-    scales = (mpp * side)[(mpp > 0) & np.isfinite(mpp)] / _resize_px(index.folder)
-    return (float(scales.min()), float(scales.max())) if len(scales) else (None, None)
-
-
-def describe_scale(index: OpenIndex) -> dict[str, Any]:
-    """Describe the scale of an index, and how it compares with that of its encoder."""
-    low, high = index_scale(index)
-    encoder = index.manifest.encoder.mpp
-    check = compare_scales(high, encoder, name="the index", other_name="the encoder")
-    return {
-        "um_per_network_px": None if low is None else sorted({low, high or low}),
-        "field_um": None if low is None else low * _resize_px(index.folder),
+    Args:
+        index: the index.
+        calibration: the scale that it was calibrated on; None if unknown.
+    """
+    own, encoder = index_scale(index), index.manifest.encoder.mpp
+    check = _compare_range(own, _point(encoder), "the encoder")
+    facts = {
+        "um_per_network_px": None if own is None else sorted(set(own.um_per_px)),
+        "field_um": None if own is None else sorted(set(own.field_um)),
         "encoder_um_per_px": encoder,
         "check": check.message or "the index has the scale of the encoder",
     }
+    if calibration is not None:
+        against = _compare_range(own, calibration.um_per_px, "the calibration")
+        facts["calibration_um_per_network_px"] = sorted(set(calibration.um_per_px))
+        facts["calibration_check"] = against.message or "the index has that of the calibration"
+    return facts
 
 
 def check_cut(
@@ -74,65 +59,26 @@ def check_cut(
         return
     size, resize_px = slides.options.tile_size, encoder.config.preprocessing.resize_px
     own = network_scale(slides.options.mpp, size, size, resize_px=resize_px)
-    others = {"the encoder": encoder.config.mpp}
+    others = {"the encoder": _point(encoder.config.mpp)}
     if index is not None and (index / MANIFEST_NAME).exists():
-        others["the index"], _ = index_scale(OpenIndex(index))
-    for name, scale in others.items():
-        check = compare_scales(own, scale, name="the cut", other_name=name)
+        scale = index_scale(OpenIndex(index))
+        others["the index"] = None if scale is None else scale.um_per_px
+    for name, other in others.items():
+        check = compare_scales(own, other, name="the cut", other_name=name)
         if check.is_refused and not any_mpp:
             raise InputError(f"--mpp {slides.options.mpp:g}: {check.message}; {ANY_MPP}")
         if check.ratio is not None and check.message:
             _log.warning("--mpp %g: %s", slides.options.mpp, check.message)
 
 
-def check_queries(
-    index: OpenIndex, paths: Sequence[Path], *, any_mpp: bool
-) -> Iterator[ImageError | None]:
-    """Compare the scale of each image that is not indexed with that of the index.
-
-    Warns once of those that differ by more than 5 %.
-
-    Yields:
-        None, or why an image is refused: it differs by more than a factor of 1.5.
-    """
-    scale, _ = index_scale(index)
-    resize_px = _resize_px(index.folder)
-    warnings = []
-    for path in paths:
-        own = None
-        if (tile := parse_tile(path)) is not None:
-            own = network_scale(tile.mpp, tile.size, tile.size, resize_px=resize_px)
-        check = compare_scales(own, scale, name="the image", other_name="the index")
-        if check.is_refused and not any_mpp:
-            yield ImageError(f"{printable(path)}: another scale: {check.message}; {ANY_MPP}")
-            continue
-        warnings += [check.message] if check.ratio and check.message else []
-        yield None
-    if warnings:
-        _log.warning("%s: another scale: %s", counted(len(warnings), "image"), warnings[0])
+def _compare_range(
+    own: Scale | None, other: tuple[float, float] | None, other_name: str
+) -> ScaleCheck:
+    """Compare the end of a scale that is further from another one."""
+    ends = (None,) if own is None else own.um_per_px
+    found = [compare_scales(end, other, name="the index", other_name=other_name) for end in ends]
+    return max(found, key=lambda check: check.ratio or 0.0)
 
 
-def report_unchecked(index: OpenIndex, encoded: Sequence[Path]) -> None:
-    """Log how many images have no scale to compare with that of the index, if it has one.
-
-    Args:
-        index: the index that they are compared with.
-        encoded: the images that could be read and are not in the index.
-    """
-    unknown = sum(parse_tile(path) is None for path in encoded)
-    if unknown and index_scale(index) != (None, None):
-        _log.info("scale unchecked: microns per pixel of %s are unknown", counted(unknown, "image"))
-
-
-def _resize_px(folder: Path) -> int:
-    """Return the shorter side that the encoder of an index resizes tiles to."""
-    try:
-        config = json.loads((folder / "encoder" / "config.json").read_bytes())
-        return int(config["preprocessing"]["resize_px"])
-    except (OSError, ValueError, KeyError, TypeError):
-        # Embeddings of another program: only the ratio of two scales counts.
-        return _DEFAULT_PX
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+def _point(mpp: float | None) -> tuple[float, float] | None:
+    return None if mpp is None else (mpp, mpp)

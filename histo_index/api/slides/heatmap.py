@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +78,41 @@ def heatmap(
             probability for this slide.
         ImageError: an example or the slide cannot be read.
     """
-    if (label is None) == (not examples):
-        raise InputError("expected example tiles or --class, one of the two")
-    if label is not None and unlike:
-        raise InputError("--unlike goes with example tiles, not with --class")
+    _require_one_question(examples, unlike, label)
     rows, tiles = find_slide_rows(index, slide)
+    measured = measure_tiles(
+        index, rows, slide=slide, examples=examples, unlike=unlike, label=label
+    )
+    found = replace(measured, slide=tiles[0].slide)
+    if output is not None or geojson is not None:
+        _draw(found, tiles, None if output is None else Path(output), geojson, crop=crop)
+    return found
+
+
+def measure_tiles(
+    index: "Index",
+    rows: Int64,
+    *,
+    slide: str,
+    examples: Sequence[ImageLike] = (),
+    unlike: Sequence[ImageLike] = (),
+    label: str | None = None,
+) -> Heatmap:
+    """Measure how much the tiles of a slide look like some tiles; see `heatmap`.
+
+    Args:
+        index: an index with tiles of the slide.
+        rows: int64 [T], the tiles.
+        slide: what messages call the slide.
+        examples: tiles that are meant.
+        unlike: tiles that are not meant.
+        label: a class of the calibration, instead of examples.
+
+    Raises:
+        InputError: a name is not found, or the class has no probability for this slide.
+        ImageError: an example cannot be read.
+    """
+    _require_one_question(examples, unlike, label)
     image_ids = index.opened.rows["image_id"].take(rows).to_pylist()
     limits = None
     if label is not None:
@@ -90,12 +120,16 @@ def heatmap(
         meaning, limits = f"probability of {label}", (0.0, 1.0)
     else:
         values, meaning = _likeness(index, rows, examples, unlike)
-    found = Heatmap(
-        slide=tiles[0].slide, image_ids=image_ids, values=values, meaning=meaning, limits=limits
-    )
-    if output is not None or geojson is not None:
-        _draw(found, tiles, None if output is None else Path(output), geojson, crop=crop)
-    return found
+    return Heatmap(slide=slide, image_ids=image_ids, values=values, meaning=meaning, limits=limits)
+
+
+def _require_one_question(
+    examples: Sequence[ImageLike], unlike: Sequence[ImageLike], label: str | None
+) -> None:
+    if (label is None) == (not examples):
+        raise InputError("expected example tiles or --class, one of the two")
+    if label is not None and unlike:
+        raise InputError("--unlike goes with example tiles, not with --class")
 
 
 def find_slide_rows(index: "Index", slide: str) -> tuple[Int64, list[SlideTile]]:

@@ -11,7 +11,7 @@ from histo_index.slides.reading.reader import SlideFile, require_libraries
 from histo_index.slides.tiling.work import DescribeWork
 
 if TYPE_CHECKING:
-    from histo_index.encoder.decode.image_file import Pixels
+    from histo_index.arrays import Pixels
     from histo_index.encoder.decode.pool import Answer, DecodePool, Request
     from histo_index.encoder.decode.worker import Work
 

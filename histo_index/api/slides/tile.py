@@ -31,12 +31,39 @@ class TileOutputs:
         geojson: a folder for tissue and tiles of each slide, for QuPath.
         save_tiles: a folder for the pixels of the tiles.
         crop: GeoJSON counts from the scanned part of a slide, as QuPath does; read and written so.
+        overwrite: whether existing ones may be replaced.
     """
 
     preview: Path | None = None
     geojson: Path | None = None
     save_tiles: Path | None = None
     crop: bool = True
+    overwrite: bool = True
+
+    def preview_file(self, slide: Path) -> Path | None:
+        """Return where the picture of a slide lies; None without pictures."""
+        return None if self.preview is None else self.preview / f"{inner(slide)}.png"
+
+    def geojson_file(self, slide: Path) -> Path | None:
+        """Return where tissue and tiles of a slide lie; None if they are not written."""
+        return None if self.geojson is None else self.geojson / f"{inner(slide)}.geojson"
+
+    def tiles_folder(self, slide: Path) -> Path | None:
+        """Return where the pixels of the tiles of a slide lie; None if they are not written."""
+        return None if self.save_tiles is None else self.save_tiles / inner(slide)
+
+    def require_new(self, slides: Sequence[Path]) -> None:
+        """Check that nothing exists, unless it may be replaced.
+
+        Raises:
+            InputError: something of one of the slides exists.
+        """
+        if self.overwrite:
+            return
+        places = (self.preview_file, self.geojson_file, self.tiles_folder)
+        for path in (place(slide) for slide in slides for place in places):
+            if path is not None and path.exists():
+                raise InputError(f"{path} exists already; pass --overwrite to replace it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +104,14 @@ def tile(
         outputs: what to write besides.
 
     Raises:
-        InputError: an argument, or every slide, is unusable.
+        InputError: an argument, or every slide, is unusable; or an output exists.
         OSError: the disk is full or not writable.
     """
     require_libraries()
     named = [slides] if isinstance(slides, str | Path) else slides
     paths = find_slides([Path(path) for path in named])
     given, wanted = inputs or TileInputs(), outputs or TileOutputs()
+    wanted.require_new(paths)
     manifest = Path(output)
     tables, rows, rejected = [], [], {}
     results = _tile_each(paths, options, given, wanted)
@@ -109,9 +137,7 @@ def _tile_each(
         replace(
             request,
             is_cropped=outputs.crop,
-            save=None
-            if outputs.save_tiles is None
-            else outputs.save_tiles / inner(request.file.path),
+            save=outputs.tiles_folder(request.file.path),
             preview=outputs.preview is not None,
         )
         for request in list_requests(paths, inputs)
@@ -135,10 +161,10 @@ def _write_slide(
     from histo_index.slides.tiling.manifest import tile_table
 
     path = request.file.path
-    if outputs.preview is not None:
-        _write_preview(tiled, outputs.preview / f"{inner(path)}.png")
-    if outputs.geojson is not None:
-        _write_geojson(tiled, outputs.geojson / f"{inner(path)}.geojson", crop=outputs.crop)
+    if (preview := outputs.preview_file(path)) is not None:
+        _write_preview(tiled, preview)
+    if (geojson := outputs.geojson_file(path)) is not None:
+        _write_geojson(tiled, geojson, crop=outputs.crop)
     saved = None if request.save is None else _from(request.save, folder)
     return tile_table(
         tiled, options, name=_from(path, folder), slide_mpp=request.file.mpp, saved=saved

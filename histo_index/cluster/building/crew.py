@@ -13,8 +13,9 @@ from histo_index.indexer.format.shards import Receipt
 from histo_index.indexer.runner import Assignment, Place
 from histo_index.indexer.writing.shard_tasks import Progress, Step
 
-# After so many lost workers the task is the reason: too little memory, mostly. If so many in a row
-# are lost before they have started, it is the encoder.
+# After so many lost workers the task is the reason: too little memory, mostly. If so many for each
+# of the crew are lost in a row before they have started, it is the encoder: fewer may have been on
+# one machine that was lost.
 _MOST_LOSSES: Final = 3
 # Work handed out at once: enough that starting it costs little, and little is lost with a worker.
 _SECONDS_AT_ONCE: Final = 30.0
@@ -44,7 +45,13 @@ class Event:
 
 
 class Crew(Protocol):
-    """Workers of one kind. A lost one is replaced by the crew."""
+    """Workers of one kind. A lost one is replaced by the crew.
+
+    Attributes:
+        size: number of workers.
+    """
+
+    size: int
 
     def idle(self) -> Sequence[Worker]:
         """Name the workers that have started and have nothing to do."""
@@ -72,24 +79,39 @@ class _Share:
     running: dict[Worker, list[Assignment]] = field(default_factory=dict)
     losses: Counter[str] = field(default_factory=Counter)
     seconds_each: float = _SECONDS_AT_ONCE
+    started: set[Worker] = field(default_factory=set)
     lost_at_start: int = 0
 
     def take(self) -> list[Assignment]:
-        """Take what a worker gets next: about half a minute of work, less towards the end."""
-        count = min(int(_SECONDS_AT_ONCE / max(self.seconds_each, 1e-3)), _MOST_AT_ONCE)
-        count = max(min(count, len(self.waiting) // (2 * len(self.running) + 2)), 1)
-        return [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
+        """Take what a worker gets next: about half a minute of work, less towards the end.
 
-    def put_back(self, event: Event) -> None:
-        """Hand out again what a lost worker had.
+        A task that has lost a worker comes alone, so that it does not take others with it.
+        """
+        first = [self.waiting.popleft()]
+        if self._has_lost(first[0]):
+            return first
+        count = min(int(_SECONDS_AT_ONCE / max(self.seconds_each, 1e-3)), _MOST_AT_ONCE)
+        count = min(count, (len(self.waiting) + 1) // (2 * len(self.running) + 2)) - 1
+        while len(first) <= count and not self._has_lost(self.waiting[0]):
+            first.append(self.waiting.popleft())
+        return first
+
+    def begin(self, worker: Worker) -> None:
+        """Note that a worker has opened the encoder."""
+        self.started.add(worker)
+        self.lost_at_start = 0
+
+    def put_back(self, event: Event, size: int) -> None:
+        """Hand out again what a lost worker of a crew of some size had.
 
         Raises:
             HistoIndexError: a task, or the start, has lost too many workers.
         """
-        self.lost_at_start += event.worker not in self.running
-        if self.lost_at_start >= _MOST_LOSSES:
+        self.lost_at_start += event.worker not in self.started
+        self.started.discard(event.worker)
+        if self.lost_at_start >= _MOST_LOSSES * size:
             raise HistoIndexError(
-                f"{_MOST_LOSSES} workers were lost while they opened the encoder, the last: "
+                f"{self.lost_at_start} workers were lost while they opened the encoder, the last: "
                 f"{event.reason}; run the build without --engine to see why"
             )
         for entry in reversed(self.running.pop(event.worker, [])):
@@ -101,6 +123,9 @@ class _Share:
                     f"{event.reason}; give workers more memory, or run the build without --engine"
                 )
             self.waiting.appendleft(entry)
+
+    def _has_lost(self, entry: Assignment) -> bool:
+        return self.losses[entry.task.shard_id] > 0
 
 
 def carry_out(
@@ -140,11 +165,11 @@ def carry_out(
             for event in crew.wait():
                 if event.runtime is not None:
                     runtimes.append(event.runtime)
-                    share.lost_at_start = 0
+                    share.begin(event.worker)
                     _compare(runtimes[0], event.runtime, is_strict=is_strict)
                 elif event.done is None:
                     _log.warning("a worker was lost (%s); its work is done again", event.reason)
-                    share.put_back(event)
+                    share.put_back(event, crew.size)
                 else:
                     finished = share.running.pop(event.worker)
                     share.seconds_each = event.done.seconds / len(finished)

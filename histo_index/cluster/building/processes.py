@@ -2,7 +2,6 @@
 
 import itertools
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -28,66 +27,77 @@ class ProcessRunner:
     Attributes:
         make_encode: opens the encoder in a process; pickled.
         workers: number of processes.
-        gpus: number of GPUs that they are spread over; 0 for none.
+        gpus: names of the GPUs that they are spread over, as in CUDA_VISIBLE_DEVICES.
     """
 
     make_encode: MakeEncode
     workers: int
-    gpus: int = 0
+    gpus: tuple[str, ...] = ()
 
     def run(
         self, assignments: Sequence[Assignment], place: Place, progress: Progress
     ) -> Iterator[Receipt]:
         """Carry out tasks; see `Runner.run`."""
-        crew = _Processes(self, count=min(self.workers, len(assignments)))
+        crew = ProcessCrew(self, count=min(self.workers, len(assignments)))
         return carry_out(crew, assignments, place, progress)
 
 
-class _Processes:
-    """Processes that each serve one `ShardWorker` on a pipe."""
+class ProcessCrew:
+    """Processes that each serve one `ShardWorker` on a pipe; see `Crew`.
+
+    Attributes:
+        size: number of processes.
+        processes: by their pipes.
+    """
 
     def __init__(self, runner: ProcessRunner, *, count: int) -> None:
+        """Start processes, at least one."""
+        self.size = count
         self._runner = runner
         self._cores = max(usable_cores() // count, 1)
         # A fork of a process that has used OpenVINO or a GPU would hang or crash.
         self._context = multiprocessing.get_context("spawn")
         self._numbers = itertools.count()
-        self._processes: dict[Connection, BaseProcess] = {}
+        self.processes: dict[Connection, BaseProcess] = {}
         self._slots: dict[Connection, int] = {}
         self._idle: list[Connection] = []
         for slot in range(count):
             self._hire(slot)
 
     def idle(self) -> Sequence[Worker]:
+        """Name the processes that have started and have nothing to do."""
         return list(self._idle)
 
     def give(self, worker: Any, assignments: Sequence[Assignment], place: Place) -> None:
+        """Let a process carry out tasks."""
         self._idle.remove(worker)
         with suppress(OSError):  # it died while idle; `wait` tells
             worker.send((list(assignments), place))
 
     def wait(self) -> Sequence[Event]:
-        return [self._hear(pipe) for pipe in wait(list(self._processes))]
+        """Wait until something happens; see `Crew.wait`."""
+        return [self._hear(pipe) for pipe in wait(list(self.processes))]
 
     def close(self) -> None:
-        for pipe, process in self._processes.items():
+        """End all processes."""
+        for pipe, process in self.processes.items():
             pipe.close()
             process.terminate()
-        for process in self._processes.values():
-            process.join(_JOIN_S)
-            if process.is_alive():
-                process.kill()
-        self._processes.clear()
+        for process in self.processes.values():
+            _end(process)
+        self.processes.clear()
 
     def _hire(self, slot: int) -> None:
         ours, theirs = self._context.Pipe()
-        gpu = slot % self._runner.gpus if self._runner.gpus else None
-        process = self._context.Process(
-            target=serve, args=(theirs, self._runner.make_encode, self._cores, gpu), daemon=True
-        )
+        gpus = self._runner.gpus
+        worker = ShardWorker(
+            self._runner.make_encode, cores=self._cores,
+            gpus=gpus[slot % len(gpus)] if gpus else None,
+        )  # fmt: skip
+        process = self._context.Process(target=serve, args=(theirs, worker), daemon=True)
         process.start()
         theirs.close()
-        self._processes[ours], self._slots[ours] = process, slot
+        self.processes[ours], self._slots[ours] = process, slot
 
     def _hear(self, pipe: Any) -> Event:
         try:
@@ -102,8 +112,8 @@ class _Processes:
         return Event(worker=pipe, runtime=answer)
 
     def _replace(self, pipe: Any) -> Event:
-        process = self._processes.pop(pipe)
-        process.join(_JOIN_S)
+        process = self.processes.pop(pipe)
+        _end(process)
         if pipe in self._idle:
             self._idle.remove(pipe)
         pipe.close()
@@ -111,16 +121,21 @@ class _Processes:
         return Event(worker=pipe, reason=f"process ended with status {process.exitcode}")
 
 
-def serve(pipe: Connection, make_encode: MakeEncode, cores: int, gpu: int | None) -> None:
+def _end(process: BaseProcess) -> None:
+    """Wait until a process has ended, and kill one that does not."""
+    process.join(_JOIN_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def serve(pipe: Connection, worker: ShardWorker) -> None:
     """Serve a worker on a pipe: what it computes with, then an answer for each request.
 
     Ends when the other side closes the pipe, or is gone.
     """
     # Ctrl-C reaches every process of the group; the parent ends its children itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
-    worker = ShardWorker(make_encode, cores=cores)
     try:
         pipe.send(_try(worker.start))
         while True:

@@ -1,13 +1,16 @@
 """Build by the machines of a Ray cluster, which share the folders of index and tiles."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from histo_index.cluster.building.crew import Event, Worker, carry_out
 from histo_index.cluster.building.worker import Done, MakeEncode, ShardWorker
 from histo_index.cluster.ray_session import ray_session
+from histo_index.errors import InputError
 from histo_index.indexer.format.shards import Receipt
 from histo_index.indexer.runner import Assignment, Place
 from histo_index.indexer.writing.shard_tasks import Progress
@@ -25,8 +28,8 @@ class RayRunner:
         make_encode: opens the encoder in an actor; pickled.
         workers: number of actors; None is as many as fit on the cluster.
         address: HOST:PORT of the cluster; None starts one on loopback for the build.
-        cores: cores of each actor.
-        gpus: GPUs of each actor.
+        cores: cores of each actor, or fewer where no machine has so many.
+        gpus: GPUs of each actor; None is one if the cluster has any.
         is_strict: refuse machines that compute in different ways.
     """
 
@@ -34,7 +37,7 @@ class RayRunner:
     workers: int | None = None
     address: str | None = None
     cores: int = 1
-    gpus: float = 0
+    gpus: float | None = None
     is_strict: bool = False
 
     def run(
@@ -47,17 +50,52 @@ class RayRunner:
         """
         own = None if self.workers is None else self.workers * self.cores
         with ray_session(self.address, cpus=own) as ray:
-            fitting = self.workers or _count_fitting(ray.cluster_resources(), self)
-            count = max(min(fitting, len(assignments)), 1)
-            crew = _Actors(ray, self, count=count)
+            needs = choose_needs(ray.nodes(), cores=self.cores, gpus=self.gpus)
+            count = min(self.workers or needs.fitting, len(assignments))
+            crew = _Actors(ray, self.make_encode, needs, count=count)
             yield from carry_out(crew, assignments, place, progress, is_strict=self.is_strict)
 
 
-def _count_fitting(resources: Mapping[str, float], runner: RayRunner) -> int:
-    """Count the actors that fit on a cluster."""
-    if runner.gpus:
-        return int(resources.get("GPU", 0) / runner.gpus)
-    return int(resources.get("CPU", 0) / runner.cores)
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What an actor needs.
+
+    Attributes:
+        cores: of its machine.
+        gpus: of it.
+        fitting: how many such actors fit on the cluster.
+    """
+
+    cores: int
+    gpus: float
+    fitting: int
+
+
+def choose_needs(nodes: Sequence[Mapping[str, Any]], *, cores: int, gpus: float | None) -> Needs:
+    """Choose what an actor needs, such that some machine has it.
+
+    Args:
+        nodes: as Ray lists them.
+        cores: at most.
+        gpus: of each actor; None is one if the cluster has any.
+
+    Raises:
+        InputError: no machine has so many GPUs.
+    """
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
+    cores = max(min(cores, max(int(machine.get("CPU", 0)) for machine in machines)), 1)
+    if gpus is None:
+        gpus = float(any(machine.get("GPU", 0) >= 1 for machine in machines))
+    fitting = sum(
+        int(min(machine.get("CPU", 0) / cores, machine.get("GPU", 0) / gpus if gpus else math.inf))
+        for machine in machines
+    )
+    if not fitting:
+        raise InputError(
+            f"no machine of the cluster has {cores} cores and {gpus:g} GPUs; start Ray there with "
+            "--num-cpus and --num-gpus, or pass fewer --gpus-per-worker"
+        )
+    return Needs(cores=cores, gpus=gpus, fitting=fitting)
 
 
 class _Actors:
@@ -67,13 +105,16 @@ class _Actors:
     ever. An actor that dies is replaced by one that gets work only when it has started somewhere.
     """
 
-    def __init__(self, ray: Any, runner: RayRunner, *, count: int) -> None:
+    def __init__(self, ray: Any, make_encode: MakeEncode, needs: Needs, *, count: int) -> None:
+        self.size = count
         self._ray = ray
-        self._runner = runner
-        self._class = ray.remote(
-            num_cpus=runner.cores, num_gpus=runner.gpus, max_restarts=0, max_task_retries=0,
+        kind = ray.remote(
+            num_cpus=needs.cores, num_gpus=needs.gpus, max_restarts=0, max_task_retries=0,
             scheduling_strategy="SPREAD",
         )(ShardWorker)  # fmt: skip
+        # Ray lets an actor without GPUs see all of them.
+        gpus = None if needs.gpus else ""
+        self._make = partial(kind.remote, make_encode, cores=needs.cores, gpus=gpus)
         self._awaited: dict[Any, Any] = {}
         self._idle: list[Any] = []
         for _ in range(count):
@@ -97,7 +138,7 @@ class _Actors:
             self._ray.kill(actor)
 
     def _hire(self) -> None:
-        actor = self._class.remote(self._runner.make_encode, cores=self._runner.cores)
+        actor = self._make()
         self._awaited[actor.start.remote()] = actor
 
     def _hear(self, reference: Any) -> Event:
@@ -108,6 +149,8 @@ class _Actors:
         except errors.RayTaskError as error:
             raise _cause(error) from error
         except errors.RayError as error:
+            # It may be alive and only out of reach: then it would keep its cores.
+            self._ray.kill(actor)
             self._hire()
             return Event(worker=actor, reason=" ".join(str(error).split())[:200])
         self._idle.append(actor)

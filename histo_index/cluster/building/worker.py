@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from histo_index.errors import InputError
 from histo_index.hardware import CORES_VARIABLE, cpu_kind
 from histo_index.indexer.encoder_protocol import Encode
 from histo_index.indexer.format.shards import Receipt, read_receipt, receipt_path
@@ -37,15 +38,17 @@ class Done:
 class ShardWorker:
     """Encodes shards, one call after the other, with one encoder."""
 
-    def __init__(self, make_encode: MakeEncode, *, cores: int) -> None:
+    def __init__(self, make_encode: MakeEncode, *, cores: int, gpus: str | None = None) -> None:
         """Prepare; the encoder is opened by `start`.
 
         Args:
             make_encode: opens the encoder.
             cores: how many cores of its machine the worker may use.
+            gpus: which GPUs it may use, as in CUDA_VISIBLE_DEVICES; None is all that it sees.
         """
         self._make_encode = make_encode
         self._cores = cores
+        self._gpus = gpus
         self._encode: Encode | None = None
 
     def start(self) -> Mapping[str, str]:
@@ -55,12 +58,20 @@ class ShardWorker:
             What will compute the embeddings: runtime, device, precision, kind of CPU.
         """
         os.environ[CORES_VARIABLE] = str(self._cores)
+        if self._gpus is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self._gpus
         self._encode = self._make_encode()
         return self._describe()
 
     def run(self, assignments: Sequence[Assignment], place: Place) -> Done:
-        """Encode and publish shards; those that are published already are left as they are."""
+        """Encode and publish shards; those that are published already are left as they are.
+
+        Raises:
+            InputError: this machine does not see the tiles.
+            OSError: the disk is full or not writable.
+        """
         started = time.monotonic()
+        _require_tiles(place.root)
         outcomes: Counter[str] = Counter()
 
         def count(step: Step) -> None:
@@ -98,6 +109,20 @@ class ShardWorker:
     def _describe(self) -> Mapping[str, str]:
         assert self._encode is not None
         return {**self._encode.describe(), "cpu": cpu_kind()}
+
+
+def _require_tiles(root: Path) -> None:
+    """Refuse a machine where the tiles are not mounted: it would reject every tile."""
+    try:
+        with os.scandir(root) as entries:
+            is_there = next(entries, None) is not None
+    except OSError:
+        is_there = False
+    if not is_there:
+        raise InputError(
+            f"{root}: not there, or empty, on machine {socket.gethostname()}; every machine must "
+            "see the tiles under the same path"
+        )
 
 
 def _path(entry: Assignment, place: Place) -> Path:

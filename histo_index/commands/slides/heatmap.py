@@ -12,6 +12,7 @@ from histo_index.commands.options import (
     IndexOption,
     JsonOption,
     OverwriteOption,
+    QueryMppOption,
     require_index,
 )
 from histo_index.commands.output import fail, print_result, table_text
@@ -43,6 +44,7 @@ def heatmap(
     ] = None,
     crop: CropOption = True,
     device: DeviceOption = "auto",
+    query_mpp: QueryMppOption = None,
     any_mpp: AnyMppOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -54,7 +56,7 @@ def heatmap(
 
     check_output(output, overwrite=overwrite, suffixes=(".png",))
     check_output(geojson, overwrite=overwrite, suffixes=(".geojson", ".json"))
-    opened = open_index(require_index(index), device=device, any_mpp=any_mpp)
+    opened = open_index(require_index(index), device=device, query_mpp=query_mpp, any_mpp=any_mpp)
     found = draw(
         opened, queries or (), slide=slide, unlike=unlike or (), label=label, output=output,
         geojson=geojson, crop=crop,
@@ -84,6 +86,7 @@ def answer_by_slide(
     k: int,
     exclude_same: list[str],
     others: dict[str, object],
+    private: bool,
     as_json: bool,
 ) -> None:
     """Print the slides like each slide and exit; return if tiles are asked for instead.
@@ -95,6 +98,7 @@ def answer_by_slide(
         k: number of slides.
         exclude_same: columns whose value must differ.
         others: options of `search` that are for tiles alone, by their flags.
+        private: use private columns.
         as_json: print JSON.
     """
     from histo_index.api.index import open as open_index
@@ -106,7 +110,7 @@ def answer_by_slide(
         fail(f"--by {by}: expected slide", 2)
     for flag in (flag for flag, value in others.items() if value):
         fail(f"{flag} is no option of --by slide; leave it out", 2)
-    opened = open_index(require_index(index)).opened
+    opened = open_index(require_index(index), private=private).opened
     rows = [
         {"query": slide, **vars(found)}
         for slide in slides

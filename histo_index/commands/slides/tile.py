@@ -88,7 +88,9 @@ def tile(
         sharpness=True,
     )  # fmt: skip
     inputs = TileInputs(slide_mpp=read_slide_mpp(slide_mpp), masks=mask, annotations=annotations)
-    outputs = TileOutputs(preview=preview, geojson=geojson, save_tiles=save_tiles, crop=crop)
+    outputs = TileOutputs(
+        preview=preview, geojson=geojson, save_tiles=save_tiles, crop=crop, overwrite=overwrite
+    )
     with showing_progress():
         report = tile_slides(list(slides), output, options, inputs=inputs, outputs=outputs)
     print_result(_as_json(report) if as_json else describe_tiles(report))

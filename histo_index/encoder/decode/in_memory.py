@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from histo_index.encoder.decode.image_file import DECODE_FAULTS, Pixels, one_line, upright_rgb
+from histo_index.arrays import Pixels
+from histo_index.encoder.decode.image_file import one_line
+from histo_index.encoder.decode.to_rgb import DECODE_FAULTS, upright_rgb
 from histo_index.errors import ImageError, InputError
 
 # A Pillow image, an array, or anything with `detach` and `numpy`, as a torch tensor has them.

@@ -13,13 +13,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from histo_index.encoder.decode.image_file import (
-    DecodeLimits,
-    Pixels,
-    TileImage,
-    decode,
-    read_tile,
-)
+from histo_index.arrays import Pixels
+from histo_index.encoder.decode.image_file import DecodeLimits, TileImage, decode, read_tile
 from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
 from histo_index.encoder.decode.slide_tiles import read_slide_tiles, slide_of
 from histo_index.encoder.decode.thumbnail import TileThumbnail

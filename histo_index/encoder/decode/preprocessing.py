@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from histo_index.encoder.decode.image_file import Pixels
+from histo_index.arrays import Pixels
 from histo_index.errors import IndexFormatError
 
 # Channel statistics of ImageNet in 0…1, which torchvision's ResNeXt weights expect.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from histo_index.encoder.decode.image_file import DecodeLimits, TileImage
 from histo_index.errors import ImageError
@@ -15,10 +15,6 @@ from histo_index.slides.reading.identity import SlideTile, parse_tile
 
 if TYPE_CHECKING:
     from histo_index.encoder.decode.pool import DecodePool
-    from histo_index.slides.reading.reader import Slide
-
-# Slides kept open in a process: tiles come slide by slide.
-_OPEN: Final = 4
 
 
 def slide_of(path: Path) -> tuple[str, float | None] | None:
@@ -36,11 +32,13 @@ def read_slide_tiles(
         The tile, or the error it is rejected with. The digest of a slide tile is empty: it is known
         only to whoever hashed the slide.
     """
+    from histo_index.slides.reading.kept import open_kept
+    from histo_index.slides.reading.reader import SlideFile
     from histo_index.slides.reading.regions import read_tiles
 
     tiles = [tile for path in paths if (tile := parse_tile(path)) is not None]
     try:
-        slide = _open(tiles[0])
+        slide = open_kept(SlideFile.of(tiles[0].slide, tiles[0].slide_mpp))
     except ImageError as error:
         yield from (_about(tile, error) for tile in tiles)
         return
@@ -93,20 +91,3 @@ def _reader(limits: DecodeLimits, process: int) -> "DecodePool[Path, TileImage]"
     pool: DecodePool[Path, TileImage] = DecodePool(ReadWork(limits=limits), workers=1)
     atexit.register(pool.close)
     return pool
-
-
-def _open(tile: SlideTile) -> "Slide":
-    try:
-        status = os.stat(tile.slide)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{tile}: cannot be read ({reason})") from error
-    # A slide that was changed is opened again.
-    return _open_state(tile.slide, tile.slide_mpp, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(_OPEN)
-def _open_state(path: str, mpp: float | None, size: int, modified_ns: int) -> "Slide":
-    from histo_index.slides.reading.reader import SlideFile, open_slide
-
-    return open_slide(SlideFile.of(path, mpp))

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
+from histo_index.arrays import Pixels
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.errors import ImageError
 from histo_index.hardware import usable_cores
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, TileImage, read_tile
+from histo_index.arrays import Pixels
+from histo_index.encoder.decode.image_file import DecodeLimits, TileImage, read_tile
 from histo_index.encoder.decode.preprocessing import Preprocessing, describe_fit, fit_tile
 from histo_index.encoder.decode.slide_tiles import read_slide_tiles, slide_of
 from histo_index.errors import ImageError

@@ -7,9 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from histo_index.arrays import Float32
+from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.config import EncoderConfig
-from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.foreign import ForeignNetwork, pack_embeddings
 from histo_index.encoder.runtime.foreign.self_test import (

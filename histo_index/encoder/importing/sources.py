@@ -109,7 +109,7 @@ def find_transformers(place: str, options: ImportOptions, recipe: Recipe | None)
         document = dict(recipe.arguments)
     if "auto_map" in document:
         raise InputError(
-            f"{folder}: brings code of its own ({printable(str(document['auto_map']))[:100]}), "
+            f"{folder}: brings its own code ({printable(str(document['auto_map']))[:100]}), "
             "which is never run; use custom:FILE.py:FUNCTION with --allow-code"
         )
     prepared = folder / "preprocessor_config.json"

@@ -2,8 +2,7 @@
 
 from typing import Final, Protocol, cast
 
-from histo_index.arrays import Float32
-from histo_index.encoder.decode.image_file import Pixels
+from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.errors import InputError
 from histo_index.hardware import has_cuda

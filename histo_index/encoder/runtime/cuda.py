@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from histo_index.encoder.decode.image_file import Pixels
+from histo_index.arrays import Pixels
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.runtime.reference import load_network
+from histo_index.encoder.runtime.resnet import ResNet
 
 
 class CudaRuntime:
@@ -27,9 +28,8 @@ class CudaRuntime:
         self.precision = precision
         self.name = f"torch {torch.__version__} on {torch.cuda.get_device_name()}"
         kind = torch.float32 if precision == "float32" else torch.bfloat16
-        trunk = load_network(encoder).to("cuda").to(memory_format=torch.channels_last)
-        trunk.get_submodule("network").to(kind)
-        self._trunk = trunk
+        trunk = round_network(load_network(encoder), kind)
+        self._trunk = trunk.to("cuda").to(memory_format=torch.channels_last)
         self._is_compiled = False
 
     @torch.inference_mode()
@@ -44,3 +44,21 @@ class CudaRuntime:
         pixels = torch.from_numpy(images).pin_memory().to("cuda", non_blocking=True)
         embeddings: npt.NDArray[np.float32] = self._trunk(pixels).float().cpu().numpy()
         return embeddings[: self.batch - padding]
+
+
+def round_network(trunk: torch.nn.Module, kind: torch.dtype) -> torch.nn.Module:
+    """Let a network compute in a precision; normalisation and pooling stay in float32.
+
+    Args:
+        trunk: as `load_network` builds it; changed in place.
+        kind: of its weights and features.
+
+    Returns:
+        The same network.
+    """
+    network = trunk.get_submodule("network")
+    if isinstance(network, ResNet):
+        network.round_weights(kind)
+    else:
+        network.to(kind)
+    return trunk

@@ -10,9 +10,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.arrays import Float64
+from histo_index.arrays import Float64, Pixels
 from histo_index.encoder.config import STAGES
-from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.runtime.openvino_import import opset1, ov

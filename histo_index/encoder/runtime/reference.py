@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from histo_index.arrays import Pixels
 from histo_index.encoder.config import (
     ARCHITECTURES,
     MEAN,
@@ -22,7 +23,6 @@ from histo_index.encoder.config import (
     unused_stages,
 )
 from histo_index.encoder.covariance_sketch import draw_sketch
-from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, used_weights
 from histo_index.encoder.runtime.resnet import ResNet

@@ -23,6 +23,7 @@ class ResNet(nn.Module):
     def __init__(self, architecture: str) -> None:
         super().__init__()
         network = NETWORKS[architecture]
+        self._precision: torch.dtype | None = None
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
@@ -51,7 +52,18 @@ class ResNet(nn.Module):
     def stem(self, pixels: torch.Tensor) -> torch.Tensor:
         """Compute the features before the first stage: [B, 64, H / 4, W / 4]."""
         features: torch.Tensor = self.maxpool(self.relu(self.bn1(self.conv1(pixels))))
-        return features
+        return features if self._precision is None else features.to(self._precision)
+
+    def round_weights(self, kind: torch.dtype) -> None:
+        """Compute in a precision; the first convolution and its norm stay in float32.
+
+        Rounded pixels are wrong by up to half a grey level, which is much in a pale tile, and all
+        later layers see what a rounded first kernel makes of them.
+        """
+        self._precision = kind
+        self.to(kind)
+        for layer in (self.conv1, self.bn1):
+            layer.to(torch.float32)
 
 
 class Block(nn.Module):

@@ -10,8 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import torch
 
-from histo_index.arrays import Float32
-from histo_index.encoder.decode.image_file import Pixels
+from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.runtime.reference import Trunk
 from histo_index.files import replace_file
 

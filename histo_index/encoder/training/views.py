@@ -15,7 +15,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
+from histo_index.arrays import Pixels
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
 from histo_index.encoder.training.batches.colours import Colours, Crossing

@@ -84,7 +84,7 @@ def encoder_of(path: Path) -> str | None:
 
 
 def _geometry(file: Any, coords: Any) -> dict[str, Any]:
-    """Read the size of a patch in pixels of its own and of level 0."""
+    """Read the size of a patch in its own pixels and in those of level 0."""
     sources = [node.attrs for node in (coords, file) if node is not None]
 
     def number(name: str) -> float | None:

@@ -39,6 +39,8 @@ TRANSFORM: Final = "transform"
 CALIBRATION_NAME: Final = "calibration.json"
 # What people marked while they looked; nothing else can bring it back.
 MARKS_NAME: Final = "marks.jsonl"
+# Where tiles lie on a plane; `map` can make it again.
+MAP_NAME: Final = "map.parquet"
 _KIND: Final = "histo-index"
 # What stands in JSON where there is no ANN index, and where nothing was fitted.
 _EXACT: Final = {"factory": "exact"}

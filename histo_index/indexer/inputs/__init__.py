@@ -1,1 +1,1 @@
-"""What a build reads: sources, manifests, file contents."""
+"""What a build reads: folders, manifests, file contents."""

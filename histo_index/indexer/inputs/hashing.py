@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.indexer.format.shards import Rejection
-from histo_index.indexer.inputs.tiles import TileList
+from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.slides.reading.identity import SlideTile, parse_tile, reading_version
 
 # What the decoder refuses unread (its DecodeLimits) is not worth hashing either: a sparse file of a
@@ -99,10 +99,10 @@ def hash_file(path: Path | str) -> str:
     tile = parse_tile(path)
     if tile is None:
         return _look(path).sha256
-    return _tile_digest(_look_at_slide(tile.slide, _SLIDES.get(tile.slide)).sha256, tile)
+    return tile_digest(look_at_slide(tile.slide, _SLIDES.get(tile.slide)).sha256, tile)
 
 
-def _tile_digest(slide_digest: str, tile: SlideTile) -> str:
+def tile_digest(slide_digest: str, tile: SlideTile) -> str:
     """Return the digest of a slide tile: of the slide, its reader and the position."""
     return hashlib.sha256(
         f"{slide_digest} {reading_version()} {tile.position}".encode()
@@ -190,7 +190,7 @@ class _Files:
 
     def _digest(self, path: str, known: Mapping[str, str | None]) -> str | None:
         tile, digest = self._regions.get(path), known[self._file_of(path)]
-        return digest if tile is None or digest is None else _tile_digest(digest, tile)
+        return digest if tile is None or digest is None else tile_digest(digest, tile)
 
 
 def _outcomes(
@@ -201,7 +201,7 @@ def _outcomes(
     def attempt(path: str, before: FileState | None) -> FileState | OSError:
         try:
             place = os.path.join(tiles.root, path)
-            return (_look_at_slide if path in tiles.slides else _look)(place, before)
+            return (look_at_slide if path in tiles.slides else _look)(place, before)
         except OSError as error:
             # A limit of this process says nothing about the tile, which must not be lost for it.
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -240,7 +240,7 @@ def _look(path: str | Path, before: FileState | None = None) -> FileState:
         return FileState(*read_marks(status), hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _look_at_slide(path: str | Path, before: FileState | None = None) -> FileState:
+def look_at_slide(path: str | Path, before: FileState | None = None) -> FileState:
     """Hash a slide: a file, a folder, or a file with the folder of its name; however large.
 
     Raises:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from histo_index.errors import ImageError, InputError
 from histo_index.indexer.format.shards import Rejection, user_columns
-from histo_index.indexer.inputs.tiles import TileList
+from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.slides.reading.identity import TIFF_SUFFIXES, is_slide_name, parse_tile
 from histo_index.slides.tiling.options import SlideSource, TileOptions, check_names, find_mpp
 

@@ -234,7 +234,7 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
     if pa.types.is_dictionary(kind):
         return _plain_type(kind.value_type)
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    # A column without any value has no type of its own.
+    # A column without any value has no type.
     if is_text or pa.types.is_string_view(kind) or pa.types.is_null(kind):
         return pa.string()
     if pa.types.is_float16(kind):

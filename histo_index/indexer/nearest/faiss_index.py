@@ -152,7 +152,7 @@ def read_candidates(path: Path, data: Any, *, rows: int, size: int) -> Any:
 
     Args:
         path: how messages call the file.
-        data: its bytes; a mapped file costs no memory of its own, and must not be cut meanwhile.
+        data: its bytes; a mapped file costs no memory, and must not be cut meanwhile.
         rows: N, as the manifest says.
         size: D.
 

@@ -34,7 +34,7 @@ class CompactReport:
 
     Attributes:
         index: the index folder.
-        generation: the committed state; as before if there was nothing to do.
+        generation: the committed state; unchanged if there was nothing to do.
         tiles: how many tiles the index has.
         erased: rows of removed tiles that were erased from the shards.
     """

@@ -43,7 +43,7 @@ class PurgeReport:
 def purge(folder: Path, contents: Collection[str] | None = None) -> PurgeReport:
     """Erase removed tiles from an index; only their hashes stay.
 
-    Killed in between, the index is as before or purged, perhaps without its calibration; purging
+    Killed in between, the index is unchanged or purged, perhaps without its calibration; purging
     again finishes the work.
 
     Args:

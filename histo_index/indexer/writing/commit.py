@@ -132,8 +132,8 @@ def reindex(
 
     Args:
         folder: the index.
-        config: how it is to be searched from now on; None is as before.
-        distance: `plain`, or `diffused` to fit it again; None is as before.
+        config: how it is searched from now on; None for no change.
+        distance: `plain`, or `diffused` to fit it again; None for no change.
 
     Raises:
         IndexFormatError: the manifest or a shard is missing or damaged.

@@ -15,6 +15,7 @@ from histo_index.indexer.format.lock import LOCK_NAME
 from histo_index.indexer.format.manifest import (
     CALIBRATION_NAME,
     MANIFEST_NAME,
+    MAP_NAME,
     MARKS_NAME,
     Manifest,
     read_manifest,
@@ -99,7 +100,7 @@ def _remove_begun(folder: Path, encoder: Path) -> None:
 def _is_ours(name: str) -> bool:
     """Return whether a file name can belong to an index."""
     folders = (ENCODER_FOLDER, shard_files.FOLDER, vector_file.FOLDER)
-    files = (LOCK_NAME, PLAN_NAME, STATES_NAME, CALIBRATION_NAME, MARKS_NAME)
+    files = (LOCK_NAME, PLAN_NAME, STATES_NAME, CALIBRATION_NAME, MAP_NAME, MARKS_NAME)
     beginnings = (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-", "features-")
     return name in (*files, *folders) or name.startswith(beginnings)
 

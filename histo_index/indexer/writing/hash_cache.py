@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from histo_index.indexer.format.removed import LeftOut
 from histo_index.indexer.format.shards import write_parquet
 from histo_index.indexer.inputs.hashing import STATES, HashedTiles, hash_tiles
-from histo_index.indexer.inputs.tiles import TileList
+from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.slides.reading.identity import file_part
 
 STATES_NAME: Final = "hashed.parquet"

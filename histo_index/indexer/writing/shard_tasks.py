@@ -1,10 +1,10 @@
 """Carry out shard tasks: encode what is new, copy what some finished shard already holds."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from histo_index.arrays import Float16, Int64
 from histo_index.errors import ImageError
 from histo_index.indexer.encoder_protocol import Encode, Encoded
 from histo_index.indexer.format.shards import (
+    EMBEDDING,
     FACTS,
     Receipt,
     Rejection,
@@ -37,6 +38,8 @@ class Step:
 
     outcome: str
 
+
+_NOT_USED: Final = "could not be used by a worker that was lost: run the build again"
 
 Progress = Callable[[Step], None]
 
@@ -151,7 +154,7 @@ def run_tasks(
         OSError: the disk is full or not writable; finished shards stay.
     """
     located = store.locate(tasks)
-    # Read ahead by the encoder, which is why it is a generator of its own.
+    # A separate generator, because the encoder reads ahead.
     paths = (
         root / path
         for task, found in zip(tasks, located, strict=True)
@@ -254,17 +257,31 @@ def _publish(task: ShardTask, filled: _Filled, *, encode: Encode, folder: Path) 
         embeddings[row] = fact.embedding
     path = shard_path(folder, task.shard_id)
     write_shard(path, pa.table(columns), embeddings, shard_id=task.shard_id)
+    file = record_file(folder, path)
+    stored = set(read_shard(folder, file, without=EMBEDDING)["image_id"].to_pylist())
     receipt = Receipt(
         shard_id=task.shard_id,
         fingerprint=encode.fingerprint,
         max_pixels=encode.max_pixels,
-        rows=len(filled.facts),
-        file=record_file(folder, path),
-        rejected=tuple(filled.rejected),
+        rows=len(stored),
+        file=file,
+        rejected=_rejected(task, filled, stored),
         runtime=_merge(filled.runtimes),
     )
     write_receipt(receipt_path(folder, task.shard_id), receipt)
     return receipt
+
+
+def _rejected(task: ShardTask, filled: _Filled, stored: Set[str]) -> tuple[Rejection, ...]:
+    """Return the tiles of a task that are not in its shard.
+
+    The shard may be that of another worker, which was first and was lost before its receipt: then
+    it could use other tiles than this one.
+    """
+    known = {rejection.path: rejection for rejection in filled.rejected}
+    names = zip(task.tiles["image_id"].to_pylist(), task.tiles["path"].to_pylist(), strict=True)
+    missing = [path for image_id, path in names if image_id not in stored]
+    return tuple(known.get(path, Rejection(path=path, reason=_NOT_USED)) for path in missing)
 
 
 def _merge(runtimes: Sequence[Mapping[str, str]]) -> dict[str, str]:

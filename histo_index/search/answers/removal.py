@@ -23,7 +23,8 @@ from histo_index.indexer.removal.remove import (
     remove_tiles,
     restore_tiles,
 )
-from histo_index.search.inputs.rules import NoRuleError, parse_rules, read_rules
+from histo_index.search.answers.rules import NoRuleError, parse_rules, read_rules
+from histo_index.search.maps.file import erase_places
 from histo_index.search.marks.file import erase_marks
 from histo_index.search.neighbours.filters import passing
 from histo_index.wording import printable
@@ -115,6 +116,7 @@ def remove(index: OpenIndex, config: RemoveConfig) -> RemoveReport:
         erased = purge(index.folder, None if config.is_all else contents)
         after = read_removed(index.folder, read_manifest(index.folder))
         marks = erase_marks(index.folder, after.purged)
+        erase_places(index.folder, after.purged)
     return RemoveReport(
         index=index.folder,
         tiles=manifest.tiles,

@@ -16,6 +16,7 @@ from histo_index.indexer.format.signed_json import seal, unseal
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.curve import Curve
 from histo_index.search.classification.model import ClassModel
+from histo_index.slides.scale import Scale
 from histo_index.wording import counted
 
 # One more with every change of what is written; see docs/format.md.
@@ -55,7 +56,7 @@ class Calibration:
         accuracy: share of right verdicts, each by a threshold that saw neither of its units.
         answers_unsure: whether verdicts may be unsure unless the user says otherwise.
         far_distance: an image whose nearest tile is further is novel.
-        is_unlabelled: estimated without labels, hence less reliable.
+        is_unlabelled: estimated without labels, so less reliable.
         source: where the pairs come from, without folders.
         unit: what the bootstrap resamples: `group` or `tile`.
         pairs: how many.
@@ -69,6 +70,7 @@ class Calibration:
         classes: which class a tile is of; None without classes, or with too few groups.
         created: when: UTC, ISO 8601, seconds.
         libraries: name to version of what made it.
+        scale: of the tiles of the pairs; None if unknown.
     """
 
     fingerprint: str
@@ -94,6 +96,7 @@ class Calibration:
     classes: ClassModel | None
     created: str
     libraries: Mapping[str, str]
+    scale: Scale | None = None
 
     @property
     def origin(self) -> str:
@@ -116,20 +119,27 @@ class Calibration:
             "histogram": None if self.histogram is None else asdict(self.histogram),
             "classes": None if self.classes is None else self.classes.as_dict(),
             "libraries": dict(self.libraries),
+            "scale": None if self.scale is None else asdict(self.scale),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from the result of `as_dict`."""
         curve, histogram, classes = values["curve"], values["histogram"], values["classes"]
+        scale = values["scale"]
         made = {
             "threshold": Estimate(**values["threshold"]),
             "curve": None if curve is None else Curve.from_dict(curve),
             "accuracy": Estimate(**values["accuracy"]),
             "histogram": None if histogram is None else Histogram(**histogram),
             "classes": None if classes is None else ClassModel.from_dict(classes),
+            "scale": None if scale is None else Scale(**_as_tuples(scale)),
         }
         return cls(**{**values, **made})
+
+
+def _as_tuples(values: Mapping[str, list[float]]) -> dict[str, tuple[float, float]]:
+    return {name: (low, high) for name, (low, high) in values.items()}
 
 
 def read_calibration(folder: Path, fingerprint: str, distance: str = PLAIN) -> Calibration | None:
@@ -182,7 +192,7 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
     from histo_index.files import publish_bytes, remove_leftovers
     from histo_index.indexer.format.lock import writer_lock
 
-    # A build removes the temporary files of other writers, hence the lock.
+    # A build removes the temporary files of other writers, so the lock is taken.
     with writer_lock(folder):
         remove_leftovers(folder)
         manifest = read_manifest(folder)

@@ -7,18 +7,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from histo_index.arrays import Bools, Float64, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.inputs.labels import Labels, first_unusable, has_own_groups, own_groups
+from histo_index.search.inputs.labels import Labels, has_own_groups, own_groups
 from histo_index.search.inputs.pair_list import PairList
-from histo_index.search.inputs.sample import Sample
-from histo_index.wording import printable
+from histo_index.search.inputs.row_pairs import draw_pairs, find_usable_pairs
+from histo_index.search.inputs.sample import Sample, weigh_groups_alike
 
-# Pairs drawn from labels: as many as a few hundred tiles can support.
-_MOST_DRAWN: Final = 10_000
 _UNKNOWN: Final = -1
 
 
@@ -42,6 +39,7 @@ class LabelledPairs:
         problems: what could not be used, one line each.
         label_column: column of the index that the classes come from; None if from elsewhere.
         group_column: column of the index that the groups come from; None if from elsewhere.
+        file_group: column of the label file that they come from; None if from elsewhere.
         weights: float64 [P], how much each pair counts; see `Sample`. None: all alike.
     """
 
@@ -60,6 +58,7 @@ class LabelledPairs:
     problems: list[str]
     label_column: str | None = None
     group_column: str | None = None
+    file_group: str | None = None
     weights: Float64 | None = None
 
     def sample(self, distances: npt.NDArray[np.floating], prior: float | None = None) -> Sample:
@@ -146,13 +145,13 @@ def make_labelled_pairs(
     left = right = np.empty(0, np.int64)
     is_same = np.empty(0, bool)
     if pairs is not None:
-        left, right, is_same = _usable_pairs(index, pairs, pairs_name, problems)
+        left, right, is_same = find_usable_pairs(index, pairs, pairs_name, problems)
     known = labels.rows if labels else np.empty(0, np.int64)
     rows = np.unique(np.concatenate([known, left, right]))
     classes, codes = _classes_of(labels, rows)
     group_names, groups = _groups_of(index, labels, rows, group)
     left, right = np.searchsorted(rows, left), np.searchsorted(rows, right)
-    origin = pairs_name
+    origin, weights = pairs_name, None
     if pairs is None:
         assert labels is not None
         left, right, is_same = draw_pairs(codes, groups, seed=seed)
@@ -162,6 +161,7 @@ def make_labelled_pairs(
                 "same pair can be drawn; label more groups, or pass another --group"
             )
         origin = f"drawn from {labels.source}, across groups, half of them same"
+        weights = weigh_groups_alike(groups[codes >= 0], groups[left], groups[right], is_same)
     return LabelledPairs(
         rows=rows,
         names=index.rows["image_id"].take(pa.array(rows)).to_pylist(),
@@ -178,94 +178,9 @@ def make_labelled_pairs(
         problems=problems,
         label_column=labels.label_column if labels else None,
         group_column=labels.group_column if labels else None,
+        file_group=labels.file_group if labels else None,
+        weights=weights,
     )
-
-
-def draw_pairs(labels: Int64, groups: Int64, *, seed: int) -> tuple[Int64, Int64, Bools]:
-    """Draw as many same as different pairs across groups, the same ones for the same seed.
-
-    Args:
-        labels: int64 [T], class of each tile, -1 unknown.
-        groups: int64 [T]; a pair is always of two groups.
-        seed: of the drawing.
-
-    Returns:
-        Positions int64 [P] of both tiles, and whether they are of one class; empty if there is no
-        same or no different pair across groups.
-    """
-    generator = np.random.default_rng(seed)
-    known = np.flatnonzero(labels >= 0)
-    if len(known) ** 2 > 4_000_000:
-        known = np.sort(generator.choice(known, 2_000, replace=False))
-    first, second = np.triu_indices(len(known), 1)
-    is_across = groups[known[first]] != groups[known[second]]
-    first, second = known[first[is_across]], known[second[is_across]]
-    is_same = labels[first] == labels[second]
-    count = min(int(is_same.sum()), int((~is_same).sum()), _MOST_DRAWN // 2)
-    chosen = np.sort(
-        np.concatenate(
-            [
-                generator.choice(np.flatnonzero(kind), count, replace=False)
-                for kind in (is_same, ~is_same)
-            ]
-        ).astype(np.int64)
-    )
-    return first[chosen], second[chosen], is_same[chosen]
-
-
-def _usable_pairs(
-    index: OpenIndex, pairs: PairList, name: str, problems: list[str]
-) -> tuple[Int64, Int64, Bools]:
-    """Find the rows of both tiles of each pair; a pair that cannot be used becomes a problem."""
-    before = len(problems)
-    if pairs.labels is None:
-        raise InputError(f"{name}: no labels in it; expected rows `a.png,b.png,1` or `…,0`")
-    left, right = index.find_names(pairs.image_a), index.find_names(pairs.image_b)
-    labels = pc.fill_null(pairs.labels, _UNKNOWN).to_numpy(zero_copy_only=False)
-    is_usable = (left >= 0) & (right >= 0) & (left != right) & (labels >= 0)
-    is_usable[list(pairs.problems)] = False
-    for pair in np.flatnonzero(~is_usable).tolist():
-        names = (pairs.image_a[pair].as_py(), pairs.image_b[pair].as_py())
-        why = pairs.problems.get(pair) or _pair_problem(names, left[pair], right[pair])
-        problems.append(f"{name} pair {pair + 1}: {why}")
-    _drop_repeated(name, np.stack([left, right]), labels, is_usable, problems)
-    is_same = labels[is_usable] == 1
-    if not len(is_same):
-        raise InputError(f"{name}: not one pair can be used; the first: {problems[before]}")
-    if is_same.all() or not is_same.any():
-        kind = "same" if is_same[0] else "different"
-        raise InputError(
-            f"{name}: {kind} pairs only, {len(is_same):,} of them; expected both kinds"
-            f"{first_unusable(problems[before:])}"
-        )
-    return left[is_usable], right[is_usable], is_same
-
-
-def _drop_repeated(
-    name: str, pairs: Int64, labels: npt.NDArray[np.int8], is_usable: Bools, problems: list[str]
-) -> None:
-    """Keep the first of each pair, in either order; of one with both labels, none at all."""
-    usable = np.flatnonzero(is_usable)
-    keys = np.unique(np.sort(pairs[:, usable], axis=0), axis=1, return_inverse=True)[1].ravel()
-    first: dict[int, int] = {}
-    for pair, key in zip(usable.tolist(), keys.tolist(), strict=True):
-        earlier = first.setdefault(key, pair)
-        if earlier == pair:
-            continue
-        is_usable[pair] = False
-        if labels[pair] != labels[earlier]:
-            is_usable[earlier] = False
-            problems.append(
-                f"{name} pair {pair + 1}: labelled {labels[pair]}, but {labels[earlier]} as pair "
-                f"{earlier + 1}; both are left out"
-            )
-
-
-def _pair_problem(names: tuple[str, str], left: int, right: int) -> str:
-    for name, row in zip(names, (left, right), strict=True):
-        if row < 0:
-            return f"{printable(name)[:120]} is not in the index, or names several tiles"
-    return "a tile with itself" if left == right else "no label"
 
 
 def _classes_of(labels: Labels | None, rows: Int64) -> tuple[list[str], Int64]:

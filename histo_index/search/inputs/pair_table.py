@@ -36,7 +36,7 @@ def read_columns(
 
     Returns:
         Columns by their names in lower case, `image_a` and `image_b` or `query` among them; row
-        number (from 0) to what is wrong with it; whether a header of its own named the columns.
+        number (from 0) to what is wrong with it; whether its own header named the columns.
 
     Raises:
         InputError: it is missing, unreadable, not UTF-8, empty, or no list of pairs.

@@ -9,17 +9,16 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from histo_index.arrays import Float16, Int64
 from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.encoder_protocol import Encoded
 from histo_index.indexer.format.lookup import AMBIGUOUS, MISSING
+from histo_index.indexer.inputs.folders import SUFFIXES
 from histo_index.indexer.inputs.hashing import hash_file
-from histo_index.indexer.inputs.tiles import SUFFIXES
 from histo_index.indexer.reader import OpenIndex
 from histo_index.progress import track
+from histo_index.search.inputs.contents import make_strings, nearest_name, rows_by_content
 from histo_index.slides.reading.identity import is_there
 from histo_index.wording import printable
 
@@ -35,6 +34,7 @@ class Located:
         row: its row in the index, or None.
         embedding: float16 [D] of an image that is not in the index; else None.
         file: that image's file, or None.
+        um_per_px: microns per network pixel of an image outside the index; None if unknown.
     """
 
     name: str
@@ -43,8 +43,11 @@ class Located:
     row: int | None = None
     embedding: npt.NDArray[np.float16] | None = None
     file: Path | None = None
+    um_per_px: float | None = None
 
 
+# Checks rows of the index, int64 [n], by the names that they were found by: why one is refused.
+CheckRows = Callable[[Sequence[str], Int64], Sequence[HistoIndexError | None]]
 EncodeFiles = Callable[[Iterable[Path]], Iterator[Encoded | ImageError]]
 
 _UNRESOLVED: Final = -1
@@ -87,6 +90,7 @@ class Resolver:
         *,
         root: Path,
         given: Mapping[str, Float16] | None = None,
+        check_rows: CheckRows | None = None,
     ) -> None:
         """Look up in an index.
 
@@ -95,11 +99,13 @@ class Resolver:
             encode_files: encodes what the index does not hold; called only if there is such.
             root: the folder that file names are relative to.
             given: names whose embeddings, float16 [D], are known beforehand.
+            check_rows: may refuse tiles of the index.
         """
         self._index = index
         self._encode_files = encode_files
         self._root = root
         self._given = {} if given is None else given
+        self._check_rows = check_rows
 
     def resolve(self, names: Sequence[str], *, prefer_files: bool = False) -> Resolved:
         """Find the vector of every name; each unseen image is encoded once.
@@ -125,6 +131,7 @@ class Resolver:
             if name in self._given:
                 rows[number] = next(outside)
         encoded = self._add_files(search, extra)
+        self._refuse(search)
         problems = [self._problem(search, number) for number in range(len(names))]
         rows[[problem is not None for problem in problems]] = _UNRESOLVED
         facts = self._index.manifest
@@ -150,12 +157,22 @@ class Resolver:
     def _find(self, names: Sequence[str]) -> Int64:
         # A name that is not UTF-8 cannot be in the index; a zero byte is in no name.
         texts = [name if _is_text(name) else "\0" for name in names]
-        rows = self._index.find_names(_strings(texts))
+        rows = self._index.find_names(make_strings(texts))
         hashes = [n for n, text in enumerate(texts) if _DIGEST.fullmatch(text) and rows[n] < 0]
         if hashes:
-            digests = _strings([texts[number] for number in hashes])
+            digests = make_strings([texts[number] for number in hashes])
             rows[hashes] = self._index.find_contents(digests)
         return rows
+
+    def _refuse(self, search: "_Search") -> None:
+        """Enter why tiles of the index are refused."""
+        numbers = np.flatnonzero((search.rows >= 0) & (search.rows < len(self._index)))
+        if self._check_rows is None or not len(numbers):
+            return
+        names = [search.names[number] for number in numbers.tolist()]
+        found = self._check_rows(names, search.rows[numbers])
+        pairs = zip(numbers.tolist(), found, strict=True)
+        search.problems.update({number: why for number, why in pairs if why is not None})
 
     def _problem(self, search: "_Search", number: int) -> HistoIndexError | None:
         if number in search.problems:
@@ -193,41 +210,15 @@ class Resolver:
                 search.problems[number] = ImageError(
                     f"{printable(path)}: cannot be read ({reason}); check its permissions"
                 )
-        known = self._rows_of(list(contents))
+        known = rows_by_content(self._index, list(contents))
         for digest, rows in known.items():
             for number in contents[digest]:
                 path = search.files[number]
                 assert path is not None
-                search.rows[number] = self._nearest_name(rows, path)
+                search.rows[number] = nearest_name(self._index, rows, path)
         unseen = [numbers for digest, numbers in contents.items() if digest not in known]
         self._encode(unseen, search, extra)
         return len(unseen)
-
-    def _rows_of(self, digests: list[str]) -> dict[str, list[int]]:
-        """Find all rows of each content that the index holds."""
-        if not digests:
-            return {}
-        column = self._index.rows["sha256"]
-        rows = pc.indices_nonzero(pc.is_in(column, value_set=_strings(digests)))
-        if (is_live := self._index.is_live) is not None:
-            rows = rows.filter(is_live[rows.to_numpy()])
-        found: dict[str, list[int]] = {}
-        for digest, row in zip(column.take(rows).to_pylist(), rows.to_pylist(), strict=True):
-            found.setdefault(digest, []).append(row)
-        return found
-
-    def _nearest_name(self, rows: list[int], path: Path) -> int:
-        """Select, of rows with equal content, the one whose path shares most of the file's end."""
-        if len(rows) == 1:
-            return rows[0]
-        parts = path.resolve().parts[::-1]
-
-        def agreement(row: int) -> int:
-            other = Path(self._index.rows["path"][row].as_py()).parts[::-1]
-            pairs = zip(parts, other, strict=False)
-            return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-        return max(rows, key=agreement)
 
     def _encode(self, unseen: list[list[int]], search: "_Search", extra: list[Float16]) -> None:
         paths = [path for numbers in unseen if (path := search.files[numbers[0]]) is not None]
@@ -288,11 +279,3 @@ def vectors_of(index: OpenIndex, embeddings: npt.NDArray[np.floating]) -> Float1
         return rounded
     turned: Float16 = index.transform.apply(rounded).astype(np.float16)
     return turned
-
-
-def _strings(texts: Sequence[str]) -> pa.Array:
-    """Make an array as `pa.array` does, without the pandas that it imports where installed."""
-    encoded = [text.encode() for text in texts]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.large_string(), len(encoded), buffers).cast(pa.string())

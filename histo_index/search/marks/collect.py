@@ -1,5 +1,6 @@
 """What the marks of an index amount to: undone ones left out, the last word of each user."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,21 @@ class Collected:
                 found.append((other, mark))
         return found
 
+    def answered_by_two(self) -> int:
+        """Count the pairs that several users answered."""
+        keys = [frozenset((mark.a, mark.b)) for mark in self.pairs if mark.answer != SKIPPED]
+        return sum(count > 1 for count in Counter(keys).values())
+
+    def answered_by_others(self, user: str) -> list[PairMark]:
+        """List the pairs that others answered and a user did not see, each once."""
+        seen = {frozenset((mark.a, mark.b)) for mark in self.pairs if mark.user == user}
+        found: dict[frozenset[str], PairMark] = {}
+        for mark in self.pairs:
+            key = frozenset((mark.a, mark.b))
+            if mark.answer != SKIPPED and key not in seen:
+                found.setdefault(key, mark)
+        return list(found.values())
+
     def agreed(self) -> list[PairMark]:
         """List the pairs with an answer on which all agree, each once."""
         disputed = {frozenset((mark.a, mark.b)) for mark, _ in self.disagreements()}
@@ -41,6 +57,13 @@ class Collected:
             if mark.answer != SKIPPED and key not in disputed:
                 found.setdefault(key, mark)
         return list(found.values())
+
+    def agreed_labels(self) -> dict[str, str]:
+        """Return the label of each tile, by SHA-256, on which all users agree."""
+        given: dict[str, set[str]] = {}
+        for mark in self.labels:
+            given.setdefault(mark.tile, set()).add(mark.label or "")
+        return {tile: labels.pop() for tile, labels in given.items() if len(labels) == 1}
 
 
 def collect(marks: Sequence[Mark | None]) -> Collected:
@@ -67,11 +90,11 @@ def collect(marks: Sequence[Mark | None]) -> Collected:
 
 
 def last_line(marks: Sequence[Mark | None], user: str | None) -> int | None:
-    """Return the line of a user's last mark that is not undone; None without one."""
+    """Return the line of a user's last answer about a pair that is not undone; None without one."""
     undone = {mark.line for mark in marks if isinstance(mark, Undo)}
     lines = [
         line
         for line, mark in enumerate(marks, start=1)
-        if isinstance(mark, PairMark | TileMark) and mark.user == user and line not in undone
+        if isinstance(mark, PairMark) and mark.user == user and line not in undone
     ]
     return lines[-1] if lines else None

@@ -7,14 +7,17 @@ Source: Horvitz and Thompson (1952), A generalization of sampling without replac
 universe, Journal of the American Statistical Association 47(260).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
+from histo_index.arrays import Int64
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.search.inputs.labels import has_own_groups, own_groups
-from histo_index.search.marks.collect import collect
+from histo_index.search.marks.collect import Collected, collect
 from histo_index.search.marks.file import read_marks
 from histo_index.search.marks.record import RANDOM, SAME, PairMark
 from histo_index.wording import counted
@@ -25,33 +28,25 @@ _NAME = "the marks"
 def marked_pairs(
     index: OpenIndex, *, group: str | None = None, only_random: bool = False
 ) -> LabelledPairs:
-    """Read the marked pairs of an index.
+    """Read the marked pairs of an index, and the labels of its tiles as classes.
 
     Args:
         index: the index.
         group: column of patient or slide ids; default `group`.
-        only_random: leave out pairs that were proposed because they are near the threshold.
+        only_random: leave out pairs that were proposed because they are near the threshold, and
+            labels, whose tiles somebody selected.
 
     Raises:
         InputError: no pair is marked, or all of them are of one kind.
     """
     found = collect(read_marks(index.folder))
     marks = [mark for mark in found.agreed() if mark.drawn == RANDOM or not only_random]
-    problems = [
-        f"{_NAME}: users disagree about a pair, {mark.user or 'somebody'} and "
-        f"{other.user or 'somebody'}; it is left out"
-        for mark, other in found.disagreements()
-    ]
-    both = index.find_contents(
-        pa.array([one for mark in marks for one in (mark.a, mark.b)], pa.string())
-    )
-    ends = both.reshape(-1, 2)
-    is_usable = (ends >= 0).all(axis=1) & (ends[:, 0] != ends[:, 1])
-    problems += [f"{_NAME}: a tile of a pair is no longer in the index"] * int((~is_usable).sum())
-    kept = [mark for mark, usable in zip(marks, is_usable.tolist(), strict=True) if usable]
+    kept, ends = usable_marks(index, marks)
     _require_both_kinds(kept)
-    ends = ends[is_usable]
-    rows = np.unique(ends)
+    labels = {} if only_random else _labels_by_row(index, found)
+    rows = np.unique(np.concatenate([ends.ravel(), np.array(list(labels), np.int64)]))
+    classes = sorted(set(labels.values()))
+    codes = {label: code for code, label in enumerate(classes)}
     left, right = (np.searchsorted(rows, side) for side in ends.T)
     names, groups = np.unique(
         np.asarray(own_groups(index, rows, group), object).astype(str), return_inverse=True
@@ -60,19 +55,52 @@ def marked_pairs(
     return LabelledPairs(
         rows=rows,
         names=index.rows["image_id"].take(pa.array(rows)).to_pylist(),
-        classes=[],
-        labels=np.full(len(rows), -1, np.int64),
+        classes=classes,
+        labels=np.array([codes[labels[row]] if row in labels else -1 for row in rows.tolist()]),
         group_names=names.tolist(),
         groups=groups.astype(np.int64),
         left=left,
         right=right,
         is_same=np.array([mark.answer == SAME for mark in kept]),
         pairs_from="random marks" if only_random else "marks",
-        labels_from=None,
+        labels_from="labels of the marks" if labels else None,
         has_groups=has_own_groups(index, group),
-        problems=problems,
+        problems=_problems(found, gone=len(marks) - len(kept)),
         weights=weights / weights.mean(),
     )
+
+
+def usable_marks(index: OpenIndex, marks: Sequence[PairMark]) -> tuple[list[PairMark], Int64]:
+    """Select the marks whose tiles are both in an index.
+
+    Args:
+        index: the index.
+        marks: answers about pairs.
+
+    Returns:
+        The marks, P of them, and the rows of their tiles, int64 [P, 2].
+    """
+    contents = [one for mark in marks for one in (mark.a, mark.b)]
+    ends = index.find_contents(pa.array(contents, pa.string())).reshape(-1, 2)
+    is_usable = (ends >= 0).all(axis=1) & (ends[:, 0] != ends[:, 1])
+    kept = [mark for mark, usable in zip(marks, is_usable.tolist(), strict=True) if usable]
+    return kept, ends[is_usable]
+
+
+def _labels_by_row(index: OpenIndex, found: Collected) -> dict[int, str]:
+    """Return the label of each tile on which all users agree, by its row."""
+    labels = found.agreed_labels()
+    rows = index.find_contents(pa.array(list(labels), pa.string())).tolist()
+    return {row: label for row, label in zip(rows, labels.values(), strict=True) if row >= 0}
+
+
+def _problems(found: Collected, *, gone: int) -> list[str]:
+    disputed = [
+        f"{_NAME}: users disagree about a pair, {mark.user or 'somebody'} and "
+        f"{other.user or 'somebody'}; it is left out"
+        for mark, other in found.disagreements()
+    ]
+    return [*disputed, *[f"{_NAME}: a tile of a pair is no longer in the index"] * gone]
 
 
 def _require_both_kinds(marks: list[PairMark]) -> None:

@@ -1,7 +1,7 @@
 """`marks.jsonl`, the marks of an index: lines are only ever added, and each is on disk at once."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -15,30 +15,35 @@ _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
 
 def append_mark(folder: Path, mark: Mark) -> int:
-    """Add a mark to an index and wait until it is on disk.
+    """Add a mark to an index; see `append_marks`."""
+    return append_marks(folder, [mark])
+
+
+def append_marks(folder: Path, marks: Sequence[Mark]) -> int:
+    """Add marks to an index and wait until they are on disk.
 
     Args:
         folder: the index.
-        mark: what to add.
+        marks: what to add.
 
     Returns:
-        Its line, from 1.
+        The line of the last one, from 1.
 
     Raises:
-        OSError: the disk is full or not writable; earlier marks stand.
+        OSError: the disk is full or not writable; earlier marks stand, and none of these.
     """
     path = folder / MARKS_NAME
     is_new = not path.exists()
     with _locked(path) as descriptor, naming(path):
         size = os.fstat(descriptor).st_size
         data = os.pread(descriptor, size, 0)
-        # A crash may have left part of a line: it stays a line of its own, which no reader takes.
+        # A crash may have left part of a line: it stays a separate line, which no reader takes.
         torn = b"" if not data or data.endswith(b"\n") else b"\n"
-        _write(descriptor, torn + to_line(mark), size)
+        _write(descriptor, torn + b"".join(map(to_line, marks)), size)
         os.fsync(descriptor)
     if is_new:
         flush_folder(folder)
-    return data.count(b"\n") + len(torn) + 1
+    return data.count(b"\n") + len(torn) + len(marks)
 
 
 def read_marks(folder: Path) -> list[Mark | None]:
@@ -94,7 +99,7 @@ def erase_marks(folder: Path, contents: Collection[str]) -> int:
 
 
 def _write(descriptor: int, data: bytes, size: int) -> None:
-    """Write a line whole, or leave the file as it was."""
+    """Write lines whole, or leave the file as it was."""
     try:
         written = 0
         while written < len(data):

@@ -15,6 +15,7 @@ SKIPPED: Final = "skipped"
 ANSWERS: Final = (SAME, DIFFERENT, SKIPPED)
 RANDOM: Final = "random"
 NEAR: Final = "near"
+REPEAT: Final = "repeat"
 # One more with every change of what is written; see docs/format.md.
 _VERSION: Final = 1
 _DIGITS: Final = 16
@@ -28,8 +29,10 @@ class PairMark:
         a: SHA-256 of one tile.
         b: of the other.
         answer: one of ANSWERS.
-        drawn: how the pair was proposed: `random`, or `near` the threshold.
-        selection: how likely it was proposed, relative to a random pair across groups.
+        drawn: how the pair was proposed: `random`, `near` the threshold, or as a `repeat` of what
+            another user answered.
+        selection: how likely it was proposed, relative to a random pair across groups that was not
+            marked yet; of a repeat, that of the answer that is repeated.
         user: who; None if nobody said.
         time: when, UTC, ISO 8601.
     """

@@ -13,8 +13,9 @@ from histo_index.search.calibration.fit import fit
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.distance import indexed_pair_distances
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
+from histo_index.search.inputs.labels import own_groups
 from histo_index.search.marks.collect import collect
-from histo_index.search.marks.dataset import marked_pairs
+from histo_index.search.marks.dataset import marked_pairs, usable_marks
 from histo_index.search.marks.file import read_marks
 from histo_index.search.marks.record import RANDOM, SAME, SKIPPED
 
@@ -65,10 +66,11 @@ class Standing:
     """How far the marks have come.
 
     Attributes:
-        pairs: with an answer on which all agree.
+        pairs: of tiles of the index, with an answer on which all agree.
         random: of these, drawn at random.
         skipped: pairs without an answer.
         labels: tiles with a label.
+        answered_by_two: pairs that several users answered.
         disagreements: pairs on which users disagree.
         needs: of a calibration.
         steps: the threshold after some of the pairs, the last after all; empty while it cannot be
@@ -79,6 +81,7 @@ class Standing:
     random: int
     skipped: int
     labels: int
+    answered_by_two: int
     disagreements: int
     needs: Sequence[Need]
     steps: Sequence[Step]
@@ -92,28 +95,25 @@ class Standing:
 def find_standing(index: OpenIndex, *, group: str | None = None) -> Standing:
     """Count the marks of an index, and fit the threshold if there are enough."""
     found = collect(read_marks(index.folder))
-    agreed = found.agreed()
-    same = sum(mark.answer == SAME for mark in agreed)
-    try:
-        dataset = marked_pairs(index, group=group)
-        groups = len(np.unique(dataset.groups))
-    except InputError:  # not yet both kinds
-        dataset, groups = None, 0
+    kept, ends = usable_marks(index, found.agreed())
+    same = sum(mark.answer == SAME for mark in kept)
+    groups = len(set(own_groups(index, np.unique(ends), group)))
     needs = [
-        Need(name="marked pairs", found=len(agreed), least=FEWEST_PAIRS),
+        Need(name="marked pairs", found=len(kept), least=FEWEST_PAIRS),
         Need(name="same pairs", found=same, least=FEWEST_OF_A_KIND),
-        Need(name="different pairs", found=len(agreed) - same, least=FEWEST_OF_A_KIND),
+        Need(name="different pairs", found=len(kept) - same, least=FEWEST_OF_A_KIND),
         Need(name="groups", found=groups, least=FEWEST_UNITS),
     ]
-    is_enough = dataset is not None and all(need.is_met for need in needs)
+    is_enough = all(need.is_met for need in needs)
     return Standing(
-        pairs=len(agreed),
-        random=sum(mark.drawn == RANDOM for mark in agreed),
+        pairs=len(kept),
+        random=sum(mark.drawn == RANDOM for mark in kept),
         skipped=sum(mark.answer == SKIPPED for mark in found.pairs),
         labels=len(found.labels),
+        answered_by_two=found.answered_by_two(),
         disagreements=len(found.disagreements()),
         needs=needs,
-        steps=_steps(index, dataset) if is_enough and dataset is not None else [],
+        steps=_steps(index, marked_pairs(index, group=group)) if is_enough else [],
     )
 
 

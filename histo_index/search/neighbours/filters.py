@@ -56,7 +56,7 @@ class Filters:
         where: an SQL expression over the columns, such as `site = 'A' and mpp < 0.6`; None is all.
         exclude_same: columns; tiles whose value in one of them is the query's own stay out, and so
             do those without a value, because they might be.
-        hidden: private columns that are left out of the table; naming one is an error of its own.
+        hidden: private columns that are left out of the table; naming one is a special error.
         values: column to value of queries that are not in the index, as text.
         conditions: further ones that are no SQL.
     """

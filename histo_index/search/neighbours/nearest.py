@@ -64,10 +64,7 @@ def nearest_rows(
         raise InputError(f"k is {k}; expected at least 1")
     filters, width = filters or Filters(), min(k, len(index))
     own = [NOBODY if row is None or not exclude_self else row for row in own_rows]
-    found = Found(
-        rows=np.full((len(own), width), NOBODY, np.int64),
-        distances=np.full((len(own), width), np.inf, np.float32),
-    )
+    found = _nothing(len(own), width)
     done = 0
     for group in group_queries(index.rows, filters, own_rows):
         search = _Search(index=index, k=k, allowed=index.allowed(group.allowed))
@@ -77,6 +74,34 @@ def nearest_rows(
             search.run(queries[positions], np.array(own, np.int64)[positions], found, positions)
             done += len(positions)
     return found
+
+
+def nearest_among(index: OpenIndex, rows: Int64, allowed: Bools, *, k: int) -> Found:
+    """Find the nearest tiles of indexed tiles among some; none is its own neighbour.
+
+    Args:
+        index: where to search.
+        rows: int64 [Q], the tiles.
+        allowed: bool [N], which may come back.
+        k: how many; fewer only if fewer may.
+
+    Raises:
+        IndexFormatError: a file that is needed is damaged.
+    """
+    queries, width = index.vectors(rows), min(k, int(np.count_nonzero(allowed)))
+    found = _nothing(len(rows), width)
+    search = _Search(index=index, k=k, allowed=index.allowed(allowed))
+    for start in range(0, len(rows), _BLOCK):
+        positions = np.arange(start, min(start + _BLOCK, len(rows)))
+        search.run(queries[positions], rows[positions], found, positions)
+    return found
+
+
+def _nothing(queries: int, width: int) -> Found:
+    return Found(
+        rows=np.full((queries, width), NOBODY, np.int64),
+        distances=np.full((queries, width), np.inf, np.float32),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from histo_index.arrays import Float32, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.distance import take_vectors
+from histo_index.search.neighbours.filters import find_column
 from histo_index.slides.reading.identity import file_part
 
 SLIDE_COLUMN: Final = "slide_id"
@@ -130,8 +131,7 @@ def _same(
     """Find the slides that share a value of a column with a slide, or have none."""
     found: set[str] = set()
     for column in columns:
-        if column not in index.rows.column_names:
-            raise InputError(f"no column `{column}` in {index.folder}")
+        find_column(index.rows, column, index.hidden, option="--exclude-same")
         values: dict[str, Any] = {
             name: index.rows[column][int(rows[0])].as_py() for name, rows in slides.items()
         }

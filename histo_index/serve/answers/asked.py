@@ -1,7 +1,7 @@
 """What a client asks: read from an address or a form, and written back into an address."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, Self
 from urllib.parse import urlencode
 
@@ -9,12 +9,15 @@ from histo_index.encoder.decode.pictures import Box
 from histo_index.search.neighbours.conditions import OPERATORS, Condition
 from histo_index.serve.config import Limits
 from histo_index.serve.safety.refusal import RefusalError
+from histo_index.serve.state.uploads import PREFIX
+from histo_index.slides.reading.info import LARGEST_MPP, SMALLEST_MPP
 from histo_index.wording import printable
 
 _DEFAULT_K: Final = 24
 _MOST_EXAMPLES: Final = 16
 _MOST_CONDITIONS: Final = 10
 _LONGEST: Final = 500
+_LONGEST_NUMBER: Final = 10
 
 
 class Fields(Protocol):
@@ -32,7 +35,8 @@ class Asked:
         unlike: ids of those that are not meant.
         k: neighbours.
         conditions: that they must fulfil.
-        exclude_same: columns; tiles with the value of the query are left out.
+        exclude_same: columns; tiles with the value of an example that is meant are left out.
+        own: by such a column, the value that uploads have in it; none where it is not known.
         drop_copies: whether near-duplicates are left out.
     """
 
@@ -41,6 +45,7 @@ class Asked:
     k: int = _DEFAULT_K
     conditions: tuple[Condition, ...] = ()
     exclude_same: tuple[str, ...] = ()
+    own: Mapping[str, str] = field(default_factory=dict)
     drop_copies: bool = False
 
     @classmethod
@@ -48,7 +53,8 @@ class Asked:
         """Read and check the fields of a search.
 
         Args:
-            fields: `id`, `unlike`, `k`, `column`, `operator`, `value`, `exclude_same`, `copies`.
+            fields: `id`, `unlike`, `k`, `column`, `operator`, `value`, `exclude_same`, `own`,
+                `copies`.
             columns: those that may be named; any other does not exist for the client.
             limits: the largest `k`.
 
@@ -58,17 +64,26 @@ class Asked:
         like, unlike = (tuple(dict.fromkeys(texts(fields, name))) for name in ("id", "unlike"))
         if len(like) + len(unlike) > _MOST_EXAMPLES:
             raise RefusalError(422, f"more than {_MOST_EXAMPLES} examples")
-        excluded = tuple(text for text in texts(fields, "exclude_same") if text)
-        for name in excluded:
-            require_column(name, columns)
+        excluded = _read_exclusions(fields, columns)
         copies = one_text(fields, "copies", "keep")
         if copies not in ("keep", "drop"):
             raise RefusalError(422, "copies: expected keep or drop")
         return cls(
             like=like, unlike=unlike, k=_read_k(fields, limits.k),
-            conditions=_read_conditions(fields, columns), exclude_same=excluded,
+            conditions=_read_conditions(fields, columns), exclude_same=tuple(excluded),
+            own={name: value for name, value in excluded.items() if value},
             drop_copies=copies == "drop",
         )  # fmt: skip
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one example only."""
+        return len(self.like) == 1 and not self.unlike
+
+    @property
+    def has_uploads(self) -> bool:
+        """Whether an example that is meant was uploaded."""
+        return any(given.startswith(PREFIX) for given in self.like)
 
     def change(self, **changes: Any) -> Self:
         """Return the search with some attributes replaced."""
@@ -81,7 +96,9 @@ class Asked:
             pairs.append(("k", str(self.k)))
         for one in self.conditions:
             pairs += [("column", one.column), ("operator", one.operator), ("value", one.value)]
-        pairs += [("exclude_same", name) for name in self.exclude_same]
+        for name in self.exclude_same:
+            pairs.append(("exclude_same", name))
+            pairs += [("own", self.own.get(name, ""))] if self.own else []
         return urlencode(pairs + ([("copies", "drop")] if self.drop_copies else []))
 
 
@@ -131,11 +148,44 @@ def read_box(fields: Fields) -> Box | None:
     return Box(left=left, top=top, right=right, bottom=bottom)
 
 
+def read_mpp(fields: Fields) -> float | None:
+    """Read microns per pixel of the images of a form; None without them.
+
+    Raises:
+        RefusalError: it is no scale.
+    """
+    text = one_text(fields, "mpp")
+    if not text:
+        return None
+    try:
+        mpp = float(text)
+    except ValueError:
+        mpp = 0.0
+    if not SMALLEST_MPP <= mpp <= LARGEST_MPP:
+        raise RefusalError(
+            422, f"mpp: expected {SMALLEST_MPP:g} to {LARGEST_MPP:g} microns per pixel"
+        )
+    return mpp
+
+
 def _read_k(fields: Fields, most: int) -> int:
     text = one_text(fields, "k", str(_DEFAULT_K))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+    is_number = text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER
+    if not is_number or not 1 <= int(text) <= most:
         raise RefusalError(422, f"k: expected a whole number from 1 to {most}")
     return int(text)
+
+
+def _read_exclusions(fields: Fields, columns: Sequence[str]) -> dict[str, str]:
+    """Read columns and the value of uploads in each; empty where it is not known."""
+    names, values = texts(fields, "exclude_same"), texts(fields, "own")
+    values = values or [""] * len(names)
+    if not len(names) == len(values) <= _MOST_CONDITIONS:
+        raise RefusalError(422, "own: expected a value for each exclude_same, or none at all")
+    found = {name: value.strip() for name, value in zip(names, values, strict=True) if name}
+    for name in found:
+        require_column(name, columns)
+    return found
 
 
 def _read_conditions(fields: Fields, columns: Sequence[str]) -> tuple[Condition, ...]:

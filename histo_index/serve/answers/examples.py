@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from histo_index.arrays import Float32, Int64
 from histo_index.indexer.nearest.kernel import candidate_distances
@@ -21,6 +22,7 @@ from histo_index.search.answers.neighbours import (
     neighbours_of,
 )
 from histo_index.search.inputs.resolve import Located
+from histo_index.search.neighbours.conditions import Condition
 from histo_index.search.neighbours.filters import Filters
 from histo_index.search.neighbours.nearest import Found, nearest_rows
 from histo_index.serve.state.snapshot import Snapshot
@@ -41,13 +43,10 @@ def search_examples(
         snapshot: the index.
         like: what is meant, at least one.
         unlike: what is not meant.
-        options: `k`, `conditions` and `exclude_same` are used.
+        options: `k`, `conditions`, `exclude_same` and `values` are used.
     """
     opened = snapshot.opened
-    same = options.exclude_same
-    filters = Filters(
-        conditions=options.conditions, exclude_same=[same] if isinstance(same, str) else same
-    )
+    filters = Filters(conditions=[*options.conditions, *_other_groups(snapshot, like, options)])
     near = nearest_rows(
         opened, np.stack([image.vector for image in like]), k=max(_REACH * options.k, _LEAST),
         own_rows=[image.row for image in like], filters=filters,
@@ -60,6 +59,22 @@ def search_examples(
     threshold = snapshot.index.threshold(is_decisive=False)
     (neighbours,) = neighbours_of(opened, found)
     return Nearest(add_verdicts(neighbours, threshold, is_far=False))
+
+
+def _other_groups(
+    snapshot: Snapshot, like: Sequence[Located], options: SearchOptions
+) -> list[Condition]:
+    """Leave out tiles of the group of any example: each would only leave out those of its own."""
+    table, same = snapshot.opened.rows, options.exclude_same
+    return [
+        Condition(
+            column=name, operator="ne",
+            value=options.values[name] if image.row is None
+            else table[name][image.row].cast(pa.string()).as_py(),
+        )
+        for name in ([same] if isinstance(same, str) else same)
+        for image in like
+    ]  # fmt: skip
 
 
 def _order(

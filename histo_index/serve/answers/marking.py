@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 import numpy as np
 
 from histo_index.search.marks.collect import collect, last_line
-from histo_index.search.marks.file import append_mark, read_marks
-from histo_index.search.marks.propose import Proposal, propose
+from histo_index.search.marks.file import append_mark, append_marks, read_marks
+from histo_index.search.marks.propose import REPEATED_SHARE, Proposal, propose, repeat
 from histo_index.search.marks.record import ANSWERS, PairMark, TileMark, Undo
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.snapshot import Snapshot
 
 _KEPT = 2_000
+# The last proposals, which may still be on a screen.
+_ON_SCREEN = 50
 _LONGEST_LABEL = 100
 
 
@@ -58,19 +60,34 @@ class Marking:
         self._proposed: OrderedDict[str, Proposed] = OrderedDict()
 
     def propose(self, snapshot: Snapshot, count: int) -> list[Proposed]:
-        """Draw pairs and remember how.
+        """Draw pairs that nobody marked, and some that only others did, and remember how.
 
         Raises:
-            InputError: all tiles are of one group.
+            InputError: all tiles are of one group, or no pair is left.
         """
         self.require_writable()
-        threshold = snapshot.index.threshold(is_decisive=False)
         with self._lock:
-            drawn = propose(snapshot.opened, threshold, self._generator, count)
-            found = [self._remember(snapshot, one) for one in drawn]
+            found = [self._remember(snapshot, one) for one in self._draw(snapshot, count)]
             while len(self._proposed) > _KEPT:
                 self._proposed.popitem(last=False)
         return found
+
+    def _draw(self, snapshot: Snapshot, count: int) -> list[Proposal]:
+        marks = collect(read_marks(snapshot.opened.folder))
+        shown = {(one.a, one.b) for one in list(self._proposed.values())[-_ON_SCREEN:]}
+        shown |= {(b, a) for a, b in shown}
+        answered = [] if self._user is None else marks.answered_by_others(self._user)
+        answered = [one for one in answered if (one.a, one.b) not in shown]
+        excluded = {*shown, *((one.a, one.b) for one in marks.pairs)}
+        again = int(self._generator.binomial(count, REPEATED_SHARE))
+        found = repeat(snapshot.opened, answered, self._generator, again) if answered else []
+        if len(found) < count:
+            threshold = snapshot.index.threshold(is_decisive=False)
+            found += propose(
+                snapshot.opened, threshold, self._generator, count - len(found), excluded=excluded
+            )
+        # In any order, so that nobody sees which ones are repeated.
+        return [found[one] for one in self._generator.permutation(len(found)).tolist()]
 
     def mark_pair(self, snapshot: Snapshot, proposal_id: str, answer: str) -> None:
         """Store an answer to a proposal.
@@ -100,13 +117,13 @@ class Marking:
         self.require_writable()
         if label is not None and not 0 < len(label.strip()) <= _LONGEST_LABEL:
             raise RefusalError(422, f"label: expected 1 to {_LONGEST_LABEL} characters")
-        rows = [snapshot.row_of(tile) for tile in tiles]
-        for row in rows:
-            digest = snapshot.opened.row(row)["sha256"]
-            text = None if label is None else label.strip()
-            mark = TileMark(tile=digest, label=text, user=self._user, time=_now())
-            append_mark(snapshot.opened.folder, mark)
-        return len(rows)
+        text, time = None if label is None else label.strip(), _now()
+        digests = [snapshot.opened.row(snapshot.row_of(tile))["sha256"] for tile in tiles]
+        marks = [
+            TileMark(tile=digest, label=text, user=self._user, time=time) for digest in digests
+        ]
+        append_marks(snapshot.opened.folder, marks)
+        return len(marks)
 
     def undo(self, snapshot: Snapshot) -> bool:
         """Take the last mark of the user back; return whether there was one."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from histo_index.search.inputs.resolve import Located
-from histo_index.serve.answers.locate import locate
+from histo_index.serve.answers.locate import locate, scale_notes
 from histo_index.serve.state.snapshot import Snapshot, side_in_um
 from histo_index.serve.state.uploads import PREFIX, Uploads
 
@@ -43,6 +43,7 @@ class Compared:
         probability_low: lower end of its 95 % interval.
         probability_high: upper end.
         unsure_because: why the verdict is unsure; None if it is not.
+        scale_notes: what to say about the scale of the images, a line each.
     """
 
     a: Side
@@ -55,6 +56,7 @@ class Compared:
     probability_low: float | None
     probability_high: float | None
     unsure_because: str | None
+    scale_notes: list[str]
 
 
 def compare(snapshot: Snapshot, uploads: Uploads, a: str, b: str) -> Compared:
@@ -77,6 +79,7 @@ def compare(snapshot: Snapshot, uploads: Uploads, a: str, b: str) -> Compared:
         threshold=found.threshold, threshold_from=found.threshold_from,
         probability=found.probability, probability_low=found.probability_low,
         probability_high=found.probability_high, unsure_because=because,
+        scale_notes=scale_notes(snapshot, images),
     )  # fmt: skip
 
 
@@ -84,7 +87,8 @@ def _side(snapshot: Snapshot, uploads: Uploads, given: str, image: Located) -> S
     default_mpp = snapshot.opened.manifest.encoder.mpp
     if given.startswith(PREFIX):
         upload = uploads.get(given)
-        return Side(id=given, width=upload.width, height=upload.height, side_um=None, columns={})
+        side_um = upload.mpp and upload.mpp * max(upload.width, upload.height)
+        return Side(id=given, width=upload.width, height=upload.height, side_um=side_um, columns={})
     assert image.row is not None
     facts = snapshot.opened.row(image.row)
     return Side(

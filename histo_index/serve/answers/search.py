@@ -1,6 +1,5 @@
 """Answer a search: the nearest tiles of an image, or of several examples."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,11 @@ from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.inputs.resolve import Located
 from histo_index.serve.answers.asked import Asked
 from histo_index.serve.answers.examples import search_examples
-from histo_index.serve.answers.locate import locate
+from histo_index.serve.answers.locate import locate, scale_notes
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.snapshot import Snapshot, plain
 from histo_index.serve.state.uploads import Uploads
+from histo_index.wording import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,8 @@ class Found:
         same: how many of the hits, from the first, are within the threshold; None without one, or
             where the order is another.
         classes: what the query is; None without a class model.
+        scale_notes: what to say about the scale of the examples, a line each.
+        parts: how many parts of the index answered, such as `3 of 4`; None for all.
     """
 
     hits: list[Hit]
@@ -64,6 +66,8 @@ class Found:
     threshold_from: str
     same: int | None
     classes: ClassAnswer | None
+    scale_notes: list[str]
+    parts: str | None
 
 
 def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
@@ -75,18 +79,19 @@ def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
     """
     if not asked.like:
         raise RefusalError(422, "no example: pass `id` of a tile, or an image")
+    _require_usable(asked, relax(snapshot, uploads, asked))
     like = [locate(snapshot, uploads, given) for given in asked.like]
     unlike = [locate(snapshot, uploads, given) for given in asked.unlike]
-    _require_groups(asked, like)
     options = SearchOptions(
-        k=asked.k, conditions=asked.conditions, exclude_same=asked.exclude_same,
+        k=asked.k, conditions=asked.conditions, exclude_same=asked.exclude_same, values=asked.own,
         near_duplicates="drop" if asked.drop_copies else "keep",
     )  # fmt: skip
-    is_single = len(like) == 1 and not unlike
-    if is_single:
-        near = _search_one(snapshot, like[0], options)
-    else:
-        near = search_examples(snapshot, like, unlike, options)
+    is_single = asked.is_single
+    with snapshot.counting() as count:
+        if is_single:
+            near = _search_one(snapshot, like[0], options)
+        else:
+            near = search_examples(snapshot, like, unlike, options)
     threshold = snapshot.index.threshold(is_decisive=False)
     same = None
     if is_single and threshold.value is not None:
@@ -98,6 +103,8 @@ def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
         threshold_from=threshold.origin,
         same=same,
         classes=near.classes,
+        scale_notes=scale_notes(snapshot, [*like, *unlike]),
+        parts=count.label if count else None,
     )
 
 
@@ -109,11 +116,34 @@ def _search_one(snapshot: Snapshot, query: Located, options: SearchOptions) -> N
     return found
 
 
-def _require_groups(asked: Asked, like: Sequence[Located]) -> None:
-    if asked.exclude_same and any(image.row is None for image in like):
+def relax(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Asked:
+    """Drop what the examples do not allow.
+
+    That is to leave out tiles with the same value in a column, if an example has none there or
+    nobody gave that of an upload; and to leave out copies with several examples.
+    """
+    rows = [locate(snapshot, uploads, given).row for given in asked.like if asked.exclude_same]
+    table = snapshot.opened.rows
+    kept = tuple(
+        name
+        for name in asked.exclude_same
+        if all(name in asked.own if row is None else table[name][row].is_valid for row in rows)
+    )
+    return asked.change(
+        exclude_same=kept, own={name: asked.own[name] for name in kept if name in asked.own},
+        drop_copies=asked.drop_copies and asked.is_single,
+    )  # fmt: skip
+
+
+def _require_usable(asked: Asked, relaxed: Asked) -> None:
+    dropped = [name for name in asked.exclude_same if name not in relaxed.exclude_same]
+    if dropped:
         raise RefusalError(
-            422, "exclude_same needs tiles of the index: nobody knows the group of an upload"
-        )
+            422, f"exclude_same={printable(dropped[0])}: an example has no such value; pass that "
+            "of an upload as `own`",
+        )  # fmt: skip
+    if asked.drop_copies and not relaxed.drop_copies:
+        raise RefusalError(422, "copies=drop: works with one example; pass one `id`")
 
 
 def _hit(snapshot: Snapshot, neighbour: Neighbour) -> Hit:

@@ -56,25 +56,24 @@ class Survey:
     """What may be wrong with an index.
 
     Attributes:
-        copies: those across groups first.
+        copies: the first sets of copies, those across groups first.
+        sets: how many there are.
+        spanning: how many of them are across groups.
         outliers: the most isolated tiles, the furthest first.
         rejected: inputs that could not be used, by kind of reason.
         has_groups: whether the index has groups.
     """
 
     copies: Sequence[Copies]
+    sets: int
+    spanning: int
     outliers: Sequence[Found]
     rejected: Mapping[str, int]
     has_groups: bool
 
-    @property
-    def spanning(self) -> int:
-        """How many sets of copies are across groups."""
-        return sum(one.spans_groups for one in self.copies)
-
 
 class Surveys:
-    """Makes the survey of each state of the index once, on a thread of its own."""
+    """Makes the survey of each state of the index once, on its own thread."""
 
     def __init__(self, *, most_tiles: int = MOST_TILES) -> None:
         """Start nothing yet; an index with more tiles is refused."""
@@ -110,7 +109,7 @@ class Surveys:
         self._threads.shutdown(cancel_futures=True)
 
 
-def make_survey(snapshot: Snapshot) -> Survey:
+def make_survey(snapshot: Snapshot, *, most_shown: int = _MOST_SHOWN) -> Survey:
     """Compare all tiles with all; see `Contents.duplicates` and `Contents.outliers`."""
     files = TileFiles(root=snapshot.root, read=snapshot.engine.read_greys)
     rows = snapshot.index.duplicates(tiles=files).to_pylist()
@@ -123,7 +122,9 @@ def make_survey(snapshot: Snapshot) -> Survey:
     manifest = snapshot.opened.manifest
     reasons = count_reasons(read_rejected(snapshot.opened.folder, manifest))
     return Survey(
-        copies=sorted(copies, key=lambda one: not one.spans_groups)[:_MOST_SHOWN],
+        copies=sorted(copies, key=lambda one: not one.spans_groups)[:most_shown],
+        sets=len(copies),
+        spanning=sum(one.spans_groups for one in copies),
         outliers=[_found(snapshot, row, row["nearest"]) for row in outliers],
         rejected={plain(kind): count for kind, count in reasons.items()},
         has_groups=_GROUP in snapshot.columns,

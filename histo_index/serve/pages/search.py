@@ -7,7 +7,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from histo_index.serve.answers.asked import Asked
 from histo_index.serve.answers.marking import labels_of
-from histo_index.serve.answers.search import Found, find
+from histo_index.serve.answers.search import Found, find, relax
 from histo_index.serve.pages.chart import draw_spread
 from histo_index.serve.pages.write import OPERATOR_NAMES, write_page
 from histo_index.serve.rest.forms import reading_form, take_uploads
@@ -55,8 +55,7 @@ def search_pages(state: State) -> APIRouter:
 
             def ask(snapshot: Snapshot) -> Response:
                 asked = Asked.read(form, snapshot.columns, state.config.limits)
-                # The group of an upload is unknown.
-                asked = asked.change(like=(*uploads, *asked.like), exclude_same=())
+                asked = asked.change(like=(*uploads, *asked.like))
                 where = f"{state.config.root_path}/search?{asked.query()}"
                 return RedirectResponse(where, 303)
 
@@ -66,12 +65,14 @@ def search_pages(state: State) -> APIRouter:
 
 
 def _results(snapshot: Snapshot, state: State, asked: Asked) -> dict[str, Any]:
-    found = find(snapshot, state.uploads, asked)
+    relaxed = relax(snapshot, state.uploads, asked)
+    found = find(snapshot, state.uploads, relaxed)
     calibration = snapshot.index.threshold(is_decisive=False).calibration
     distances = [hit.distance for hit in found.hits]
     histogram = calibration.histogram if calibration else None
     return {
         "found": found,
+        "relaxed": relaxed,
         "chart": draw_spread(histogram, distances, found.threshold),
         "change": _changes(asked, found),
         "marked": labels_of(snapshot, [hit.id for hit in found.hits]),

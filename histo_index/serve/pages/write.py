@@ -39,6 +39,7 @@ def write_page(
         "is_read_only": state.config.is_read_only,
         "is_calibrated": snapshot.index.threshold(is_decisive=False).is_calibrated,
         "shows_names": state.config.shows_names,
+        "has_slides": bool(snapshot.slides),
         "upload_mb": state.config.limits.upload_bytes // 2**20,
         "images": state.config.limits.images,
     }

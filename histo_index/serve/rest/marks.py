@@ -86,7 +86,10 @@ def mark_routes(state: State, marking: Marking) -> APIRouter:
             found = snapshot.index.calibrate(marks=True)
             kept = ("threshold", "accuracy", "prior", "pairs", "units")
             facts = {name: found.as_dict()[name] for name in kept}
-            return answer({**facts, "warnings": [plain(one) for one in found.warnings]}, "")
+            classes = [] if found.classes is None else [plain(one) for one in found.classes.names]
+            # Examples at the end of a warning are image ids.
+            shown = [plain(one.partition("; the first: ")[0]) for one in found.warnings]
+            return answer({**facts, "classes": classes, "warnings": shown}, "")
 
         return await state.ask(ask)
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from histo_index.search.classification.answer import ClassAnswer
 from histo_index.serve.answers.asked import Asked, Fields, texts
-from histo_index.serve.answers.locate import locate
+from histo_index.serve.answers.locate import locate, scale_notes
 from histo_index.serve.answers.pair import compare
 from histo_index.serve.answers.search import find
 from histo_index.serve.rest.forms import FORM, reading_form, take_uploads
@@ -113,8 +113,8 @@ def class_routes(state: State) -> APIRouter:
             located = [locate(snapshot, state.uploads, given) for given in ids]
             found = snapshot.index.classify_each(located, {})
             rows = [
-                {"id": given, **class_json(one)}
-                for given, one in zip(ids, found, strict=True)
+                {"id": given, **class_json(one), "scale_notes": scale_notes(snapshot, [image])}
+                for given, image, one in zip(ids, located, found, strict=True)
                 if isinstance(one, ClassAnswer)
             ]
             return answer({"images": rows}, snapshot.tag)
@@ -145,4 +145,5 @@ def _pair_row(snapshot: Snapshot, state: State, a: str, b: str) -> dict[str, Any
         return {"a": a, "b": b, "status": "error", "message": refusal.detail}
     kept = ("verdict", "distance", "probability", "probability_low", "probability_high")
     facts = {name: getattr(found, name) for name in kept}
-    return {"a": a, "b": b, **facts, "status": "ok", "message": found.unsure_because or ""}
+    message = "; ".join(filter(None, [found.unsure_because, *found.scale_notes]))
+    return {"a": a, "b": b, **facts, "status": "ok", "message": message}

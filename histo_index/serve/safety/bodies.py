@@ -1,7 +1,7 @@
 """Bodies of requests: limited in bytes, in time, and in how many arrive at once."""
 
 import asyncio
-import time
+from collections.abc import Callable
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,6 +23,7 @@ class Bodies:
         self._app = app
         self._limits = limits
         self._arriving = 0
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -35,7 +36,7 @@ class Bodies:
         if refusal := _refuse(headers, most):
             await respond(scope, refusal)(scope, receive, send)
             return
-        body = _Body(receive, send, most=most, seconds=self._limits.body_s)
+        body = _Body(receive, send, self._hold, most=most, seconds=self._limits.body_s)
         body.is_whole = "transfer-encoding" not in headers and headers.get("content-length") in (
             None, "0",
         )  # fmt: skip
@@ -48,6 +49,12 @@ class Bodies:
             await self._app(scope, body.receive, body.send)
         finally:
             self._arriving -= has_images
+            self._held -= body.held
+
+    def _hold(self, count: int) -> None:
+        if self._held + count > self._limits.held_bytes:
+            raise busy(_RETRY_S)
+        self._held += count
 
 
 class _Body:
@@ -55,28 +62,50 @@ class _Body:
 
     Attributes:
         is_whole: whether all of it has arrived.
+        held: bytes that the application received.
     """
 
-    def __init__(self, receive: Receive, send: Send, *, most: int, seconds: float) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        hold: Callable[[int], None],
+        *,
+        most: int,
+        seconds: float,
+    ) -> None:
         self._receive = receive
         self._send = send
+        self._hold = hold
         self._most = most
         self._seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = asyncio.get_running_loop().time() + seconds
         self._found = 0
+        self.held = 0
         self.is_whole = False
 
     async def receive(self) -> Message:
-        """Receive the next part.
+        """Receive the next part, which the application may keep.
 
         Raises:
-            RefusalError: it is too large or too slow.
+            RefusalError: it is too large or too slow, or too much is held already.
         """
+        message = await self._read()
+        count = len(message.get("body", b""))
+        try:
+            self._hold(count)
+        except RefusalError:
+            self.is_whole = False
+            raise
+        self.held += count
+        return message
+
+    async def _read(self) -> Message:
         if self.is_whole:  # what follows is the end of the connection, for which there is no hurry
             return await self._receive()
         try:
-            left = max(self._end - time.monotonic(), 0.001)
-            message = await asyncio.wait_for(self._receive(), left)
+            async with asyncio.timeout_at(self._end):
+                message = await self._receive()
         except TimeoutError:
             detail = f"the body did not arrive within {self._seconds:g} s"
             raise RefusalError(408, detail) from None
@@ -95,7 +124,7 @@ class _Body:
         """
         try:
             while not self.is_whole:
-                await self.receive()
+                await self._read()
         except RefusalError as refusal:
             return refusal
         return None

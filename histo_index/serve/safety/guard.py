@@ -26,7 +26,7 @@ _OPEN: Final = ("/healthz", "/readyz")
 _SAFE: Final = ("GET", "HEAD")
 # Forms that work without JavaScript cannot send a header: they send WRITE_FIELD instead. They ask
 # about images and change nothing.
-_FORMS: Final = ("/search", "/pair")
+_FORMS: Final = ("/search", "/pair", "/slide")
 _UNKNOWN: Final = (
     "no access: open the address that `histo-index serve` printed, or send the token as "
     "`Authorization: Bearer TOKEN`"

@@ -18,6 +18,7 @@ from histo_index.errors import (
     InputError,
     LockedError,
     MismatchError,
+    PartialAnswerError,
 )
 from histo_index.wording import printable
 
@@ -27,6 +28,7 @@ _STATUS: Final[dict[type[HistoIndexError], int]] = {
     InputError: 422,
     IndexFormatError: 503,
     MismatchError: 503,
+    PartialAnswerError: 503,
     LockedError: 409,
 }
 # Folders of an absolute path, POSIX or Windows; what follows them stays.
@@ -71,6 +73,19 @@ def refusal_of(error: HistoIndexError, folders: Sequence[Path]) -> RefusalError:
     return RefusalError(status, without_paths(str(error), folders), headers=headers)
 
 
+def refusal_of_system(error: OSError, index: Path) -> RefusalError:
+    """Turn an error of the operating system, such as a full disk, into a refusal.
+
+    Args:
+        error: may name a file.
+        index: the folder whose files may be named.
+    """
+    path = Path(str(error.filename or index))
+    name = f"{index.name}/{path.name}" if path.parent == index else index.name
+    detail = f"{printable(name)}: {error.strerror or type(error).__name__}"
+    return RefusalError(503, detail, headers={"Retry-After": "30"})
+
+
 def without_paths(text: str, folders: Sequence[Path] = ()) -> str:
     """Remove the folders of absolute paths from a message, and make it one line.
 
@@ -92,18 +107,23 @@ def respond(scope: Scope, refusal: HTTPException) -> Response:
     accepted = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
     is_api = scope["path"].removeprefix(scope.get("root_path", "")).startswith("/v1/")
     if "text/html" in accepted and not is_api:
-        return HTMLResponse(_page(title, refusal.detail), status, headers)
+        return HTMLResponse(_page(title, refusal.detail, scope), status, headers)
     problem = {
         "type": "about:blank", "title": title, "status": status, "detail": refusal.detail,
     }  # fmt: skip
     return JSONResponse(problem, status, headers, media_type="application/problem+json")
 
 
-def _page(title: str, detail: str) -> str:
+def _page(title: str, detail: str, scope: Scope) -> str:
+    root = escape(scope.get("root_path", ""))
+    # Whoever has no session gets no style either.
+    has_session = "visitor" in scope.get("state", {})
+    style = f'<link rel="stylesheet" href="{root}/static/app.css">' if has_session else ""
+    back = f'<p><a href="{root}/search">Go to the search</a></p>' if has_session else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
+        f'<meta name="color-scheme" content="light dark">{style}'
         f"<title>{escape(title)}</title></head><body><main><h1>{escape(title)}</h1>"
-        f"<p>{escape(detail)}</p></main></body></html>"
+        f"<p>{escape(detail)}</p>{back}</main></body></html>"
     )

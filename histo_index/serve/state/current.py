@@ -14,7 +14,7 @@ from histo_index.serve.safety.token import derive
 from histo_index.serve.state.engine import Engine
 from histo_index.serve.state.snapshot import Snapshot
 
-# After a failure the index is tried again, though its manifest is as before.
+# After a failure the index is tried again, though its manifest is unchanged.
 _RETRY_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
@@ -80,7 +80,8 @@ class Current:
             self._engines[fingerprint] = Engine(
                 index.opened, device=config.device, limits=config.limits
             )
-        return Snapshot(index, self._engines[fingerprint], config, key=self._key)
+        parts = None if config.divide is None else config.divide(index)
+        return Snapshot(index, self._engines[fingerprint], config, key=self._key, parts=parts)
 
     def _look(self) -> _State:
         """Identify the files by which a generation and a calibration are committed."""

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from histo_index.arrays import Int64
 from histo_index.indexer.reader import OpenIndex
 
 _BYTES: Final = 16
@@ -32,6 +33,11 @@ class OpaqueIds:
         )
         order = np.argsort(heads, kind="stable")
         self._heads, self._rows = heads[order], live[order]
+
+    @property
+    def rows(self) -> Int64:
+        """All tiles in the order of their ids, which says nothing about their names, int64 [N]."""
+        return self._rows
 
     def id_of(self, row: int) -> str:
         """Return the id of a tile."""

@@ -2,18 +2,28 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from histo_index.api.answers.pictures import tiles_folder
 from histo_index.api.index import Index
+from histo_index.api.scale.queries import QueryScales
+from histo_index.search.inputs.resolve import Located
 from histo_index.serve.config import ServeConfig
 from histo_index.serve.safety.refusal import not_found
+from histo_index.serve.safety.token import derive
 from histo_index.serve.state.engine import Engine
 from histo_index.serve.state.ids import OpaqueIds
+from histo_index.serve.state.slide_list import IndexedSlide, list_slides
+from histo_index.slides.scale import ScaleCheck
 from histo_index.wording import printable
+
+if TYPE_CHECKING:
+    from histo_index.cluster.searching.ray_search import Count, ShardedSearch
 
 # What names a tile or its slide; shown and filtered by with `--names` only.
 _NAMES: Final = ("image_id", "path", "slide_id", "file")
@@ -32,11 +42,16 @@ class Snapshot:
         tag: changes with every generation and calibration.
         columns: those that clients may see and filter by.
         root: folder of the tile files.
+        scales: compares the scale of images with that of the index.
     """
 
-    def __init__(self, index: Index, engine: Engine, config: ServeConfig, *, key: bytes) -> None:
-        """Take an open index."""
+    def __init__(
+        self, index: Index, engine: Engine, config: ServeConfig, *, key: bytes,
+        parts: "ShardedSearch | None" = None,
+    ) -> None:  # fmt: skip
+        """Take an open index, and the parts that it is searched in."""
         self.index = index
+        self._parts = parts
         self.engine = engine
         self.opened = index.opened
         self.ids = OpaqueIds(self.opened, key)
@@ -46,6 +61,15 @@ class Snapshot:
         hidden = _INNER if config.shows_names else (*_INNER, *_NAMES)
         self.columns = tuple(name for name in self.opened.rows.column_names if name not in hidden)
         self.root = tiles_folder(self.opened, config.tiles)
+        self._slide_key = derive(config.token, "slides")
+        self.scales = QueryScales(self.opened, mpp=None, any_mpp=config.any_mpp)
+
+    def counting(self) -> "AbstractContextManager[Count | None]":
+        """Count the parts of the index that answer inside the block; None if it has none.
+
+        Elsewhere an answer that lacks parts is refused.
+        """
+        return nullcontext() if self._parts is None else self._parts.counting()
 
     def row_of(self, tile_id: str) -> int:
         """Return the row of a tile.
@@ -57,6 +81,13 @@ class Snapshot:
         if row is None:
             raise not_found()
         return row
+
+    def compare_scale(self, image: Located) -> ScaleCheck:
+        """Compare the scale of a tile or an upload with those of the index and calibration."""
+        calibration = self.index.threshold(is_decisive=False).calibration
+        if image.row is None:
+            return self.scales.compare(image.um_per_px, calibration)
+        return self.scales.compare_rows(np.array([image.row]), calibration)[0]
 
     def facts(self, row: int) -> dict[str, Any]:
         """Return the columns of a tile that clients may see, as plain values."""
@@ -70,6 +101,11 @@ class Snapshot:
         """Return the picture of a tile; see `Engine.show_tile`."""
         facts = self.opened.row(row)
         return self.engine.show_tile(self.root / facts["path"], facts["sha256"], side_px)
+
+    @cached_property
+    def slides(self) -> dict[str, IndexedSlide]:
+        """The slides by their opaque ids; empty for an index of tile files."""
+        return list_slides(self.opened, self.root, self._slide_key)
 
     @cached_property
     def suggestions(self) -> dict[str, list[str]]:

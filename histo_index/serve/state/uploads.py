@@ -25,6 +25,7 @@ class Upload:
         picture: a JPEG file.
         width: in pixels.
         height: in pixels.
+        mpp: microns per pixel, where the client gave them.
     """
 
     upload_id: str
@@ -34,6 +35,7 @@ class Upload:
     picture: bytes
     width: int
     height: int
+    mpp: float | None = None
 
 
 class Uploads:
@@ -46,10 +48,10 @@ class Uploads:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Upload] = OrderedDict()
 
-    def name(self, data: bytes, box: Box | None) -> str:
-        """Return the id of an image: the same one for the same content and box."""
+    def name(self, data: bytes, box: Box | None, mpp: float | None = None) -> str:
+        """Return the id of an image: the same one for the same content, box and scale."""
         content = hmac.new(self._key, data, "sha256")
-        content.update(repr(box).encode())
+        content.update(repr((box, mpp)).encode())
         return PREFIX + content.hexdigest()[:32]
 
     def keep(self, upload: Upload) -> None:

@@ -23,10 +23,11 @@ async function store(label) {
   }
   const headers = { "X-Histo-Index-Write": token, "Content-Type": "application/json" };
   const body = JSON.stringify({ ids, label });
-  const answer = await fetch("v1/labels", { method: "POST", headers, body });
-  const found = await answer.json();
-  if (!answer.ok) {
-    said.textContent = found.detail;
+  try {
+    const answer = await fetch("v1/labels", { method: "POST", headers, body });
+    if (!answer.ok) throw new Error((await answer.json()).detail);
+  } catch (error) {
+    said.textContent = error.message;
     return;
   }
   for (const id of ids) {

@@ -3,7 +3,8 @@
 const area = document.querySelector("[data-marking]");
 const said = document.querySelector("[data-said]");
 const token = document.querySelector("meta[name=write-token]")?.content ?? "";
-let waiting = [];
+const waiting = [];
+const answered = [];
 let current = null;
 let isBusy = false;
 
@@ -18,19 +19,29 @@ async function ask(path, body) {
 
 const picture = (id) => `v1/tiles/${id}/image?size=320`;
 
-async function next() {
-  if (waiting.length < 2) waiting.push(...(await ask("v1/proposals?count=5")).proposals);
-  current = waiting.shift();
-  for (const side of ["a", "b"]) {
-    area.querySelector(`[data-side=${side}]`).src = picture(current[side]);
-    if (waiting[0]) new Image().src = picture(waiting[0][side]);
-  }
+async function show(pair) {
+  current = pair;
+  const images = ["a", "b"].map((side) => area.querySelector(`[data-side=${side}]`));
+  images.forEach((image, number) => (image.src = picture(pair["ab"[number]])));
   area.hidden = false;
+  // The last pair stays on the screen until then, and must not be answered as this one.
+  await Promise.all(images.map((image) => image.decode().catch(() => {})));
+}
+
+async function next() {
+  try {
+    if (waiting.length < 2) waiting.push(...(await ask("v1/proposals?count=5")).proposals);
+  } catch (error) {
+    if (!waiting.length) throw error; // else the last pair is still to be answered
+  }
+  await show(waiting.shift());
+  for (const side of waiting[0] ? ["a", "b"] : []) new Image().src = picture(waiting[0][side]);
 }
 
 // What the server wrote is fetched again, so that there is one place that writes it.
 async function refresh() {
-  const answer = await fetch(location.href);
+  const answer = await fetch(location.href).catch(() => null);
+  if (!answer?.ok) return; // the next answer says what is wrong
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.querySelector("[data-standing]");
   document.querySelector("[data-standing]").replaceWith(document.adoptNode(fresh));
@@ -50,15 +61,20 @@ async function once(work) {
 
 const mark = (answer) => once(async () => {
   await ask("v1/marks", { proposal: current.proposal, answer });
+  answered.push(current);
+  refresh(); // nobody need wait for the counts
   await next();
   said.textContent = `Stored: ${answer}.`;
-  refresh(); // nobody need wait for the counts
 });
 
 const undo = () => once(async () => {
   const { undone } = await ask("v1/marks/undo", {});
-  said.textContent = undone ? "The last mark was taken back." : "There is no mark of yours.";
   refresh();
+  if (undone && answered.length) {
+    waiting.unshift(current);
+    await show(answered.pop());
+  }
+  said.textContent = undone ? "The last mark was taken back." : "There is no mark of yours.";
 });
 
 const calibrate = () => once(async () => {
@@ -69,7 +85,9 @@ const calibrate = () => once(async () => {
   const share = accuracy.value === null ? "unknown" : accuracy.value.toFixed(3) + ends(accuracy);
   document.querySelector("[data-calibrated]").textContent =
     `Calibrated on ${found.pairs} pairs: threshold ${threshold.value.toFixed(3)}${ends(threshold)}, ` +
-    `accuracy ${share}. Searches and pairs use it from now on.`;
+    `accuracy ${share}. Searches and pairs use it from now on. ` +
+    (found.classes.length ? `It knows the classes ${found.classes.join(", ")}. ` : "") +
+    found.warnings.map((one) => `Note: ${one}. `).join("");
 });
 
 if (area) {
@@ -81,8 +99,9 @@ if (area) {
   });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input")) return;
+    if (event.repeat) return; // a key that is held is one answer
     const answer = { s: "same", d: "different", k: "skipped" }[event.key.toLowerCase()];
-    if (answer) mark(answer);
+    if (answer && current) mark(answer);
     else if (event.key.toLowerCase() === "u") undo();
   });
   once(next);

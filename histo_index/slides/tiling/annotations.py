@@ -37,7 +37,7 @@ def find_annotations(folder: Path, slide: Path, *, inner: Path) -> Path | None:
     Args:
         folder: of the annotations.
         slide: the slide.
-        inner: the slide below folders of its own, for slides of one name: looked for first.
+        inner: the slide with its folders, for slides of one name: looked for first.
     """
     stems = (inner, inner.with_suffix(""), slide.name, slide.stem)
     names = (f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES)

@@ -7,18 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from histo_index.api.scale.check import (
-    check_cut,
-    check_queries,
-    describe_scale,
-    index_scale,
-    report_unchecked,
-)
+from histo_index.api.scale.check import check_cut, describe_scale
+from histo_index.api.scale.known import index_scale, row_scales
+from histo_index.api.scale.queries import QueryScales, ScaleJudge
 from histo_index.errors import ImageError, InputError
 from histo_index.indexer.reader import OpenIndex
+from histo_index.slides.scale import Scale
 from histo_index.slides.tiling.options import SlideSource, TileOptions
 from tests.decoding import DecodingEncoder
 from tests.indexer.fakes import run_build
@@ -33,7 +31,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> OpenIndex:
     write_slide(root / "data/s.svs", draw_plane())
     with DecodingEncoder(folder=root / "encoder", workers=1) as encoder:
         run_build(root / "x.hx", encoder, root / "data", slides=HALF, cut_slides=cut_here)
-    config = {"preprocessing": {"resize_px": 128}}
+    config = {"preprocessing": {"resize_px": 128, "crop_px": 100}}
     (root / "x.hx/encoder/config.json").write_text(json.dumps(config))
     return OpenIndex(root / "x.hx")
 
@@ -42,17 +40,24 @@ def tile(mpp: float, size: int = 256) -> Path:
     return Path(f"s.svs#x=3,y=5,mpp={mpp},size={size}")
 
 
+def judge(index: OpenIndex, *, mpp: float | None = None, any_mpp: bool = False) -> ScaleJudge:
+    return ScaleJudge(QueryScales(index, mpp=mpp, any_mpp=any_mpp), None)
+
+
 def test_the_scale_of_an_index_is_that_of_its_tiles_at_the_network(index: OpenIndex) -> None:
-    assert index_scale(index) == (1.0, 1.0)
+    assert index_scale(index) == Scale(um_per_px=(1.0, 1.0), field_um=(100.0, 100.0))
+    assert row_scales(index, np.array([3, 0])).tolist() == [1.0, 1.0]
 
 
 def test_a_query_of_another_scale_is_mentioned_or_refused(
     index: OpenIndex, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = [tile(0.5), tile(1.0, 128), tile(0.6), tile(0.8), tile(0.25), Path("a.png")]
+    asked = [tile(0.5), tile(1.0, 128), tile(0.6), tile(0.8), tile(0.25)]
+    comparing = judge(index)
     with caplog.at_level(logging.INFO):
-        found = list(check_queries(index, asked, any_mpp=False))
-    assert [isinstance(why, ImageError) for why in found] == [False] * 3 + [True] * 2 + [False]
+        found = [comparing.check_image(str(path), path, 256, 256) for path in asked]
+        comparing.log()
+    assert [isinstance(why, ImageError) for why in found] == [False] * 3 + [True] * 2
     assert str(found[3]) == (
         "s.svs#x=3,y=5,mpp=0.8,size=256: another scale: the image has 1.6 µm per network pixel, "
         "the index has 1: a factor of 1.60; pass tiles of one scale, or --any-mpp to compare them "
@@ -62,10 +67,24 @@ def test_a_query_of_another_scale_is_mentioned_or_refused(
         "1 image: another scale: the image has 1.2 µm per network pixel, the index has 1: a factor "
         "of 1.20",
     ]
-    assert list(check_queries(index, asked, any_mpp=True)) == [None] * 6
+    lenient = judge(index, any_mpp=True)
+    assert [lenient.check_image("a", path, 256, 256) for path in asked] == [None] * 5
 
 
-def test_images_of_unknown_scale_are_mentioned_if_the_index_has_one(
+def test_the_scale_that_the_user_gives_is_that_of_files_and_not_of_slide_tiles(
+    index: OpenIndex,
+) -> None:
+    scales = QueryScales(index, mpp=2.0, any_mpp=False)
+    assert scales.of_image(Path("a.png"), 300, 64) == 1.0
+    assert scales.of_image(None, 128, 256) == 2.0
+    assert scales.of_image(tile(0.5), 256, 256) == 1.0
+    assert QueryScales(index, mpp=None, any_mpp=False).of_image(Path("a.png"), 9, 9) is None
+    for mpp in (0.0, -1.0, float("nan"), 1000.0):
+        with pytest.raises(InputError, match=r"--mpp .*: expected 0.02 to 20 microns per pixel"):
+            QueryScales(index, mpp=mpp, any_mpp=False)
+
+
+def test_what_is_unknown_is_said_if_the_image_or_the_index_has_a_scale(
     index: OpenIndex, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -73,11 +92,18 @@ def test_images_of_unknown_scale_are_mentioned_if_the_index_has_one(
         Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
         run_build(tmp_path / "x.hx", encoder, tmp_path / "a.png")
     caplog.clear()
-    report_unchecked(index, [tile(0.5)])
-    report_unchecked(OpenIndex(tmp_path / "x.hx"), [Path("a.png")])
-    assert caplog.messages == []
-    report_unchecked(index, [Path("a.png"), tile(0.5)])
-    assert caplog.messages == ["scale unchecked: microns per pixel of 1 image are unknown"]
+    for where, mpp in (
+        (index, None),
+        (OpenIndex(tmp_path / "x.hx"), None),
+        (OpenIndex(tmp_path / "x.hx"), 0.5),
+    ):
+        comparing = judge(where, mpp=mpp)
+        assert comparing.check_image("a.png", Path("a.png"), 40, 40) is None
+        comparing.log()
+    assert caplog.messages == [
+        "scale unchecked: microns per pixel of 1 image are unknown",
+        "scale unchecked: microns per pixel of the index are unknown",
+    ]
 
 
 @dataclass
@@ -111,9 +137,17 @@ def test_a_cut_is_compared_with_the_encoder_and_with_the_index_it_is_added_to(
 
 
 def test_info_says_whether_the_scale_is_checked(index: OpenIndex) -> None:
-    assert describe_scale(index) == {
+    alone = {
         "um_per_network_px": [1.0],
-        "field_um": 128.0,
+        "field_um": [100.0],
         "encoder_um_per_px": None,
         "check": "scale unchecked: microns per pixel of the encoder are unknown",
+    }
+    assert describe_scale(index, None) == alone
+    calibrated = describe_scale(index, Scale.of(0.5, 0.6, crop_px=100))
+    assert calibrated == {
+        **alone,
+        "calibration_um_per_network_px": [0.5, 0.6],
+        "calibration_check": "the index has 1 µm per network pixel, the calibration has 0.5 to "
+        "0.6: a factor of 1.67",
     }

@@ -20,8 +20,9 @@ import pytest
 from PIL import Image
 
 from histo_index.encoder.decode import pool as decode_pool
+from histo_index.encoder.decode.decoder_process import WORKER_CODE
 from histo_index.encoder.decode.image_file import DecodeLimits
-from histo_index.encoder.decode.pool import AHEAD, CHUNK, WORKER_CODE, DecodePool, Prepared
+from histo_index.encoder.decode.pool import AHEAD, CHUNK, DecodePool, Prepared
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.decode.worker import (
     READY,

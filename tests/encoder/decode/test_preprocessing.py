@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from histo_index.arrays import Pixels
 from histo_index.demo.tiles import render_tile
-from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.decode.preprocessing import Preprocessing, describe_fit, fit_tile
 from histo_index.errors import IndexFormatError
 
@@ -53,7 +53,7 @@ def test_a_square_tile_is_resized_as_pillow_does(side: int) -> None:
 
 def test_the_resize_is_antialiased() -> None:
     lines = np.zeros((256, 256, 3), np.uint8)
-    lines[::4] = 252  # one line of four: a quarter of the light, none of which may be lost
+    lines[::4] = 252  # one line of four: a quarter of the light; none may be lost
     assert (fit_tile(lines, SPEC)[1:-1] == 63).all()
 
 

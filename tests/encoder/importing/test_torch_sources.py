@@ -247,7 +247,7 @@ def test_code_in_a_folder_is_never_run(import_here: ImportHere, tmp_path: Path) 
     document = {"model_type": "own", "auto_map": {"AutoModel": "modeling.Own"}}
     (tmp_path / "config.json").write_text(json.dumps(document))
     (tmp_path / "modeling.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(HistoIndexError, match="brings code of its own"):
+    with pytest.raises(HistoIndexError, match="brings its own code"):
         import_here(f"hf:{tmp_path}")
     assert not (tmp_path / "ran").exists()
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from histo_index.arrays import Float32
+from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.config import PROJECTION, PROJECTION_SIZE
 from histo_index.encoder.covariance_sketch import draw_sketch
-from histo_index.encoder.decode.image_file import DecodeLimits, Pixels, read_tile
+from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.decode.preprocessing import fit_tile
 from histo_index.encoder.folder import EncoderFolder, used_weights
 from histo_index.encoder.runtime import openvino

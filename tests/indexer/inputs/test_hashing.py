@@ -16,7 +16,8 @@ import pytest
 from histo_index.indexer.format.shards import Rejection
 from histo_index.indexer.inputs import hashing
 from histo_index.indexer.inputs.hashing import STATES, hash_file, hash_tiles
-from histo_index.indexer.inputs.tiles import TileList, list_tiles
+from histo_index.indexer.inputs.tile_list import TileList
+from histo_index.indexer.inputs.tiles import list_tiles
 from tests.indexer.fakes import UNCHANGED_NS, is_root, write_tiles
 
 

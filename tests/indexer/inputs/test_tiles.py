@@ -10,12 +10,13 @@ import pytest
 
 from histo_index.errors import InputError
 from histo_index.indexer.format.shards import Rejection
-from histo_index.indexer.inputs.tiles import TileList, list_tiles
+from histo_index.indexer.inputs.tile_list import TileList
+from histo_index.indexer.inputs.tiles import list_tiles
 from tests.indexer.fakes import write_tiles
 
 OUTSIDE = "lies outside the folder that paths start from; pass another beside --manifest"
 LINK_OUT = "a symbolic link out of the source folder"
-LINK_FOLDER = "a linked folder is not followed; pass it as a source of its own"
+LINK_FOLDER = "a linked folder is not followed; pass it as another source"
 
 
 def names_of(found: TileList) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from histo_index.indexer.format.shards import Receipt, read_shard, receipt_path
 from histo_index.indexer.inputs.hashing import hash_tiles
 from histo_index.indexer.inputs.tiles import list_tiles
 from histo_index.indexer.writing.commit import finished_shards
@@ -114,3 +115,39 @@ def test_a_build_without_new_tiles_does_not_touch_the_encoder(
     receipts = list(run_tasks(tasks, encoder, **options))  # type: ignore[arg-type]
     assert [receipt.rows for receipt in receipts] == [8, 8, 4]
     assert steps == [Step(outcome="copied")] * 20
+
+
+def test_a_receipt_is_about_the_shard_that_is_there(
+    tiles: Path, tmp_path: Path, encoder: FakeEncoder
+) -> None:
+    """Two workers publish the same shard; the first is lost before it can write the receipt."""
+    first, *_ = cut(hashed(tiles))
+    lost, folder = tiles / "t0003.png", tmp_path / "out"
+
+    def publish(task: ShardTask, *, is_seen: bool) -> Receipt:
+        hidden = lost.with_suffix(".hidden")
+        if not is_seen:
+            lost.rename(hidden)
+        store = EmbeddingStore(tmp_path, [])
+        (receipt,) = run_tasks(
+            [task], encoder, store=store, folder=folder, root=tiles, progress=lambda step: None
+        )
+        if not is_seen:
+            hidden.rename(lost)
+        return receipt
+
+    publish(first, is_seen=False)
+    receipt_path(folder, first.shard_id).unlink()
+    receipt = publish(first, is_seen=True)
+    assert receipt.rows == len(read_shard(folder, receipt.file)) == 7
+    (rejection,) = receipt.rejected
+    # Without a hash: the next build tries again.
+    assert (rejection.path, rejection.sha256) == ("t0003.png", "")
+    assert rejection.reason == "could not be used by a worker that was lost: run the build again"
+
+    folder = tmp_path / "other"
+    publish(first, is_seen=True)
+    receipt_path(folder, first.shard_id).unlink()
+    receipt = publish(first, is_seen=False)
+    assert receipt.rows == len(read_shard(folder, receipt.file)) == 8
+    assert receipt.rejected == ()

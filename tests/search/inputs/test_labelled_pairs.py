@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.search.inputs.labelled_pairs import LabelledPairs, draw_pairs, make_labelled_pairs
+from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.inputs.pair_list import list_pairs
+from histo_index.search.inputs.row_pairs import draw_pairs
 from tests.search.classes import Classes
 
 
@@ -105,7 +106,7 @@ def test_groups_of_pairs_come_from_the_index_and_must_be_there(classes: Classes)
         "patient-0", "patient-1", "patient-3"
     ]  # fmt: skip
     assert not of_pairs(classes, rows).has_groups
-    # A group of its own for each of the tiles is known all the same.
+    # Each tile as its own group is a known group too.
     assert of_pairs(classes, rows, group="patient").has_groups
     with pytest.raises(InputError, match="no column ward"):
         of_pairs(classes, rows, group="ward")

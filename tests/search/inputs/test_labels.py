@@ -51,7 +51,7 @@ def test_a_file_names_tiles_by_path_id_or_file_name(
         path.write_text("\n".join(mark.join(line) for line in lines))
     found = read_labels(classes.index, path, label="tissue", group="site")
     assert (found.rows.tolist(), found.labels) == ([2, 1], ["stroma", "gland"])
-    # A tile of which nobody tells the group is one by itself.
+    # A tile without a group is a group by itself.
     assert found.groups == ["x", "t01.png"]
 
 

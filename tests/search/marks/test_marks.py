@@ -17,7 +17,7 @@ from histo_index.search.inputs.sample import Sample
 from histo_index.search.marks.collect import collect, last_line
 from histo_index.search.marks.dataset import marked_pairs
 from histo_index.search.marks.file import append_mark, erase_marks, read_marks
-from histo_index.search.marks.propose import Proposal, propose
+from histo_index.search.marks.propose import Proposal, propose, repeat
 from histo_index.search.marks.record import Mark, PairMark, TileMark, Undo, from_line, to_line
 from tests.search.classes import Classes, build_classes
 
@@ -114,9 +114,9 @@ def test_without_both_kinds_nothing_can_be_fitted(classes: Classes) -> None:
 
 def test_one_third_is_random_and_the_others_are_near(classes: Classes) -> None:
     threshold = Threshold(value=0.5, origin="")
-    found = propose(classes.index, threshold, np.random.default_rng(0), 600, group="patient")
+    found = propose(classes.index, threshold, np.random.default_rng(0), 200, group="patient")
     kinds = [one.drawn for one in found]
-    assert 160 < kinds.count("random") < 240
+    assert 45 < kinds.count("random") < 90
     groups = classes.groups
     assert all(groups[one.left] != groups[one.right] for one in found)
     gaps = {
@@ -138,7 +138,12 @@ def test_weights_undo_that_pairs_near_the_threshold_are_proposed_more_often(
     is_same = labels[left] == labels[right]
     # A threshold among same pairs, so that unweighted marks would have far too many of them.
     threshold = Threshold(value=float(np.median(distances[is_same])), origin="")
-    found = propose(classes.index, threshold, np.random.default_rng(1), 4_000, group="patient")
+    generator = np.random.default_rng(1)
+    found = [
+        one
+        for _ in range(150)
+        for one in propose(classes.index, threshold, generator, 10, group="patient")
+    ]
 
     def share(proposals: list[Proposal], weights: list[float]) -> float:
         same = [labels[one.left] == labels[one.right] for one in proposals]
@@ -147,6 +152,45 @@ def test_weights_undo_that_pairs_near_the_threshold_are_proposed_more_often(
     weighted = share(found, [1 / one.selection for one in found])
     assert share(found, [1.0] * len(found)) > is_same.mean() + 0.2
     assert weighted == pytest.approx(is_same.mean(), abs=0.03)
+
+
+def test_a_pair_that_is_marked_is_not_drawn_again_in_either_order(classes: Classes) -> None:
+    digests = classes.index.rows["sha256"].to_pylist()
+    pairs = [
+        (left, right)
+        for left in range(len(digests))
+        for right in range(left)
+        if classes.groups[left] != classes.groups[right]
+    ]
+    open_pairs, threshold = set(pairs[::600]), Threshold(value=0.5, origin="")
+    excluded = [(digests[a], digests[b]) for a, b in pairs if (a, b) not in open_pairs]
+    generator = np.random.default_rng(3)
+    found = propose(classes.index, threshold, generator, 20, group="patient", excluded=excluded)
+    drawn = [(max(one.left, one.right), min(one.left, one.right)) for one in found]
+    assert len(drawn) == len(set(drawn)) >= 4
+    assert set(drawn) <= open_pairs
+    # The last pair is certain to be drawn, as a random pair is among one.
+    assert found[-1].selection == pytest.approx(1)
+    excluded = [(digests[a], digests[b]) for a, b in pairs]
+    with pytest.raises(InputError, match="every pair across groups is marked or shown"):
+        propose(classes.index, threshold, generator, 1, group="patient", excluded=excluded)
+
+
+def test_answers_of_others_are_repeated_with_their_selection(classes: Classes) -> None:
+    digests = classes.index.rows["sha256"].to_pylist()
+    marks: list[Mark | None] = [
+        pair(digests[0], digests[3], "same", "Ann", selection=2.0),
+        pair(digests[1], digests[2], "skipped", "Ann"),
+        pair(digests[4], digests[5], "different", "Bo"),
+        pair("gone", digests[6], "same", "Ann"),
+    ]
+    collected = collect(marks)
+    answers = collected.answered_by_others("Bo")
+    assert [mark.a for mark in answers] == [digests[0], "gone"]
+    (again,) = repeat(classes.index, answers, np.random.default_rng(0), 5)
+    assert (again.left, again.right, again.drawn, again.selection) == (0, 3, "repeat", 2.0)
+    assert collected.answered_by_two() == 0
+    assert collect([*marks, pair(digests[3], digests[0], "same", "Bo")]).answered_by_two() == 1
 
 
 def test_a_weight_counts_as_repetition() -> None:

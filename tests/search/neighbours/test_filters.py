@@ -159,7 +159,7 @@ def test_fewer_than_k_results_are_reported(
 
 
 def test_a_mask_is_in_the_order_of_the_rows() -> None:
-    # With threads of its own DuckDB mixed up the chunks in 2 % of such calls on two busy cores.
+    # With its own threads DuckDB mixed up the chunks in 2 % of such calls on two busy cores.
     chunks = [
         pa.table({"n": np.arange(at, at + 64), "stem": ["x"] * 64}) for at in range(0, 640, 64)
     ]

@@ -5,9 +5,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from histo_index.arrays import Float32
+from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.config import EncoderConfig
-from histo_index.encoder.decode.image_file import Pixels
 from histo_index.encoder.foreign import CLS, CLS_MEAN, load_extra, parse_features
 from histo_index.encoder.runtime.foreign.features import (
     MapPooling,

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from histo_index.encoder.decode.image_file import Pixels
+from histo_index.arrays import Pixels
 from histo_index.encoder.foreign import LOWEST_COSINES, ForeignNetwork, lowest_cosine
 from histo_index.encoder.runtime.choose import Runtime
 from histo_index.errors import MismatchError

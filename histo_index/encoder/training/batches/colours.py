@@ -6,7 +6,7 @@ from typing import Final, Self
 
 import torch
 
-from histo_index.encoder.decode.image_file import Pixels
+from histo_index.arrays import Pixels
 from histo_index.encoder.training.batches.order import Draws
 
 # Darker than the darkest of 8 bits, so that black has a finite density.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from histo_index.encoder.decode.image_file import Pixels
+from histo_index.arrays import Pixels
 from histo_index.encoder.training.batches.colours import Colours, Crossing
 from histo_index.encoder.training.batches.order import Draws
 

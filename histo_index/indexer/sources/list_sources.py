@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 
 from histo_index.errors import InputError
 from histo_index.indexer.format.shards import user_columns
-from histo_index.indexer.inputs.join_lists import join_lists
+from histo_index.indexer.inputs.folders import UNREADABLE_FOLDER
 from histo_index.indexer.inputs.slides import CutSlides, expand_slides
-from histo_index.indexer.inputs.source import Source, StoredTiles, is_below
-from histo_index.indexer.inputs.tiles import UNREADABLE_FOLDER, TileList, list_tiles, nothing_usable
+from histo_index.indexer.inputs.tile_list import TileList
+from histo_index.indexer.inputs.tiles import list_tiles, nothing_usable
+from histo_index.indexer.sources.join_lists import join_lists
+from histo_index.indexer.sources.source import Source, StoredTiles, is_below
 from histo_index.wording import counted
 
 _log = logging.getLogger(__name__)

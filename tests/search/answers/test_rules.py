@@ -5,7 +5,7 @@ import pytest
 
 from histo_index.errors import InputError
 from histo_index.indexer.format.removed import Rule, describe_rule
-from histo_index.search.inputs.rules import NoRuleError, read_rules
+from histo_index.search.answers.rules import NoRuleError, read_rules
 
 ROWS = pa.table(
     {

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from histo_index.errors import InputError
-from histo_index.indexer.inputs.source import Source
 from histo_index.indexer.inputs.tiles import split_manifest
+from histo_index.indexer.sources.source import Source
 from histo_index.slides.tiling.options import SlideSource
 
 

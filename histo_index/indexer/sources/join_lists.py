@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from histo_index.errors import InputError
 from histo_index.indexer.format.shards import Rejection
-from histo_index.indexer.inputs.tiles import TileList
+from histo_index.indexer.inputs.tile_list import TileList
 
 
 def join_lists(lists: Sequence[TileList], has_manifest: Sequence[bool]) -> TileList:

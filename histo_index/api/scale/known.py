@@ -1,0 +1,65 @@
+"""What is known of the scale of tiles."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histo_index.arrays import Float64, Int64
+from histo_index.indexer.reader import OpenIndex
+from histo_index.slides.scale import Scale
+
+# The column with microns per pixel of a tile.
+COLUMN: Final = "mpp"
+_DEFAULT_PX: Final = 224
+
+
+def index_scale(index: OpenIndex) -> Scale | None:
+    """Return the scale of the tiles of an index; None if it is unknown."""
+    return rows_scale(index, index.live_rows())
+
+
+def rows_scale(index: OpenIndex, rows: Int64) -> Scale | None:
+    """Return the scale of some tiles of an index; None if that of all of them is unknown."""
+    scales = row_scales(index, rows)
+    known = scales[np.isfinite(scales)]
+    if not len(known):
+        return None
+    _, crop_px = input_px(index.folder)
+    return Scale.of(float(known.min()), float(known.max()), crop_px=crop_px)
+
+
+def row_scales(index: OpenIndex, rows: Int64) -> Float64:
+    """Return microns per network pixel of tiles at rows int64 [n]: float64 [n], NaN if unknown."""
+    table = index.rows
+    if COLUMN not in table.column_names or not _is_number(table[COLUMN].type):
+        return np.full(len(rows), np.nan)
+    known = table.select([COLUMN, "width", "height"]).take(pa.array(rows))
+    mpp = _floats(known[COLUMN])
+    side = _floats(pc.min_element_wise(known["width"], known["height"], skip_nulls=False))
+    resize_px, _ = input_px(index.folder)
+    scales: Float64 = mpp * side / resize_px
+    scales[~((scales > 0) & np.isfinite(scales))] = np.nan
+    return scales
+
+
+def input_px(folder: Path) -> tuple[int, int]:
+    """Return what the encoder of an index resizes the shorter side of tiles to, and its crop."""
+    try:
+        config = json.loads((folder / "encoder" / "config.json").read_bytes())["preprocessing"]
+        return int(config["resize_px"]), int(config.get("crop_px", config["resize_px"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        # Embeddings of another program: only the ratio of two scales counts.
+        return _DEFAULT_PX, _DEFAULT_PX
+
+
+def _floats(column: pa.ChunkedArray) -> Float64:
+    values: Float64 = pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy()
+    return values
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))

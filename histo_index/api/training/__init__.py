@@ -1,0 +1,1 @@
+"""What `train` reads beside its tiles."""

@@ -1,0 +1,1 @@
+"""The command that makes the map of an index."""

@@ -1,0 +1,1 @@
+"""The sources that an index remembers: chosen, listed and joined."""

@@ -1,0 +1,1 @@
+"""Slides in the browser: their pixels, and values of their tiles."""

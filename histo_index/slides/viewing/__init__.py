@@ -1,0 +1,1 @@
+"""Slides for people to look at: squares of a pyramid, overviews, drawings."""
