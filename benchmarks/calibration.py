@@ -85,9 +85,9 @@ def sample_of(pairs: Pairs) -> Sample:
 def as_built(pairs: Pairs) -> tuple[Callable[[Float64], Float64], float]:
     sample = sample_of(pairs)
     bins, ones = Bins(sample, Objective()), np.ones(len(sample.distances))
-    sigmoid = bins.sigmoid(ones)
-    assert sigmoid is not None
-    return lambda d: expit(sigmoid.log_odds(d)), bins.threshold(sigmoid, ones)
+    fitted = bins.fit(ones)
+    assert fitted is not None
+    return lambda d: expit(fitted.at(d)), bins.threshold(fitted, ones)
 
 
 def by_power(pairs: Pairs, power: float) -> tuple[Callable[[Float64], Float64], float]:

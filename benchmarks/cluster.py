@@ -9,6 +9,7 @@ and no decoder takes part. The start of an engine is that of a build of one shar
 import argparse
 import hashlib
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,9 +38,15 @@ _BLOCK: Final = bytes(2**20)
 
 @dataclass(frozen=True, kw_only=True)
 class Busy:
-    """An encoder that keeps one core busy for the same time with every tile."""
+    """An encoder that keeps one core busy for the same time with every tile.
+
+    Attributes:
+        folder: its files.
+        log: gets a line per call: the process, its CPU seconds at the start and at the end.
+    """
 
     folder: Path
+    log: Path | None = None
     fingerprint: str = "b" * 32
     embedding_size: int = SIZE
     max_pixels: int = 1000
@@ -58,13 +65,21 @@ class Busy:
         return {"name": "busy", "device": "cpu", "precision": "float32"}
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[SyntheticTile]:
-        for path in paths:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            for _ in range(_ROUNDS):
-                hashlib.sha256(_BLOCK).digest()
-            vector = np.random.default_rng(int(digest[:8], 16)).normal(size=SIZE)
-            unit = (vector / np.linalg.norm(vector)).astype(np.float32)
-            yield SyntheticTile(embedding=unit, sha256=digest)
+        started = time.process_time()
+        try:
+            yield from map(self._encode, paths)
+        finally:
+            if self.log is not None:
+                with open(self.log, "a") as file:
+                    file.write(f"{os.getpid()} {started} {time.process_time()}\n")
+
+    def _encode(self, path: Path) -> SyntheticTile:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        for _ in range(_ROUNDS):
+            hashlib.sha256(_BLOCK).digest()
+        vector = np.random.default_rng(int(digest[:8], 16)).normal(size=SIZE)
+        unit = (vector / np.linalg.norm(vector)).astype(np.float32)
+        return SyntheticTile(embedding=unit, sha256=digest)
 
 
 def measure_builds(folder: Path, shards: int) -> None:

@@ -20,7 +20,8 @@ import measuring
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
-from histo_index.api.features.import_features import FeatureOptions, import_features
+from histo_index.api.features.import_features import import_features
+from histo_index.api.features.options import FeatureOptions
 from histo_index.indexer.format.records import SearchConfig
 from histo_index.progress import Progress, listening
 

@@ -5,6 +5,7 @@ ask an index of drawn embeddings; unseen images and thumbnails the index of the 
 """
 
 import http.client
+import io
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ from typing import Final
 
 import measuring
 import numpy as np
+import numpy.typing as npt
 from clustered import Clusters
 from PIL import Image
 
@@ -187,11 +189,7 @@ def small_jobs(index: Path, port: int) -> dict[str, tuple[Ask | None, Callable[[
     """Return the jobs that need images."""
     opened = Index(index)
     pixels = [render_tile(CATEGORIES[seed % 8], seed=9_000 + seed) for seed in range(40)]
-    folder = Path(tempfile.mkdtemp(dir=index.parent))
-    files = [folder / f"{number}.png" for number in range(len(pixels))]
-    for file, image in zip(files, pixels, strict=True):
-        Image.fromarray(image).save(file)
-    data = [file.read_bytes() for file in files]
+    data = [png(image) for image in pixels]
     ids = [tile["id"] for tile in json.loads(Client(port).get("/v1/tiles?limit=100"))["tiles"]]
 
     def ask_unseen() -> Ask:
@@ -202,10 +200,21 @@ def small_jobs(index: Path, port: int) -> dict[str, tuple[Ask | None, Callable[[
         client = Client(port)
         return lambda number: client.get(f"/v1/tiles/{ids[number % 100]}/image?size=160")
 
+    def search_file(number: int) -> object:
+        with Image.open(io.BytesIO(data[number % len(data)])) as image:
+            return opened.search(np.asarray(image), k=24)
+
     return {
-        "unseen image": (lambda number: opened.search(pixels[number % 40], k=24), ask_unseen),
+        "unseen image": (search_file, ask_unseen),
         "thumbnail": (None, ask_thumbnail),
     }
+
+
+def png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Write an image as a PNG file."""
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, format="PNG")
+    return written.getvalue()
 
 
 def report(

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from histo_index.api.encoders import open_encoder as open_encoder
     from histo_index.api.features.export import ExportReport as ExportReport
     from histo_index.api.features.export import export as export
-    from histo_index.api.features.import_features import FeatureOptions as FeatureOptions
-    from histo_index.api.features.import_features import ImportReport as ImportReport
     from histo_index.api.features.import_features import import_features as import_features
+    from histo_index.api.features.options import FeatureOptions as FeatureOptions
+    from histo_index.api.features.options import ImportReport as ImportReport
     from histo_index.api.features.verify import Verification as Verification
     from histo_index.api.features.verify import verify_encoder as verify_encoder
     from histo_index.api.index import Index as Index
@@ -69,11 +69,11 @@ _HOMES = {
     "Engine": "api.cluster.engine",
     "Evaluation": "search.evaluation.result",
     "ExportReport": "api.features.export",
-    "FeatureOptions": "api.features.import_features",
+    "FeatureOptions": "api.features.options",
     "HistoIndexError": "errors",
     "ImageError": "errors",
     "ImportOptions": "encoder.importing.options",
-    "ImportReport": "api.features.import_features",
+    "ImportReport": "api.features.options",
     "Index": "api.index",
     "IndexFormatError": "errors",
     "InputError": "errors",

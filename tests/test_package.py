@@ -55,7 +55,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         {"numpy", "pyarrow", "PIL", "sklearn", "torch", "torchvision"},
     ),
     "serve": (
-        _LOW | {"api", "encoder", "indexer", "report", "search", "slides"},
+        _LOW | {"api", "cluster", "encoder", "indexer", "report", "search", "slides"},
         {
             "fastapi",
             "markupsafe",

@@ -137,13 +137,13 @@ def _import_ray(*, is_local: bool) -> Any:
     try:
         import ray
         from ray._private import ray_constants
-        from ray._raylet import AuthenticationTokenLoader, Config
     except ImportError as error:
         raise InputError(_EXTRA) from error
     ray_constants.ENABLE_RAY_CLUSTER = not is_local
     # As Ray does when it switches tokens on by itself.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    native: Any = ray._raylet
+    native.Config.initialize("")
+    native.AuthenticationTokenLoader.instance().reset_cache()
     return ray
 
 

@@ -152,6 +152,10 @@ EngineOption = Annotated[
     typer.Option("--engine", help="Work by several processes, or by a ray cluster."),
 ]
 
+SearchEngineOption = Annotated[
+    str | None, typer.Option("--engine", help="Search the index in parts: ray (default: whole).")
+]
+
 AddressOption = Annotated[
     str | None,
     typer.Option("--address", help="HOST:PORT of a Ray cluster (default: one on this machine)."),

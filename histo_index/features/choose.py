@@ -1,7 +1,7 @@
 """Choose what is imported: one encoder, one size, one file of each slide, with its places."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,8 @@ class Chosen:
 
     Attributes:
         facts: of the matrix, with the size of tiles from wherever it is known.
-        places: the file with the places, if not the same.
+        places: another file that places or size come from; None if the matrix has both. Places
+            that both have must be equal.
     """
 
     facts: Facts
@@ -48,12 +49,13 @@ class Choice:
         self.rejected.append(Rejection(path=facts.path, reason=reason))
 
 
-def choose_parts(parts: Sequence[Facts], encoder: str | None) -> Choice:
+def choose_parts(parts: Sequence[Facts], encoder: str | None, size: int | None = None) -> Choice:
     """Choose what to import.
 
     Args:
         parts: all that the files hold.
         encoder: which encoder the user names, among those in the files or for all of them.
+        size: D of the index that exists; None takes that of most rows.
 
     Raises:
         InputError: the files are of several encoders, and none is asked for.
@@ -61,8 +63,11 @@ def choose_parts(parts: Sequence[Facts], encoder: str | None) -> Choice:
     choice = Choice()
     features = [part for part in parts if part.size]
     features = _of_one_encoder(features, encoder, choice)
-    features = _of_one_size(features, choice)
-    places = _places_by_slide((part for part in parts if not part.size), choice)
+    features = _of_one_size(features, size, choice)
+    places: dict[str | None, list[Facts]] = defaultdict(list)
+    for part in parts:
+        if not part.size:
+            places[part.slide].append(part)
     taken: dict[str, Facts] = {}
     # Of the same features the H5 file comes first: it holds the places too.
     for part in sorted(features, key=lambda part: Path(part.path).suffix == ".pt"):
@@ -72,9 +77,9 @@ def choose_parts(parts: Sequence[Facts], encoder: str | None) -> Choice:
             _second(part, other, choice)
         else:
             taken[part.slide] = part
-            _add_places(part, places.get(part.slide), choice)
+            _add_places(part, places.get(part.slide, []), choice)
     of_features = {part.slide for part in features}
-    choice.ignored += sum(slide not in of_features for slide in places)
+    choice.ignored += sum(len(own) for slide, own in places.items() if slide not in of_features)
     order = {part.path: number for number, part in enumerate(features)}
     choice.chosen.sort(key=lambda chosen: order[chosen.facts.path])
     return choice
@@ -104,25 +109,16 @@ def _of_one_encoder(parts: Sequence[Facts], asked: str | None, choice: Choice) -
     return kept
 
 
-def _of_one_size(parts: Sequence[Facts], choice: Choice) -> list[Facts]:
+def _of_one_size(parts: Sequence[Facts], size: int | None, choice: Choice) -> list[Facts]:
     sizes: Counter[int] = Counter()
     for part in parts:
         sizes[part.size] += part.rows
-    size = sizes.most_common(1)[0][0] if sizes else 0
+    if size is None:
+        size = sizes.most_common(1)[0][0] if sizes else 0
     for part in parts:
         if part.size != size:
             choice.reject(part, f"another size: {part.size:,} numbers; the import has {size:,}")
     return [part for part in parts if part.size == size]
-
-
-def _places_by_slide(parts: Iterable[Facts], choice: Choice) -> dict[str, Facts]:
-    found: dict[str, Facts] = {}
-    for part in parts:
-        assert part.slide is not None
-        if part.slide in found:
-            choice.reject(part, f"places of one slide twice: also in {found[part.slide].path}")
-        found.setdefault(part.slide, part)
-    return found
 
 
 def _second(part: Facts, other: Facts, choice: Choice) -> None:
@@ -134,29 +130,36 @@ def _second(part: Facts, other: Facts, choice: Choice) -> None:
         choice.reject(part, f"two files of one slide: also {printable(other.path)}")
 
 
-def _add_places(part: Facts, places: Facts | None, choice: Choice) -> None:
-    if places is not None and places.rows != part.rows:
+def _add_places(part: Facts, places: Sequence[Facts], choice: Choice) -> None:
+    """Choose a matrix with the places and the size of its tiles, or say what is missing."""
+    is_needed = not part.has_places or part.size_px is None
+    if is_needed and len(places) > 1:
+        names = " and ".join(printable(place.path) for place in places[:2])
+        choice.reject(part, f"places of its slide twice: {names}; pass the folder of one")
+        return
+    other = places[0] if len(places) == 1 else None
+    if other is not None and other.rows != part.rows:
         choice.reject(
             part,
-            f"another length: {part.rows:,} rows, but {printable(places.path)} has "
-            f"{counted(places.rows, 'place')}",
+            f"another length: {part.rows:,} rows, but {printable(other.path)} has "
+            f"{counted(other.rows, 'place')}",
         )
         return
-    if places is None and not part.has_places:
+    if other is None and not part.has_places:
         choice.reject(part, "no places: pass the file with the coordinates of its tiles too")
         return
     known = part
-    if places is not None:
+    if other is not None:
         known = replace(
             part,
-            size_px=part.size_px or places.size_px,
-            span_px=part.span_px or places.span_px,
-            mpp=part.mpp or places.mpp,
+            size_px=part.size_px or other.size_px,
+            span_px=part.span_px or other.span_px,
+            mpp=part.mpp or other.mpp,
         )
     if known.size_px is None:
         choice.reject(
             part, "no size of a patch: pass the file with the attributes of its tiles too"
         )
         return
-    own_places = None if part.has_places or places is None else places.path
-    choice.chosen.append(Chosen(facts=known, places=own_places))
+    used = other.path if is_needed and other is not None else None
+    choice.chosen.append(Chosen(facts=known, places=used))

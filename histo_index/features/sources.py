@@ -1,9 +1,9 @@
 """Turn the stream of a child into the sources of a build: named rows, the unusable ones named."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +13,15 @@ from histo_index.arrays import Bools
 from histo_index.errors import InputError
 from histo_index.features.choose import Chosen
 from histo_index.features.containers.own_columns import IDS
+from histo_index.features.metadata import Metadata
+from histo_index.features.reading.blocks import Block, read_block
 from histo_index.features.reading.frames import Frame
 from histo_index.features.reading.process import run_jobs
-from histo_index.features.tiles import SlideTiles, fill_columns, slide_rows
+from histo_index.features.tiles import FILE, SlideTiles, fill_columns, slide_rows
 from histo_index.indexer.declared.shard_writer import GivenRows
 from histo_index.indexer.format.shards import Rejection
 from histo_index.wording import printable
 
-# float16 bits of infinities and NaN.
-_EXPONENT: Final = 0x7C00
 _MOST_NAMED: Final = 20
 _NO_ID: Final = "no image_id"
 _TWICE: Final = "image_id that is there already"
@@ -33,36 +33,25 @@ class Job:
 
     Attributes:
         chosen: the matrix.
+        key: what its rows are recognised by in the index: the column `features_file`.
         tiles: its slide; None where rows bring their own image ids.
-        metadata: image id to its columns, for rows with their own ids.
     """
 
     chosen: Chosen
+    key: str
     tiles: SlideTiles | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class OwnMetadata:
-    """Metadata of rows that bring their own image ids.
-
-    Attributes:
-        table: the columns.
-        rows: image id to its row.
-    """
-
-    table: pa.Table = field(default_factory=lambda: pa.table({}))
-    rows: Mapping[str, int] = field(default_factory=dict)
-
-
 def stream_sources(
-    jobs: Sequence[Job], schema: pa.Schema, metadata: OwnMetadata
+    jobs: Sequence[Job], schema: pa.Schema, metadata: Metadata, taken: Iterable[str] = ()
 ) -> Iterator["FeatureSource"]:
     """Read the matrices, one source each, in one child process after the other.
 
     Args:
         jobs: what to read.
         schema: the columns of the index.
-        metadata: of rows with their own ids.
+        metadata: of slides or tiles.
+        taken: image ids that are in the index already.
     """
     asked = [
         {
@@ -73,7 +62,7 @@ def stream_sources(
         for job in jobs
     ]
     # Slides differ in their names; rows with ids of their own may repeat any.
-    seen: set[int] | None = set() if any(job.tiles is None for job in jobs) else None
+    seen = {hash(name) for name in taken} if any(job.tiles is None for job in jobs) else None
     for number, frames in groupby(run_jobs("stream", asked), key=lambda frame: frame.job):
         yield FeatureSource(
             job=jobs[number], frames=frames, schema=schema, metadata=metadata, seen=seen
@@ -87,7 +76,7 @@ class FeatureSource:
     job: Job
     frames: Iterable[Frame]
     schema: pa.Schema
-    metadata: OwnMetadata
+    metadata: Metadata
     seen: set[int] | None
 
     @property
@@ -100,19 +89,12 @@ class FeatureSource:
         done, own = 0, set[int]()
         for frame in self.frames:
             if frame.kind == "error":
-                raise InputError(str(frame.values["message"]))
+                raise InputError(str(frame.values.get("message")))
             if frame.kind != "rows":
                 continue
-            rows, embeddings = self._read(frame, facts.size)
-            done += len(rows)
-            keep = np.isfinite(embeddings[:, 0])
-            for reason, numbers in _bad_rows(frame).items():
-                bad.setdefault(reason, []).extend(numbers)
-                keep[np.array(numbers, np.int64) - int(frame.values["start"])] = False
-            if self.seen is not None:
-                self._find_repeats(rows, keep, int(frame.values["start"]), bad, own)
-            tiles = fill_columns(rows.filter(pa.array(keep)), self.schema, self._metadata_of())
-            yield GivenRows(tiles=self._join(tiles), embeddings=embeddings[keep])
+            block = read_block(frame, facts, done)
+            done += len(block.table)
+            yield self._name(block, bad, own)
         if done != facts.rows:
             raise InputError(f"{self.name}: {facts.rows:,} rows before, {done:,} now")
         if self.seen is not None:
@@ -125,35 +107,23 @@ class FeatureSource:
                 rejected=tuple(entries),
             )
 
-    def _read(self, frame: Frame, size: int) -> tuple[pa.Table, Any]:
-        """Read a block, and check that it is one: a hostile file may have taken over the child."""
-        try:
-            table = pa.ipc.open_stream(frame.table).read_all()
-            table.validate(full=True)
-            embeddings = np.frombuffer(frame.embeddings, np.float16).reshape(-1, size)
-            bits = embeddings.view(np.uint16)
-            if (bits & _EXPONENT == _EXPONENT).any() or len(table) not in (0, len(embeddings)):
-                raise ValueError("not a block of rows")
-        except (pa.ArrowException, ValueError) as error:
-            raise InputError(f"{self.name}: cannot be read ({error})") from error
+    def _name(self, block: Block, bad: dict[str, list[int]], own: set[int]) -> GivenRows:
+        """Give the rows of a block their names and columns; note those that cannot be used."""
+        rows = block.table
         if self.job.tiles is not None:
-            return slide_rows(table, self.job.tiles), embeddings
-        return table, embeddings
-
-    def _metadata_of(self) -> Mapping[str, Any]:
-        return {} if self.job.tiles is None else self.job.tiles.metadata
-
-    def _join(self, tiles: pa.Table) -> pa.Table:
-        """Add the metadata of rows with their own ids."""
-        if self.job.tiles is not None or not self.metadata.rows:
-            return tiles
-        at = pa.array([self.metadata.rows.get(name) for name in tiles[IDS].to_pylist()], pa.int64())
-        for name in self.metadata.table.column_names:
-            position = tiles.column_names.index(name)
-            tiles = tiles.set_column(
-                position, self.schema.field(name), self.metadata.table[name].take(at)
-            )
-        return tiles
+            rows = slide_rows(rows, self.job.tiles)
+        keep = np.ones(len(rows), bool)
+        for reason, numbers in block.bad.items():
+            bad.setdefault(reason, []).extend(numbers)
+            keep[np.array(numbers, np.int64) - block.start] = False
+        if self.seen is not None:
+            self._find_repeats(rows, keep, block.start, bad, own)
+        embeddings = block.embeddings
+        if not keep.all():
+            rows, embeddings = rows.filter(pa.array(keep)), embeddings[keep]
+        file = pa.repeat(pa.scalar(self.job.key, pa.string()), len(rows))
+        rows = self.metadata.join(rows.append_column(FILE, file))
+        return GivenRows(tiles=fill_columns(rows, self.schema), embeddings=embeddings)
 
     def _find_repeats(
         self, rows: pa.Table, keep: Bools, start: int, bad: dict[str, list[int]], own: set[int]
@@ -173,14 +143,6 @@ class FeatureSource:
             else:
                 keep[row] = False
                 bad.setdefault(reason, []).append(start + row)
-
-
-def _bad_rows(frame: Frame) -> dict[str, list[int]]:
-    start, rows = int(frame.values["start"]), int(frame.values["rows"])
-    found = {str(reason): [int(n) for n in ns] for reason, ns in frame.values["bad"].items()}
-    if not all(start <= n < start + rows for ns in found.values() for n in ns):
-        raise InputError("rows outside their block")
-    return found
 
 
 def _describe(path: str, reason: str, numbers: list[int], rows: int) -> Rejection:

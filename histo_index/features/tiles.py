@@ -1,8 +1,8 @@
 """Name the tiles of slides, and give them their columns."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +27,11 @@ _FIRST: Final = {
     "width": pa.int32(),
     "height": pa.int32(),
 }
+# Which file a row came from, so that the next import knows what it need not read again.
+FILE: Final = "features_file"
 _LARGEST_PX: Final = 99_999
+# A path that leads out of the folder of the tiles: absolute, or by `..`.
+_LEADS_OUT: Final = r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\x00"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +57,14 @@ class SlideTiles:
         slide: their slide.
         mpp: microns per pixel of the tiles.
         size: side in pixels.
-        metadata: column to value, for each of them.
     """
 
     slide: SlideFound
     mpp: float
     size: int
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def name_tiles(chosen: Chosen, slide: SlideFound, metadata: Mapping[str, Any]) -> SlideTiles:
+def name_tiles(chosen: Chosen, slide: SlideFound) -> SlideTiles:
     """Settle scale and size of the tiles of a matrix.
 
     Raises:
@@ -83,7 +85,7 @@ def name_tiles(chosen: Chosen, slide: SlideFound, metadata: Mapping[str, Any]) -
         raise InputError(
             f"no usable scale: tiles of {facts.size_px:,} pixels at {mpp:g} microns per pixel"
         )
-    return SlideTiles(slide=slide, mpp=mpp, size=facts.size_px, metadata=metadata)
+    return SlideTiles(slide=slide, mpp=mpp, size=facts.size_px)
 
 
 def slide_rows(places: pa.Table, tiles: SlideTiles) -> pa.Table:
@@ -95,17 +97,17 @@ def slide_rows(places: pa.Table, tiles: SlideTiles) -> pa.Table:
     x, y = (places[name].cast(pa.string()) for name in ("x", "y"))
     names = pc.binary_join_element_wise(f"{tile.slide}#x=", x, ",y=", y, tile.scale, "")
     count = len(places)
-    sides = pa.array([tiles.size] * count, pa.int32())
+    sides = pa.repeat(pa.scalar(tiles.size, pa.int32()), count)
     return pa.table(
         {
             IDS: names,
             "path": names,
             "width": sides,
             "height": sides,
-            "slide_id": pa.array([tile.slide] * count, pa.string()),
+            "slide_id": pa.repeat(pa.scalar(tile.slide, pa.string()), count),
             "x": places["x"],
             "y": places["y"],
-            "mpp": pa.array([tiles.mpp] * count, pa.float64()),
+            "mpp": pa.repeat(pa.scalar(tiles.mpp, pa.float64()), count),
             "size": sides,
         }
     )
@@ -126,6 +128,7 @@ def join_schema(
         for column, kind in one.facts.columns.items():
             known, new = fields.get(column), TYPES[kind]
             fields[column] = new if known is None else _wider(known, new)
+    fields[FILE] = pa.string()
     for column in metadata:
         if column.name in fields:
             raise InputError(f"{name}: column `{column.name}` is written by the import; rename it")
@@ -140,24 +143,31 @@ def _wider(known: pa.DataType, new: pa.DataType) -> pa.DataType:
     return pa.float64() if {known, new} == {pa.int64(), pa.float64()} else pa.string()
 
 
-def fill_columns(rows: pa.Table, schema: pa.Schema, metadata: Mapping[str, Any]) -> pa.Table:
-    """Bring rows to the columns of the index.
+def fill_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Bring rows to the columns of the index; those they lack are null, paths stay in their folder.
 
     Raises:
         InputError: a value does not fit its column.
     """
-    count, columns = len(rows), []
+    columns = []
     for column in schema:
-        if column.name in rows.column_names:
+        if column.name == "path":
+            columns.append(_inside(rows["path" if "path" in rows.column_names else IDS]))
+        elif column.name in rows.column_names:
             columns.append(_cast(rows[column.name], column))
-        elif column.name in metadata:
-            value = pa.scalar(metadata[column.name], column.type)
-            columns.append(pa.repeat(value, count))
-        elif column.name == "path":
-            columns.append(rows[IDS])
         else:
-            columns.append(pa.nulls(count, column.type))
+            columns.append(pa.nulls(len(rows), column.type))
     return pa.table(columns, schema=schema)
+
+
+def _inside(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Rewrite paths that lead out of the folder of the tiles: no picture is read through them."""
+    paths = paths.cast(pa.string())
+    leads_out = pc.match_substring_regex(paths, _LEADS_OUT)
+    if not pc.any(leads_out).as_py():
+        return paths
+    harmless = pc.replace_substring_regex(paths, r"\.\.|\x00", "…")
+    return pc.if_else(leads_out, pc.binary_join_element_wise("…", harmless, "/"), paths)
 
 
 def _cast(values: pa.ChunkedArray, column: pa.Field) -> pa.ChunkedArray:

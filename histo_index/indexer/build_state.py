@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
@@ -17,6 +18,9 @@ from histo_index.indexer.sources.source import StoredTiles
 from histo_index.indexer.writing.commit import finished_shards, read_rejected
 from histo_index.indexer.writing.plan import FinishedShard
 from histo_index.indexer.writing.plan_file import PlanRecord, read_plan
+
+# How the reason of a tile begins that could not be reached, which says nothing about its content.
+UNREADABLE: Final = "cannot be read"
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +53,15 @@ class BuildState:
         return None if self.planned is None else self.planned.shard_rows
 
     def known_rejected(self, max_pixels: int) -> list[Rejection]:
-        """Collect what earlier builds with the same decoding limit could not use."""
+        """Collect what earlier builds with the same decoding limit could not use.
+
+        Tiles that were only out of reach, as on a share that was gone, are not among them.
+        """
         receipts = [shard.receipt for shard in self.finished]
         known = [entry for r in receipts if r.max_pixels == max_pixels for entry in r.rejected]
         if self.current is not None and self.current.settings.max_pixels == max_pixels:
             known += self.rejected or []
-        return known
+        return [entry for entry in known if not entry.reason.startswith(UNREADABLE)]
 
 
 def read_state(folder: Path, fingerprint: str) -> BuildState:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from histo_index.api.cluster.search import Divide
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -58,8 +60,10 @@ class ServeConfig:
         any_mpp: whether uploads of quite another scale than the index are compared too.
         is_read_only: whether marks and labels are refused.
         shows_names: whether image ids and paths are shown and filtered by.
+        warms_up: whether network and decoders are loaded before the first request for them.
         user: whose marks these are; None is nobody in particular.
         limits: how much a client may ask for.
+        divide: lets an index be searched in parts; None searches it in this process.
     """
 
     index: Path
@@ -72,8 +76,10 @@ class ServeConfig:
     any_mpp: bool = False
     is_read_only: bool = False
     shows_names: bool = False
+    warms_up: bool = False
     user: str | None = None
     limits: Limits = field(default_factory=Limits)
+    divide: Divide | None = None
 
     @property
     def is_secure(self) -> bool:

@@ -19,6 +19,9 @@ from histo_index.serve.safety.token import make_token, read_token
 from histo_index.serve.state.state import State
 
 _GRACE_S = 20
+# A part of the index that is out of reach is missed after so long: before a request has waited too
+# long, see `Limits.wait_s`.
+PART_S = 8.0
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 

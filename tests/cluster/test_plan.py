@@ -1,6 +1,7 @@
 """A plan follows from rates and sizes, and says where one machine ends."""
 
 import json
+import math
 
 import pytest
 from typer.testing import CliRunner
@@ -30,8 +31,9 @@ def test_a_billion_tiles_by_hand() -> None:
     assert found["images"] == 30e12
     # 64 one-byte codes and a row number each, and 131,072 centres.
     assert found["memory to search"] == pytest.approx(72e9, rel=0.001)
-    # 64 GB with 30 % left free hold 44.8 GB.
-    assert found["machines to search"] == 2
+    # 30 % is left free; 64 GB hold 44.8 GB of the vectors.
+    assert found["machine to search"] == pytest.approx(72e9 / 0.7, rel=0.001)
+    assert found["or exactly, in parts"] == math.ceil(1e9 * 2 * SIZE / 44.8e9)
     assert (made.structure, made.shard_rows) == ("PCA64,IVF131072,SQ8", 65_536)
     assert found["lost with a worker"] == pytest.approx(65_536 / 3000)
     assert [line.split(";")[0][:40] for line in made.advice] == [
@@ -64,7 +66,7 @@ def test_the_command_prints_lines_and_json() -> None:
     shown = CliRunner().invoke(app, words).stdout
     assert "by 8 workers, at full efficiency" in shown
     assert "11 h 34 min" in shown
-    assert "2 machines" in shown
+    assert "of 103 GB, or search exactly in parts on" in shown
     assert "searched by: PCA64,IVF131072,SQ8" in shown
     body = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert body["shard_rows"] == 65_536

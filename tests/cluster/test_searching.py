@@ -1,7 +1,8 @@
 """Neighbours found in parts are those of one index."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from histo_index.api.index import Index
 from histo_index.cluster.searching.merge import NOBODY, Ranked, merge, split_rows
 from histo_index.cluster.searching.part import IndexPart
 from histo_index.cluster.searching.ray_search import ShardedSearch
-from histo_index.errors import InputError, MismatchError, PartialAnswerError
+from histo_index.errors import IndexFormatError, InputError, MismatchError, PartialAnswerError
+from tests.cluster.fake_ray import FakeRay
 from tests.conftest import Tries
 from tests.vectors import unit_vectors
 
@@ -60,57 +62,6 @@ def test_rows_are_divided_evenly(count: int, parts: int, expected: list[tuple[in
     assert split_rows(count, parts) == expected
 
 
-class RemoteError(Exception):
-    """As Ray raises for a lost actor."""
-
-
-@dataclass
-class FakeRay:
-    """Actors in this process; some are lost.
-
-    Attributes:
-        lost: numbers of the actors that do not answer.
-    """
-
-    lost: set[int] = field(default_factory=set)
-    made: int = 0
-
-    class exceptions:  # noqa: N801 - the name of Ray's module
-        RayTaskError = KeyError
-        RayError = RemoteError
-
-    def remote(self, **options: Any) -> Any:
-        assert options["max_restarts"] == -1
-        return self._actor_class
-
-    def _actor_class(self, kind: Any) -> Any:
-        return _Remote(lambda *arguments: self._actor(kind(*arguments)))
-
-    def _actor(self, part: Any) -> Any:
-        number, self.made = self.made, self.made + 1
-
-        def search(*arguments: Any) -> Any:
-            return RemoteError("node died") if number in self.lost else part.search(*arguments)
-
-        return type("Actor", (), {"search": _Remote(search)})
-
-    def put(self, value: Any) -> Any:
-        return value
-
-    def wait(self, asked: Sequence[Any], **_: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-        return asked, []
-
-    def get(self, found: Any) -> Any:
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-
-@dataclass
-class _Remote:
-    remote: Any
-
-
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
     vectors = unit_vectors(N, D)
@@ -145,20 +96,73 @@ def test_a_lost_part_is_refused_or_labelled(index: Index, caplog: pytest.LogCapt
     with pytest.raises(PartialAnswerError, match="only 3 of 4 parts of the index answered; ask"):
         sharded(index, ray).search(query, 5)
     search = sharded(index, FakeRay(lost={2}), allow_partial=True)
-    found = search.search(query, N)
-    assert (search.answered, search.parts) == (3, 4)
+    with search.counting() as count:
+        found = search.search(query, N)
+    assert (count.answered, count.parts, count.label) == (3, 4, "3 of 4")
     assert "partial: only 3 of 4 parts of the index answered" in caplog.text
     assert set(found[0, :225].tolist()) == {*range(150), *range(225, N)}
-    assert label_rows([{"rank": 1}], 3, 4) == [{"rank": 1, "parts": "3 of 4"}]
-    assert label_rows([{"rank": 1}], 4, 4) == [{"rank": 1}]
-    with pytest.raises(PartialAnswerError, match="only 0 of 4"):
-        sharded(index, FakeRay(lost={0, 1, 2, 3}), allow_partial=True).search(query, 5)
+    assert label_rows([{"rank": 1}], count.label) == [{"rank": 1, "parts": "3 of 4"}]
+    assert label_rows([{"rank": 1}], None) == [{"rank": 1}]
+    search = sharded(index, FakeRay(lost={0, 1, 2, 3}), allow_partial=True)
+    with search.counting(), pytest.raises(PartialAnswerError, match="only 0 of 4"):
+        search.search(query, 5)
+
+
+def test_an_answer_is_as_partial_as_the_worst_of_its_searches(index: Index) -> None:
+    """A long list is searched in blocks, and few candidates are searched again."""
+    ray = FakeRay(lost={2})
+    search = sharded(index, ray, allow_partial=True)
+    with search.counting() as count:
+        search.search(unit_vectors(1, D), 5)
+        ray.lost.clear()
+        search.search(unit_vectors(1, D), 5)
+    assert count.label == "3 of 4"
+    with search.counting() as count:
+        search.search(unit_vectors(1, D), 5)
+    assert count.label is None
+
+
+def test_threads_count_their_own_searches(index: Index) -> None:
+    ray = FakeRay(lost={2})
+    search = sharded(index, ray, allow_partial=True)
+
+    def ask() -> str | None:
+        with search.counting() as count:
+            search.search(unit_vectors(1, D), 5)
+        return count.label
+
+    with search.counting() as count:
+        with ThreadPoolExecutor(1) as threads:
+            assert threads.submit(ask).result() == "3 of 4"
+        assert count.label is None
+
+
+def test_a_partial_answer_that_nobody_labels_is_refused(index: Index) -> None:
+    search = sharded(index, FakeRay(lost={2}), allow_partial=True)
+    with pytest.raises(PartialAnswerError, match=r"only 3 of 4 .* machines are back$"):
+        search.search(unit_vectors(1, D), 5)
 
 
 def test_a_part_of_another_generation_is_refused(index: Index) -> None:
     part = IndexPart(index.opened.folder, 7, (0, 10))
     with pytest.raises(MismatchError, match="generation 1, and the search began in 7"):
         part.search(unit_vectors(1, D), 3, None)
+
+
+def test_a_part_reads_no_names(index: Index, tmp_path: Path) -> None:
+    folder = shutil.copytree(index.opened.folder, tmp_path / "x.hx")
+    (rows,) = folder.glob("search/*/rows.arrow")
+    rows.chmod(0o600)
+    rows.write_bytes(bytes(rows.stat().st_size))
+    found = IndexPart(folder, 1, (0, 10)).search(unit_vectors(1, D), 3, None)
+    assert found.rows.shape == (1, 3)
+    with pytest.raises(IndexFormatError, match=r"rows\.arrow"):
+        histo_index.open(folder)
+
+
+def test_parts_that_cannot_be_opened_end_the_start(index: Index) -> None:
+    with pytest.raises(MismatchError, match="generation 1, and the search began in 7"):
+        ShardedSearch(FakeRay(), index.opened.folder, 7, rows=N, parts=4)
 
 
 @pytest.mark.parametrize(

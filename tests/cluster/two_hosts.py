@@ -32,15 +32,34 @@ def can_run() -> bool:
 
 
 class TwoHosts:
-    """A cluster with its head on `hxa` and a worker on `hxb`, one core each."""
+    """A cluster with its head on `hxa` and a worker on `hxb`, one core each.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        is_pair: whether `hxb` takes part from the start.
+        cores: the core of this machine that a host runs on; none is any.
+    """
+
+    def __init__(
+        self, folder: Path, *, is_pair: bool = True, cores: Mapping[str, int] | None = None
+    ) -> None:
         self._folder = folder
+        self.is_pair = is_pair
+        self.cores = cores or {}
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        self._environment: Mapping[str, str] = {**os.environ, **token, **quiet}
+        # This process may be connected to a cluster of its own.
+        usual = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        self._environment: Mapping[str, str] = {**usual, **token, **quiet}
 
     def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _start(self) -> None:
         for host in HOSTS:
             _ip("netns", "add", host)
         _ip("link", "add", "hxva", "netns", "hxa", "type", "veth", "peer", "hxvb", "netns", "hxb")
@@ -49,8 +68,8 @@ class TwoHosts:
             for link in (end, "lo"):
                 _ip("-n", host, "link", "set", link, "up")
         self.start_head()
-        self.start_worker()
-        return self
+        if self.is_pair:
+            self.start_worker()
 
     def __exit__(
         self,
@@ -66,8 +85,8 @@ class TwoHosts:
     def start_head(self) -> None:
         self._ray("hxa", "--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={_RAY}")
 
-    def start_worker(self) -> None:
-        self._ray("hxb", f"--address={ADDRESS}")
+    def start_worker(self, **environment: str) -> None:
+        self._ray("hxb", f"--address={ADDRESS}", **environment)
 
     def kill_host(self, host: str) -> None:
         """End every process of a host at once, as a power cut does."""
@@ -90,22 +109,27 @@ class TwoHosts:
         return [int(pid) for pid in found.stdout.split()]
 
     def start(self, *words: str) -> "subprocess.Popen[bytes]":
-        """Start a Python module on the head's host."""
-        command = ["ip", "netns", "exec", "hxa", sys.executable, "-m", *words]
+        """Start Python on the head's host."""
+        command = [*self._enter("hxa"), sys.executable, *words]
         with open(self._folder / "driver.log", "ab") as log:
             return subprocess.Popen(
                 command, cwd=ROOT, env=self._environment, stdout=log, stderr=subprocess.STDOUT
             )
 
-    def _ray(self, host: str, *words: str) -> None:
+    def _enter(self, host: str) -> list[str]:
+        core = self.cores.get(host)
+        pin = [] if core is None else ["taskset", "--cpu-list", str(core)]
+        return ["ip", "netns", "exec", host, *pin]
+
+    def _ray(self, host: str, *words: str, **environment: str) -> None:
         ray = Path(sys.executable).with_name("ray")
         subprocess.run(
             [
-                "ip", "netns", "exec", host, str(ray), "start", *words, "--num-cpus=1",
+                *self._enter(host), str(ray), "start", *words, "--num-cpus=1",
                 f"--node-ip-address={HOSTS[host]}", "--object-store-memory=200000000",
                 "--disable-usage-stats",
             ],
-            check=True, env=self._environment, capture_output=True, timeout=300,
+            check=True, env={**self._environment, **environment}, capture_output=True, timeout=300,
         )  # fmt: skip
 
 
@@ -140,15 +164,44 @@ def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
+def ask(path: Path) -> None:
+    """Search in two parts until an answer was refused and answers are whole again."""
+    import histo_index
+
+    index = histo_index.open(path)
+    queries, refused, lost_s = list(index)[:5], 0, 0.0
+    with histo_index.sharded_search(index, parts=2, address=ADDRESS):
+        whole = [list(found) for found in index.search(queries, k=9)]
+        print("ready", flush=True)
+        while True:
+            try:
+                found = [list(found) for found in index.search(queries, k=9)]
+            except histo_index.PartialAnswerError:
+                refused, lost_s = refused + 1, lost_s or time.monotonic()
+                time.sleep(0.2)
+                continue
+            assert found == whole
+            if refused:
+                print(f"refused {refused}, whole after {time.monotonic() - lost_s:.0f} s")
+                return
+
+
 def main() -> None:
-    """Build as the driver of a test: tiles, index, encoder folder."""
+    """Build as the driver of a test: tiles, index, encoder folder, and maybe `strict`.
+
+    With `ask` and an index: search it.
+    """
+    if sys.argv[1] == "ask":
+        ask(Path(sys.argv[2]))
+        return
     from histo_index.cluster.building.ray_runner import RayRunner
     from tests.cluster.sources import FakeSource
     from tests.indexer.fakes import FakeEncoder, run_build
 
     tiles, index, encoder = (Path(word) for word in sys.argv[1:4])
     source = FakeSource(folder=encoder, delay_s=0.1)
-    runner = RayRunner(make_encode=source, workers=2, address=ADDRESS)
+    is_strict = "strict" in sys.argv[4:]
+    runner = RayRunner(make_encode=source, workers=2, address=ADDRESS, is_strict=is_strict)
     report = run_build(index, FakeEncoder(folder=encoder), tiles, runner=runner)
     print(report)
 

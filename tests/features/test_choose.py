@@ -43,13 +43,22 @@ def test_places_and_sizes_come_from_the_patch_file() -> None:
     assert (one.places, one.facts.size_px, one.facts.span_px) == ("p/s.h5", 256, 512.0)
     known = replace(bare, has_places=True)
     (two,) = choose_parts([known, PLACES], None).chosen
-    assert (two.places, two.facts.size_px) == (None, 256)
+    assert (two.places, two.facts.size_px) == ("p/s.h5", 256)
     assert reasons(bare) == [
         ("f/s.h5", "no places: pass the file with the coordinates of its tiles too")
     ]
     assert reasons(known) == [
         ("f/s.h5", "no size of a patch: pass the file with the attributes of its tiles too")
     ]
+
+
+def test_places_that_two_files_give_are_not_guessed() -> None:
+    bare = replace(FEATURES, has_places=False)
+    second = replace(PLACES, path="q/s.h5")
+    assert reasons(bare, PLACES, second) == [
+        ("f/s.h5", "places of its slide twice: p/s.h5 and q/s.h5; pass the folder of one")
+    ]
+    assert reasons(FEATURES, PLACES, second) == []
 
 
 def test_places_without_features_are_ignored() -> None:

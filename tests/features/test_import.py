@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,13 @@ from histo_index.features.tiles import SlideFound
 from histo_index.indexer.inputs.tables import read_table
 from histo_index.slides.reading.identity import SlideTile
 from tests.cli.conftest import Run, run
-from tests.features.writers import SlideFeatures, draw_slide, write_parquet, write_trident
+from tests.features.writers import (
+    SlideFeatures,
+    draw_slide,
+    write_clam,
+    write_parquet,
+    write_trident,
+)
 from tests.slide_files import SlideLook, draw_plane, write_slide
 
 __all__ = ["run"]
@@ -47,32 +54,41 @@ def test_what_cannot_be_used_is_told_in_a_line_each(here: Path, run: Run) -> Non
     write_trident(here / "t", slide)
     write_trident(here / "t", draw_slide("b", 12, 5))
     write_trident(here / "t", draw_slide("c", 12, 4, seed=1))
+    cut = draw_slide("d", 12, 4, seed=2)
+    write_clam(here / "t", replace(cut, places=cut.places + 512))
+    write_clam(here / "u", cut)
+    (here / "u" / "patches" / "d.h5").replace(here / "t" / "patches" / "d.h5")
     own = draw_slide("", 4, 4).features
     write_parquet(here / "t" / "own.parquet", own, pa.table({"image_id": ["p", "p", "", "q"]}))
-    (here / "mpp.csv").write_text("slide,mpp\na,0.25\nb,0.25\n")
+    (here / "mpp.csv").write_text("slide,mpp\na,0.25\nb,0.25\nd,0.25\n")
     ran = run("import", "t", "-o", "x.hx", "--slide-mpp", "mpp.csv")
     assert ran.code == 3
     assert ran.out.splitlines()[:-1] == [
         "x.hx: 10 tiles of 1 slide",
-        "  read      1 file of Parquet, 1 file of TRIDENT; 0 other files ignored",
+        "  read      1 file of Parquet, 1 file of TRIDENT, 1 file of CLAM or TRIDENT; 1 other file "
+        "ignored",
         "  encoder   uni_v2, 4 numbers: declared, not verified",
-        "  rejected  7",
+        "  rejected  8",
         "            t/features_uni_v2/a.h5: all 0: 2 of 12 rows: 3, 5",
         "            t/features_uni_v2/a.h5: not finite: 1 of 12 rows: 6",
         "            t/features_uni_v2/a.h5: the place of an earlier row: 1 of 12 rows: 9",
         "            t/features_uni_v2/b.h5: another size: 5 numbers; the import has 4",
         "            t/features_uni_v2/c.h5: no scale: TRIDENT stores none in microns per pixel; "
         "pass --slides DIR with the slides, or --slide-mpp with a CSV of the columns slide,mpp",
+        "            t/h5_files/d.h5: other places than t/patches/d.h5, which has the size of its "
+        "patches; pass the file that its tiles were cut by",
         "            t/own.parquet: image_id that is there already: 1 of 4 rows: 1",
         "            t/own.parquet: no image_id: 1 of 4 rows: 2",
     ]
     listed = run("info", "--rejected", "-i", "x.hx").out
     assert "not finite: 1 of 12 rows: 6" in listed
-    again = run("import", "t", "-o", "x.hx", "--slide-mpp", "mpp.csv")
-    assert (again.code, again.err) == (
+    again = run("import", "-o", "x.hx")
+    assert (again.code, again.out.splitlines()[:2]) == (3, ran.out.splitlines()[:2])
+    other = run("import", "mpp.csv", "-o", "x.hx")
+    assert (other.code, other.err) == (
         2,
-        "histo-index: error: x.hx holds an index already; delete the folder, or pass another "
-        "output\n",
+        "histo-index: error: mpp.csv is no input of x.hx yet, which holds the features of t; "
+        "nothing was changed: pass --add to add it, or --replace to keep only what is named\n",
     )
 
 
@@ -236,7 +252,8 @@ def test_an_export_comes_back_and_shows_in_embedding_atlas(
     assert ran.out.splitlines()[2] == "  images    110 of 110 tiles"
     table = pq.ParquetFile("atlas.parquet").read()
     assert table.column_names == [
-        "image_id", "slide_id", "x", "y", "mpp", "size", "map_x", "map_y", "neighbors", "image",
+        "image_id", "slide_id", "x", "y", "mpp", "size", "features_file", "map_x", "map_y",
+        "neighbors", "image",
     ]  # fmt: skip
     row = table.slice(7, 1).to_pylist()[0]
     near = original.search(row["image_id"], k=10)[0]

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 import histo_index
-from histo_index.api.features.import_features import FeatureOptions, ImportReport, import_features
+from histo_index.api.features.import_features import import_features
+from histo_index.api.features.options import FeatureOptions, ImportReport
 from histo_index.slides.reading.identity import SlideTile
 from tests.features.writers import (
     Array,

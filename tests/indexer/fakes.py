@@ -185,7 +185,7 @@ def shard_rows(folder: Path) -> dict[str, tuple[Any, ...]]:
         for row in table.to_pylist():
             facts = (row[name] for name in ("path", "sha256", "width", "height", "note"))
             stem = row["path"].rsplit("/", 1)[-1].rsplit(".", 1)[0]
-            vector = np.array(row["embedding"], np.float16).tobytes()
+            vector = row["embedding"]
             assert row["image_id"] not in rows
             rows[row["image_id"]] = (*facts, stem, vector)
     return rows

@@ -6,6 +6,7 @@ which an audit hook counts from outside of the code under test, or after some ti
 """
 
 import gc
+import importlib
 import json
 import logging
 import os
@@ -29,6 +30,8 @@ from tests.indexer.fakes import FakeEncoder, run_build
 ROOT: Final = Path(__file__).parents[2]
 # Steps at which a name appears, moves or goes, or a file is opened for writing.
 _STEPS: Final = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
+# Imports this module, hence imported late.
+_SLIDES: Final = "tests.promises.slides"
 KILLED: Final = -signal.SIGKILL
 # In the middle of a write; the system's own signal for a file that grows too large.
 KILLED_WRITING: Final = -signal.SIGXFSZ
@@ -90,6 +93,7 @@ class ChildBuilds:
         largest_file: int | None = None,
         is_deadly: bool = False,
         log: Path | None = None,
+        has_slides: bool = False,
     ) -> dict[str, Any]:
         """Build in another process, or change an index otherwise.
 
@@ -104,6 +108,7 @@ class ChildBuilds:
             largest_file: bytes after which a write fails.
             is_deadly: such a write kills the process in its middle instead.
             log: gets the hash of every content that is encoded.
+            has_slides: the source folder holds slides, which are cut into tiles.
 
         Returns:
             `status` (0 finished, 1 failed, KILLED, KILLED_WRITING), and unless it was killed
@@ -129,6 +134,9 @@ def main() -> None:
     gc.freeze()
     for line in sys.stdin:
         job = json.loads(line)
+        if job["has_slides"]:
+            # Once, before the fork: reading slides brings heavy libraries.
+            importlib.import_module(_SLIDES)
         reader, writer = os.pipe()
         process = os.fork()
         if process == 0:
@@ -164,7 +172,8 @@ def _run_job(job: dict[str, Any], writer: int) -> None:
     error = None
     try:
         if job["command"] == "build":
-            run_build(output, encoder, Path(job["tiles"]), shard_rows=job["shard_rows"])
+            build = importlib.import_module(_SLIDES).build if job["has_slides"] else run_build
+            build(output, encoder, Path(job["tiles"]), shard_rows=job["shard_rows"])
         else:
             CHANGES[job["command"]](output)
     except Exception as caught:

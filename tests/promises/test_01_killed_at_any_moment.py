@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.promises import slides
 from tests.promises.child import CHANGES, KILLED, KILLED_WRITING, ChildBuilds
-from tests.promises.conftest import Tell
+from tests.promises.conftest import Tell, Tries
 from tests.promises.killing import Aftermath, Killings, kill_change_at_every_step
 
 KINDS = ["first build", "rebuild"]
@@ -65,3 +66,18 @@ def test_killed_at_random_moments(killings: Killings, kind: str, tell: Tell) -> 
     assert [entry.state for entry in run if entry.status == 0] == ["new"] * (len(run) - len(killed))
     # Most kills fell into a build that was under way and not yet done.
     assert 3 * sum(entry.state != "new" for entry in killed) > len(killed) >= 12
+
+
+def test_a_build_from_slides_killed_before_every_write(
+    children: ChildBuilds, tmp_path: Path, tries: Tries, tell: Tell
+) -> None:
+    run = list(slides.kill_at_every_step(tmp_path, children, every=tries(7, 1)))
+    found = states(run)
+    tell(f"build from slides killed at {len(run) - 1} writes", f"states: {set(found)}")
+    changed = found.index("new")
+    assert found == ["old"] * changed + ["new"] * (len(run) - changed)
+    assert changed >= 3
+    assert [entry.status for entry in run] == [KILLED] * (len(run) - 1) + [0]
+    # Promise 2: the next build finishes the work, encodes nothing twice and leaves nothing behind.
+    resumed = [entry.resumed for entry in run if entry.resumed]
+    assert {(entry.repeated, entry.lost, entry.problem) for entry in resumed} == {(0, 0, "")}

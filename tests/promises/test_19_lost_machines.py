@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from histo_index.indexer.format.manifest import read_manifest
 from tests.cluster.two_hosts import TwoHosts, can_run, finished, wait_for
 from tests.conftest import is_long
 from tests.indexer.fakes import (
@@ -59,22 +60,22 @@ FAULTS: Final[dict[str, Fault]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=sorted(FAULTS))
-def fault(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(autouse=True)
+def two_hosts(request: pytest.FixtureRequest) -> None:
     if not is_long(request.config):
         pytest.skip("two hosts take minutes: make test-long")
     if not can_run():
         pytest.skip("needs root and network namespaces")
-    return str(request.param)
 
 
+@pytest.mark.parametrize("fault", sorted(FAULTS))
 def test_a_lost_part_of_a_cluster_loses_and_doubles_nothing(
     fault: str, tmp_path: Path, tell: Tell
 ) -> None:
     tiles = write_tiles(tmp_path / "tiles", NAMES)
     run_build(tmp_path / "one.hx", FakeEncoder(folder=tmp_path / "encoder"), tiles)
     index = tmp_path / "x.hx"
-    words = ["tests.cluster.two_hosts", str(tiles), str(index), str(tmp_path / "encoder")]
+    words = ["-m", "tests.cluster.two_hosts", str(tiles), str(index), str(tmp_path / "encoder")]
     with TwoHosts(tmp_path) as hosts:
         driver = hosts.start(*words)
         wait_for(index, 5)
@@ -92,3 +93,21 @@ def test_a_lost_part_of_a_cluster_loses_and_doubles_nothing(
     assert stored == alone
     require_sound(index, expected_rows(tiles, NAMES))
     tell(f"{fault} lost after {before} of {SHARDS} shards", f"0 lost, 0 doubled, {took:.0f} s")
+
+
+def test_a_node_that_computes_in_another_way_is_refused_or_labelled(
+    tmp_path: Path, tell: Tell
+) -> None:
+    """One node may use the instructions of an older CPU only."""
+    tiles, index = write_tiles(tmp_path / "tiles", NAMES), tmp_path / "x.hx"
+    words = ["-m", "tests.cluster.two_hosts", str(tiles), str(index), str(tmp_path / "encoder")]
+    with TwoHosts(tmp_path, is_pair=False) as hosts:
+        hosts.start_worker(ATEN_CPU_CAPABILITY="avx2")
+        assert hosts.start(*words, "strict").wait(_LIMIT_S) != 0
+        refused = (tmp_path / "driver.log").read_text()
+        assert hosts.start(*words).wait(_LIMIT_S) == 0, refused
+    assert "MismatchError: workers compute in different ways: " in refused
+    kinds = [shard.runtime["cpu"] for shard in read_manifest(index).shards]
+    limited = sum("ATEN_CPU_CAPABILITY=avx2" in kind for kind in kinds)
+    assert 0 < limited < SHARDS == len(kinds)
+    tell("1 of 2 nodes with fewer instructions", f"refused; or {limited} of {SHARDS} labelled")

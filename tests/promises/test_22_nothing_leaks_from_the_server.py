@@ -29,11 +29,12 @@ PATH_SHAPED: Final = [
 _PATHS: Final = (
     "/", "/search", "/pair", "/v1/search", "/v1/search.csv", "/v1/pair", "/v1/pairs",
     "/v1/classify", "/v1/tiles", "/v1/tiles/{}", "/v1/tiles/{}/image", "/v1/labels", "/metrics",
-    "/openapi.json", "/static/{}", "/docs", "/redoc", "/{}",
+    "/map", "/v1/map", "/v1/map/{}", "/v1/map/points/{}", "/openapi.json", "/static/{}",
+    "/docs", "/redoc", "/{}",
 )  # fmt: skip
 _NAMES: Final = (
     "id", "unlike", "a", "b", "k", "column", "operator", "value", "exclude_same", "copies",
-    "limit", "seed", "size", "crop", "token2", "where",
+    "limit", "seed", "size", "crop", "token2", "where", "box",
 )  # fmt: skip
 _VALUES: Final = (
     "", "0", "-1", "1e9", "nan", "patient", "PATIENT", "image_id", "path", "sha256", "stem", "eq",
@@ -137,6 +138,16 @@ def test_a_private_column_is_for_nobody_as_if_it_were_not_there(client: Client, 
         client.get("/v1/search.csv", params={"id": tile, **filters}),
         client.get("/search", params={"id": tile, **filters}, headers={"Accept": "*/*"}),
     ]
+    maps = [
+        client.get(path, params={"column": name})
+        for path in ("/map", "/v1/map/colours", "/v1/map/legend")
+    ]
+    assert {(answer.status_code, problem(answer)["detail"]) for answer in maps} == {
+        (
+            422,
+            "no such column; there are: width, height, label, group, mpp, remark, formula, novelty",
+        )
+    }
     assert {(answer.status_code, answer.text) for answer in asked} == {
         (
             422,
@@ -149,8 +160,10 @@ def test_a_private_column_is_for_nobody_as_if_it_were_not_there(client: Client, 
 def test_private_values_are_nowhere(client: Client) -> None:
     (tile,) = client.ids(1)
     pages = ("/", f"/search?id={tile}&k=40", f"/pair?a={tile}&b={tile}", "/metrics")
+    maps = ("/map", "/map?box=-99,-99,99,99&column=remark", "/v1/map", "/v1/map/legend")
     rest = (f"/v1/tiles/{tile}", f"/v1/search?id={tile}", f"/v1/search.csv?id={tile}")
-    for path in (*pages, *rest, "/v1/tiles?limit=40", "/openapi.json"):
+    listed = ("/v1/tiles?limit=40", "/v1/map/tiles?box=-99,-99,99,99", "/openapi.json")
+    for path in (*pages, *maps, *rest, *listed):
         found = client.get(path)
         assert found.status_code == 200
         assert PATIENT not in found.text

@@ -86,6 +86,7 @@ def test_hostile_text_stays_text_on_every_page(client: Client, site: Site, tell:
         "/", f"/search?id={tile}&k=40", f"/pair?a={tile}&b={other}",
         f"/search?id={tile}&unlike={other}&column=remark&operator=contains&value={HOSTILE}",
         f"/search?column=label&operator=eq&value={HOSTILE}", "/pair", "/mark", "/quality",
+        "/map", "/map?column=remark&box=-99,-99,99,99",
     )  # fmt: skip
     with serving(site.config(shows_names=True)) as named:
         answers = [one.get(page) for one in (client, named) for page in pages]

@@ -3,13 +3,16 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 import histo_index
-from histo_index.api.features.import_features import FeatureOptions, import_features
+from histo_index.api.features.import_features import import_features
+from histo_index.api.features.options import FeatureOptions
 from histo_index.features.reading.process import ReadLimits, run_jobs
 from tests.features.hostile import write_hostile, write_inflating
 from tests.features.writers import draw_slide, write_slide2vec, write_trident
@@ -55,10 +58,20 @@ def test_a_chunk_that_unpacks_without_end_costs_its_file(tmp_path: Path) -> None
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_child_that_dies_or_hangs_costs_one_file(tmp_path: Path, number: int) -> None:
     jobs = [{"path": str(write_trident(tmp_path, draw_slide(n, 3, 4)))} for n in ("a", "b")]
-    frames = run_jobs("describe", jobs, ReadLimits(wait_s=10.0))
+    stopped: list[psutil.Process] = []
+    now = [0.0]
+
+    def clock() -> float:
+        """Let time pass while there is a process that hangs."""
+        with suppress(psutil.NoSuchProcess):
+            now[0] += 11 * any(process.status() == psutil.STATUS_STOPPED for process in stopped)
+        return now[0]
+
+    frames = run_jobs("describe", jobs, ReadLimits(wait_s=10.0), clock=clock)
     assert next(frames).kind == "begin"
     (child,) = processes_of("features.reading")
     os.kill(child.pid, number)
+    stopped.append(child)
     rest = list(frames)
     # Frames that were on their way count.
     failed = [frame for frame in rest if frame.kind == "error"]

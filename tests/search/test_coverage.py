@@ -17,9 +17,9 @@ from scipy.stats import binom
 from histo_index.search.calibration.cross_validation import cross_validate, share_of
 from histo_index.search.calibration.fit import fit
 from histo_index.search.calibration.objectives import Objective
-from histo_index.search.calibration.platt import Sigmoid
 from histo_index.search.inputs.sample import Sample
 from tests.conftest import Tries
+from tests.search.lines import line
 
 PROMISED: Final = 0.95
 TILES: Final = 80
@@ -31,7 +31,7 @@ SPREAD: Final = float(np.sqrt(2 * FAR**2 + 2 * HARD**2 + ODD**2))
 # Two normal distributions equally wide: the log-odds are a line.
 SLOPE: Final = (DIFFERENT - SAME) / SPREAD**2
 MIDDLE: Final = (SAME + DIFFERENT) / 2
-TRUTH: Final = Sigmoid(intercept=SLOPE * MIDDLE, slope=SLOPE)
+TRUTH: Final = line(SLOPE * MIDDLE, SLOPE)
 # Distances at which probabilities are asked for: likely, doubtful, unlikely.
 ASKED: Final = 4 * (1 - np.exp(-np.array([0.65, 0.85, 1.1])))
 
@@ -73,7 +73,7 @@ def held(sample: Sample) -> Held:
     fitted = fit(sample, Objective(), rounds=100)
     called, is_judged = cross_validate(sample, Objective())
     _, ends = share_of(sample, called == sample.is_same, is_judged, rounds=400)
-    band, truth = fitted.curve.at(ASKED), 1 / (1 + np.exp(-TRUTH.log_odds(ASKED)))
+    band, truth = fitted.curve.at(ASKED), 1 / (1 + np.exp(-TRUTH.at(ASKED)))
     found = fitted.threshold_interval
     return Held(
         threshold=found.low <= 4 * (1 - math.exp(-MIDDLE)) <= found.high,

@@ -15,6 +15,7 @@ from PIL import Image
 
 from histo_index.api.build import build
 from histo_index.api.index import Index
+from histo_index.api.maps.make import update_map
 from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.create import init_encoder
 from histo_index.serve.app import create_app
@@ -59,7 +60,7 @@ class Site:
 
 
 def make_site(folder: Path) -> Site:
-    """Build and calibrate an index of 48 tiles of six slides."""
+    """Build and calibrate an index of 48 tiles of six slides, with a map."""
     made = Site(folder=folder)
     labels = write_tiles(made.tiles, tiles_per_category=6, slides=6, size_px=64)
     with open(labels, newline="", encoding="utf-8") as file:
@@ -83,6 +84,7 @@ def make_site(folder: Path) -> Site:
     init_encoder(folder / "encoder", arch="resnet18", seed=0)
     build(made.tiles, made.index, encoder=folder / "encoder", manifest=labels, private="patient")
     Index(made.index).calibrate(labels="label")
+    update_map(made.index)
     return made
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from histo_index.api.build import build
@@ -95,6 +96,14 @@ def test_an_upload_is_encoded_by_the_encoder_that_prepared_it(
         upload = asyncio.run(state.take_in(read, None, None))
         assert state.current.get().engine.fingerprint != before
         assert upload.fingerprint == before
+
+
+def test_a_server_can_load_everything_before_the_first_upload(site: Site) -> None:
+    with serving(site.config()) as client:
+        before = len(psutil.Process().children())
+        client.state.warm_up().result()
+        assert len(psutil.Process().children()) > before
+        assert client.state.lanes["encode"].inside == 0
 
 
 def test_only_the_last_uploads_are_held() -> None:

@@ -1,138 +1,79 @@
-"""Make an index from features that other programs computed."""
+"""Make an index from features that other programs computed, or bring it up to date."""
 
+import logging
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from histo_index.api.features.metadata import Metadata, read_metadata
-from histo_index.api.features.slides import SlideFolder, open_folder, read_scales
-from histo_index.errors import InputError
+from histo_index.api.features.before import Before, choose_inputs, open_before
+from histo_index.api.features.options import FeatureOptions, ImportReport
+from histo_index.api.features.plan import Described, describe, digests, name_jobs
+from histo_index.api.features.slides import open_folder
+from histo_index.arrays import Bools
+from histo_index.errors import InputError, MismatchError
 from histo_index.features.choose import Choice, choose_parts
-from histo_index.features.containers.part import Facts
-from histo_index.features.find import find_files
-from histo_index.features.reading.process import run_jobs
+from histo_index.features.containers.own_columns import IDS
+from histo_index.features.find import Found, find_files
+from histo_index.features.metadata import Metadata, read_metadata
+from histo_index.features.remembered import ReadMatrix, Remembered, relate, write_remembered
 from histo_index.features.sources import Job, stream_sources
-from histo_index.features.tiles import SlideFound, join_schema, name_tiles
+from histo_index.features.tiles import FILE, fill_columns, join_schema
 from histo_index.indexer.declared.build import (
     DeclaredConfig,
     GivenEmbeddings,
     build_from_embeddings,
-    require_new,
 )
-from histo_index.indexer.format.records import read_record
+from histo_index.indexer.declared.stored import Stored
+from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.shards import Rejection
 from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import count_reasons, read_rejected
-from histo_index.progress import report
 
-if TYPE_CHECKING:
-    from histo_index.api.features.verify import Verification
-    from histo_index.indexer.format.records import SearchConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureOptions:
-    """How features are imported.
-
-    Attributes:
-        slides: folder of the slides; gives their scales, and paths that tiles are read by.
-        slide_mpp: name of a slide to microns per level-0 pixel.
-        encoder_name: what the encoder is called, or which of those in the files is imported.
-        encoder: an encoder folder that the features are verified by.
-        metadata: table with the column `slide` or `image_id`.
-        distance: `diffused` or `plain`; None is diffused from 100 tiles on.
-        search: how the index is searched; None chooses by its size.
-        private: columns that are shown only on request.
-    """
-
-    slides: Path | None = None
-    slide_mpp: Mapping[str, float] | None = None
-    encoder_name: str | None = None
-    encoder: Path | None = None
-    metadata: Path | None = None
-    distance: str | None = None
-    search: "SearchConfig | None" = None
-    private: Sequence[str] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportReport:
-    """What an import did.
-
-    Attributes:
-        index: the index folder.
-        tiles: N.
-        slides: how many slides they are of; 0 where rows brought their own ids.
-        tools: program to the number of its matrices.
-        encoder: what the embeddings are called.
-        size: D.
-        status: what is known of the encoder.
-        rejected: kind of reason to number of inputs.
-        reasons: each input that was rejected, a line each.
-        ignored: files of other kinds, and copies.
-        seconds: wall time.
-        verification: the comparison with the given encoder; None without one.
-    """
-
-    index: Path
-    tiles: int
-    slides: int
-    tools: Mapping[str, int]
-    encoder: str
-    size: int
-    status: str
-    rejected: Mapping[str, int]
-    reasons: tuple[str, ...]
-    ignored: int
-    seconds: float
-    verification: "Verification | None" = None
+_log = logging.getLogger(__name__)
 
 
 def import_features(
-    features: Sequence[str | Path] | str | Path,
+    features: Sequence[str | Path] | str | Path = (),
     output: str | Path = "tiles.hx",
     options: FeatureOptions | None = None,
 ) -> ImportReport:
     """Make an index from features of TRIDENT, CLAM, AtlasPatch, slide2vec, LazySlide and others.
 
     Files are read in a process with limited memory and time. One that cannot be used is rejected,
-    with the reason, and the rest is imported.
+    with the reason, and the rest is imported. An index that an import made is brought up to date:
+    files that are as they were are not read again, and rows of files that are gone are dropped.
 
     Args:
-        features: files and folders.
-        output: a new index folder.
+        features: files and folders; none for those that the index remembers.
+        output: the index folder.
         options: what the files do not say.
 
     Returns:
         What was done.
 
     Raises:
-        InputError: an input does not exist, or not one row can be used.
-        MismatchError: the given encoder has another size.
-        OSError: the disk is full or not writable.
+        InputError: an input does not exist, or not one row can be used, or more than half of the
+            tiles would be dropped.
+        MismatchError: the index or the given encoder has another size, or is of another encoder.
+        OSError: the disk is full or not writable; the old state stands.
     """
     started = time.monotonic()
-    options = options or FeatureOptions()
+    folder, options = Path(output), options or FeatureOptions()
     named = [features] if isinstance(features, str | Path) else features
-    folder = Path(output)
-    require_new(folder)
-    metadata = read_metadata(options.metadata)
-    slides = open_folder(options.slides, options.slide_mpp or {})
-    found = find_files([Path(name) for name in named])
-    parts, rejected = _describe(found.files)
-    choice = choose_parts(parts, options.encoder_name)
-    choice.rejected += [*found.rejected, *rejected]
-    jobs = _name_jobs(choice, slides, metadata)
-    if not jobs:
-        raise InputError(_nothing(choice, parts))
-    _build(folder, jobs, choice, metadata, options)
-    done = _report(folder, jobs, choice, found.ignored)
+    before = open_before(folder)
+    inputs = choose_inputs([Path(name) for name in named], before, options)
+    plan = _plan(folder, inputs, before, before.complete(options) if before else options)
+    _require_size(plan)
+    if before is not None and not (options.allow_drop or options.replace):
+        before.require_kept(plan.jobs)
+    _build(plan)
+    done = _report(plan)
     if options.encoder is not None:
         from histo_index.api.features.verify import verify_encoder
 
@@ -143,100 +84,195 @@ def import_features(
     return replace(done, seconds=time.monotonic() - started)
 
 
-def _nothing(choice: Choice, parts: Sequence[Facts]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What an import does.
+
+    Attributes:
+        folder: the index.
+        inputs: files and folders.
+        before: the index as it is; None if there is none.
+        options: those remembered filled in.
+        found: the files.
+        described: what they hold.
+        choice: what is imported of that.
+        jobs: all matrices.
+        metadata: of slides or tiles.
+        digests: key of a matrix to what its rows follow from.
+        kept: keys of the matrices that are as they were.
+    """
+
+    folder: Path
+    inputs: Sequence[Path]
+    before: Before | None
+    options: FeatureOptions
+    found: Found
+    described: Described
+    choice: Choice
+    jobs: Sequence[Job]
+    metadata: Metadata
+    digests: Mapping[str, str]
+    kept: Collection[str]
+
+
+def _plan(
+    folder: Path, inputs: Sequence[Path], before: Before | None, options: FeatureOptions
+) -> _Plan:
+    metadata = read_metadata(options.metadata)
+    slides = open_folder(options.slides, options.slide_mpp or {})
+    found = find_files(inputs)
+    described = describe(found.files, before)
+    encoder, size = options.encoder_name, None
+    if before is not None:
+        encoder, size = (
+            encoder or before.encoder_in(described.parts),
+            before.manifest.embedding_size,
+        )
+    choice = choose_parts(described.parts, encoder, size)
+    choice.rejected += [*found.rejected, *described.rejected]
+    jobs = name_jobs(choice, slides, metadata, folder)
+    if not jobs:
+        raise InputError(_nothing(choice, described))
+    now = digests(jobs, described, metadata, folder)
+    known = {m.key: m.digest for m in before.remembered.matrices} if before else {}
+    kept = {key for key, digest in now.items() if digest and known.get(key) == digest}
+    return _Plan(
+        folder=folder, inputs=inputs, before=before, options=options, found=found,
+        described=described, choice=choice, jobs=jobs, metadata=metadata, digests=now, kept=kept,
+    )  # fmt: skip
+
+
+def _nothing(choice: Choice, described: Described) -> str:
     if choice.rejected:
         first = choice.rejected[0]
         return f"no features can be used; the first: {first.path}: {first.reason}"
-    return f"{parts[0].path}: no features, but places of tiles alone; pass the features too"
+    path = described.parts[0].path
+    return f"{path}: no features, but places of tiles alone; pass the features too"
 
 
-def _describe(files: Sequence[Path]) -> tuple[list[Facts], list[Rejection]]:
-    """Describe what the files hold, and reject those that cannot be used."""
-    parts: list[Facts] = []
-    rejected: list[Rejection] = []
-    frames = run_jobs("describe", [{"path": str(path)} for path in files])
-    for frame in frames:
-        path = str(files[frame.job])
-        report("opening", frame.job, len(files), unit="files")
-        if frame.kind == "part":
-            parts.append(read_record(Facts, dict(frame.values)))
-        elif frame.kind == "error":
-            reason = str(frame.values["message"]).removeprefix(f"{path}: ")
-            rejected.append(Rejection(path=path, reason=reason))
-            parts = [part for part in parts if part.path != path]
-    return parts, rejected
+def _require_size(plan: _Plan) -> None:
+    """Check the given encoder before the long work."""
+    if plan.options.encoder is None:
+        return
+    from histo_index.encoder.folder import read_config
+
+    size = read_config(plan.options.encoder)[0].embedding_size
+    own = plan.jobs[0].chosen.facts.size
+    if size != own:
+        raise MismatchError(
+            f"the features have {own:,} numbers, but the encoder {plan.options.encoder} has "
+            f"{size:,}; pass the one that computed them"
+        )
 
 
-def _name_jobs(choice: Choice, slides: SlideFolder, metadata: Metadata) -> list[Job]:
-    """Find the slide of each matrix, and reject those without one or without a scale."""
-    found: dict[str, SlideFound | InputError] = {}
-    for one in choice.chosen:
-        if (name := one.facts.slide) is not None:
-            try:
-                found[name] = slides.find(name)
-            except InputError as error:
-                found[name] = error
-    unscaled = [
-        slide
-        for one in choice.chosen
-        if one.facts.mpp is None
-        and isinstance(slide := found.get(one.facts.slide or ""), SlideFound)
-    ]
-    scales = read_scales(slides, unscaled)
-    jobs = []
-    for one in choice.chosen:
-        if one.facts.slide is None:
-            jobs.append(Job(chosen=one))
-            continue
-        slide = found[one.facts.slide]
-        if isinstance(slide, SlideFound):
-            slide = scales.get(slide.path, slide)
-        try:
-            if isinstance(slide, InputError):
-                raise slide
-            own = metadata.of_slide(one.facts.slide, slide.path, Path(slide.path).name)
-            jobs.append(Job(chosen=one, tiles=name_tiles(one, slide, own)))
-        except InputError as error:
-            choice.reject(one.facts, str(error))
-    return jobs
+def _build(plan: _Plan) -> None:
+    options, before = plan.options, plan.before
+    schema = join_schema([job.chosen for job in plan.jobs], plan.metadata.schema)
+    current = before.manifest if before else None
+    private = PrivateColumns(add=options.private).settle(current, schema.names)
+    new = [job for job in plan.jobs if job.key not in plan.kept]
+    keys = pa.array(sorted(plan.kept), pa.string())
 
+    def is_kept(rows: pa.Table) -> Bools:
+        found: Bools = pc.is_in(rows[FILE], value_set=keys).to_numpy()
+        return found
 
-def _build(
-    folder: Path, jobs: Sequence[Job], choice: Choice, metadata: Metadata, options: FeatureOptions
-) -> None:
-    chosen = [job.chosen for job in jobs]
-    schema = join_schema(chosen, metadata.schema)
-    private = PrivateColumns(add=options.private).settle(None, schema.names)
+    if before is not None and new and before.manifest.encoder.note is None:
+        _log.warning(
+            "%s: the encoder was verified on the tiles before; run `histo-index encoder verify` "
+            "again, until then new images are refused", plan.folder,
+        )  # fmt: skip
+    taken = _taken_ids(plan.folder, is_kept) if before and new else []
     given = GivenEmbeddings(
-        encoder=choice.encoder,
-        size=chosen[0].facts.size,
-        sources=stream_sources(jobs, schema, metadata.by_tile),
-        rejected=tuple(choice.rejected),
-        total=sum(one.facts.rows for one in chosen),
-    )
+        encoder=plan.choice.encoder,
+        size=plan.jobs[0].chosen.facts.size,
+        sources=stream_sources(new, schema, plan.metadata, taken),
+        rejected=(*plan.choice.rejected, *_rejected_before(plan)),
+        total=sum(job.chosen.facts.rows for job in new),
+        stored=before and Stored(
+            manifest=before.manifest,
+            is_kept=is_kept,
+            fill=lambda rows: fill_columns(rows, schema),
+        ),
+        remember=lambda folder, generation, rejected: _remember(plan, generation, rejected),
+    )  # fmt: skip
+    root = options.slides or (before and before.manifest.tiles_root(plan.folder))
     config = DeclaredConfig(
-        output=folder, root=options.slides, distance=options.distance, search=options.search,
+        output=plan.folder, root=root, distance=options.distance, search=options.search,
         private=tuple(private),
     )  # fmt: skip
     build_from_embeddings(config, given)
 
 
-def _report(folder: Path, jobs: Sequence[Job], choice: Choice, ignored: int) -> ImportReport:
-    opened = OpenIndex(folder, private=True)
+def _taken_ids(folder: Path, is_kept: Callable[[pa.Table], Bools]) -> list[str]:
+    rows = OpenIndex(folder, private=True).rows
+    ids: list[str] = rows[IDS].filter(pa.array(is_kept(rows))).to_pylist()
+    return ids
+
+
+def _rejected_before(plan: _Plan) -> list[Rejection]:
+    """Return the rows that were rejected of matrices that are not read again."""
+    if plan.before is None:
+        return []
+    paths = {job.key: job.chosen.facts.path for job in plan.jobs}
+    return [
+        Rejection(path=paths[matrix.key], reason=reason)
+        for matrix in plan.before.remembered.matrices
+        if matrix.key in plan.kept
+        for reason in matrix.rejected
+    ]
+
+
+def _remember(
+    plan: _Plan, generation: int, rejected: Sequence[Rejection]
+) -> Mapping[str, FileRecord]:
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for entry in set(rejected) - set(plan.choice.rejected):
+        reasons[entry.path].append(entry.reason)
+    options, folder = plan.options, plan.folder
+    found = Remembered(
+        inputs=tuple(relate(path, folder) for path in plan.inputs),
+        slides=options.slides and relate(options.slides, folder),
+        slide_mpp=dict(options.slide_mpp or {}),
+        metadata=options.metadata and relate(options.metadata, folder),
+        encoder_name=options.encoder_name,
+        files=tuple(
+            replace(
+                file,
+                path=relate(file.path, folder),
+                parts=tuple(replace(part, path="") for part in file.parts),
+            )
+            for file in plan.described.files
+        ),
+        matrices=tuple(
+            ReadMatrix(
+                key=job.key,
+                digest=plan.digests[job.key],
+                rejected=tuple(sorted(reasons[job.chosen.facts.path])),
+            )
+            for job in plan.jobs
+        ),
+    )
+    return write_remembered(folder, found, generation=generation)
+
+
+def _report(plan: _Plan) -> ImportReport:
+    opened = OpenIndex(plan.folder, private=True)
     manifest, rows = opened.manifest, opened.rows
     assert manifest.encoder.declared is not None
-    rejected = read_rejected(folder, manifest)
+    rejected = read_rejected(plan.folder, manifest)
     slides = pc.count_distinct(rows["slide_id"]).as_py() if "slide_id" in rows.column_names else 0
     return ImportReport(
-        index=folder,
+        index=plan.folder,
         tiles=manifest.tiles,
         slides=slides,
-        tools=dict(Counter(job.chosen.facts.tool for job in jobs)),
-        encoder=choice.encoder,
+        tools=dict(Counter(job.chosen.facts.tool for job in plan.jobs)),
+        read=sum(job.key not in plan.kept for job in plan.jobs),
+        encoder=plan.choice.encoder,
         size=manifest.embedding_size,
         status=manifest.encoder.declared.status,
         rejected=count_reasons(rejected),
         reasons=tuple(f"{entry.path}: {entry.reason}" for entry in rejected),
-        ignored=ignored + choice.ignored,
+        ignored=plan.found.ignored + plan.choice.ignored,
         seconds=0.0,
     )

@@ -1,19 +1,14 @@
 """Find the slides that features are of: by name in a folder, with their scales."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from histo_index.errors import ImageError, InputError
+from histo_index.features.slide_names import SlideNames
 from histo_index.features.tiles import SlideFound
 from histo_index.slides.tiling.find import find_slides
-from histo_index.slides.tiling.options import find_mpp
 from histo_index.wording import printable
-
-# Tools leave this out of a slide's name too.
-_SECOND: Final = ".ome"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,52 +17,53 @@ class SlideFolder:
 
     Attributes:
         folder: which they lie in; None if the user named none.
-        by_name: stem or file name to the slides called so.
-        slide_mpp: scales that the user listed; see `find_mpp`.
+        slides: their paths from it, by name.
+        scales: microns per level-0 pixel that the user listed, by name.
     """
 
     folder: Path | None
-    by_name: Mapping[str, list[Path]] = field(default_factory=dict)
-    slide_mpp: Mapping[str, float] = field(default_factory=dict)
+    slides: SlideNames[str]
+    scales: SlideNames[float]
 
     def find(self, name: str) -> SlideFound:
         """Find a slide, its scale only where the user listed it.
 
         Raises:
-            InputError: there is none in the folder, or several.
+            InputError: there is none in the folder, or several, or several scales for it.
         """
-        given = find_mpp(Path(name), self.slide_mpp)
-        if self.folder is None:
-            return SlideFound(path=name, mpp=given, is_given=given is not None)
-        found = self.by_name.get(name, [])
-        if len(found) != 1:
-            what = "no such slide" if not found else f"{len(found)} slides of that name"
-            raise InputError(f"{what} in {self.folder}: {printable(name)}; pass its folder")
-        given = given or find_mpp(found[0], self.slide_mpp)
-        path = found[0].relative_to(self.folder).as_posix()
-        return SlideFound(path=path, mpp=given, is_given=given is not None)
+        path = name
+        if self.folder is not None:
+            found = self.slides.find(name)
+            if len(found) != 1:
+                what = "no such slide" if not found else f"{len(found)} slides of that name"
+                raise InputError(f"{what} in {self.folder}: {printable(name)}; pass its folder")
+            path = found[0]
+        given = self.scales.find(path)
+        if len(given) > 1:
+            raise InputError(f"--slide-mpp: {len(given)} scales for {printable(path)}")
+        return SlideFound(path=path, mpp=given[0] if given else None, is_given=bool(given))
 
 
 def open_folder(folder: Path | None, slide_mpp: Mapping[str, float]) -> SlideFolder:
     """List the slides of a folder.
 
+    Args:
+        folder: of the slides; None if there is none.
+        slide_mpp: name of a slide, with or without suffix, to its scale.
+
     Raises:
         InputError: there is no such folder, or no slide in it.
     """
-    by_name: dict[str, list[Path]] = defaultdict(list)
+    paths = []
     if folder is not None:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; pass the folder of the slides")
-        for path in find_slides([folder]):
-            for name in {path.name, *_stems(path)}:
-                by_name[name].append(path)
-    # Features name slides without suffix, tables with or without.
-    stems = {stem: mpp for name, mpp in slide_mpp.items() for stem in _stems(Path(name))}
-    return SlideFolder(folder=folder, by_name=by_name, slide_mpp={**stems, **slide_mpp})
-
-
-def _stems(path: Path) -> tuple[str, str]:
-    return path.stem, path.stem.removesuffix(_SECOND)
+        paths = [path.relative_to(folder).as_posix() for path in find_slides([folder])]
+    return SlideFolder(
+        folder=folder,
+        slides=SlideNames((path, path) for path in paths),
+        scales=SlideNames(slide_mpp.items()),
+    )
 
 
 def read_scales(

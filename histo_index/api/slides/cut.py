@@ -12,7 +12,7 @@ from histo_index.api.slides.open import slide_pool
 from histo_index.errors import ImageError
 from histo_index.indexer.format.shards import write_parquet
 from histo_index.indexer.inputs.hashing import slide_marks
-from histo_index.indexer.inputs.slides import SlideToCut
+from histo_index.indexer.inputs.slides import CutSlides, SlideToCut
 from histo_index.progress import track
 from histo_index.slides.reading.identity import reading_version
 from histo_index.slides.reading.reader import SlideFile, require_libraries
@@ -37,9 +37,15 @@ class SlideCutter:
         folder: where tiles are remembered.
     """
 
-    def __init__(self, index: Path) -> None:
-        """Prepare for the slides of an index, which need not exist."""
+    def __init__(self, index: Path, *, cut: CutSlides | None = None) -> None:
+        """Prepare for the slides of an index, which need not exist.
+
+        Args:
+            index: the index folder.
+            cut: cuts slides that are new or changed; left out, decoder processes do.
+        """
         self.folder = index / FOLDER
+        self._cut = cut or cut_slides
         self._tables: dict[str, pa.Table] = {}
 
     def __call__(
@@ -54,7 +60,7 @@ class SlideCutter:
         keys = [_key(slide, options) for slide in slides]
         known = [self._read(key) for key in keys]
         fresh = [slide for slide, table in zip(slides, known, strict=True) if table is None]
-        results = cut_slides(fresh, options)
+        results = self._cut(fresh, options)
         for key, table in zip(keys, known, strict=True):
             found = next(results) if table is None else table
             if key is not None and found is not None and not isinstance(found, ImageError):

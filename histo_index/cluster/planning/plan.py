@@ -95,17 +95,16 @@ def make_plan(asked: Question) -> Plan:
     """Plan the index of a number of tiles."""
     structure, memory = _structure(asked)
     seconds = asked.tiles / asked.tiles_per_second
-    machines = max(math.ceil(memory / (asked.machine_bytes * (1 - _SPARE))), 1)
     rows = _shard_rows(asked)
     return Plan(
         items=(
             *_encoding(asked, seconds, rows),
             *_storage(asked, rows),
-            *_search(asked, memory, machines),
+            *_search(asked, memory),
         ),
         structure=structure,
         shard_rows=rows,
-        advice=tuple(_advise(asked, seconds, machines, rows)),
+        advice=tuple(_advise(asked, seconds, memory, rows)),
     )
 
 
@@ -129,7 +128,11 @@ def _encoding(asked: Question, seconds: float, rows: int) -> Iterator[Item]:
         name="rate of a worker", value=asked.tiles_per_second, unit="tiles/s", origin=rate,
         note="decoding included",
     )  # fmt: skip
-    yield Item(name="encoding", value=seconds, unit="s", origin="scaled", note="by one worker")
+    hours = seconds / 3600
+    yield Item(
+        name="encoding", value=seconds, unit="s", origin="scaled",
+        note=f"by one worker, {hours:,.1f} hours of it",
+    )  # fmt: skip
     if asked.workers > 1:
         yield Item(
             name="encoding", value=seconds / asked.workers, unit="s", origin="scaled",
@@ -137,7 +140,7 @@ def _encoding(asked: Question, seconds: float, rows: int) -> Iterator[Item]:
         )  # fmt: skip
     if asked.hour_price is not None:
         yield Item(
-            name="cost of encoding", value=seconds / 3600 * asked.hour_price, unit="price",
+            name="cost of encoding", value=hours * asked.hour_price, unit="price",
             origin="given", note=f"at {asked.hour_price:g} an hour of a worker",
         )  # fmt: skip
     yield Item(
@@ -166,7 +169,7 @@ def _storage(asked: Question, rows: int) -> Iterator[Item]:
     )
 
 
-def _search(asked: Question, memory: float, machines: int) -> Iterator[Item]:
+def _search(asked: Question, memory: float) -> Iterator[Item]:
     yield Item(
         name="memory to search", value=memory, unit="bytes", origin="scaled",
         note="the vectors themselves" if asked.tiles < EXACT_ROWS else "the ANN index",
@@ -177,13 +180,24 @@ def _search(asked: Question, memory: float, machines: int) -> Iterator[Item]:
             origin="scaled", note="of one core, from 148 s for a million tiles on two",
         )  # fmt: skip
     yield Item(
-        name="machines to search", value=machines, unit="machines", origin="scaled",
-        note=f"of {asked.machine_bytes / 1e9:g} GB, {100 * _SPARE:.0f} % of it left free",
+        name="machine to search", value=memory / (1 - _SPARE), unit="bytes", origin="scaled",
+        note=f"{100 * _SPARE:.0f} % of it left free",
+    )  # fmt: skip
+    yield Item(
+        name="or exactly, in parts", value=_count_machines(asked), unit="machines", origin="scaled",
+        note=f"of {asked.machine_bytes / 1e9:g} GB, with all vectors: `search --engine ray`",
     )  # fmt: skip
 
 
-def _advise(asked: Question, seconds: float, machines: int, rows: int) -> Iterator[str]:
-    if seconds <= _PATIENCE_S and machines == 1:
+def _count_machines(asked: Question) -> int:
+    """Count the machines that hold all vectors in memory."""
+    vectors = asked.tiles * asked.embedding_size * _FLOAT16
+    return max(math.ceil(vectors / (asked.machine_bytes * (1 - _SPARE))), 1)
+
+
+def _advise(asked: Question, seconds: float, memory: float, rows: int) -> Iterator[str]:
+    is_too_large = memory > asked.machine_bytes * (1 - _SPARE)
+    if seconds <= _PATIENCE_S and not is_too_large:
         yield "One worker on one machine is enough."
     if seconds > _PATIENCE_S:
         needed = math.ceil(seconds / _PATIENCE_S)
@@ -191,10 +205,11 @@ def _advise(asked: Question, seconds: float, machines: int, rows: int) -> Iterat
             f"One worker would encode for more than a week; {needed:,} workers take a week: "
             "`build --engine processes` on a machine with several GPUs, `build --engine ray` beyond"
         )
-    if machines > 1:
+    if is_too_large:
         yield (
-            f"The ANN index does not fit a machine of {asked.machine_bytes / 1e9:g} GB: search it "
-            f"in {machines} parts, `search --engine ray`, or take machines with more memory"
+            f"The ANN index does not fit a machine of {asked.machine_bytes / 1e9:g} GB: take one "
+            f"of {memory / (1 - _SPARE) / 1e9:.0f} GB, or search exactly in parts on "
+            f"{_count_machines(asked):,} machines, `search --engine ray`"
         )
     if rows != choose_shard_rows(asked.tiles_per_second):
         yield f"Pass --shard-rows {rows} to `build`, or there will be too many files."

@@ -1,7 +1,10 @@
 """Search an index in parts, each held by an actor of a Ray cluster."""
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,31 +15,48 @@ from histo_index.cluster.searching.merge import Ranked, merge, split_rows
 from histo_index.cluster.searching.part import IndexPart
 from histo_index.errors import PartialAnswerError
 
-# A part whose machine is lost is missed after so long.
+# A part whose machine is out of reach is missed after so long.
 _LONGEST_S: Final = 120.0
 
 _log = logging.getLogger(__name__)
 
 
-class ShardedSearch:
-    """Exact search by several actors; a `Structure`.
+@dataclass(kw_only=True)
+class Count:
+    """How many parts took part in answers.
 
-    An actor that is lost is started again by Ray, on another machine if need be, and answers the
-    next search.
+    Attributes:
+        parts: of the index.
+        answered: those that answered, the fewest of several searches.
+    """
+
+    parts: int
+    answered: int
+
+    @property
+    def label(self) -> str | None:
+        """What marks a partial answer, such as `3 of 4`; None if it is whole."""
+        return None if self.answered == self.parts else f"{self.answered} of {self.parts}"
+
+
+class ShardedSearch:
+    """Exact search by several actors; a `Structure`. Threads may search at once.
+
+    An actor that is lost is started again by Ray, on another machine if need be. Partial answers
+    are given only inside `counting`, whose caller labels them.
 
     Attributes:
         ray: the module, connected.
         actors: one a part.
-        allow_partial: whether parts that are lost are only told of.
+        allow_partial: whether answers may lack parts.
         parts: number of parts.
-        answered: how many answered the last search.
     """
 
     def __init__(
         self, ray: Any, folder: Path, generation: int, *, rows: int, parts: int,
         allow_partial: bool = False, longest_s: float = _LONGEST_S,
     ) -> None:  # fmt: skip
-        """Start the actors.
+        """Start the actors, and wait until they have opened their parts.
 
         Args:
             ray: the module, connected.
@@ -45,7 +65,10 @@ class ShardedSearch:
             rows: N.
             parts: into how many parts the rows are divided.
             allow_partial: answer from the parts that are there, instead of refusing.
-            longest_s: how long a part may take.
+            longest_s: how long a part may take to answer.
+
+        Raises:
+            HistoIndexError: the index has changed, or is damaged.
         """
         self.ray = ray
         self._ranges = split_rows(rows, parts)
@@ -54,36 +77,52 @@ class ShardedSearch:
         kind = ray.remote(max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD")
         part = kind(IndexPart)
         self.actors = [part.remote(folder, generation, own) for own in self._ranges]
-        self.parts = self.answered = len(self._ranges)
+        self.parts = len(self._ranges)
+        self._counts = threading.local()
+        self._gather([actor.check.remote() for actor in self.actors], None)
+
+    @contextmanager
+    def counting(self) -> Iterator[Count]:
+        """Count the parts that answer the searches of this thread inside the block."""
+        before = getattr(self._counts, "now", None)
+        self._counts.now = count = Count(parts=self.parts, answered=self.parts)
+        try:
+            yield count
+        finally:
+            self._counts.now = before
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
         """Return the nearest rows, nearest first; see `Structure`.
 
         Raises:
             PartialAnswerError: a part did not answer, and partial answers are not allowed.
-            HistoIndexError: the index changed, or is damaged.
+            HistoIndexError: the index has changed, or is damaged.
         """
         shared = self.ray.put(queries)
         asked = [
             actor.search.remote(shared, count, None if allowed is None else allowed[start:stop])
             for actor, (start, stop) in zip(self.actors, self._ranges, strict=True)
         ]
-        found = self._gather(asked)
-        self.answered = len(found)
+        found: list[Ranked] = self._gather(asked, self._longest_s)
         if len(found) < self.parts:
-            message = f"only {len(found)} of {self.parts} parts of the index answered"
-            if not found or not self.allow_partial:
-                raise PartialAnswerError(
-                    f"{message}; ask again when their machines are back, or pass --allow-partial"
-                )
-            _log.warning("partial: %s", message)
+            self._miss(len(found))
         rows = merge(found, count).rows
         missing = count - rows.shape[1]
         return np.pad(rows, ((0, 0), (0, max(missing, 0))), constant_values=-1)
 
-    def _gather(self, asked: Sequence[Any]) -> list[Ranked]:
-        ready, late = self.ray.wait(list(asked), num_returns=len(asked), timeout=self._longest_s)
-        found: list[Ranked] = []
+    def _miss(self, answered: int) -> None:
+        """Count a partial answer, or refuse it."""
+        message = f"only {answered} of {self.parts} parts of the index answered"
+        count: Count | None = getattr(self._counts, "now", None)
+        if not answered or not self.allow_partial or count is None:
+            hint = "" if self.allow_partial else ", or pass --allow-partial"
+            raise PartialAnswerError(f"{message}; ask again when their machines are back{hint}")
+        _log.warning("partial: %s", message)
+        count.answered = min(count.answered, answered)
+
+    def _gather(self, asked: Sequence[Any], longest_s: float | None) -> list[Any]:
+        ready, late = self.ray.wait(list(asked), num_returns=len(asked), timeout=longest_s)
+        found = []
         for reference in ready:
             try:
                 found.append(self.ray.get(reference))

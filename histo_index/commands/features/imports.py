@@ -17,7 +17,7 @@ from histo_index.commands.output import MISMATCH_EXIT, REJECTED_EXIT, exit_if, p
 from histo_index.wording import counted, printable
 
 if TYPE_CHECKING:
-    from histo_index.api.features.import_features import ImportReport
+    from histo_index.api.features.options import ImportReport
 
 app = typer.Typer()
 
@@ -30,15 +30,22 @@ _MOST_REASONS: Final = 20
 )
 def import_(
     features: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             help="Files and folders of TRIDENT, CLAM, AtlasPatch, slide2vec, LazySlide; .h5ad, "
-            ".npy beside a table of ids, Parquet."
+            ".npy beside a table of ids, Parquet (default: those that the index remembers)."
         ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new index folder.")] = Path(
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The index folder.")] = Path(
         "tiles.hx"
     ),
+    add: Annotated[
+        bool, typer.Option("--add", help="Add these features to the inputs of the index.")
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Keep only these features; drop those of other inputs."),
+    ] = False,
     slides: Annotated[
         Path | None,
         typer.Option("--slides", help="Folder of the slides: their scales, and their pixels."),
@@ -64,22 +71,28 @@ def import_(
     recall: RecallOption = None,
     memory: MemoryOption = None,
     distance: DistanceOption = None,
+    allow_drop: Annotated[
+        bool,
+        typer.Option("--allow-drop", help="Allow dropping more than half of the tiles."),
+    ] = False,
     allow_rejected: Annotated[
         bool, typer.Option("--allow-rejected", help="Exit 0 even if files or rows were rejected.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an index from features that another program computed; nothing is encoded."""
-    from histo_index.api.features.import_features import FeatureOptions, import_features
+    """Make an index from features of another program, or bring it up to date."""
+    from histo_index.api.features.import_features import import_features
+    from histo_index.api.features.options import FeatureOptions
     from histo_index.api.slides.slide_mpp import read_slide_mpp
     from histo_index.indexer.nearest.choose import search_config
 
     options = FeatureOptions(
         slides=slides, slide_mpp=read_slide_mpp(slide_mpp), encoder_name=encoder_name,
         encoder=encoder, metadata=metadata, distance=distance, private=private or (),
-        search=search_config(structure, recall, memory),
+        search=search_config(structure, recall, memory), add=add, replace=replace,
+        allow_drop=allow_drop,
     )  # fmt: skip
-    report = import_features(list(features), output, options)
+    report = import_features(list(features or ()), output, options)
     print_result(vars(report) if as_json else describe_import(report))
     exit_if(report.verification and not report.verification.is_verified, MISMATCH_EXIT)
     exit_if(report.rejected and not allow_rejected, REJECTED_EXIT)
@@ -91,9 +104,11 @@ def describe_import(report: "ImportReport") -> str:
     tools = ", ".join(
         f"{counted(number, 'file')} of {tool}" for tool, number in report.tools.items()
     )
+    as_before = sum(report.tools.values()) - report.read
+    unread = f"; {as_before:,} as before, not read again" if as_before else ""
     lines = [
         f"{report.index}: {counted(report.tiles, 'tile')}{of_slides}",
-        f"  read      {tools}; {counted(report.ignored, 'other file')} ignored",
+        f"  read      {tools}; {counted(report.ignored, 'other file')} ignored{unread}",
         f"  encoder   {printable(report.encoder)}, {report.size:,} numbers: {report.status}",
         f"  rejected  {len(report.reasons):,}",
         *(f"            {printable(reason)}" for reason in report.reasons[:_MOST_REASONS]),

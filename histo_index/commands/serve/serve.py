@@ -6,9 +6,13 @@ from typing import Annotated
 import typer
 
 from histo_index.commands.options import (
+    AddressOption,
+    AllowPartialOption,
     AnyMppOption,
     DeviceOption,
     IndexOption,
+    PartsOption,
+    SearchEngineOption,
     TilesOption,
     require_index,
 )
@@ -52,8 +56,14 @@ def serve(
     ] = None,
     device: DeviceOption = "auto",
     any_mpp: AnyMppOption = False,
+    engine: SearchEngineOption = None,
+    address: AddressOption = None,
+    parts: PartsOption = None,
+    allow_partial: AllowPartialOption = False,
 ) -> None:
     """Serve pages and a REST interface over an index, on this machine only by default."""
+    from histo_index.api.cluster.search import dividing
+
     folder = require_index(index)
     try:
         from histo_index.serve import start
@@ -63,11 +73,14 @@ def serve(
         host=host, port=port, token_file=token_file, certificate=tls_cert, key=tls_key,
         behind_proxy=behind_proxy, root_path=root_path or "", allowed_hosts=tuple(allow_host or ()),
     )  # fmt: skip
-    config = start.prepare(
-        folder, listening, is_read_only=read_only, shows_names=names, tiles=tiles, device=device,
-        user=user, any_mpp=any_mpp,
-    )  # fmt: skip
-    server = start.make_server(config, listening)
-    listener = start.listen(listening)
-    print_result(start.address(config, has_token_file=token_file is not None))
-    start.serve(server, listener)
+    with dividing(
+        engine, address, parts, allow_partial=allow_partial, longest_s=start.PART_S
+    ) as divide:
+        config = start.prepare(
+            folder, listening, is_read_only=read_only, shows_names=names, tiles=tiles,
+            device=device, user=user, any_mpp=any_mpp, divide=divide, warms_up=True,
+        )  # fmt: skip
+        server = start.make_server(config, listening)
+        listener = start.listen(listening)
+        print_result(start.address(config, has_token_file=token_file is not None))
+        start.serve(server, listener)

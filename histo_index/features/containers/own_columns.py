@@ -11,7 +11,7 @@ from histo_index.wording import printable
 
 IDS: Final = "image_id"
 # What the index writes itself; `width`, `height` and `path` of an export come back.
-_DROPPED: Final = frozenset(("sha256", "note", "embedding", "stem"))
+_DROPPED: Final = frozenset(("sha256", "note", "embedding", "stem", "features_file"))
 TYPES: Final = {
     "string": pa.string(),
     "int64": pa.int64(),

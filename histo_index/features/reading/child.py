@@ -24,6 +24,7 @@ from histo_index.features.layouts.opening import open_parts
 from histo_index.features.reading.frames import Frame, write_frame
 from histo_index.features.unit_rows import is_usable, unit_rows
 from histo_index.limits import lift_memory_limit, limit_process
+from histo_index.wording import printable
 
 # Slower than any disk: a job of a terabyte may compute for two days.
 _BYTES_PER_CPU_S: Final = 5_000_000
@@ -86,10 +87,11 @@ def _stream(answers: IO[bytes], number: int, job: Mapping[str, Any]) -> None:
     with ExitStack() as stack:
         part = _choose(job["path"], job["part"], stack)
         assert part.blocks is not None
-        places = part.places
+        found = None if part.places is None else part.places()
         if job["places"]:
-            places = _choose(job["places"], "", stack).places
-        found = None if places is None else places()
+            other = _choose(job["places"], "", stack).places
+            assert other is not None
+            found = _same_places(found, other(), job)
         if found is not None and len(found) != part.facts.rows:
             raise InputError(f"{job['path']}: {part.facts.rows:,} rows, but {len(found):,} places")
         start, repeated = 0, _repeated(found)
@@ -101,6 +103,16 @@ def _stream(answers: IO[bytes], number: int, job: Mapping[str, Any]) -> None:
             again = repeated[(repeated >= start) & (repeated < start + len(values))]
             write_frame(answers, _rows_frame(number, start, values, table, again))
             start += len(values)
+
+
+def _same_places(own: Int64 | None, other: Int64, job: Mapping[str, Any]) -> Int64:
+    """Return the places of another file; those that the matrix has too must be equal."""
+    if own is not None and not np.array_equal(own, other):
+        raise InputError(
+            f"{job['path']}: other places than {printable(job['places'])}, which has the size of "
+            "its patches; pass the file that its tiles were cut by"
+        )
+    return other
 
 
 def _repeated(places: Int64 | None) -> Int64:
@@ -135,6 +147,6 @@ def _rows_frame(number: int, start: int, values: Any, table: pa.Table, repeated:
         kind="rows",
         job=number,
         values={"start": start, "rows": len(values), "size": values.shape[1], "bad": bad},
-        table=sink.getvalue().to_pybytes(),
-        embeddings=embeddings.tobytes(),
+        table=memoryview(sink.getvalue()),
+        embeddings=embeddings.data.cast("B"),
     )

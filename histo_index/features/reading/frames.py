@@ -27,8 +27,8 @@ class Frame:
     kind: str
     job: int
     values: Mapping[str, Any] = field(default_factory=dict)
-    table: bytes = b""
-    embeddings: bytes = b""
+    table: bytes | memoryview = b""
+    embeddings: bytes | memoryview = b""
 
 
 def write_frame(file: IO[bytes], frame: Frame) -> None:

@@ -32,10 +32,13 @@ _FRUGAL: Final = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 _PACKAGE_ROOT: Final = Path(__file__).parents[3]
-
+# The most that Linux allows any user; blocks of rows are larger.
+_PIPE_BYTES: Final = 2**20
 
 # After the last word of a child: time to write a traceback and exit.
 _EXIT_S: Final = 5.0
+# How often a silent child is looked at.
+_LOOK_S: Final = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,11 @@ class ReadLimits:
 
 
 def run_jobs(
-    task: str, jobs: Sequence[Mapping[str, Any]], limits: ReadLimits | None = None
+    task: str,
+    jobs: Sequence[Mapping[str, Any]],
+    limits: ReadLimits | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Frame]:
     """Do jobs one after the other in a child process.
 
@@ -63,6 +70,7 @@ def run_jobs(
         task: `describe` or `stream`.
         jobs: the files, see `child`.
         limits: memory and time; some systems cannot enforce all of them.
+        clock: the time in seconds by which a silent child is killed.
 
     Yields:
         What the child says of each job, in order: its frames, then `end` or `error`. A child that
@@ -70,12 +78,12 @@ def run_jobs(
     """
     left = [{**job, "job": number} for number, job in enumerate(jobs)]
     while left:
-        done = yield from _run(task, left, limits or ReadLimits())
+        done = yield from _run(task, left, limits or ReadLimits(), clock)
         left = [job for job in left if job["job"] > done]
 
 
 def _run(
-    task: str, jobs: Sequence[Mapping[str, Any]], limits: ReadLimits
+    task: str, jobs: Sequence[Mapping[str, Any]], limits: ReadLimits, clock: Callable[[], float]
 ) -> Generator[Frame, None, int]:
     """Do jobs in one child; return the number of the last that ended, well or not."""
     last, numbers = int(jobs[-1]["job"]), {int(job["job"]) for job in jobs}
@@ -90,11 +98,12 @@ def _run(
             stdin=asked,
             stdout=subprocess.PIPE,
             stderr=errors,
+            pipesize=_PIPE_BYTES,
             env={**os.environ, **_FRUGAL},
         )
         assert child.stdout is not None
         try:
-            with _watching(child, limits.wait_s) as heard:
+            with _watching(child, limits.wait_s, clock) as heard:
                 while (frame := _next(child.stdout)) is not None and frame.job in numbers:
                     heard()
                     current = frame.job
@@ -136,17 +145,19 @@ def _next(stream: IO[bytes]) -> Frame | None:
 
 
 @contextmanager
-def _watching(child: "subprocess.Popen[bytes]", wait_s: float) -> Iterator[Callable[[], None]]:
+def _watching(
+    child: "subprocess.Popen[bytes]", wait_s: float, clock: Callable[[], float]
+) -> Iterator[Callable[[], None]]:
     """Kill a child that was not heard of for too long."""
     stop, last = threading.Event(), [math.inf]  # until its first word it only starts
 
     def watch() -> None:
-        while not stop.wait(min(wait_s, 1.0)):
-            if time.monotonic() - last[0] > wait_s:
+        while not stop.wait(_LOOK_S):
+            if clock() - last[0] > wait_s:
                 child.kill()
 
     def heard() -> None:
-        last[0] = time.monotonic()
+        last[0] = clock()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -1,22 +1,31 @@
 """Build an index from embeddings that were computed elsewhere; nothing is encoded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from histo_index.errors import InputError
 from histo_index.indexer.declared.encoder import DeclaredRuntime
-from histo_index.indexer.declared.shard_writer import GivenRows, ShardWriter
+from histo_index.indexer.declared.shard_writer import GivenRows, ShardWriter, choose_shard_rows
+from histo_index.indexer.declared.stored import Leaving, Stored, StoredRows, split_shards
 from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.lock import writer_lock
-from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest
-from histo_index.indexer.format.records import DIFFUSED, SearchConfig, Settings, read_record
+from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
+from histo_index.indexer.format.records import (
+    DIFFUSED,
+    FileRecord,
+    SearchConfig,
+    Settings,
+    read_record,
+)
+from histo_index.indexer.format.removed import read_removed
 from histo_index.indexer.format.shards import Receipt, Rejection
 from histo_index.indexer.transform.transform import require_distance
 from histo_index.indexer.writing.commit import clean_up, commit, finished_shards
-from histo_index.indexer.writing.draft import draft_manifest, root_of
+from histo_index.indexer.writing.draft import draft_manifest, is_unchanged, root_of
 from histo_index.indexer.writing.folder import ENCODER_FOLDER, prepare_folder, undoing_first_build
 from histo_index.progress import report
 
@@ -49,6 +58,9 @@ class GivenEmbeddings:
         sources: the tiles; each is read once, in order.
         rejected: inputs that were not even read.
         total: how many tiles there are, for reports of progress.
+        stored: which rows of the index stay; None in a first build.
+        remember: writes what the next import needs: folder, generation and what was rejected, to
+            role and file.
     """
 
     encoder: str
@@ -56,6 +68,10 @@ class GivenEmbeddings:
     sources: Iterable[GivenSource]
     rejected: tuple[Rejection, ...] = ()
     total: int | None = None
+    stored: Stored | None = None
+    remember: Callable[[Path, int, Sequence[Rejection]], Mapping[str, FileRecord]] = (
+        lambda folder, generation, rejected: {}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +79,7 @@ class DeclaredConfig:
     """Where and how an index is built from embeddings.
 
     Attributes:
-        output: the index folder, which must not hold an index yet.
+        output: the index folder.
         root: the folder that paths of tiles start from; None is the working directory.
         distance: `diffused` or `plain`; None is diffused.
         search: how the index is to be searched; None chooses by its size.
@@ -93,19 +109,24 @@ def require_new(folder: Path) -> None:
 
 
 def build_from_embeddings(config: DeclaredConfig, given: GivenEmbeddings) -> Manifest:
-    """Build an index from embeddings; shards of an interrupted build are not written again.
+    """Build an index from embeddings, or bring it up to date.
+
+    Shards whose rows all stay are not written again, nor are those of an interrupted build.
 
     Args:
         config: where and how.
         given: the tiles.
 
     Raises:
-        InputError: there is an index in the folder, or it holds other things, or no tile is usable.
+        InputError: there is an index in the folder that is not to be changed, or it holds other
+            things, or no tile is usable.
+        MismatchError: the index is of another encoder or size.
         LockedError: another process is writing there.
-        OSError: the disk is full or not writable.
+        OSError: the disk is full or not writable; the old state stands.
     """
     folder = config.output
-    require_new(folder)
+    if given.stored is None:
+        require_new(folder)
     encode = DeclaredRuntime(given.encoder, size=given.size, folder=folder / ENCODER_FOLDER)
     is_new = not folder.exists()
     prepare_folder(folder)
@@ -113,25 +134,83 @@ def build_from_embeddings(config: DeclaredConfig, given: GivenEmbeddings) -> Man
         writer_lock(folder),
         undoing_first_build(folder, encode.folder, is_new=is_new),
     ):
-        before = finished_shards(folder, encode.fingerprint)
-        finished = {shard.receipt.shard_id: shard.receipt for shard in before}
-        writer = ShardWriter(folder, encode, finished)
-        with closing(writer):
-            receipts, rejected = _write_sources(writer, given)
-        if not receipts:
-            raise InputError(_nothing(rejected))
-        draft = draft_manifest(
+        current = None if given.stored is None else read_manifest(folder)
+        if given.stored is not None and current is not None:
+            given.stored.require_present(folder, current, encode.fingerprint)
+        return _build(config, given, encode, current)
+
+
+def _build(
+    config: DeclaredConfig,
+    given: GivenEmbeddings,
+    encode: DeclaredRuntime,
+    current: Manifest | None,
+) -> Manifest:
+    folder = config.output
+    finished = finished_shards(folder, encode.fingerprint)
+    leaving = Leaving(read_removed(folder, current), config.private)
+    shard_rows = choose_shard_rows(encode.embedding_size)
+    kept: list[Receipt] = []
+    again: list[StoredRows] = []
+    if given.stored is not None:
+        kept, again = split_shards(
             folder,
-            receipts,
-            encoder=read_record(EncoderCard, encode.card()),
-            encoder_files={},
-            rejected=len(rejected),
-            sources=(),
-            settings=_settings(config, encode, writer.shard_rows),
+            given.stored,
+            finished,
+            leaving.removed,
+            shard_rows=shard_rows if given.total else None,
         )
-        manifest = commit(folder, draft, current=None, rejected=rejected)
-        clean_up(folder, manifest)
-        return manifest
+    writer = ShardWriter(
+        folder,
+        encode,
+        {shard.receipt.shard_id: shard.receipt for shard in finished},
+        leaves_out=leaving,
+    )
+    with closing(writer):
+        receipts, rejected = _write_sources(writer, again, given)
+    if not any(receipt.rows for receipt in (*kept, *receipts)):
+        raise InputError(_nothing(rejected))
+    draft = draft_manifest(
+        folder,
+        [*kept, *receipts],
+        encoder=read_record(EncoderCard, encode.card()),
+        encoder_files=leaving.record(folder, current),
+        rejected=len(rejected),
+        sources=(),
+        settings=_settings(config, encode, writer.shard_rows),
+    )
+    by_id = {shard.receipt.shard_id: shard.rows for shard in finished}
+    dead = sum(int(leaving.removed.find(by_id[receipt.shard_id]).sum()) for receipt in kept)
+    draft = replace(draft, tiles=draft.tiles - dead)
+    if current is not None and not given.total:
+        draft = _with_encoder(draft, current)
+    generation = current.generation + 1 if current else 1
+    remembered = given.remember(folder, generation, rejected)
+    if current is not None and _is_same(folder, current, draft, remembered):
+        manifest = current
+    else:
+        draft = replace(draft, files={**draft.files, **remembered})
+        manifest = commit(folder, draft, current=current, rejected=rejected)
+    clean_up(folder, manifest)
+    return manifest
+
+
+def _is_same(
+    folder: Path, current: Manifest, draft: Manifest, remembered: Mapping[str, FileRecord]
+) -> bool:
+    """Return whether there is nothing new, also in what the next import is to remember."""
+    before = {role: current.files[role].checksum for role in remembered if role in current.files}
+    return (
+        is_unchanged(folder, current, draft)
+        and before == {role: record.checksum for role, record in remembered.items()}
+        and current.rejected == draft.rejected
+    )
+
+
+def _with_encoder(draft: Manifest, current: Manifest) -> Manifest:
+    """Keep the encoder that was verified; it vouches for no row that is read after that."""
+    files = {r: f for r, f in current.files.items() if r.startswith(f"{ENCODER_FOLDER}/")}
+    return replace(draft, encoder=current.encoder, files={**draft.files, **files})
 
 
 def _settings(config: DeclaredConfig, encode: DeclaredRuntime, shard_rows: int) -> Settings:
@@ -146,18 +225,19 @@ def _settings(config: DeclaredConfig, encode: DeclaredRuntime, shard_rows: int) 
 
 
 def _write_sources(
-    writer: ShardWriter, given: GivenEmbeddings
+    writer: ShardWriter, again: Sequence[StoredRows], given: GivenEmbeddings
 ) -> tuple[list[Receipt], list[Rejection]]:
     """Write all sources, but for those that end in an error."""
     rejected, done = list(given.rejected), 0
-    for source in given.sources:
+    total = None if given.total is None else given.total + sum(int(s.mask.sum()) for s in again)
+    for source in chain(again, given.sources):
         rows_rejected: list[Rejection] = []
         try:
             for rows in source.blocks():
                 writer.add(rows)
                 rows_rejected += rows.rejected
                 done += len(rows.tiles)
-                report("writing", done, given.total)
+                report("writing", done, total)
         except InputError as error:
             writer.drop()
             reason = str(error).removeprefix(f"{source.name}: ")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from histo_index.arrays import Float16
+from histo_index.arrays import Bools, Float16
 from histo_index.hardware import usable_cores
 from histo_index.indexer.declared.encoder import DeclaredRuntime
 from histo_index.indexer.format.shards import (
@@ -67,6 +67,7 @@ class ShardWriter:
         finished: Mapping[str, Receipt],
         *,
         shard_rows: int | None = None,
+        leaves_out: Callable[[pa.Table], Bools] | None = None,
     ) -> None:
         """Begin to write.
 
@@ -75,9 +76,11 @@ class ShardWriter:
             encode: what the embeddings are declared to be of.
             finished: whole shards that an interrupted build left, by id.
             shard_rows: rows of a shard; None chooses by their size.
+            leaves_out: rows of a shard to which of them are not written.
         """
         self.shard_rows = shard_rows or choose_shard_rows(encode.embedding_size)
         self._folder, self._encode, self._finished = folder, encode, finished
+        self._leaves_out = leaves_out
         self._shards: list[Future[Receipt]] = []
         self._kept: list[GivenRows] = []
         # Of the source that is not yet known to be whole.
@@ -135,12 +138,14 @@ class ShardWriter:
         return [shard]
 
     def _write_shard(self, block: GivenRows) -> Receipt:
-        rows = _with_facts(block)
+        rows, embeddings = _with_facts(block), block.embeddings
+        if self._leaves_out is not None and (is_out := self._leaves_out(rows)).any():
+            rows, embeddings = rows.filter(pa.array(~is_out)), embeddings[~is_out]
         shard_id = _shard_id(self._encode.fingerprint, rows)
         receipt = self._finished.get(shard_id)
         if receipt is None:
             path = shard_path(self._folder, shard_id)
-            write_shard(path, rows, block.embeddings, shard_id=shard_id)
+            write_shard(path, rows, embeddings, shard_id=shard_id)
             receipt = Receipt(
                 shard_id=shard_id,
                 fingerprint=self._encode.fingerprint,

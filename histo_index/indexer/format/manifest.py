@@ -31,6 +31,8 @@ REMOVED_REMEDY: Final = (
     "restore it from a copy, or delete it and manifest.json, run `histo-index build` again, which "
     "keeps the shards, and `remove` again"
 )
+# Role of the record of an import of features.
+FEATURES: Final = "features"
 # Role of the file that turns embeddings into the vectors that are compared.
 TRANSFORM: Final = "transform"
 # What `search` keeps beside the manifest.
@@ -60,7 +62,8 @@ class Manifest:
         rejected: inputs that could not be used.
         shards: in row order.
         files: every other file, by its role: `rows`, `vectors`, `blocks`, `rejected`,
-            `encoder/...`, and where there are such `candidates`, `removed` and `transform`.
+            `encoder/...`, and where there are such `candidates`, `removed`, `transform` and
+            `features`.
         settings: the options of the build that can change what is in the index.
         libraries: name to version of what wrote it.
         sources: where the tiles come from, in the order in which they were added.

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from histo_index.errors import ImageError
 from histo_index.indexer.encoder_protocol import Encoded
 from histo_index.indexer.format.checksums import DamagedError
-from histo_index.indexer.format.manifest import REMOVED, Manifest
+from histo_index.indexer.format.manifest import FEATURES, REMOVED, Manifest
 from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.removed import read_removed
 from histo_index.indexer.format.shards import FACTS
@@ -130,11 +130,11 @@ def rewrite(
 
 
 def _kept_files(manifest: Manifest) -> dict[str, FileRecord]:
-    """Choose the files that do not follow from the shards: encoder, rejected and removed tiles."""
+    """Choose the files that do not follow from the shards, such as the encoder's."""
     return {
         role: record
         for role, record in manifest.files.items()
-        if role.startswith(f"{ENCODER_FOLDER}/") or role in (REMOVED, "rejected")
+        if role.startswith(f"{ENCODER_FOLDER}/") or role in (REMOVED, FEATURES, "rejected")
     }
 
 

@@ -20,6 +20,7 @@ from histo_index.indexer.format.checksums import DamagedError
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import (
     CALIBRATION_NAME,
+    FEATURES,
     REMOVED,
     TRANSFORM,
     Manifest,
@@ -215,7 +216,8 @@ def clean_up(folder: Path, manifest: Manifest) -> None:
     # Receipts first: a shard without one is no shard, a receipt without a shard would be damage.
     for pattern in ("part-*.json", "part-*.parquet"):
         _remove(set(embeddings.glob(pattern)) - needed)
-    for pattern in ("rejected-*.parquet", f"{REMOVED}-*.parquet", TRANSFORM_FILES):
+    patterns = "rejected-*.parquet", f"{REMOVED}-*.parquet", f"{FEATURES}-*.json", TRANSFORM_FILES
+    for pattern in patterns:
         _remove(set(folder.glob(pattern)) - needed)
     _remove([folder / PLAN_NAME])
 

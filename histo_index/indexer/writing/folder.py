@@ -101,7 +101,7 @@ def _is_ours(name: str) -> bool:
     """Return whether a file name can belong to an index."""
     folders = (ENCODER_FOLDER, shard_files.FOLDER, vector_file.FOLDER)
     files = (LOCK_NAME, PLAN_NAME, STATES_NAME, CALIBRATION_NAME, MAP_NAME, MARKS_NAME)
-    beginnings = (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-")
+    beginnings = (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-", "features-")
     return name in (*files, *folders) or name.startswith(beginnings)
 
 

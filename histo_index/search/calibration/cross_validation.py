@@ -58,8 +58,8 @@ def _cut_of(sample: Sample, objective: Objective, chosen: Bools) -> float | None
         weights=None if sample.weights is None else sample.weights[chosen],
     )
     bins, ones = Bins(part, objective), np.ones(len(is_same))
-    sigmoid = bins.sigmoid(ones)
-    return None if sigmoid is None else bins.threshold(sigmoid, ones)
+    fitted = bins.fit(ones)
+    return None if fitted is None else bins.threshold(fitted, ones)
 
 
 def share_of(

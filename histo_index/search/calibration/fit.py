@@ -1,7 +1,6 @@
 """Fit a threshold and a probability curve, with bootstrap bands, to labelled pairs.
 
-The curve is a sigmoid over -log(1 - d/4); `benchmarks/calibration.py` compares it with other curves
-(figures: docs/metrics.md).
+`benchmarks/calibration.py` compares the curve with others (figures: docs/metrics.md).
 """
 
 from dataclasses import dataclass
@@ -14,12 +13,9 @@ from histo_index.errors import InputError
 from histo_index.search.bootstrap import Interval, bands
 from histo_index.search.calibration.curve import Curve, farness
 from histo_index.search.calibration.objectives import Objective
-from histo_index.search.calibration.platt import Bins, Sigmoid, expit
+from histo_index.search.calibration.platt import Bins, LogOdds, expit
 from histo_index.search.inputs.sample import Sample
 
-# Knots are this far apart on the scale of log-odds, where straight lines then err by under 0.002.
-_KNOT_STEP: Final = 0.25
-_OUTERMOST_LOG_ODDS: Final = 8.0
 ROUNDS: Final = 400
 
 
@@ -46,41 +42,39 @@ def fit(sample: Sample, objective: Objective, *, rounds: int = ROUNDS, seed: int
     """
     bins = Bins(sample, objective)
     ones = np.ones(len(sample.distances))
-    sigmoid = _require(bins.sigmoid(ones))
-    steps = np.arange(_OUTERMOST_LOG_ODDS, -_OUTERMOST_LOG_ODDS - _KNOT_STEP, -_KNOT_STEP)
-    knots = np.unique(np.concatenate([[0.0, 4.0], sigmoid.distance_at(steps)]))
+    fitted = _require(bins.fit(ones))
+    knots = fitted.distances
 
     def figures(weights: Float64) -> Float64:
         """Return log-odds at each knot, and their difference from those at the threshold."""
-        drawn = bins.sigmoid(weights)
+        drawn = bins.fit(weights)
         if drawn is None:
             return np.full((2, len(knots)), np.nan)
-        log_odds = drawn.log_odds(knots)
-        return np.stack([log_odds, log_odds - drawn.log_odds(bins.threshold(drawn, weights))])
+        return np.stack([drawn.values, drawn.values - drawn.at(bins.threshold(drawn, weights))])
 
     low, high = bands(
         figures, sample.units_a, sample.units_b, rounds=rounds, seed=seed, is_share=False
     )
     return Fitted(
-        threshold=bins.threshold(sigmoid, ones),
+        threshold=bins.threshold(fitted, ones),
         threshold_interval=Interval(low=_crossing(knots, low[1]), high=_crossing(knots, high[1])),
-        curve=_curve(knots, sigmoid.log_odds(knots), low[0], high[0]),
+        curve=_curve(knots, fitted.values, low[0], high[0]),
     )
 
 
 def fit_threshold(sample: Sample, objective: Objective) -> float:
     """Fit the threshold alone; see `fit`."""
     bins, ones = Bins(sample, objective), np.ones(len(sample.distances))
-    return bins.threshold(_require(bins.sigmoid(ones)), ones)
+    return bins.threshold(_require(bins.fit(ones)), ones)
 
 
-def _require(sigmoid: Sigmoid | None) -> Sigmoid:
-    if sigmoid is None:
+def _require(fitted: LogOdds | None) -> LogOdds:
+    if fitted is None:
         raise InputError(
             "same pairs are not nearer than different ones, so distances do not separate them; "
             "check the labels, or use another encoder"
         )
-    return sigmoid
+    return fitted
 
 
 def _curve(knots: Float64, middle: Float64, low: Float64, high: Float64) -> Curve:

@@ -15,7 +15,7 @@ from histo_index.search.classification.fit_index import FEWEST_OF_CLASS, live_sa
 from histo_index.search.classification.held_out import squared_distances
 from histo_index.search.classification.intervals import Chances, chances
 from histo_index.search.classification.kernel import Gallery
-from histo_index.search.classification.model import DIGITS, ClassModel, split_digests
+from histo_index.search.classification.model import DIGITS, ClassModel, name_digest, split_digests
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.filters import find_column
 
@@ -101,6 +101,7 @@ class Classifier:
         classes, groups = np.array(model.tile_classes), np.array(model.tile_groups)
         self._gallery = Gallery(classes[is_there], groups[is_there], len(model.names))
         self._labels = dict(zip(self._rows.tolist(), self._gallery.classes.tolist(), strict=True))
+        self._group_digests = split_digests(model.group_digests)
         self._problem = _staleness(index, model) or _missing_class(self._gallery, model.names)
 
     def label_of(self, row: int, metadata: Mapping[str, object]) -> str | None:
@@ -122,7 +123,8 @@ class Classifier:
 
         Args:
             located: the images with their vectors.
-            values: column to value of images that are not in the index.
+            values: column to value of images that are not in the index; the column of groups may
+                be that of the label file.
 
         Returns:
             An answer for each image.
@@ -131,7 +133,8 @@ class Classifier:
             InputError: a column of the values is not there, or private.
         """
         for name in values or {}:
-            find_column(self._index.rows, name, self._index.hidden, option="--value")
+            if name != self._model.file_group:
+                find_column(self._index.rows, name, self._index.hidden, option="--value")
         if self._problem is not None:
             return [ClassAnswer(problem=self._problem) for _ in located]
         answers: list[ClassAnswer] = []
@@ -187,6 +190,10 @@ class Classifier:
             is_own |= self._rows == image.row
             for code in self._gallery.groups[is_own].tolist():
                 is_own |= self._gallery.groups == code
+        named = values.get(self._model.file_group or "")
+        if image.row is None and named is not None:
+            numbers = np.flatnonzero(np.array(self._group_digests) == name_digest(named))
+            is_own |= np.isin(self._gallery.groups, numbers)
         column = self._model.group_column
         if column is None or column not in self._index.rows.column_names:
             return is_own

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from histo_index.arrays import Float32, Float64, Int64
+from histo_index.progress import track
 from histo_index.search.classification.kernel import Gallery, log_densities
 from histo_index.search.classification.layer import Queries, fit_layer, group_terms, newton_step
 
@@ -88,7 +89,7 @@ def fit_classes(gallery: Gallery, distances: Float32, classes: Int64, groups: In
     priors: Float64 = shares / shares.sum()
     near = max(float(np.median(distances.min(axis=1))), _LEAST_DISTANCE)
     best, parameters, votes = None, None, count_votes(gallery, distances)
-    for reach in _REACHES:
+    for reach in track(_REACHES, "fitting classes", unit="settings"):
         densities = gallery.densities(distances, reach * near)
         typical = max(float(np.median(densities.max(axis=1))), np.finfo(np.float64).tiny)
         for share in _SMOOTHINGS:

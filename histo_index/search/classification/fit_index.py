@@ -13,7 +13,7 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.search.classification.fit import equal_weights, fit_classes
 from histo_index.search.classification.held_out import held_out_distances
 from histo_index.search.classification.kernel import Gallery
-from histo_index.search.classification.model import DIGITS, ClassModel, Novelty
+from histo_index.search.classification.model import DIGITS, ClassModel, Novelty, name_digest
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
 from histo_index.wording import counted
 
@@ -129,6 +129,8 @@ def fit_class_model(index: OpenIndex, dataset: LabelledPairs) -> ClassModel | st
         loss=fitted.loss,
         novelty=find_novelty(held),
         group_column=dataset.group_column,
+        file_group=dataset.file_group,
+        group_digests="".join(map(name_digest, dataset.group_names)) if dataset.file_group else "",
         label_column=dataset.label_column,
         contents="".join(starts.take(pa.array(held.rows)).to_pylist()),
         tile_classes=held.gallery.classes.tolist(),

@@ -14,6 +14,7 @@ from histo_index.indexer.embeddings import read_embeddings
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.transform.diffusion import fit_diffusion
 from histo_index.indexer.transform.transform import FEWEST_TILES, distinct
+from histo_index.progress import track
 from histo_index.search.classification.kernel import Gallery
 from histo_index.search.inputs.labels import own_groups
 
@@ -98,7 +99,7 @@ def _refitted(
     sample = np.sort(np.random.default_rng(0).choice(live, count, replace=False))
     sampled = read_embeddings(index, sample)
     of_sample = _sample_groups(index, sample, rows, groups, names)
-    for fold in range(int(folds.max()) + 1):
+    for fold in track(range(int(folds.max()) + 1), "fitting without groups", unit="folds"):
         held = {names[code] for code in np.unique(groups[folds == fold]).tolist()}
         is_kept = np.array([name not in held for name in of_sample])
         if is_kept.sum() < FEWEST_TILES:

@@ -1,5 +1,6 @@
 """The class model of an index, as it is stored in `calibration.json`."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
@@ -44,6 +45,9 @@ class ClassModel:
         loss: log loss of the tiles it was fitted to, each without its own group.
         novelty: when a tile is unlike everything labelled.
         group_column: column of the index that holds the groups; None if they came from elsewhere.
+        file_group: column of the label file that held them; None if they came from elsewhere.
+        group_digests: with `file_group`: start of the SHA-256 of the name of each group, by its
+            number, joined. Otherwise empty.
         label_column: column of the index that holds the classes; None if they came from a file.
         contents: start of the SHA-256 of each labelled tile, joined, 16 digits each.
         tile_classes: class of each labelled tile.
@@ -63,6 +67,8 @@ class ClassModel:
     loss: float
     novelty: Novelty
     group_column: str | None
+    file_group: str | None
+    group_digests: str
     label_column: str | None
     contents: str
     tile_classes: list[int]
@@ -94,6 +100,11 @@ class ClassModel:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from the result of `as_dict`."""
         return cls(**{**values, "novelty": Novelty(**values["novelty"])})
+
+
+def name_digest(name: str) -> str:
+    """Hash the name of a group: a file that others may read need not name patients."""
+    return hashlib.sha256(name.encode()).hexdigest()[:DIGITS]
 
 
 def split_digests(joined: str) -> list[str]:

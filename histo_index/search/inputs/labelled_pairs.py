@@ -14,7 +14,7 @@ from histo_index.indexer.reader import OpenIndex
 from histo_index.search.inputs.labels import Labels, has_own_groups, own_groups
 from histo_index.search.inputs.pair_list import PairList
 from histo_index.search.inputs.row_pairs import draw_pairs, find_usable_pairs
-from histo_index.search.inputs.sample import Sample
+from histo_index.search.inputs.sample import Sample, weigh_groups_alike
 
 _UNKNOWN: Final = -1
 
@@ -39,6 +39,7 @@ class LabelledPairs:
         problems: what could not be used, one line each.
         label_column: column of the index that the classes come from; None if from elsewhere.
         group_column: column of the index that the groups come from; None if from elsewhere.
+        file_group: column of the label file that they come from; None if from elsewhere.
         weights: float64 [P], how much each pair counts; see `Sample`. None: all alike.
     """
 
@@ -57,6 +58,7 @@ class LabelledPairs:
     problems: list[str]
     label_column: str | None = None
     group_column: str | None = None
+    file_group: str | None = None
     weights: Float64 | None = None
 
     def sample(self, distances: npt.NDArray[np.floating], prior: float | None = None) -> Sample:
@@ -149,7 +151,7 @@ def make_labelled_pairs(
     classes, codes = _classes_of(labels, rows)
     group_names, groups = _groups_of(index, labels, rows, group)
     left, right = np.searchsorted(rows, left), np.searchsorted(rows, right)
-    origin = pairs_name
+    origin, weights = pairs_name, None
     if pairs is None:
         assert labels is not None
         left, right, is_same = draw_pairs(codes, groups, seed=seed)
@@ -159,6 +161,7 @@ def make_labelled_pairs(
                 "same pair can be drawn; label more groups, or pass another --group"
             )
         origin = f"drawn from {labels.source}, across groups, half of them same"
+        weights = weigh_groups_alike(groups[codes >= 0], groups[left], groups[right], is_same)
     return LabelledPairs(
         rows=rows,
         names=index.rows["image_id"].take(pa.array(rows)).to_pylist(),
@@ -175,6 +178,8 @@ def make_labelled_pairs(
         problems=problems,
         label_column=labels.label_column if labels else None,
         group_column=labels.group_column if labels else None,
+        file_group=labels.file_group if labels else None,
+        weights=weights,
     )
 
 

@@ -49,6 +49,7 @@ class Labels:
         problems: what could not be used, one line each, with the line of the file.
         label_column: column of the index that the classes come from; None if from a file.
         group_column: column of the index that the groups come from; None if from elsewhere.
+        file_group: column of the label file that they come from; None if from elsewhere.
     """
 
     rows: Int64
@@ -60,6 +61,7 @@ class Labels:
     problems: list[str]
     label_column: str | None = None
     group_column: str | None = None
+    file_group: str | None = None
 
 
 def read_labels(
@@ -88,24 +90,27 @@ def read_labels(
         rows, kept, problems = _find_tiles(index, table, chosen)
         labels = [chosen[line].strip() for line in kept]
     else:
-        column = str(source or LABEL_COLUMN)
-        table = _own_column(index, column, asked=source is not None)
-        values = table.columns[column]
+        own = str(source or LABEL_COLUMN)
+        table = _own_column(index, own, asked=source is not None)
+        values = table.columns[own]
         kept = [row for row in index.live_rows().tolist() if not _is_missing(values[row])]
         rows, problems = np.array(kept, np.int64), []
         labels = [values[row] for row in kept]
     _require_classes(table.name, labels, problems)
     groups, group_from = _groups(index, table, kept, rows, group)
+    column, has_groups = group or GROUP_COLUMN, group_from != _BY_ITSELF
+    is_own = group_from.endswith(_OF_INDEX)
     return Labels(
         rows=rows,
         labels=labels,
         groups=groups,
         source=table.name,
         group_from=group_from,
-        has_groups=group_from != _BY_ITSELF,
+        has_groups=has_groups,
         problems=problems,
         label_column=None if table.origins else next(iter(table.columns)),
-        group_column=(group or GROUP_COLUMN) if group_from.endswith(_OF_INDEX) else None,
+        group_column=column if is_own else None,
+        file_group=column if has_groups and not is_own else None,
     )
 
 

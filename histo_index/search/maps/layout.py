@@ -5,8 +5,9 @@ Fast interpolation-based t-SNE; Kobak and Berens (2019), The art of using t-SNE 
 transcriptomics (first places from principal components, learning rate in proportion to N).
 """
 
+import importlib.util
+from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +33,7 @@ def require_library() -> str:
     Raises:
         InputError: it is not installed.
     """
-    if find_spec("openTSNE") is None:
+    if importlib.util.find_spec("openTSNE") is None:
         raise InputError(
             "a map needs openTSNE, which is not installed; run pip install 'histo-index[map]'"
         )
@@ -68,23 +69,16 @@ def lay_out(
         negative_gradient_method="fft" if is_large else "bh", callbacks_every_iters=_REPORT_EVERY,
         learning_rate="auto", momentum=0.8,
     )  # fmt: skip
-    early = {"n_iter": _EARLY, "exaggeration": _EXAGGERATION, "callbacks": [_Reporter(0)]}
-    late = {"n_iter": STEPS - _EARLY, "exaggeration": 1, "callbacks": [_Reporter(_EARLY)]}
-    for options in (early, late):
-        points = points.optimize(**options)
+    report("laying out", 0, STEPS, unit="steps")
+    for first, last, exaggeration in ((0, _EARLY, _EXAGGERATION), (_EARLY, STEPS, 1)):
+        reporter = partial(_report_step, first)
+        points = points.optimize(last - first, exaggeration=exaggeration, callbacks=[reporter])
     laid = np.asarray(points, np.float32)
     return np.ascontiguousarray(laid - laid.mean(axis=0))
 
 
-class _Reporter:
-    """Reports the steps of one part of the optimisation."""
-
-    def __init__(self, before: int) -> None:
-        self._before = before
-        report("laying out", before, STEPS, unit="steps")
-
-    def __call__(self, step: int, error: float, points: Any) -> None:
-        report("laying out", self._before + step, STEPS, unit="steps")
+def _report_step(before: int, step: int, error: float, points: Any) -> None:
+    report("laying out", before + step, STEPS, unit="steps")
 
 
 def _first_places(start: Floats, seed: int) -> Floats:

@@ -44,5 +44,5 @@ def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
 
 def _name(index: OpenIndex, sha256: str) -> str:
     """Return the image id of a tile; its SHA-256 if it is no longer in the index."""
-    row = int(index.find_contents(pa.array([sha256]))[0])
+    row = int(index.find_contents(pa.array([sha256], pa.string()))[0])
     return str(index.rows["image_id"][row].as_py()) if row >= 0 else sha256

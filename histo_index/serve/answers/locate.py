@@ -53,7 +53,7 @@ def _locate_upload(snapshot: Snapshot, upload: Upload) -> Located:
         raise MismatchError("the index has another encoder now; upload the image again")
     if upload.sha256:
         # The very file that was indexed is that tile, so it is not its own neighbour.
-        row = int(snapshot.opened.find_contents(pa.array([upload.sha256]))[0])
+        row = int(snapshot.opened.find_contents(pa.array([upload.sha256], pa.string()))[0])
         if row >= 0:
             return locate_row(snapshot, row, upload.upload_id)
     vector = vectors_of(snapshot.opened, upload.embedding[None])[0]

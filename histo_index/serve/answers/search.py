@@ -57,6 +57,7 @@ class Found:
             where the order is another.
         classes: what the query is; None without a class model.
         scale_notes: what to say about the scale of the examples, a line each.
+        parts: how many parts of the index answered, such as `3 of 4`; None for all.
     """
 
     hits: list[Hit]
@@ -66,6 +67,7 @@ class Found:
     same: int | None
     classes: ClassAnswer | None
     scale_notes: list[str]
+    parts: str | None
 
 
 def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
@@ -85,10 +87,11 @@ def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
         near_duplicates="drop" if asked.drop_copies else "keep",
     )  # fmt: skip
     is_single = asked.is_single
-    if is_single:
-        near = _search_one(snapshot, like[0], options)
-    else:
-        near = search_examples(snapshot, like, unlike, options)
+    with snapshot.counting() as count:
+        if is_single:
+            near = _search_one(snapshot, like[0], options)
+        else:
+            near = search_examples(snapshot, like, unlike, options)
     threshold = snapshot.index.threshold(is_decisive=False)
     same = None
     if is_single and threshold.value is not None:
@@ -101,6 +104,7 @@ def find(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Found:
         same=same,
         classes=near.classes,
         scale_notes=scale_notes(snapshot, [*like, *unlike]),
+        parts=count.label if count else None,
     )
 
 
@@ -118,7 +122,7 @@ def relax(snapshot: Snapshot, uploads: Uploads, asked: Asked) -> Asked:
     That is to leave out tiles with the same value in a column, if an example has none there or
     nobody gave that of an upload; and to leave out copies with several examples.
     """
-    rows = [locate(snapshot, uploads, given).row for given in asked.like]
+    rows = [locate(snapshot, uploads, given).row for given in asked.like if asked.exclude_same]
     table = snapshot.opened.rows
     kept = tuple(
         name

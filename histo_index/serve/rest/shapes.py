@@ -37,6 +37,7 @@ def search_json(found: Found, asked: Asked) -> dict[str, Any]:
         "is_by_distance": found.is_by_distance,
         "scale_notes": found.scale_notes,
         "classes": None if found.classes is None else class_json(found.classes),
+        "parts": found.parts,
         "hits": [vars(hit) for hit in found.hits],
     }
 
@@ -64,14 +65,20 @@ def pair_json(found: Compared) -> dict[str, Any]:
 
 
 def search_csv(found: Found) -> str:
-    """Write the hits of a search as CSV; no cell is a formula."""
+    """Write the hits of a search as CSV; no cell is a formula. A partial answer has `parts`."""
     names = list(dict.fromkeys(name for hit in found.hits for name in hit.columns))
-    shown = [f"tile_{name}" if name in _HIT_COLUMNS else name for name in names]
+    partial = {} if found.parts is None else {"parts": found.parts}
+    ours = (*_HIT_COLUMNS, *partial)
+    shown = [f"tile_{name}" if name in ours else name for name in names]
     rows = [
-        [*(getattr(hit, name) for name in _HIT_COLUMNS), *(hit.columns.get(name) for name in names)]
+        [
+            *(getattr(hit, name) for name in _HIT_COLUMNS),
+            *partial.values(),
+            *(hit.columns.get(name) for name in names),
+        ]
         for hit in found.hits
     ]
-    return to_csv([*_HIT_COLUMNS, *shown], rows)
+    return to_csv([*ours, *shown], rows)
 
 
 def to_csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

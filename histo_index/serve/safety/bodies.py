@@ -1,7 +1,6 @@
 """Bodies of requests: limited in bytes, in time, and in how many arrive at once."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -80,7 +79,7 @@ class _Body:
         self._hold = hold
         self._most = most
         self._seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = asyncio.get_running_loop().time() + seconds
         self._found = 0
         self.held = 0
         self.is_whole = False
@@ -105,8 +104,8 @@ class _Body:
         if self.is_whole:  # what follows is the end of the connection, for which there is no hurry
             return await self._receive()
         try:
-            left = max(self._end - time.monotonic(), 0.001)
-            message = await asyncio.wait_for(self._receive(), left)
+            async with asyncio.timeout_at(self._end):
+                message = await self._receive()
         except TimeoutError:
             detail = f"the body did not arrive within {self._seconds:g} s"
             raise RefusalError(408, detail) from None

@@ -18,6 +18,7 @@ from histo_index.errors import (
     InputError,
     LockedError,
     MismatchError,
+    PartialAnswerError,
 )
 from histo_index.wording import printable
 
@@ -27,6 +28,7 @@ _STATUS: Final[dict[type[HistoIndexError], int]] = {
     InputError: 422,
     IndexFormatError: 503,
     MismatchError: 503,
+    PartialAnswerError: 503,
     LockedError: 409,
 }
 # Folders of an absolute path, POSIX or Windows; what follows them stays.
@@ -116,7 +118,10 @@ def _page(title: str, detail: str, scope: Scope) -> str:
     root = escape(scope.get("root_path", ""))
     # Whoever has no session gets no style either.
     has_session = "visitor" in scope.get("state", {})
-    style = f'<link rel="stylesheet" href="{root}/static/app.css">' if has_session else ""
+    style = (
+        f'<link rel="stylesheet" href="{root}/static/app.css">'
+        f'<link rel="icon" href="{root}/static/icon.svg">'
+    ) * has_session
     back = f'<p><a href="{root}/search">Go to the search</a></p>' if has_session else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

@@ -80,7 +80,8 @@ class Current:
             self._engines[fingerprint] = Engine(
                 index.opened, device=config.device, limits=config.limits
             )
-        return Snapshot(index, self._engines[fingerprint], config, key=self._key)
+        parts = None if config.divide is None else config.divide(index)
+        return Snapshot(index, self._engines[fingerprint], config, key=self._key, parts=parts)
 
     def _look(self) -> _State:
         """Identify the files by which a generation and a calibration are committed."""

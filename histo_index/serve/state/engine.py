@@ -1,5 +1,6 @@
 """What decodes and encodes for the server: one pool of decoder processes and one runtime."""
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -88,6 +89,15 @@ class Engine:
         if isinstance(tile, ImageError):
             raise tile
         return tile.embedding.astype(np.float16)
+
+    def warm_up(self) -> None:
+        """Start the decoders and load the network; nothing if it encodes no images."""
+        if self._reason is not None:
+            return
+        assert self._encoder is not None
+        # No image: a decoder starts, and refuses it.
+        next(self.read_greys([Path(os.devnull)], 8))
+        self._encoder.encode_pixels([np.zeros((64, 64, 3), np.uint8)])
 
     def show_tile(self, path: Path, sha256: str, side_px: int | None) -> bytes:
         """Return the picture of an indexed tile, JPEG or at full size PNG.

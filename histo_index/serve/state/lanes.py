@@ -41,6 +41,19 @@ class Lane:
         Raises:
             RefusalError: too many wait already, or it took too long.
         """
+        future = self.start(function, *arguments)
+        try:
+            async with asyncio.timeout(self._wait_s):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise busy(_RETRY_S) from None
+
+    def start(self, function: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
+        """Let a thread of the lane call a function, and do not wait for it.
+
+        Raises:
+            RefusalError: too many wait already.
+        """
         with self._lock:
             if self._inside >= self._most:
                 raise busy(_RETRY_S)
@@ -48,10 +61,7 @@ class Lane:
         future = self._threads.submit(function, *arguments)
         # Also when nobody waits any more: the thread is busy until it is done.
         future.add_done_callback(self._leave)
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self._wait_s)
-        except TimeoutError:
-            raise busy(_RETRY_S) from None
+        return future
 
     def _leave(self, future: Future[Any]) -> None:
         with self._lock:

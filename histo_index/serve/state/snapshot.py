@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,9 @@ from histo_index.serve.state.ids import OpaqueIds
 from histo_index.serve.state.slide_list import IndexedSlide, list_slides
 from histo_index.slides.scale import ScaleCheck
 from histo_index.wording import printable
+
+if TYPE_CHECKING:
+    from histo_index.cluster.searching.ray_search import Count, ShardedSearch
 
 # What names a tile or its slide; shown and filtered by with `--names` only.
 _NAMES: Final = ("image_id", "path", "slide_id", "file")
@@ -41,9 +45,13 @@ class Snapshot:
         scales: compares the scale of images with that of the index.
     """
 
-    def __init__(self, index: Index, engine: Engine, config: ServeConfig, *, key: bytes) -> None:
-        """Take an open index."""
+    def __init__(
+        self, index: Index, engine: Engine, config: ServeConfig, *, key: bytes,
+        parts: "ShardedSearch | None" = None,
+    ) -> None:  # fmt: skip
+        """Take an open index, and the parts that it is searched in."""
         self.index = index
+        self._parts = parts
         self.engine = engine
         self.opened = index.opened
         self.ids = OpaqueIds(self.opened, key)
@@ -55,6 +63,13 @@ class Snapshot:
         self.root = tiles_folder(self.opened, config.tiles)
         self._slide_key = derive(config.token, "slides")
         self.scales = QueryScales(self.opened, mpp=None, any_mpp=config.any_mpp)
+
+    def counting(self) -> "AbstractContextManager[Count | None]":
+        """Count the parts of the index that answer inside the block; None if it has none.
+
+        Elsewhere an answer that lacks parts is refused.
+        """
+        return nullcontext() if self._parts is None else self._parts.counting()
 
     def row_of(self, tile_id: str) -> int:
         """Return the row of a tile.

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from histo_index.encoder.decode.pictures import Box, Picture
@@ -96,6 +97,15 @@ class State:
         upload: Upload = await self._encode.run(self._told, encode)
         self.uploads.keep(upload)
         return upload
+
+    def warm_up(self) -> Future[None]:
+        """Load decoders, network and search structure, so that no client waits for that."""
+
+        def load(snapshot: Snapshot) -> None:
+            snapshot.engine.warm_up()
+            _ = snapshot.opened.structure
+
+        return self._encode.start(self._told, load)
 
     def close(self) -> None:
         """Finish what is being worked on and end all processes."""

@@ -206,7 +206,6 @@ function listenToButtons(plot, hand, actions) {
     event.preventDefault();
     go(plot);
   });
-  form.elements.column.addEventListener("change", () => go(plot));
 }
 
 if (area) {

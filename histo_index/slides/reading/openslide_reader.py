@@ -11,7 +11,7 @@ import openslide
 
 from histo_index.errors import ImageError
 from histo_index.slides.reading.info import Bounds, SlideInfo, SlideLevel, choose_scale
-from histo_index.slides.reading.reader import Pixels, Slide, SlideFile
+from histo_index.slides.reading.reader import Pixels, Slide, SlideFile, explain_fault
 
 # Larger planes are damage: OpenSlide counts in int64, pictures in int32.
 _LONGEST_PX: Final = 2**30
@@ -41,7 +41,7 @@ def open_by_openslide(path: Path, file: SlideFile) -> Slide | None:
     except openslide.OpenSlideUnsupportedFormatError:
         return None
     except openslide.OpenSlideError as error:
-        raise ImageError(f"{file}: damaged slide ({_line(error)}); copy it again") from error
+        raise explain_fault(file, _line(error)) from error
 
 
 class _OpenSlide:
@@ -57,7 +57,7 @@ class _OpenSlide:
         try:
             region = self._opened.read_region(place, level, size)
         except openslide.OpenSlideError as error:
-            raise ImageError(f"{self.info.path}: damaged slide ({_line(error)})") from error
+            raise explain_fault(self.info.path, _line(error)) from error
         pixels = np.asarray(region)
         alpha = pixels[:, :, 3]
         if alpha.min() == _OPAQUE:

@@ -1,5 +1,7 @@
 """Open a slide with the library that reads it."""
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +19,10 @@ Pixels = npt.NDArray[np.uint8]
 
 _LIBRARIES: Final = ("openslide", "tifffile", "cv2")
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# What a share says that is gone.
+_OUT_OF_REACH: Final = (
+    errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+)  # fmt: skip
 INSTALL: Final = "pip install 'histo-index[slides]'"
 
 
@@ -100,6 +106,31 @@ def open_slide(file: SlideFile) -> Slide:
 
         return open_by_tifffile(path, file)
     raise ImageError(f"{file}: not a slide: no reader knows its content; check the file")
+
+
+def explain_fault(file: SlideFile | str, line: str) -> ImageError:
+    """Build the error of a slide that a reader failed on: it is out of reach, or damaged.
+
+    Args:
+        file: the slide.
+        line: what the reader said.
+    """
+    path = Path(str(file))
+    try:
+        if path.is_dir():
+            os.listdir(path)
+        else:
+            path.open("rb").close()
+    except OSError as error:
+        line = error.strerror or str(error)
+        is_reachable = False
+    else:
+        is_reachable = not any(os.strerror(code) in line for code in _OUT_OF_REACH)
+    if is_reachable:
+        return ImageError(f"{file}: damaged slide ({line}); copy it again")
+    return ImageError(
+        f"{file}: cannot be read ({line}); check the folder it lies in, and try again"
+    )
 
 
 def _is_tiff(path: Path) -> bool:

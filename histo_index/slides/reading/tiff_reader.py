@@ -4,6 +4,7 @@ import logging
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +14,15 @@ import tifffile
 
 from histo_index.errors import ImageError
 from histo_index.slides.reading.info import Bounds, SlideInfo, SlideLevel, choose_scale
-from histo_index.slides.reading.reader import Pixels, Slide, SlideFile
+from histo_index.slides.reading.reader import Pixels, Slide, SlideFile, explain_fault
 
 # Microns per unit of TIFF's ResolutionUnit: 2 is inch, 3 is centimetre.
 _UNITS: Final = {2: 25_400.0, 3: 10_000.0}
 # A strip or tile of more pixels is decoded whole, so it must fit in memory.
 _LARGEST_SEGMENT: Final = 2**28
 _SEGMENTS_KEPT: Final = 64
+# Their messages are about the file, not about the code of tifffile.
+_TELLING: Final = (tifffile.TiffFileError, OSError, MemoryError, zlib.error)
 # What tifffile and its codecs raise on damaged files.
 _FAULTS: Final = (
     tifffile.TiffFileError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError,
@@ -38,9 +41,12 @@ def open_by_tifffile(path: Path, file: SlideFile) -> Slide:
         ImageError: it is damaged, or not 8-bit grey or RGB.
     """
     try:
-        return _Tiff(tifffile.TiffFile(path), file)
+        with ExitStack() as opened:
+            found = _Tiff(opened.enter_context(tifffile.TiffFile(path)), file)
+            opened.pop_all()
+            return found
     except _FAULTS as error:
-        raise ImageError(f"{file}: damaged slide ({_line(error)}); copy it again") from error
+        raise explain_fault(file, _line(error)) from error
 
 
 class _Tiff:
@@ -63,7 +69,7 @@ class _Tiff:
             for index in _segments(page, x, y, size):
                 self._paste(pixels, (x, y), level, index)
         except _FAULTS as error:
-            raise ImageError(f"{self.info.path}: damaged slide ({_line(error)})") from error
+            raise explain_fault(self.info.path, _line(error)) from error
         return pixels
 
     def close(self) -> None:
@@ -162,4 +168,6 @@ def _as_rgb(segment: Any, page: Any) -> Pixels:
 
 
 def _line(error: BaseException) -> str:
+    if not isinstance(error, _TELLING):
+        return "its content makes no sense"
     return " ".join(str(error).split())[:160] or type(error).__name__

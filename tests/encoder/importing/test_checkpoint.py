@@ -223,6 +223,16 @@ def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
     assert message.endswith("; save its state_dict() alone")
 
 
+def test_a_flipped_bit_among_the_weights_is_found(plain: Tensors, tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pth", plain)
+    data = bytearray(path.read_bytes())
+    values = plain["conv1.weight"].numpy().tobytes()
+    data[data.index(values) + len(values) // 2] ^= 1
+    path.write_bytes(data)
+    assert "(damaged: a/data/" in refusal(path)
+    assert "in it has another checksum)" in refusal(path)
+
+
 @pytest.mark.parametrize(
     "content", [{}, [], 3, {"epoch": 3}, {"state_dict": {}}, torch.ones(3), {3: torch.ones(3)}]
 )

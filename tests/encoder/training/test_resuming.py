@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -266,3 +267,20 @@ def test_a_damaged_checkpoint_is_refused(tiles: list[Path], tmp_path: Path) -> N
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(IndexFormatError, match=r"checkpoint\.pt: cannot be read"):
         train(tiles, config(tmp_path), resume=True)
+
+
+class Trap:
+    """A pickle that leaves a mark if it is run."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def test_code_in_a_checkpoint_is_not_run(tiles: list[Path], tmp_path: Path) -> None:
+    torch.save({"byol": Trap(tmp_path / "marker")}, tmp_path / "checkpoint.pt")
+    with pytest.raises(IndexFormatError, match=r"cannot be read \(UnpicklingError\)"):
+        train(tiles, config(tmp_path), resume=True)
+    assert not (tmp_path / "marker").exists()

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+from scipy.interpolate import CubicSpline
+from scipy.optimize import minimize
 from sklearn.metrics import f1_score
 
 from histo_index.arrays import Float64
@@ -14,17 +15,18 @@ from histo_index.search.calibration.objectives import (
     decision_probability,
     threshold_at_max_fpr,
 )
-from histo_index.search.calibration.platt import Bins, Sigmoid, expit
-from histo_index.search.inputs.sample import Sample
+from histo_index.search.calibration.platt import Bins, LogOdds, expit
+from histo_index.search.inputs.sample import Sample, weigh_groups_alike
+from tests.search.lines import line
 
-TRUTH = Sigmoid(intercept=6.0, slope=24.0)
+TRUTH = line(6.0, 24.0)
 
 
 def drawn(count: int, *, units: int = 200, prior: float | None = None, seed: int = 0) -> Sample:
     """Draw pairs whose probability of being the same is known at every distance."""
     generator = np.random.default_rng(seed)
     distances = generator.random(count) * 2
-    is_same = generator.random(count) < expit(TRUTH.log_odds(distances))
+    is_same = generator.random(count) < expit(TRUTH.at(distances))
     left, right = generator.integers(0, units, (2, count))
     return Sample(
         distances=distances,
@@ -44,32 +46,84 @@ def test_the_curve_comes_back_from_many_pairs() -> None:
     sample = drawn(20_000)
     fitted = fit(sample, Objective(), rounds=20)
     distances = np.linspace(0.1, 1.9, 10)
-    truth = expit(TRUTH.log_odds(distances))
+    truth = expit(TRUTH.at(distances))
     found = fitted.curve.at(distances)
     assert found.probability == pytest.approx(truth, abs=0.02)
     assert (found.low < found.probability).all()
     assert (found.probability < found.high).all()
     # Accuracy is best where the same and the different are equally probable.
-    assert fitted.threshold == pytest.approx(float(TRUTH.distance_at(np.zeros(1))[0]), abs=0.02)
+    assert fitted.threshold == pytest.approx(TRUTH.distance_at(0.0), abs=0.02)
     assert fitted.threshold_interval.low < fitted.threshold < fitted.threshold_interval.high
 
 
-def test_the_curve_is_that_of_scikit_learn() -> None:
+def test_the_curve_is_the_likeliest_natural_cubic_spline() -> None:
     sample = drawn(300, prior=0.3)
     weights = np.random.default_rng(1).poisson(1.0, 300).astype(np.float64)
     same, other = weights[sample.is_same].sum(), weights[~sample.is_same].sum()
     # Platt's labels: each counts partly as the other class.
     shares = np.where(sample.is_same, (same + 1) / (same + 2), 1 / (other + 2))
     importance = weights * np.where(sample.is_same, 0.3 / same, 0.7 / other)
-    reference = LogisticRegression(C=np.inf, tol=1e-8).fit(
-        np.tile(-np.log(1 - sample.distances / 4), 2)[:, None],
-        np.repeat([1, 0], 300),
-        300 * np.concatenate([importance * shares, importance * (1 - shares)]),
+    far = -np.log(1 - sample.distances / 4)
+    # Where it may bend: the quantiles of all pairs at the prior, whatever was drawn.
+    everyday = np.where(sample.is_same, 0.3 / sample.is_same.sum(), 0.7 / (~sample.is_same).sum())
+    order = np.argsort(far)
+    marks = np.searchsorted(np.cumsum(everyday[order]), [0.05, 0.35, 0.65, 0.95])
+    knots = np.round(far[order][marks], 6)
+    basis = CubicSpline(knots, np.eye(4), bc_type="natural")
+
+    def columns(at: Float64) -> Float64:
+        inside = at.clip(knots[0], knots[-1])
+        found: Float64 = basis(inside) + (at - inside)[:, None] * basis(inside, 1)
+        return found
+
+    # A bend is what level and line leave of it; its pull is that of one unit.
+    bent, plain = columns(far), np.stack([np.ones(300), far], axis=1)
+    rest = (
+        bent
+        - plain
+        @ np.linalg.lstsq(
+            np.sqrt(everyday)[:, None] * plain, np.sqrt(everyday)[:, None] * bent, rcond=None
+        )[0]
     )
-    found = Bins(sample, Objective()).sigmoid(weights)
+    pull = (rest.T * everyday) @ rest / len(np.unique([sample.units_a, sample.units_b]))
+
+    def loss(values: Float64) -> float:
+        chances = expit(bent @ values)
+        losses = shares * np.log(chances) + (1 - shares) * np.log(1 - chances)
+        return float(-importance @ losses + values @ pull @ values / 2)
+
+    best = minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-9}).x
+    found = Bins(sample, Objective()).fit(weights)
     assert found is not None
-    assert found.slope == pytest.approx(-reference.coef_[0, 0], rel=1e-4)
-    assert found.intercept == pytest.approx(reference.intercept_[0], rel=1e-4)
+    asked = np.linspace(0.05, 1.95, 20)
+    expected = np.minimum.accumulate(columns(-np.log(1 - asked / 4)) @ best)
+    assert found.at(asked) == pytest.approx(expected, abs=5e-3)
+
+
+def test_labels_that_bend_the_curve_are_followed() -> None:
+    # However near, one pair in six is different; however far, one in twenty is the same.
+    generator = np.random.default_rng(0)
+    distances = generator.random(20_000) * 2
+    truth = 0.05 + 0.8 * expit(TRUTH.at(distances))
+    is_same = generator.random(20_000) < truth
+    left, right = generator.integers(0, 200, (2, 20_000))
+    sample = Sample(
+        distances=distances, is_same=is_same, units_a=left, units_b=right, prior=is_same.mean()
+    )
+    found = Bins(sample, Objective()).fit(np.ones(20_000))
+    assert found is not None
+    assert np.abs(expit(found.at(distances)) - truth).mean() < 0.02
+
+
+def test_groups_of_different_sizes_count_alike() -> None:
+    groups = np.repeat(np.arange(3), [1, 2, 4])
+    left, right = np.array([0, 0, 1, 0, 1]), np.array([1, 2, 2, 1, 2])
+    is_same = np.array([True, True, True, False, False])
+    found = weigh_groups_alike(groups, left, right, is_same)
+    assert found is not None
+    # One by the sizes of both groups: 1/2, 1/4, 1/8 and 1/2, 1/8, each kind of mean 1.
+    assert found == pytest.approx([12 / 7, 6 / 7, 3 / 7, 1.6, 0.4])
+    assert weigh_groups_alike(np.repeat(np.arange(3), 2), left, right, is_same) is None
 
 
 def test_classes_that_do_not_overlap_have_a_curve() -> None:
@@ -80,9 +134,11 @@ def test_classes_that_do_not_overlap_have_a_curve() -> None:
     assert 0.2 < fit_threshold(sample, Objective()) < 0.7
 
 
-def test_a_curve_that_hardly_falls_has_its_knots_within_the_distances() -> None:
-    flat = Sigmoid(intercept=0.1, slope=0.005)
-    assert flat.distance_at(np.array([8.0, 0.0, -8.0])) == pytest.approx([0, 4, 4], abs=1e-6)
+def test_a_curve_that_hardly_falls_has_its_distances_within_0_to_4() -> None:
+    flat = line(0.1, 0.005)
+    assert [flat.distance_at(value) for value in (8.0, 0.0, -8.0)] == pytest.approx(
+        [0, 4, 4], abs=0.003
+    )
 
 
 def test_a_prior_moves_threshold_and_probabilities() -> None:
@@ -96,7 +152,7 @@ def test_a_prior_moves_threshold_and_probabilities() -> None:
     # Bayes: the odds change by as much as the prior's odds do.
     share = sample.is_same.mean()
     shift = np.log(0.1 / 0.9) - np.log(share / (1 - share))
-    assert rare == pytest.approx(float(TRUTH.distance_at(np.array([-shift]))[0]), abs=0.02)
+    assert rare == pytest.approx(TRUTH.distance_at(-shift), abs=0.02)
 
 
 def test_balanced_accuracy_does_not_depend_on_the_prior() -> None:
@@ -127,7 +183,7 @@ def test_costs_give_the_probability_at_which_both_errors_cost_the_same() -> None
     dear = Objective(costs=(9, 1))
     assert decision_probability(dear, 0.5, np.empty(0), np.empty(0)) == pytest.approx(0.9)
     sample = drawn(20_000)
-    expected = float(TRUTH.distance_at(np.array([np.log(9)]))[0])
+    expected = TRUTH.distance_at(np.log(9))
     assert fit_threshold(sample, dear) == pytest.approx(expected, abs=0.02)
 
 
@@ -175,13 +231,13 @@ def test_same_pairs_that_are_not_nearer_are_refused() -> None:
 def test_bins_change_the_curve_by_next_to_nothing() -> None:
     sample = drawn(4_000)
     ones = np.ones(4_000)
-    binned = Bins(sample, Objective()).sigmoid(ones)
+    binned = Bins(sample, Objective()).fit(ones)
     few = np.round(sample.distances, 3)
-    exact = Bins(Sample(**{**sample.__dict__, "distances": few}), Objective()).sigmoid(ones)
+    exact = Bins(Sample(**{**sample.__dict__, "distances": few}), Objective()).fit(ones)
     assert binned is not None
     assert exact is not None
     at = np.linspace(0, 2, 9)
-    assert expit(binned.log_odds(at)) == pytest.approx(expit(exact.log_odds(at)), abs=2e-3)
+    assert expit(binned.at(at)) == pytest.approx(expit(exact.at(at)), abs=2e-3)
 
 
 def test_no_pair_is_tested_with_a_threshold_fitted_on_its_groups() -> None:
@@ -195,9 +251,9 @@ def test_no_pair_is_tested_with_a_threshold_fitted_on_its_groups() -> None:
     seen: list[set[int]] = []
     original = Bins.threshold
 
-    def watched(self: Bins, sigmoid: Sigmoid, weights: Float64) -> float:
+    def watched(self: Bins, fitted: LogOdds, weights: Float64) -> float:
         seen.append(set(np.round(4 - 4 * np.exp(-self._farness), 9).tolist()))
-        return original(self, sigmoid, weights)
+        return original(self, fitted, weights)
 
     Bins.threshold = watched  # type: ignore[method-assign]
     try:

@@ -10,6 +10,7 @@ import pytest
 import histo_index
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
+from histo_index.progress import Progress, listening
 from histo_index.search.answers.neighbours import Nearest, SearchOptions, require_answers, search
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.classification.answer import Classifier, classify_each
@@ -100,6 +101,25 @@ def test_a_tile_of_the_index_is_compared_with_other_groups_only(
     assert classifier.classify([new])[0].chances != expected
 
 
+def test_a_group_of_the_label_file_is_named_by_its_column(
+    built: Classes, model: ClassModel
+) -> None:
+    # The index has no such column: the model knows the groups of the label file by their hashes.
+    dataset = replace(dataset_of(built.index), group_column=None, file_group="donor")
+    of_file = model_of(built.index, dataset)
+    assert built.groups[0] not in str(of_file.as_dict())
+    new = Located(name="new", vector=indexed(built, 0).vector)
+    classifier = Classifier(built.index, of_file)
+    (found,) = classifier.classify([new], {"donor": built.groups[0]})
+    (expected,) = Classifier(built.index, model).classify([new], {"patient": built.groups[0]})
+    assert found == expected
+    own = {row for row, group in enumerate(built.groups) if group == built.groups[0]}
+    assert found.own_rows == own
+    assert classifier.classify([new], {"donor": "another"}) == classifier.classify([new])
+    with pytest.raises(InputError, match="--value owner: no such column"):
+        classifier.classify([new], {"owner": built.groups[0]})
+
+
 def test_filtered_neighbours_have_no_probability(built: Classes, model: ClassModel) -> None:
     (found,) = neighbours_of(built, model, foreign(1), SearchOptions(k=5, where="label <> 'fat'"))
     assert {neighbour.probability for neighbour in found} == {None}
@@ -127,6 +147,21 @@ def test_a_class_of_one_group_is_named_and_not_scored(built: Classes) -> None:
     assert {chance.label for chance in answer.chances} == {"gland", "stroma"}
     (found,) = neighbours_of(built, model, foreign(1), SearchOptions(k=TILES))
     assert {n.probability is None for n in found if n.metadata["label"] == "fat"} == {True}
+
+
+def test_fitting_reports_how_far_it_has_come(tmp_path: Path) -> None:
+    # Enough tiles for diffused distances, which are fitted again without the groups of each fold.
+    parts = [class_vectors(0.3, seed=seed) for seed in range(2)]
+    vectors, labels, groups = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    names = [f"{number:03}.png" for number in range(len(vectors))]
+    metadata = {"label": labels.tolist(), "patient": groups.tolist()}
+    made = histo_index.from_embeddings(names, vectors, tmp_path / "diffused.hx", metadata)
+    states: list[Progress] = []
+    with listening(states.append):
+        model_of(made.opened)
+    ends = {state.stage: (state.done, state.total) for state in states}
+    assert ends["fitting without groups"] == (5, 5)
+    assert ends["fitting classes"] == (8, 8)
 
 
 def test_too_few_groups_have_no_class_model(built: Classes) -> None:

@@ -242,3 +242,31 @@ def test_missing_libraries_are_named_with_the_remedy() -> None:
     assert str(caught.value) == (
         "slides need no_such_library, which is not installed; run pip install 'histo-index[slides]'"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "reason"),
+    [
+        ("slide.svs", "bad tag", "damaged slide (bad tag); copy it again"),
+        ("gone.svs", "bad tag", "cannot be read (No such file or directory); check the folder"),
+        ("slide.svs", "TIFF: Input/output error", "cannot be read (TIFF: Input/output error); "),
+        ("slide.svs", "Stale file handle", "cannot be read (Stale file handle); "),
+        ("dicom", "bad tag", "damaged slide (bad tag); copy it again"),
+    ],
+)
+def test_a_slide_that_is_out_of_reach_is_not_called_damaged(
+    tmp_path: Path, name: str, line: str, reason: str
+) -> None:
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "slide.svs").write_bytes(b"none")
+    error = reader.explain_fault(SlideFile.of(tmp_path / name), line)
+    assert str(error).startswith(f"{tmp_path / name}: {reason}")
+
+
+def test_a_slide_without_directories_is_damaged_in_plain_words(tmp_path: Path) -> None:
+    path = tmp_path / "cut.tiff"
+    # Its only directory lies beyond the end.
+    path.write_bytes(b"II*\0" + (9_000).to_bytes(4, "little") + bytes(100))
+    with pytest.raises(ImageError) as error:
+        open_slide(SlideFile.of(path))
+    assert str(error.value) == f"{path}: damaged slide (its content makes no sense); copy it again"
