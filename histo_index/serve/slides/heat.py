@@ -10,7 +10,7 @@ from histo_index.api.slides.heatmap import Heatmap, measure_tiles
 from histo_index.errors import InputError
 from histo_index.search.classification.answer import ClassAnswer
 from histo_index.serve.answers.asked import Asked, Fields, one_text
-from histo_index.serve.answers.locate import locate
+from histo_index.serve.answers.locate import locate, scale_notes
 from histo_index.serve.config import Limits
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.slides.recent import Recent
@@ -98,6 +98,11 @@ class Heats:
             raise RefusalError(422, "no example: pass `id` of a tile, or `class`")
         key = snapshot.tag, slide.slide_id, asked
         return self._kept.get(key, lambda: self._measure(snapshot, slide, asked))
+
+    def scale_notes(self, snapshot: Snapshot, asked: HeatAsked) -> list[str]:
+        """Return what to say about the scale of the examples, a line each."""
+        given = (*asked.like, *asked.unlike)
+        return scale_notes(snapshot, [locate(snapshot, self._uploads, one) for one in given])
 
     def _measure(self, snapshot: Snapshot, slide: IndexedSlide, asked: HeatAsked) -> Heatmap:
         like, unlike = (
