@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.serve import test_browser
 from tests.serve.real import Served, running
 from tests.serve.site import Site
-from tests.serve.test_browser import BROWSER, NAMELESS, UNREADABLE, watched
+from tests.serve.test_browser import AXE, BROWSER, NAMELESS, UNREADABLE, watched
 from tests.slide_files import draw_plane
 
 pytestmark = pytest.mark.skipif(
@@ -184,7 +184,8 @@ def test_pages_of_slides_can_be_read_and_reached(
     served: Served,
     slide: str,
 ) -> None:
-    with watched(chromium, served) as page:
+    # axe is no part of our pages, whose policy lets no foreign script in.
+    with watched(chromium, served, bypass_csp=True) as page:
         tile = page.locator("ul.grid a").first.get_attribute("href").partition("id=")[2]  # type: ignore[union-attr]
         for path in ("slides", f"slide?slide={slide}", f"slide?slide={slide}&id={tile}"):
             page.goto(f"{served.url}/{path}")
@@ -193,6 +194,13 @@ def test_pages_of_slides_can_be_read_and_reached(
             if "slide?" in path:
                 page.locator(_CANVAS).click()
             assert page.evaluate(NAMELESS) == []
+            found = page.evaluate(AXE.read_text(encoding="utf-8") + "; axe.run()")
+            assert len(found["passes"]) > 10
+            assert [
+                (one["id"], [node["html"] for node in one["nodes"]])
+                for one in found["violations"]
+                if one["impact"] in ("serious", "critical")
+            ] == []
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
                 assert page.evaluate(UNREADABLE) == []
