@@ -100,6 +100,8 @@ class Heats:
         return self._kept.get(key, lambda: self._measure(snapshot, slide, asked))
 
     def _measure(self, snapshot: Snapshot, slide: IndexedSlide, asked: HeatAsked) -> Heatmap:
+        if asked.label and (refused := _other_scale(snapshot, slide)) is not None:
+            raise RefusalError(422, refused)
         like, unlike = (
             [locate(snapshot, self._uploads, given) for given in ids]
             for ids in (asked.like, asked.unlike)
@@ -108,6 +110,15 @@ class Heats:
             snapshot.index, slide.rows, slide=_THIS, examples=like, unlike=unlike,
             label=asked.label or None,
         )  # fmt: skip
+
+
+def _other_scale(snapshot: Snapshot, slide: IndexedSlide) -> str | None:
+    """Return why the calibration does not decide about a slide of its scale; None if it does."""
+    if snapshot.scales.any_mpp:
+        return None
+    calibration = snapshot.index.threshold(is_decisive=False).calibration
+    checks = snapshot.scales.compare_rows(slide.rows, calibration)
+    return next((f"another scale: {one.message}" for one in checks if one.is_refused), None)
 
 
 def limits_of(heat: Heatmap) -> tuple[float, float]:
@@ -120,6 +131,8 @@ def list_classes(snapshot: Snapshot, slide: IndexedSlide) -> ClassChoice:
     index = snapshot.index
     if index.threshold(is_decisive=False).calibration is None or index.classifier is None:
         return ClassChoice()
+    if (refused := _other_scale(snapshot, slide)) is not None:
+        return ClassChoice(problem=refused)
     first = [snapshot.opened.rows["image_id"][int(slide.rows[0])].as_py()]
     (answer,) = index.classify_each(first, {})
     assert isinstance(answer, ClassAnswer)
