@@ -105,6 +105,8 @@ class Heats:
         return scale_notes(snapshot, [locate(snapshot, self._uploads, one) for one in given])
 
     def _measure(self, snapshot: Snapshot, slide: IndexedSlide, asked: HeatAsked) -> Heatmap:
+        if asked.label and (refused := _other_scale(snapshot, slide)) is not None:
+            raise RefusalError(422, refused)
         like, unlike = (
             [locate(snapshot, self._uploads, given) for given in ids]
             for ids in (asked.like, asked.unlike)
@@ -113,6 +115,15 @@ class Heats:
             snapshot.index, slide.rows, slide=_THIS, examples=like, unlike=unlike,
             label=asked.label or None,
         )  # fmt: skip
+
+
+def _other_scale(snapshot: Snapshot, slide: IndexedSlide) -> str | None:
+    """Return why the calibration does not decide about a slide of its scale; None if it does."""
+    if snapshot.scales.any_mpp:
+        return None
+    calibration = snapshot.index.threshold(is_decisive=False).calibration
+    checks = snapshot.scales.compare_rows(slide.rows, calibration)
+    return next((f"another scale: {one.message}" for one in checks if one.is_refused), None)
 
 
 def limits_of(heat: Heatmap) -> tuple[float, float]:
@@ -125,6 +136,8 @@ def list_classes(snapshot: Snapshot, slide: IndexedSlide) -> ClassChoice:
     index = snapshot.index
     if index.threshold(is_decisive=False).calibration is None or index.classifier is None:
         return ClassChoice()
+    if (refused := _other_scale(snapshot, slide)) is not None:
+        return ClassChoice(problem=refused)
     first = [snapshot.opened.rows["image_id"][int(slide.rows[0])].as_py()]
     (answer,) = index.classify_each(first, {})
     assert isinstance(answer, ClassAnswer)
