@@ -14,15 +14,23 @@ from histo_index.search.copies.tile_files import TileFiles
 from tests.search.copies.pictures import numbered_pictures
 from tests.vectors import build_numbered, unit_vectors
 
-# More directions than candidates are looked for in.
-N, D = 60, 100
+# Tiles vary in more directions than candidates are looked for in, and hardly in the last one.
+N, D, VARIED = 200, 100, 80
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> OpenIndex:
-    """Tile 1 lies at a squared distance of about 0.09 from tile 0, tile 3 at 0.0025 from tile 2."""
-    vectors, steps = unit_vectors(N, D), unit_vectors(2, D, seed=1)
-    vectors[1], vectors[3] = vectors[0] + 0.3 * steps[0], vectors[2] + 0.05 * steps[1]
+    """Tile 1 lies 0.09 from tile 0, tile 3 0.0025 from tile 2, and tile 5 0.24 from tile 4.
+
+    Tiles 4 and 5 differ in a direction in which candidates are not looked for.
+    """
+    vectors = np.zeros((N, D), np.float32)
+    vectors[:, :VARIED] = unit_vectors(N, VARIED)
+    steps = unit_vectors(2, VARIED, seed=1)
+    for tile, size in ((0, 0.3), (2, 0.05)):
+        vectors[tile + 1, :VARIED] = vectors[tile, :VARIED] + size * steps[tile // 2]
+    vectors[5] = vectors[4]
+    vectors[5, -1] = 0.5
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     folder, _ = build_numbered(
         tmp_path_factory.mktemp("copies"), vectors, [f"{n:02}.png" for n in range(N)]
@@ -44,11 +52,11 @@ def test_candidates_are_those_of_a_comparison_of_all_with_all(index: OpenIndex) 
     vectors = index.vectors(np.arange(N)).astype(np.float64)
     distances = ((vectors[:, None] - vectors) ** 2).sum(axis=2)
     left, right = np.triu_indices(N, 1)
-    limit = float(np.quantile(distances[left, right], 0.05))
-    is_near = distances[left, right] <= limit
-    found = find_candidates(index, np.arange(N), limit)
-    expected = zip(left[is_near].tolist(), right[is_near].tolist(), strict=True)
-    assert sorted(zip(found.left.tolist(), found.right.tolist(), strict=True)) == sorted(expected)
+    is_near = distances[left, right] <= 0.1
+    expected = [*zip(left[is_near].tolist(), right[is_near].tolist(), strict=True)]
+    assert expected == [(0, 1), (2, 3)]
+    found = find_candidates(index, np.arange(N), 0.1)
+    assert sorted(zip(found.left.tolist(), found.right.tolist(), strict=True)) == expected
     assert found.distances == pytest.approx(distances[found.left, found.right], abs=1e-5)
 
 
