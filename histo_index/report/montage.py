@@ -1,7 +1,7 @@
 """Draw queries and their neighbours as one image."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,8 @@ _FONT_PX: Final = 12
 # Lines of a page: about 7,500 pixels, which every viewer opens.
 PAGE_LINES: Final = 30
 
+_CHANGED: Final = "changed since indexed"
+
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +49,7 @@ def draw_pages(
     neighbours: Sequence[Sequence[Neighbour]],
     tiles: Path,
     *,
+    is_current: Callable[[Path], bool] = lambda _: True,
     heading: str = "query",
     page_lines: int = PAGE_LINES,
 ) -> Iterator[Image.Image]:
@@ -56,6 +59,7 @@ def draw_pages(
         queries: name and file of each; without a file an empty frame is drawn.
         neighbours: neighbours of each query, nearest first.
         tiles: the folder that the neighbours' paths are relative to.
+        is_current: whether a file still has the content that was indexed; others are not drawn.
         heading: what the caption calls a query.
         page_lines: lines of tiles on a page.
 
@@ -66,16 +70,20 @@ def draw_pages(
     lines = list(_lines(queries, neighbours, tiles, heading))
     missing = 0
     for start in range(0, max(len(lines), 1), page_lines):
-        page, undrawn = _draw_page(lines[start : start + page_lines])
+        page, undrawn = _draw_page(lines[start : start + page_lines], is_current)
         missing += undrawn
         yield page
     if missing:
         _log.warning(
-            "%s could not be drawn from %s; pass --tiles DIR", counted(missing, "tile"), tiles
+            "%s could not be drawn from %s; pass --tiles DIR, or build again",
+            counted(missing, "tile"),
+            tiles,
         )
 
 
-def _draw_page(lines: Sequence[Sequence[_Cell]]) -> tuple[Image.Image, int]:
+def _draw_page(
+    lines: Sequence[Sequence[_Cell]], is_current: Callable[[Path], bool]
+) -> tuple[Image.Image, int]:
     """Draw lines of tiles; return the image and how many neighbours could not be read."""
     cells = [cell for line in lines for cell in line]
     captions = max((len(cell.captions) for cell in cells), default=0)
@@ -84,7 +92,7 @@ def _draw_page(lines: Sequence[Sequence[_Cell]]) -> tuple[Image.Image, int]:
     size = (columns * (_TILE_PX + _GAP_PX) + 3 * _GAP_PX, len(lines) * height + _GAP_PX)
     picture = Image.new("RGB", size, _PAPER)
     missing = sum(
-        not _draw_cell(picture, cell, top=number * height + _GAP_PX) and cell.column > 0
+        not _draw_cell(picture, cell, is_current, top=number * height + _GAP_PX) and cell.column > 0
         for number, line in enumerate(lines)
         for cell in line
     )
@@ -133,7 +141,9 @@ def _facts(neighbour: Neighbour) -> list[str]:
     return facts
 
 
-def _draw_cell(picture: Image.Image, cell: _Cell, *, top: int) -> bool:
+def _draw_cell(
+    picture: Image.Image, cell: _Cell, is_current: Callable[[Path], bool], *, top: int
+) -> bool:
     """Draw a tile or an empty frame; return whether there was a tile."""
     # A wider gap separates the query from its neighbours.
     left = cell.column * (_TILE_PX + _GAP_PX) + (2 if cell.column else 1) * _GAP_PX
@@ -143,10 +153,13 @@ def _draw_cell(picture: Image.Image, cell: _Cell, *, top: int) -> bool:
     try:
         if cell.file is None:
             raise ImageError("no file")
+        if not is_current(cell.file):
+            raise ImageError(_CHANGED)
         tile = Image.fromarray(read_tile(cell.file, DecodeLimits()).pixels)
-    except ImageError:
+    except ImageError as error:
         draw.rectangle((left, top, left + _TILE_PX - 1, top + _TILE_PX - 1), outline=_INK)
-        draw.text((left + 8, top + 8), "cannot be read", fill=_INK)
+        is_changed = str(error) == _CHANGED
+        draw.text((left + 8, top + 8), _CHANGED if is_changed else "cannot be read", fill=_INK)
         return False
     tile.thumbnail((_TILE_PX, _TILE_PX))
     picture.paste(tile, (left, top))

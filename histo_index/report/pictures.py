@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
@@ -20,14 +20,20 @@ _QUALITY: Final = 82
 class Pictures:
     """Thumbnails of tiles, each read once."""
 
-    def __init__(self, folder: Path) -> None:
-        """Prepare to read tiles below a folder."""
-        self._folder = folder
+    def __init__(self, folder: Path, is_current: Callable[[Path], bool] = lambda _: True) -> None:
+        """Prepare to read tiles below a folder.
+
+        Args:
+            folder: holds the tile files.
+            is_current: whether a file still has the content that was indexed; others count as
+                missing.
+        """
+        self._folder, self._is_current = folder, is_current
         self._made: dict[Path, str | None] = {}
 
     @property
     def missing(self) -> int:
-        """Return the number of tiles that could not be read."""
+        """Return the number of tiles that could not be read, or changed since they were indexed."""
         return sum(picture is None for picture in self._made.values())
 
     def of(self, path: str | Path | None) -> str | None:
@@ -40,7 +46,7 @@ class Pictures:
             return None
         file = self._folder / path
         if file not in self._made:
-            self._made[file] = _picture(file)
+            self._made[file] = _picture(file) if self._is_current(file) else None
         return self._made[file]
 
 

@@ -1,6 +1,6 @@
 """Write an answer of an index as one HTML page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ def write_report(
     queries: Sequence[Query],
     threshold: Threshold,
     folder: Path,
+    is_current: Callable[[Path], bool],
     names: bool,
 ) -> None:
     """Write an answer as one self-contained HTML page.
@@ -40,13 +41,14 @@ def write_report(
         queries: the images of `pair` or `search`, with neighbours; empty for an evaluation.
         threshold: decides the verdicts of neighbours.
         folder: folder of the tile files.
+        is_current: whether a file still has the content that was indexed.
         names: whether the page names tiles and groups.
 
     Raises:
         IndexFormatError: a part of the index that is needed is damaged.
         OSError: the disk is full or not writable.
     """
-    pictures = Pictures(folder)
+    pictures = Pictures(folder, is_current)
     if isinstance(answer, Evaluation):
         training: Mapping[str, Any] = {}
         if index.manifest.encoder.declared is None:

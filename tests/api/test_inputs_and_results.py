@@ -1,5 +1,6 @@
 """Queries come in any form that Python users have, and results leave as tables."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,3 +132,19 @@ def test_a_montage_and_a_report_take_the_same_forms(
     with Image.open(tmp_path / "m.png") as montage:
         assert montage.height > 3 * 160
     assert (tmp_path / "r.html").read_text().count('alt="query tile"') == 3
+
+
+def test_a_picture_is_shown_only_of_the_content_that_was_indexed(
+    index: histo_index.Index, names: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = index.search(names[:1], k=2)
+    root = index.opened.manifest.tiles_root(index.opened.folder)
+    shutil.copytree(root, tmp_path / "copy")
+    index.draw(names[:1], found, tmp_path / "m.png", tiles=tmp_path / "copy")
+    assert "could not be drawn" not in caplog.text
+    nearest = found[0][0]
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "copy" / str(nearest.path))
+    index.draw(names[:1], found, tmp_path / "n.png", tiles=tmp_path / "copy")
+    assert "1 tile could not be drawn" in caplog.text
+    index.report(found, tmp_path / "r.html", images=names[:1], tiles=tmp_path / "copy")
+    assert "1 of the tiles could not be read, or changed" in (tmp_path / "r.html").read_text()

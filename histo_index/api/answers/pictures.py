@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from histo_index.api.answers.current_files import CurrentFiles
 from histo_index.api.images import ImageLike, Images, display_name
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.calibration.threshold import Threshold
@@ -44,7 +45,9 @@ def draw(
     from histo_index.report.montage import draw_pages
 
     files = [(display_name(image), images.find_file(image, folder)) for image in queries]
-    for number, page in enumerate(draw_pages(files, found, folder, heading=heading), start=1):
+    is_current = CurrentFiles(images.opened, folder).is_current
+    pages = draw_pages(files, found, folder, is_current=is_current, heading=heading)
+    for number, page in enumerate(pages, start=1):
         path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
         with publishing(path) as temporary:
             page.save(temporary, format="PNG")
@@ -81,5 +84,5 @@ def report(
         shown.append(Query(name=display_name(image), file=path, neighbours=neighbours))
     write_report(
         images.opened, answer, output, queries=shown, threshold=threshold, folder=folder,
-        names=names,
+        is_current=CurrentFiles(images.opened, folder).is_current, names=names,
     )  # fmt: skip

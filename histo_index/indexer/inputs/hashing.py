@@ -98,7 +98,7 @@ def hash_file(path: Path | str) -> str:
     """
     tile = parse_tile(path)
     if tile is None:
-        return _look(path).sha256
+        return look_at_file(path).sha256
     return tile_digest(look_at_slide(tile.slide, _SLIDES.get(tile.slide)).sha256, tile)
 
 
@@ -201,7 +201,7 @@ def _outcomes(
     def attempt(path: str, before: FileState | None) -> FileState | OSError:
         try:
             place = os.path.join(tiles.root, path)
-            return (look_at_slide if path in tiles.slides else _look)(place, before)
+            return (look_at_slide if path in tiles.slides else look_at_file)(place, before)
         except OSError as error:
             # A limit of this process says nothing about the tile, which must not be lost for it.
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -225,8 +225,8 @@ def _outcomes(
             yield some, list(chain.from_iterable(threads.map(attempt_all, shares)))
 
 
-def _look(path: str | Path, before: FileState | None = None) -> FileState:
-    """Hash a file, unless it is as it was."""
+def look_at_file(path: str | Path, before: FileState | None = None) -> FileState:
+    """Hash a file, unless it is as it was; OSError if it cannot be read."""
     if before is not None and read_marks(os.stat(path)) == before[:-1]:
         return before
     with open(path, "rb", opener=_open_at_once) as file:

@@ -160,3 +160,19 @@ def test_slides_like_a_slide(index: Index) -> None:
 def test_filters_see_the_columns_of_slide_tiles(index: Index) -> None:
     found = index.search([TILE], k=20, where="tissue > 0.9 and x < 600 and mpp = 0.5")[0]
     assert {neighbour.metadata["x"] for neighbour in found} == {256, 512}
+
+
+def test_pictures_of_a_slide_that_was_changed_are_not_shown(
+    index: Index, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(folder / "data", tmp_path / "data")
+    write_slide(tmp_path / "data/three.svs", draw_plane(seed=2))
+    found = index.search([TILE], k=3, exclude_same=["slide_id", "patient"])
+    same = index.search([TILE], k=3, exclude_same="slide_id", where="slide_id = 'two.scn'")
+    for answer, missing in ((found, 3), (same, 0)):
+        page = tmp_path / "page.html"
+        index.report(answer, page, images=[TILE], tiles=tmp_path / "data")
+        says = "of the tiles could not be read, or changed since they were indexed"
+        assert (f"{missing} {says}" in page.read_text()) == bool(missing)
+    index.draw([TILE], found, tmp_path / "m.png", tiles=tmp_path / "data")
+    assert "3 tiles could not be drawn from" in caplog.text

@@ -1,0 +1,55 @@
+"""Find out which tile files are still what was indexed."""
+
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histo_index.indexer.inputs.hashing import FileState, look_at_file, look_at_slide, tile_digest
+from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.writing.hash_cache import read_states
+from histo_index.slides.reading.identity import SlideTile, parse_tile
+
+
+class CurrentFiles:
+    """Compares tile files with the content that was indexed; each file or slide once.
+
+    A slide is read only if its size, times or inode differ from those that the last build saw. A
+    file that is not of the index, such as a query from elsewhere, counts as current; so does every
+    file of an index that was not built from files.
+    """
+
+    def __init__(self, index: OpenIndex, root: Path) -> None:
+        """Prepare for tiles below a folder."""
+        self._index, self._root = index, root.absolute()
+        self._found: dict[str, bool] = {}
+
+    def is_current(self, file: Path) -> bool:
+        """Return whether a tile file, or the slide of a tile, has the content that was indexed."""
+        path = file.absolute()
+        if not self._index.manifest.sources or not path.is_relative_to(self._root):
+            return True
+        name = path.relative_to(self._root).as_posix()
+        tile = parse_tile(name)
+        key = name if tile is None else tile.slide
+        if key not in self._found:
+            row = pc.index(self._index.rows["path"], name).as_py()
+            try:
+                self._found[key] = row < 0 or self._is_same(key, tile, row)
+            except OSError:
+                self._found[key] = False
+        return self._found[key]
+
+    def _is_same(self, name: str, tile: SlideTile | None, row: int) -> bool:
+        expected: str = self._index.rows["sha256"][row].as_py()
+        known = self._states.filter(pc.equal(self._states["path"], name)).drop(["path"]).to_pylist()
+        state = FileState(**known[0]) if known else None
+        if tile is None:
+            return look_at_file(self._root / name, state).sha256 == expected
+        found = look_at_slide(self._root / name, state).sha256
+        return found == state.sha256 if state else tile_digest(found, tile) == expected
+
+    @cached_property
+    def _states(self) -> pa.Table:
+        return read_states(self._index.folder)
