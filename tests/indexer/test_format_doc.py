@@ -228,7 +228,7 @@ def described(schema: pa.Schema) -> list[tuple[str, str]]:
 
 def test_columns_have_the_documented_names_and_types(index: Path, manifest: dict[str, Any]) -> None:
     shard = pq.read_schema(index / manifest["shards"][0]["file"]["path"])
-    expected = [(name, kind.replace("[D]", "[16]")) for name, kind, _ in table_rows("columns")]
+    expected = [(name, kind.replace("[2D]", "[32]")) for name, kind, _ in table_rows("columns")]
     assert described(shard) == expected
     assert set(FACTS) | {"image_id", "path", "embedding", OWN} == set(documented("columns"))
     assert list(shard.metadata) == [b"histo_index"]
