@@ -241,6 +241,7 @@ def test_axe_finds_nothing_serious_on_any_page(
             paths = (
                 page.url, f"search?id={ids[0]}&unlike={ids[1]}", f"pair?a={ids[0]}&b={ids[1]}",
                 f"pair?a={ids[0]}", "search", "pair", "mark", "quality", "search?k=0",
+                "map?box=-99,-99,99,99",
             )  # fmt: skip
             for path in paths:
                 page.goto(path if path.startswith("http") else f"{served.url}/{path}")

@@ -1,6 +1,7 @@
 """The map as clients get it: points without names, colours of columns that they may see."""
 
 import datetime
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +14,14 @@ from histo_index.api.maps.make import update_map
 from histo_index.arrays import Float32
 from histo_index.indexer.format.manifest import MAP_NAME
 from histo_index.indexer.reader import OpenIndex
+from histo_index.report.html import environment
 from histo_index.search.answers.removal import RemoveConfig, remove
 from histo_index.search.maps.file import read_map
 from histo_index.search.maps.make import MapConfig, places_of
 from histo_index.serve.maps.colours import Codes
+from histo_index.serve.maps.view import Maps, MapView, make_view
+from histo_index.serve.safety.refusal import RefusalError
+from histo_index.serve.state.snapshot import Snapshot
 from tests.serve.site import PATIENT, TILES, TOKEN, Client, Site, problem, serving
 from tests.vectors import unit_vectors
 
@@ -163,6 +168,27 @@ def test_the_page_says_in_a_table_what_the_picture_shows(client: Client) -> None
     assert f"{counts[0]} tiles selected" in chosen
     assert chosen.count('aria-label="search from tile ') == counts[0]
     assert "Select tiles to label" in chosen
+
+
+def test_while_tiles_are_placed_the_page_asks_again(client: Client) -> None:
+    may_go_on, snapshot = threading.Event(), client.state.current.get()
+
+    def make(snapshot: Snapshot, tag: str) -> MapView:
+        may_go_on.wait()
+        return make_view(snapshot, tag)
+
+    maps = Maps(make)
+    with pytest.raises(RefusalError) as refused:
+        maps.get(snapshot, 0.0)
+    may_go_on.set()
+    assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "3"})
+    assert len(maps.get(snapshot, 300.0).rows) == TILES
+    maps.close()
+    shared = ("write_token", "has_slides", "is_read_only", "is_calibrated", "shows_names")
+    shown = {**dict.fromkeys(shared, ""), "index_name": "x", "tiles": TILES, "generation": 1}
+    template = environment("histo_index.serve").get_template("map.html")
+    assert "data-waiting" in template.render(shown, view=None, is_waiting=True)
+    assert "data-waiting" not in template.render(shown, view=None, is_waiting=False)
 
 
 def test_a_read_only_page_offers_no_labels(site: Site) -> None:

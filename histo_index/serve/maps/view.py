@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Self
@@ -102,8 +102,9 @@ class MapView:
 class Maps:
     """Reads the map of each state of the index once, on a thread of its own."""
 
-    def __init__(self) -> None:
-        """Read nothing yet."""
+    def __init__(self, make: "Callable[[Snapshot, str], MapView] | None" = None) -> None:
+        """Read nothing yet; `make` reads the map of a state under a tag."""
+        self._make = make or make_view
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="map")
         self._lock = threading.Lock()
         self._tag = ""
@@ -120,7 +121,7 @@ class Maps:
         with self._lock:
             if self._made is None or self._tag != tag:
                 self._tag = tag
-                self._made = self._threads.submit(_view, snapshot, tag)
+                self._made = self._threads.submit(self._make, snapshot, tag)
             made = self._made
         try:
             return made.result(wait_s)
@@ -141,7 +142,13 @@ def _tag(snapshot: Snapshot) -> str:
     return f"{snapshot.tag}-{hashlib.sha256(repr(state).encode()).hexdigest()[:12]}"
 
 
-def _view(snapshot: Snapshot, tag: str) -> MapView:
+def make_view(snapshot: Snapshot, tag: str) -> MapView:
+    """Read the map of an index and place the tiles that it lacks.
+
+    Raises:
+        RefusalError: there is none.
+        HistoIndexError: it is damaged, or was made for another index.
+    """
     stored = read_map(snapshot.opened.folder)
     if stored is None:
         raise RefusalError(404, _NONE)
