@@ -33,7 +33,7 @@ def unit_rows(values: npt.NDArray[Any]) -> tuple[Float16, Float64]:
     is_doubtful = ~((lengths > _SAFE[0]) & (lengths < _SAFE[1]))
     scales = np.where(is_doubtful | (np.abs(lengths - 1) <= _ROUNDING), 1, lengths)
     if (scales != 1).any():
-        rows = rows / scales[:, None].astype(np.float32)
+        rows = np.divide(rows, scales[:, None].astype(np.float32))
     if is_doubtful.any():
         rows, exact = rows.copy(), values[is_doubtful].astype(np.float64)
         lengths[is_doubtful] = np.linalg.norm(exact, axis=1)

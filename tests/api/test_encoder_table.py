@@ -1,6 +1,7 @@
 """Several encoders on the same labelled tiles: one table and one page."""
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from histo_index.api.encoder_table.look import list_encoders, look_into
 from histo_index.commands.encoder.look import describe_comparison
 from histo_index.demo.tiles import CATEGORIES, render_tile
 from histo_index.encoder.create import init_encoder
-from histo_index.errors import InputError
+from histo_index.errors import InputError, MismatchError
+from histo_index.indexer.build_config import BuildProgress
 
 KINDS = tuple(CATEGORIES)[:3]
 
@@ -80,6 +82,25 @@ def _check_text_and_page(found: histo_index.EncoderComparison, page: Path) -> No
     assert "seed1" in text
     assert ".png" not in text
     assert "<script" not in text
+
+
+def test_encoders_that_did_not_encode_the_same_tiles_are_not_compared(
+    labelled: Path, encoders: list[Path], tmp_path: Path
+) -> None:
+    tiles = tmp_path / "tiles"
+    shutil.copytree(labelled, tiles)
+
+    def lose_a_tile(state: BuildProgress) -> None:
+        if state.stage == "committing":
+            (tiles / f"{KINDS[0]}-0.png").unlink(missing_ok=True)
+
+    with pytest.raises(MismatchError) as caught:
+        histo_index.compare_encoders(
+            encoders, tiles, labelled / "labels.csv", device="cpu", progress=lose_a_tile
+        )
+    assert str(caught.value) == (
+        "the encoders did not encode the same tiles; compare them on tiles that all can read"
+    )
 
 
 def test_nothing_to_compare_is_refused(labelled: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from histo_index.cluster.building.crew import Event, carry_out
+from histo_index.cluster.building.crew import Event, carry_out, count_needed
 from histo_index.cluster.building.worker import Done
 from histo_index.errors import HistoIndexError, MismatchError
 from histo_index.indexer.format.records import FileRecord
@@ -64,7 +64,7 @@ class ScriptedCrew:
     def idle(self) -> Sequence[object]:
         return list(self.free)
 
-    def give(self, worker: object, assignments: Sequence[Assignment], place: Place) -> None:
+    def assign(self, worker: object, assignments: Sequence[Assignment], place: Place) -> None:
         assert place == HERE
         self.free.remove(worker)
         names = [entry.task.shard_id for entry in assignments]
@@ -98,6 +98,19 @@ def carried(crew: ScriptedCrew, count: int = 20, *, is_strict: bool = False) -> 
 
 def test_every_task_is_done_once() -> None:
     assert sorted(carried(ScriptedCrew())) == [f"{number:02}" for number in range(20)]
+
+
+def test_workers_without_a_shard_are_not_started_and_a_line_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    tasks = [assignment(f"{number:02}") for number in range(24)]
+    assert count_needed(8, tasks) == 8
+    assert caplog.text == ""
+    assert count_needed(8, tasks[:4]) == 4
+    assert (
+        "4 of 8 workers have a shard; a new index with --shard-rows 1 would use all" in caplog.text
+    )
 
 
 def test_the_work_of_lost_workers_is_done_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -144,7 +157,7 @@ def test_a_task_that_loses_workers_takes_no_others_with_it() -> None:
     assert struck[1:] == [["30"], ["30"]]
 
 
-def test_workers_of_another_kind_are_told_or_refused(caplog: pytest.LogCaptureFixture) -> None:
+def test_workers_of_another_kind_are_logged_or_refused(caplog: pytest.LogCaptureFixture) -> None:
     kinds = ({"cpu": "a", "name": "x"}, {"cpu": "b", "name": "x"})
     assert len(carried(ScriptedCrew(runtimes=kinds))) == 20
     assert "workers compute in different ways: a and b; each shard records its own" in caplog.text

@@ -41,6 +41,16 @@ def test_the_json_of_slide2vec_names_the_encoder_of_a_tensor(tmp_path: Path) -> 
     assert (part.facts.encoder, part.facts.tool) == ("virchow2", "slide2vec")
 
 
+def test_embeddings_of_slide2vec_are_in_the_order_of_its_coordinates(tmp_path: Path) -> None:
+    path = tmp_path / "s.npz"
+    np.savez(path, features=SLIDE.features, tile_index=np.arange(12))
+    with ExitStack() as stack:
+        assert next(open_parts(path, stack)).facts.rows == 12
+    np.savez(path, features=SLIDE.features, tile_index=np.arange(12)[::-1])
+    with pytest.raises(InputError, match="`tile_index` is not 0 to 11: its rows"), ExitStack() as s:
+        list(open_parts(path, s))
+
+
 def test_a_patch_file_of_clam_gives_the_size_at_level_0(tmp_path: Path) -> None:
     write_clam(tmp_path, SLIDE, tensor=False)
     with ExitStack() as stack:

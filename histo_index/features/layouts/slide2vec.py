@@ -54,6 +54,8 @@ def open_npz(path: Path, stack: ExitStack) -> Iterator[Part]:
     with _open_member(archive, "features.npy", path) as member:
         shape, dtype = _member_header(member, path)
     rows, size = require_matrix(shape, dtype, f"{path}: features")
+    if "tile_index.npy" in names:
+        _require_in_order(_read_array(archive, "tile_index.npy", path), rows, path)
     yield Part(
         facts=Facts(
             path=str(path),
@@ -65,6 +67,15 @@ def open_npz(path: Path, stack: ExitStack) -> Iterator[Part]:
         ),
         blocks=partial(_read_member, archive, path, rows, size),
     )
+
+
+def _require_in_order(tiles: Numbers, rows: int, path: Path) -> None:
+    """Refuse embeddings of some tiles only, or in another order than their coordinates."""
+    if not np.array_equal(tiles, np.arange(rows)):
+        raise InputError(
+            f"{path}: `tile_index` is not 0 to {rows - 1:,}: its rows are not those of the "
+            "coordinates; write the embeddings of all tiles in order"
+        )
 
 
 def require_tiles(meta: dict[str, Any], path: Path) -> None:

@@ -1,5 +1,6 @@
 """Converted networks are kept for the next start, and never trusted more than the weights."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +17,8 @@ from histo_index.arrays import Float32
 from histo_index.encoder.encoder import open_encoder
 from histo_index.encoder.importing.foreign import import_foreign
 from histo_index.encoder.importing.options import ImportOptions
-from histo_index.encoder.runtime.foreign.graph import CACHE, cache_folder
 from histo_index.encoder.runtime.foreign.self_test import render_self_test
+from histo_index.encoder.runtime.kept_networks import CACHE, cache_folder, trim
 from tests.encoder.importing.conftest import read_here
 
 NAME = "vit_tiny_patch16_224"
@@ -99,6 +100,32 @@ def test_where_nothing_can_be_kept_the_network_is_converted_each_time(
     cache.write_text("a file in the place of the folder")
     assert np.isfinite(embed(encoder)).all()
     assert cache.is_file()
+
+
+def test_a_use_is_noted(encoder: Path, cache: Path) -> None:
+    embed(encoder)
+    (kept,) = cache.iterdir()
+    os.utime(kept / "checksum", (10**9, 10**9))
+    embed(encoder)
+    assert (kept / "checksum").stat().st_mtime > 10**9
+
+
+def test_networks_whose_last_use_is_longest_ago_make_room(tmp_path: Path) -> None:
+    names = [f"{number:032x}-openvino-2026.1.0" for number in range(4)]
+    for age, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.bin").write_bytes(bytes(90))
+        (tmp_path / name / "checksum").write_bytes(bytes(10))
+        os.utime(tmp_path / name / "checksum", (10**9 - age, 10**9 - age))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "large.bin").write_bytes(bytes(1000))
+    trim(tmp_path, newest=names[2], most_bytes=300)
+    # The third is new, and the fourth was not used for the longest time.
+    assert {path.name for path in tmp_path.iterdir()} == {*names[:3], "own"}
+    trim(tmp_path, newest=names[2], most_bytes=100)
+    assert {path.name for path in tmp_path.iterdir()} == {names[2], "own"}
+    trim(tmp_path, newest=names[2], most_bytes=1)
+    assert (tmp_path / names[2] / "model.bin").is_file()
 
 
 def test_the_folder_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
