@@ -23,7 +23,7 @@ from histo_index.encoder.create import init_encoder
 from histo_index.encoder.decode.image_file import DecodeLimits
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile, prepare
 from histo_index.encoder.encoder import open_encoder
-from histo_index.encoder.folder import bundled_encoder
+from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.indexer.build_config import BuildProgress
 from histo_index.indexer.inputs.hashing import hash_file
 
@@ -50,14 +50,20 @@ def main() -> None:
         for suffix in FORMATS:
             write_copies(folder / suffix, suffix, count=given.tiles)
         init_encoder(folder / "untrained", arch="resnext50_32x4d", seed=0)
-        encoders = {"128 px": bundled_encoder(), "224 px": folder / "untrained"}
+        encoders = {"bundled": bundled_encoder(), "untrained": folder / "untrained"}
         table = {
-            f"{suffix}, {size}": measure(folder, encoder, suffix, repeats=given.repeats)
-            for size, encoder in encoders.items()
+            f"{suffix}, {name}, {input_px(encoder)} px": measure(
+                folder, encoder, suffix, repeats=given.repeats
+            )
+            for name, encoder in encoders.items()
             for suffix in FORMATS
         }
     measuring.print_machine()
     report(table)
+
+
+def input_px(encoder: Path) -> int:
+    return load_encoder(encoder).config.preprocessing.crop_px
 
 
 def write_copies(folder: Path, suffix: str, *, count: int) -> None:

@@ -7,8 +7,8 @@
 the teacher in parts of at most 35 MB: as much as one transfer takes beside the repository. `train`
 starts from the bundled encoder, stops in time, and writes what it has: float16, in pieces of at
 most 15 MB, which `cat model.safetensors.*` joins. What follows `--` goes to `histo-index train`.
-The machine needs torch, torchvision, pyarrow, typer and the other libraries that training imports;
-OpenVINO, FAISS, DuckDB and NumKong are not among them. Without a GPU `train` runs on the CPU.
+The machine needs torch, torchvision, pyarrow, typer, NumKong and the other libraries that training
+imports; OpenVINO, FAISS and DuckDB are not among them. Without a GPU `train` runs on the CPU.
 """
 
 import argparse

@@ -59,7 +59,7 @@ def judge(labels: Path, encoder: Path | None) -> tuple[LabelledPairs, Verdicts]:
         found = pair_distances(vectors[dataset.left], vectors[dataset.right]).astype(np.float64)
     sample = dataset.sample(found, 0.5)
     cuts = {
-        "labels of these very pairs": fit_threshold(sample, Objective()),
+        "labels of the same pairs": fit_threshold(sample, Objective()),
         "no labels": guessed,
         "the encoder, as published": published,
     }

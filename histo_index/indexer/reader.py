@@ -4,42 +4,23 @@ Opening maps the search files and reads none of them whole but `rows.arrow`, so 
 for a thousand tiles and for a million. Every byte that an answer rests on is verified first.
 """
 
-import io
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.arrays import Bools, Float16, Int64
 from histo_index.errors import IndexFormatError
-from histo_index.indexer.format.checksums import MappedFile, require_whole
 from histo_index.indexer.format.lookup import MISSING, look_up, look_up_unique
-from histo_index.indexer.format.manifest import (
-    REMOVED,
-    REMOVED_REMEDY,
-    TRANSFORM,
-    Manifest,
-    read_manifest,
-)
-from histo_index.indexer.format.records import FileRecord
-from histo_index.indexer.format.vector_file import (
-    BLOCK_ROWS,
-    FILE_NAMES,
-    block_checksum,
-    file_names,
-    npy_header,
-)
+from histo_index.indexer.format.manifest import REMOVED, TRANSFORM
+from histo_index.indexer.format.vector_file import file_names
 from histo_index.indexer.private import private_among
+from histo_index.indexer.stored_vectors import REMEDY, StoredVectors, open_files, require_record
 from histo_index.indexer.transform.diffusion import Diffusion
-from histo_index.indexer.transform.transform import read_transform, remedy_of
-
-_REMEDY: Final = "run `histo-index reindex` to rebuild the search files"
-# How often a reader may meet a writer that commits between two of its steps.
-_ATTEMPTS: Final = 20
+from histo_index.indexer.transform.transform import read_transform
 
 
 class OpenIndex:
@@ -65,17 +46,14 @@ class OpenIndex:
             IndexFormatError: the index is missing, damaged, or too new.
         """
         self.folder = folder
-        self.manifest, self._files = _open_files(folder)
+        self.manifest, self._files = open_files(folder)
         self.rows = self._read_rows()
         found = private_among(self.rows.column_names, self.manifest.private_columns)
         self.shows_private = private and bool(found)
         self.hidden = [] if private else found
         self.rows = self.rows.drop_columns(self.hidden)
         self.is_live = self._read_live()
-        shape = (self.manifest.rows, self.manifest.vector_size)
-        self._vectors = self._map_vectors(shape)
-        self._blocks = self._read_blocks()
-        self._is_verified = np.zeros(len(self._blocks), bool)
+        self._vectors = StoredVectors(self.manifest, self._files)
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -93,7 +71,7 @@ class OpenIndex:
             IndexFormatError: the vectors file is damaged where these rows lie.
         """
         self.verify(rows)
-        return self._vectors[rows]
+        return self._vectors.matrix[rows]
 
     def verify(self, rows: Int64) -> None:
         """Check the blocks of the vectors file that these rows lie in, each once.
@@ -102,17 +80,7 @@ class OpenIndex:
             IndexFormatError: one is not as it was written, or a file was cut meanwhile.
         """
         self._require_sizes()
-        is_touched = np.zeros(len(self._blocks), bool)
-        is_touched[rows // BLOCK_ROWS] = True
-        for block in np.flatnonzero(is_touched & ~self._is_verified):
-            start = int(block) * BLOCK_ROWS
-            found = block_checksum(self._vectors[start : start + BLOCK_ROWS])
-            if found != int(self._blocks[block]):
-                raise IndexFormatError(
-                    f"{self._files['vectors'].path}: damaged at row {start}: checksum "
-                    f"{found:016x}, expected {int(self._blocks[block]):016x}; {_REMEDY}"
-                )
-            self._is_verified[block] = True
+        self._vectors.verify(rows)
 
     @cached_property
     def transform(self) -> Diffusion | None:
@@ -127,7 +95,7 @@ class OpenIndex:
     @property
     def matrix(self) -> Float16:
         """All vectors, float16 [N, V], mapped; call `verify` for the rows you touch."""
-        return self._vectors
+        return self._vectors.matrix
 
     def find_names(self, names: pa.Array) -> Int64:
         """Find tiles by image id, else by path, else by file name with or without its suffix.
@@ -178,7 +146,7 @@ class OpenIndex:
         import pyarrow.parquet as pq  # which only an index with removed tiles needs
 
         file = self._files[REMOVED]
-        _require_record(file, self.manifest.files[REMOVED])
+        require_record(file, self.manifest.files[REMOVED])
         removed = pq.ParquetFile(pa.BufferReader(file.data)).read(["sha256"], use_threads=False)
         contents = removed["sha256"].drop_null()
         return ~np.asarray(pc.is_in(self.rows["sha256"], value_set=contents).to_numpy(), bool)
@@ -201,7 +169,7 @@ class OpenIndex:
         from histo_index.indexer.nearest.exact import ExactSearch
         from histo_index.indexer.nearest.verified import VerifiedSearch
 
-        return VerifiedSearch(ExactSearch(self._vectors), len(self), self.verify)
+        return VerifiedSearch(ExactSearch(self.matrix), len(self), self.verify)
 
     @property
     def structure(self) -> Any:
@@ -227,8 +195,8 @@ class OpenIndex:
         if self.manifest.structure is None:
             return self.exact
         file, record = self._files["candidates"], self.manifest.files["candidates"]
-        _require_record(file, record)
-        rows, size = self._vectors.shape
+        require_record(file, record)
+        rows, size = self.matrix.shape
         index = read_candidates(file.path, file.data, rows=rows, size=size)
         facts = self.manifest.structure
         assert facts is not None
@@ -243,56 +211,8 @@ class OpenIndex:
 
     def _read_rows(self) -> pa.Table:
         file, record = self._files["rows"], self.manifest.files["rows"]
-        _require_record(file, record)
+        require_record(file, record)
         try:
             return pa.ipc.open_file(pa.py_buffer(file.data)).read_all()
         except pa.ArrowException as error:
-            raise IndexFormatError(f"{file.path}: damaged ({error}); {_REMEDY}") from error
-
-    def _map_vectors(self, shape: tuple[int, int]) -> Float16:
-        file = self._files["vectors"]
-        header = npy_header(shape)
-        expected = len(header) + 2 * shape[0] * shape[1]
-        if len(file.data) != expected or file.data[: len(header)] != header:
-            raise IndexFormatError(
-                f"{file.path}: damaged: does not begin as float16 {list(shape)} does; {_REMEDY}"
-            )
-        return np.frombuffer(file.data, "<f2", offset=len(header)).reshape(shape)
-
-    def _read_blocks(self) -> npt.NDArray[np.uint64]:
-        file, record = self._files["blocks"], self.manifest.files["blocks"]
-        _require_record(file, record)
-        blocks: npt.NDArray[np.uint64] = np.load(io.BytesIO(file.data))
-        return blocks
-
-
-def _open_files(folder: Path) -> tuple[Manifest, dict[str, MappedFile]]:
-    """Open the files of the newest generation, again if a writer replaced it meanwhile."""
-    manifest = read_manifest(folder)
-    for _ in range(_ATTEMPTS):
-        try:
-            special = {REMOVED: REMOVED_REMEDY, TRANSFORM: remedy_of(manifest.distance_kind)}
-            files = {}
-            for role, record in manifest.files.items():
-                if role in FILE_NAMES or role in special:
-                    remedy = special.get(role, _REMEDY)
-                    path = folder / record.path
-                    files[role] = MappedFile(path, size=record.bytes, remedy=remedy)
-            return manifest, files
-        except FileNotFoundError as error:
-            newer = read_manifest(folder)
-            if newer == manifest:
-                raise IndexFormatError(f"{error.filename}: missing; {remedy}") from error
-            manifest = newer
-        except OSError as error:
-            raise IndexFormatError(
-                f"{error.filename}: cannot be read ({error.strerror}); "
-                "check the disk, permissions and limits, or " + remedy
-            ) from error
-    raise IndexFormatError(f"{folder} is being rebuilt faster than it can be opened; try again")
-
-
-def _require_record(file: MappedFile, record: FileRecord) -> None:
-    require_whole(
-        file.path, data=file.data, size=record.bytes, expected=record.checksum, remedy=file.remedy
-    )
+            raise IndexFormatError(f"{file.path}: damaged ({error}); {REMEDY}") from error

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -136,7 +137,7 @@ def _draw_cell(picture: Image.Image, cell: _Cell, *, top: int) -> bool:
     """Draw a tile or an empty frame; return whether there was a tile."""
     # A wider gap separates the query from its neighbours.
     left = cell.column * (_TILE_PX + _GAP_PX) + (2 if cell.column else 1) * _GAP_PX
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT_PX)
+    draw, font = ImageDraw.Draw(picture), _font()
     for line, caption in enumerate(cell.captions):
         draw.text((left, top + _TILE_PX + 3 + _LINE_PX * line), caption, fill=_INK, font=font)
     try:
@@ -152,9 +153,18 @@ def _draw_cell(picture: Image.Image, cell: _Cell, *, top: int) -> bool:
     return True
 
 
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    """Load DejaVu Sans, which has the letters of names that Pillow's own font lacks, such as ä."""
+    # Imported here: a montage alone needs it.
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", _FONT_PX)
+
+
 def _fold(name: str) -> list[str]:
     """Wrap a name to the width of a tile."""
-    font = ImageFont.load_default(_FONT_PX)
+    font = _font()
     lines = [""]
     for character in printable(name):
         if font.getlength(lines[-1] + character) > _TILE_PX:

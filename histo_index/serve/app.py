@@ -49,9 +49,10 @@ def create_app(state: State) -> ASGIApp:
     surveys, maps = Surveys(), Maps()
     viewer, heats = Viewer(config.limits), Heats(state.uploads)
     state.close_too(viewer.close)
+    state.close_too(maps.close)
     marking = Marking(user=config.user, is_read_only=config.is_read_only)
     api = FastAPI(
-        title="histo-index", docs_url=None, redoc_url=None, lifespan=_closing(state, surveys, maps),
+        title="histo-index", docs_url=None, redoc_url=None, lifespan=_closing(state, surveys),
         telemetry=_SILENT, redirect_slashes=False,
     )  # fmt: skip
     api.add_exception_handler(HTTPException, _refuse)
@@ -72,14 +73,14 @@ def create_app(state: State) -> ASGIApp:
     return Edge(Bodies(Guard(api, config), config.limits), registry)
 
 
-def _closing(state: State, *others: Surveys | Maps):  # type: ignore[no-untyped-def]
+def _closing(state: State, surveys: Surveys):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if state.config.warms_up:
             state.warm_up()
         yield
-        for one in (*others, state):
-            one.close()
+        surveys.close()
+        state.close()
 
     return lifespan
 

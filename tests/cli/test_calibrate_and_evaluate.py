@@ -79,6 +79,9 @@ def test_calibrate_prints_its_fit_and_later_answers_use_it(workshop: Workshop, r
     answer = json.loads(after.out)
     assert answer["is_calibrated"]
     assert answer["threshold_from"].endswith("labelled.csv")
+    assert answer["prior"] == 0.5
+    shown = run("pair", *PAIR, "-i", workshop.index).out.splitlines()[1]
+    assert shown.endswith("), if 50 % of pairs are same")
     assert (
         0 <= answer["probability_low"] <= answer["probability"] <= answer["probability_high"] <= 1
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from histo_index.cluster.building.crew import Event, carry_out
+from histo_index.cluster.building.crew import Event, carry_out, count_needed
 from histo_index.cluster.building.worker import Done
 from histo_index.errors import HistoIndexError, MismatchError
 from histo_index.indexer.format.records import FileRecord
@@ -98,6 +98,19 @@ def carried(crew: ScriptedCrew, count: int = 20, *, is_strict: bool = False) -> 
 
 def test_every_task_is_done_once() -> None:
     assert sorted(carried(ScriptedCrew())) == [f"{number:02}" for number in range(20)]
+
+
+def test_workers_without_a_shard_are_not_started_and_a_line_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    tasks = [assignment(f"{number:02}") for number in range(24)]
+    assert count_needed(8, tasks) == 8
+    assert caplog.text == ""
+    assert count_needed(8, tasks[:4]) == 4
+    assert (
+        "4 of 8 workers have a shard; a new index with --shard-rows 1 would use all" in caplog.text
+    )
 
 
 def test_the_work_of_lost_workers_is_done_again(caplog: pytest.LogCaptureFixture) -> None:

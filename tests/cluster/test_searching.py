@@ -1,6 +1,8 @@
 """Neighbours found in parts are those of one index."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from histo_index.api.index import Index
 from histo_index.cluster.searching.merge import NOBODY, Ranked, merge, split_rows
 from histo_index.cluster.searching.part import IndexPart
 from histo_index.cluster.searching.ray_search import ShardedSearch
-from histo_index.errors import InputError, MismatchError, PartialAnswerError
+from histo_index.errors import IndexFormatError, InputError, MismatchError, PartialAnswerError
 from tests.cluster.fake_ray import FakeRay
 from tests.conftest import Tries
 from tests.vectors import unit_vectors
@@ -145,6 +147,17 @@ def test_a_part_of_another_generation_is_refused(index: Index) -> None:
     part = IndexPart(index.opened.folder, 7, (0, 10))
     with pytest.raises(MismatchError, match="generation 1, and the search began in 7"):
         part.search(unit_vectors(1, D), 3, None)
+
+
+def test_a_part_reads_no_names(index: Index, tmp_path: Path) -> None:
+    folder = shutil.copytree(index.opened.folder, tmp_path / "x.hx")
+    (rows,) = folder.glob("search/*/rows.arrow")
+    rows.chmod(0o600)
+    rows.write_bytes(bytes(rows.stat().st_size))
+    found = IndexPart(folder, 1, (0, 10)).search(unit_vectors(1, D), 3, None)
+    assert found.rows.shape == (1, 3)
+    with pytest.raises(IndexFormatError, match=r"rows\.arrow"):
+        histo_index.open(folder)
 
 
 def test_parts_that_cannot_be_opened_end_the_start(index: Index) -> None:

@@ -47,9 +47,19 @@ class TwoHosts:
         self.cores = cores or {}
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        self._environment: Mapping[str, str] = {**os.environ, **token, **quiet}
+        # This process may be connected to a cluster of its own.
+        usual = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        self._environment: Mapping[str, str] = {**usual, **token, **quiet}
 
     def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _start(self) -> None:
         for host in HOSTS:
             _ip("netns", "add", host)
         _ip("link", "add", "hxva", "netns", "hxa", "type", "veth", "peer", "hxvb", "netns", "hxb")
@@ -60,7 +70,6 @@ class TwoHosts:
         self.start_head()
         if self.is_pair:
             self.start_worker()
-        return self
 
     def __exit__(
         self,
@@ -155,8 +164,36 @@ def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
+def ask(path: Path) -> None:
+    """Search in two parts until an answer was refused and answers are whole again."""
+    import histo_index
+
+    index = histo_index.open(path)
+    queries, refused, lost_s = list(index)[:5], 0, 0.0
+    with histo_index.sharded_search(index, parts=2, address=ADDRESS):
+        whole = [list(found) for found in index.search(queries, k=9)]
+        print("ready", flush=True)
+        while True:
+            try:
+                found = [list(found) for found in index.search(queries, k=9)]
+            except histo_index.PartialAnswerError:
+                refused, lost_s = refused + 1, lost_s or time.monotonic()
+                time.sleep(0.2)
+                continue
+            assert found == whole
+            if refused:
+                print(f"refused {refused}, whole after {time.monotonic() - lost_s:.0f} s")
+                return
+
+
 def main() -> None:
-    """Build as the driver of a test: tiles, index, encoder folder, and maybe `strict`."""
+    """Build as the driver of a test: tiles, index, encoder folder, and maybe `strict`.
+
+    With `ask` and an index: search it.
+    """
+    if sys.argv[1] == "ask":
+        ask(Path(sys.argv[2]))
+        return
     from histo_index.cluster.building.ray_runner import RayRunner
     from tests.cluster.sources import FakeSource
     from tests.indexer.fakes import FakeEncoder, run_build

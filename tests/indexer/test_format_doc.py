@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 
 from histo_index.api.evaluation.baseline_cache import BaselineVectors, write_cache
 from histo_index.indexer.format.records import SearchConfig
@@ -25,6 +27,8 @@ from histo_index.search.classification.fit_index import fit_class_model
 from histo_index.search.classification.model import ClassModel
 from histo_index.search.inputs.labelled_pairs import make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
+from histo_index.search.maps.file import store_map
+from histo_index.search.maps.tile_map import MapFacts, TileMap
 from histo_index.search.marks.file import append_mark
 from histo_index.search.marks.record import TileMark
 from tests.indexer.fakes import (
@@ -78,6 +82,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     opened = OpenIndex(folder / "tiles.hx")
     store_calibration(opened.folder, guess(opened))
     append_mark(opened.folder, TileMark(tile="a" * 64, label="x", user=None, time=""))
+    store_map(opened.folder, map_of_one())
     remove_tiles(opened.folder, opened.rows.slice(0, 1))
     write_cache(OpenIndex(folder / "tiles.hx"), "test", BaselineVectors.none())
 
@@ -90,6 +95,17 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.raises(KeyboardInterrupt):
         run_build(folder / "tiles.hx", encoder, listed)
     return folder / "tiles.hx"
+
+
+def map_of_one() -> TileMap:
+    facts = MapFacts(
+        method="t-SNE", perplexity=5.0, steps=750, seed=0, laid_out=1, fingerprint="f" * 32,
+        distance="plain", generation=1, created="now",
+    )  # fmt: skip
+    return TileMap(
+        facts=facts, contents=pa.array(["0" * 64]), points=np.ones((1, 2), np.float32),
+        nearest=np.ones(1, np.float32), is_placed=np.ones(1, bool),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -184,7 +200,7 @@ def test_every_file_of_the_folder_is_in_the_overview(index: Path) -> None:
     overview = TEXT.split("```")[1]
     patterns = [line.split()[0] for line in overview.splitlines()[2:] if line.strip()]
     names = [line.split("  ")[1].strip() for line in overview.splitlines()[2:] if line.strip()]
-    assert len(patterns) == 17
+    assert len(patterns) == 18
     regexes = [
         re.escape(name)
         .replace(re.escape("<shard id>"), "[0-9a-f]{32}")
@@ -233,6 +249,19 @@ def test_columns_have_the_documented_names_and_types(index: Path, manifest: dict
         assert found == [(column, kind) for column, kind, _ in table_rows(name)]
 
 
+def test_a_map_has_the_documented_columns_and_fields(index: Path) -> None:
+    schema = pq.read_schema(index / "map.parquet")
+    found = [(field.name, str(field.type)) for field in schema]
+    assert found == [(column, kind) for column, kind, _ in table_rows("map")]
+    document = json.loads(schema.metadata[b"histo_index"])
+    assert list(document) == documented("map document")
+    kinds = {"text": str, "integer": int, "number": float}
+    for field, kind, _ in table_rows("map document"):
+        assert isinstance(document[field], kinds[kind]), field
+    values = b'["' + b"0" * 64 + b'"]' + 3 * np.ones(1, np.float32).tobytes() + b"\1"
+    assert document["data"] == xxhash.xxh3_128_hexdigest(values)
+
+
 def test_receipts_have_the_documented_fields(index: Path, manifest: dict[str, Any]) -> None:
     receipts = [
         json.loads((index / shard["receipt"]["path"]).read_bytes()) for shard in manifest["shards"]
@@ -247,7 +276,7 @@ def test_receipts_have_the_documented_fields(index: Path, manifest: dict[str, An
 
 def test_constants_have_the_documented_values() -> None:
     rows = table_rows("constants")
-    assert len(rows) == 14
+    assert len(rows) == 16
     for name, value in rows:
         module, attribute = name.rsplit(".", 1)
         assert str(getattr(importlib.import_module(module), attribute)) == value

@@ -18,6 +18,8 @@ from histo_index.cluster.ray_session import ray_session
 from histo_index.cluster.searching.ray_search import ShardedSearch
 from histo_index.errors import InputError, PartialAnswerError
 from histo_index.serve.config import ServeConfig
+from tests.cluster.two_hosts import TwoHosts, can_run
+from tests.conftest import is_long
 from tests.promises.conftest import Tell
 from tests.serve.site import ORIGIN, PATIENT_LIMITS, TOKEN, Client, serving
 from tests.vectors import unit_vectors
@@ -116,6 +118,23 @@ def test_a_part_of_a_server_is_killed(index: Index, tell: Tell) -> None:
 def _ask_server(client: Client) -> Any:
     (tile,) = client.ids(1)
     return client.get("/v1/search", params={"id": tile, "k": 100})
+
+
+def test_a_machine_with_a_part_is_lost(
+    request: pytest.FixtureRequest, index: Index, tmp_path: Path, tell: Tell
+) -> None:
+    if not is_long(request.config):
+        pytest.skip("two hosts take minutes: make test-long")
+    if not can_run():
+        pytest.skip("needs root and network namespaces")
+    with TwoHosts(tmp_path) as hosts:
+        driver = hosts.start("-m", "tests.cluster.two_hosts", "ask", str(index.opened.folder))
+        log = tmp_path / "driver.log"
+        ask_until(lambda text: "ready" in text, log.read_text)
+        hosts.kill_host("hxb")
+        assert driver.wait(3 * _LONGEST_S) == 0, log.read_text()[-2000:]
+    (answer,) = [line for line in log.read_text().splitlines() if line.startswith("refused")]
+    tell("1 of 2 machines with a part lost", answer)
 
 
 @pytest.mark.usefixtures("cluster")

@@ -66,6 +66,7 @@ def test_a_pair_is_shown_with_its_distance_and_neighbours(
     assert page.values["distance"] == [answer.distance]
     assert page.values["threshold"] == [answer.threshold]
     assert page.values["probability"] == [answer.probability]
+    assert ", if 50 % of such pairs are." in page.text
     near = [neighbour.distance for image in queries for neighbour in image.neighbours]
     assert page.values["neighbour"] == near
     assert f"here the distance is {answer.distance:.4g}; the threshold is" in page.text

@@ -2,8 +2,10 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
+import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -36,6 +38,9 @@ _PASTE: Final = """(bytes) => {
 }"""
 
 
+AXE: Final = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+
+_SOURCES: Final = "all => all.map((one) => one.src)"
 # The first figure of the mark page: how many pairs are marked.
 _HAS_PAIRS: Final = (
     "(number) => document.querySelector('[data-standing] tbody td').textContent === number"
@@ -66,15 +71,18 @@ def page(chromium: Browser, served: Served) -> Iterator[Page]:
 class watched:  # noqa: N801 - a context manager
     """Open a page and watch what it asks and says."""
 
-    def __init__(self, chromium: Browser, served: Served, **options: Any) -> None:
+    def __init__(
+        self, chromium: Browser, served: Served, *, expected: str = "nothing", **options: Any
+    ) -> None:
         self._context = chromium.new_context(viewport={"width": 1280, "height": 900}, **options)
         self._served = served
+        self._expected = expected
         self._wrong: list[str] = []
 
     def __enter__(self) -> Page:
         page = self._context.new_page()
         page.on("request", self._check)
-        page.on("console", lambda said: self._wrong.append(said.text))
+        page.on("console", lambda said: self._note(said.text))
         page.on("pageerror", lambda error: self._wrong.append(str(error)))
         page.goto(f"{self._served.url}/?token={TOKEN}")
         page.wait_for_load_state("networkidle")
@@ -83,6 +91,10 @@ class watched:  # noqa: N801 - a context manager
     def __exit__(self, *ended: object) -> None:
         self._context.close()
         assert self._wrong == []
+
+    def _note(self, text: str) -> None:
+        if self._expected not in text:
+            self._wrong.append(text)
 
     def _check(self, request: Any) -> None:
         if not request.url.startswith((f"{self._served.url}/", "blob:")):
@@ -163,13 +175,25 @@ def test_pairs_are_marked_by_keys_and_selected_tiles_labelled(
         pictures = page.locator("[data-marking] img")
         page.locator("[data-marking]").wait_for()
         for number, (key, words) in enumerate((("s", "same"), ("d", "different")), start=1):
-            before = pictures.first.get_attribute("src")
+            page.locator("[data-marking][aria-busy=false]").wait_for()
+            before = pictures.evaluate_all(_SOURCES)
             page.keyboard.press(key)
             said.get_by_text(f"Stored: {words}.").wait_for()
             page.wait_for_function(_HAS_PAIRS, arg=str(number))
-            assert pictures.first.get_attribute("src") != before
+            assert pictures.evaluate_all(_SOURCES) != before
         page.get_by_role("button", name="undo").click()
         said.get_by_text("The last mark was taken back.").wait_for()
+        page.wait_for_function(_HAS_PAIRS, arg="1")
+        # The pair that was answered last is shown again.
+        assert pictures.evaluate_all(_SOURCES) == before
+        # A key that is held is one answer.
+        page.evaluate(
+            "document.body.dispatchEvent("
+            "new KeyboardEvent('keydown', { key: 's', repeat: true, bubbles: true }))"
+        )
+        page.locator("[data-marking][aria-busy=false]").wait_for()
+        page.keyboard.press("k")
+        said.get_by_text("Stored: skipped.").wait_for()
         page.wait_for_function(_HAS_PAIRS, arg="1")
         assert page.locator("[data-calibrate]").is_disabled()
         page.goto(f"{served.url}/search")
@@ -200,6 +224,35 @@ def test_pages_can_be_read_and_reached(page: Page, served: Served) -> None:
     page.goto(f"{served.url}/pair")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+
+
+def test_axe_finds_nothing_serious_on_any_page(
+    chromium: Browser, served: Served, site: Site
+) -> None:
+    # axe is no part of our pages, whose policy lets no foreign script in: here alone it may be.
+    for scheme in ("light", "dark"):
+        options = {"bypass_csp": True, "color_scheme": scheme, "expected": "status of 422"}
+        with watched(chromium, served, **options) as page:
+            tiles = page.locator("ul.grid a").evaluate_all("all => all.map((one) => one.href)")
+            page.locator("input[type=file]").set_input_files(next(site.tiles.rglob("*.png")))
+            page.get_by_role("button", name="Search").click()
+            page.wait_for_url("**/search?id=u*")
+            ids = [tile.rpartition("=")[2] for tile in tiles]
+            paths = (
+                page.url, f"search?id={ids[0]}&unlike={ids[1]}", f"pair?a={ids[0]}&b={ids[1]}",
+                f"pair?a={ids[0]}", "search", "pair", "mark", "quality", "search?k=0",
+            )  # fmt: skip
+            for path in paths:
+                page.goto(path if path.startswith("http") else f"{served.url}/{path}")
+                page.locator("details").evaluate_all("all => all.forEach((one) => one.open = true)")
+                found = page.evaluate(AXE.read_text(encoding="utf-8") + "; axe.run()")
+                assert len(found["passes"]) > 10
+                wrong = [
+                    (path, scheme, one["id"], [node["html"] for node in one["nodes"]])
+                    for one in found["violations"]
+                    if one["impact"] in ("serious", "critical")
+                ]
+                assert wrong == []
 
 
 def test_search_works_without_javascript(chromium: Browser, served: Served, site: Site) -> None:

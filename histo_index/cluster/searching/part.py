@@ -9,7 +9,7 @@ from histo_index.cluster.searching.merge import NOBODY, Ranked
 from histo_index.errors import HistoIndexError, MismatchError
 from histo_index.indexer.nearest.exact import ExactSearch
 from histo_index.indexer.nearest.kernel import candidate_distances
-from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.stored_vectors import StoredVectors, open_files
 
 
 class IndexPart:
@@ -65,12 +65,14 @@ class IndexPart:
 
 
 def _open(folder: Path, generation: int, rows: tuple[int, int]) -> Float16:
-    index = OpenIndex(folder)
-    if index.manifest.generation != generation:
+    # Not the whole index: a part needs no names, and those of all tiles would be read first.
+    manifest, files = open_files(folder)
+    if manifest.generation != generation:
         raise MismatchError(
-            f"{folder}: generation {index.manifest.generation}, and the search began in "
+            f"{folder}: generation {manifest.generation}, and the search began in "
             f"{generation}; open the index again"
         )
+    vectors = StoredVectors(manifest, files)
     # Every byte of the part, once, before an answer rests on it.
-    index.verify(np.arange(*rows))
-    return index.matrix[slice(*rows)]
+    vectors.verify(np.arange(*rows))
+    return vectors.matrix[slice(*rows)]

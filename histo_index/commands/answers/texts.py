@@ -38,7 +38,8 @@ def describe_pair(answer: "PairAnswer") -> str:
     if answer.probability is not None:
         said = probability_text(answer.probability)
         ends = interval_text(answer.probability_low, answer.probability_high)
-        lines.insert(1, f"  P(same)    {said} (95 % interval {ends})")
+        share = "" if answer.prior is None else f", if {100 * answer.prior:.3g} % of pairs are same"
+        lines.insert(1, f"  P(same)    {said} (95 % interval {ends}){share}")
     if answer.unsure_because is not None and answer.threshold is not None:
         lines.append(f"  unsure     {printable(answer.unsure_because)}")
     return "\n".join([*lines, *note_lines(answer.encoder_note)])

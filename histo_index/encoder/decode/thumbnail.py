@@ -1,5 +1,6 @@
 """Read tiles as small grey thumbnails."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from PIL import Image
 
 from histo_index.arrays import Pixels
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
+from histo_index.encoder.decode.slide_tiles import slide_of
 from histo_index.errors import ImageError
 from histo_index.hardware import usable_cores
 
@@ -24,7 +26,7 @@ class TileThumbnail:
 
     Attributes:
         pixels: uint8 [T, T], luminance.
-        sha256: of the file it was read from.
+        sha256: of the file it was read from; empty for a tile of a slide.
     """
 
     pixels: Pixels
@@ -32,8 +34,20 @@ class TileThumbnail:
 
 
 def read_thumbnails(paths: Sequence[Path], size_px: int) -> Iterator[TileThumbnail | None]:
-    """Read a square thumbnail of each file, in order; None for a file that cannot be read."""
+    """Read a square thumbnail of each tile, in order; None for one that cannot be read.
 
+    Tiles of slides are read in decoder processes.
+    """
+    are_slides = [slide_of(path) is not None for path in paths]
+    tiles = _read_slides(list(itertools.compress(paths, are_slides)), size_px)
+    files = _read_files(
+        [path for path, flag in zip(paths, are_slides, strict=True) if not flag], size_px
+    )
+    for is_slide in are_slides:
+        yield next(tiles if is_slide else files)
+
+
+def _read_files(paths: Sequence[Path], size_px: int) -> Iterator[TileThumbnail | None]:
     def read(path: Path) -> TileThumbnail | None:
         try:
             tile = read_tile(path, DecodeLimits(), least_px=2 * size_px)
@@ -46,3 +60,15 @@ def read_thumbnails(paths: Sequence[Path], size_px: int) -> Iterator[TileThumbna
     with ThreadPoolExecutor(usable_cores()) as threads:
         for start in range(0, len(paths), _FILES):
             yield from threads.map(read, paths[start : start + _FILES])
+
+
+def _read_slides(paths: Sequence[Path], size_px: int) -> Iterator[TileThumbnail | None]:
+    # Imported here: `pictures` needs this module.
+    from histo_index.encoder.decode.pictures import Asked, GreyFile, PictureWork, Shown
+    from histo_index.encoder.decode.pool import DecodePool
+
+    pool: DecodePool[Asked, Shown]
+    work = PictureWork(limits=DecodeLimits(), preprocessing=None)
+    with DecodePool(work, workers=usable_cores()) as pool:
+        for found in pool.prepare(GreyFile(path=path, size_px=size_px) for path in paths):
+            yield found if isinstance(found, TileThumbnail) else None

@@ -26,6 +26,7 @@ class PairAnswer(Tabular):
         probability: of being the same, 0…1; None unless calibrated.
         probability_low: lower end of its 95 % interval.
         probability_high: upper end.
+        prior: share of same pairs, 0…1, that the probability holds for; None without one.
         is_calibrated: whether the threshold was fitted on the user's own pairs.
         unsure_because: why the verdict is unsure; None if it is not.
         image_id_a: id in the index, None if the image was encoded for this question.
@@ -42,6 +43,7 @@ class PairAnswer(Tabular):
     probability: float | None
     probability_low: float | None
     probability_high: float | None
+    prior: float | None
     is_calibrated: bool
     unsure_because: str | None
     image_id_a: str | None
@@ -88,6 +90,7 @@ def answer_pair(
         probability=None if found is None else float(found.probability[0]),
         probability_low=None if found is None else float(found.low[0]),
         probability_high=None if found is None else float(found.high[0]),
+        prior=None if found is None else threshold.prior,
         is_calibrated=threshold.is_calibrated,
         unsure_because=_why(threshold, far) if verdict is Verdict.UNSURE else None,
         image_id_a=a.image_id,

@@ -51,7 +51,7 @@ class LogOdds:
     farness: Float64
     values: Float64
 
-    def at(self, distances: Float64) -> Float64:
+    def at(self, distances: Float64 | float) -> Float64:
         """Compute log-odds at distances [n], float64 [n]."""
         found: Float64 = np.interp(farness(distances), self.farness, self.values)
         return found

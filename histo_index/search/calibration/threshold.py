@@ -101,6 +101,11 @@ class Threshold:
             and (calibration.answers_unsure if unsure is None else unsure),
         )
 
+    @property
+    def prior(self) -> float | None:
+        """Share of same pairs, 0…1, that probabilities hold for; None without any."""
+        return None if self.calibration is None else self.calibration.prior
+
     def likelihoods(self, distances: npt.NDArray[np.floating]) -> Likelihoods | None:
         """Return the probability that each pair [P] is the same; None without a curve."""
         curve = self.calibration.curve if self.calibration else None

@@ -5,9 +5,9 @@ Fast interpolation-based t-SNE; Kobak and Berens (2019), The art of using t-SNE 
 transcriptomics (first places from principal components, learning rate in proportion to N).
 """
 
+import importlib.util
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
@@ -33,7 +33,7 @@ def require_library() -> str:
     Raises:
         InputError: it is not installed.
     """
-    if find_spec("openTSNE") is None:
+    if importlib.util.find_spec("openTSNE") is None:
         raise InputError(
             "a map needs openTSNE, which is not installed; run pip install 'histo-index[map]'"
         )

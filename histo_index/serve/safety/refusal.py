@@ -118,7 +118,10 @@ def _page(title: str, detail: str, scope: Scope) -> str:
     root = escape(scope.get("root_path", ""))
     # Whoever has no session gets no style either.
     has_session = "visitor" in scope.get("state", {})
-    style = f'<link rel="stylesheet" href="{root}/static/app.css">' if has_session else ""
+    style = (
+        f'<link rel="stylesheet" href="{root}/static/app.css">'
+        f'<link rel="icon" href="{root}/static/icon.svg">'
+    ) * has_session
     back = f'<p><a href="{root}/search">Go to the search</a></p>' if has_session else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

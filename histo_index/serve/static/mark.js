@@ -47,15 +47,20 @@ async function refresh() {
   document.querySelector("[data-standing]").replaceWith(document.adoptNode(fresh));
 }
 
+function setBusy(value) {
+  isBusy = value;
+  area.setAttribute("aria-busy", String(value));
+}
+
 async function once(work) {
   if (isBusy) return;
-  isBusy = true;
+  setBusy(true);
   try {
     await work();
   } catch (error) {
     said.textContent = error.message;
   } finally {
-    isBusy = false;
+    setBusy(false);
   }
 }
 

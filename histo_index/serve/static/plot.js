@@ -136,8 +136,12 @@ export class Plot {
 
   drawNow() {
     this.pixels.fill(0);
-    if (this.only !== null) this.stamp((code) => code !== this.only, () => this.faint);
-    this.stamp((code) => this.only === null || code === this.only, (code) => this.palette[code]);
+    if (this.only === null) {
+      this.stamp(this.palette);
+    } else {
+      this.stamp(this.palette.map((colour, code) => (code === this.only ? 0 : this.faint)));
+      this.stamp(this.palette.map((colour, code) => (code === this.only ? colour : 0)));
+    }
     this.pen.putImageData(this.image, 0, 0);
     this.pen.strokeStyle = this.ink;
     this.pen.lineWidth = 1.5 * this.ratio;
@@ -168,31 +172,35 @@ export class Plot {
     this.pen.setLineDash([]);
   }
 
-  // Write a disc of pixels for each point that is meant.
-  stamp(isMeant, colourOf) {
+  // Write a disc of pixels for each point; a colour of 0 leaves points out.
+  stamp(colours) {
     const { points, codes, pixels } = this;
     const { width, height } = this.canvas;
-    const radius = this.radius;
-    const reach = Math.round(radius);
-    const spans = [];
-    for (let y = -reach; y <= reach; y++) spans.push(Math.floor(Math.sqrt((reach + 0.35) ** 2 - y * y)));
+    const [disc, reach] = this.disc();
     const scale = this.zoom * this.ratio;
     const [shiftX, shiftY] = [width / 2 - this.x * scale, height / 2 + this.y * scale];
+    const [mostX, mostY] = [width - 1 - reach, height - 1 - reach];
     for (let at = 0; at < codes.length; at++) {
+      const colour = colours[codes[at]];
+      if (!colour) continue;
       const left = Math.round(points[2 * at] * scale + shiftX);
       const top = Math.round(shiftY - points[2 * at + 1] * scale);
-      if (left < -reach || top < -reach || left >= width + reach || top >= height + reach) continue;
-      const code = codes[at];
-      if (!isMeant(code)) continue;
-      const colour = colourOf(code);
-      for (let y = -reach; y <= reach; y++) {
-        const row = top + y;
-        if (row < 0 || row >= height) continue;
-        const span = spans[y + reach];
-        const start = Math.max(0, left - span);
-        const end = Math.min(width - 1, left + span);
-        if (end >= start) pixels.fill(colour, row * width + start, row * width + end + 1);
+      // Discs that the edge would cut are left out: a little further they are drawn whole.
+      if (left < reach || top < reach || left > mostX || top > mostY) continue;
+      const middle = top * width + left;
+      for (let n = 0; n < disc.length; n++) pixels[middle + disc[n]] = colour;
+    }
+  }
+
+  // The pixels of a disc, relative to its middle, and how far they reach.
+  disc() {
+    const reach = Math.round(this.radius);
+    const found = [];
+    for (let y = -reach; y <= reach; y++) {
+      for (let x = -reach; x <= reach; x++) {
+        if (x * x + y * y <= (reach + 0.35) ** 2) found.push(y * this.canvas.width + x);
       }
     }
+    return [Int32Array.from(found), reach];
   }
 }

@@ -1,6 +1,7 @@
 """Answers about slide tiles: search, montage, report, heatmap, similar slides."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,17 @@ def test_the_montage_shows_the_pixels_of_the_slides(index: Index, tmp_path: Path
         np.testing.assert_array_equal(pixels[8:168, left : left + 160], np.asarray(drawn))
 
 
+def test_copies_on_two_slides_are_confirmed_on_their_pixels(index: Index) -> None:
+    rows = index.duplicates().to_pylist()
+    named = {row["image_id"]: (row["kind"], row["pixels"]) for row in rows}
+    assert named[TILE.replace("one.svs", "two.scn").replace("512,y=256", "1024,y=512")] == (
+        "near", "confirmed"
+    )  # fmt: skip
+    assert len([row for row in rows if row["pixels"] == "not confirmed on pixels"]) == 0
+    dropped = index.search([TILE], k=3, near_duplicates="drop")[0]
+    assert "two.scn#x=1024,y=512,mpp=0.5,size=256" not in [near.image_id for near in dropped]
+
+
 def test_a_slide_that_is_gone_leaves_answers_and_empty_frames(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -102,6 +114,22 @@ def test_a_heatmap_is_high_where_the_example_was_drawn(index: Index, tmp_path: P
     tinted = 0.45 * grey + 0.55 * yellow
     assert np.abs(pixels[258:510, 514:766] - tinted[2:-2, 2:-2]).max() <= 2
     assert (pixels[1100:1200, 100:200] == (243, 242, 244)).all()
+
+
+def test_no_heatmap_is_drawn_over_a_slide_that_was_changed(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "own")
+    index = histo_index.open(tmp_path / "own/x.hx")
+    slide = tmp_path / "own/data/one.svs"
+    # Copied, so with other times: the same content is found by its hash.
+    heatmap(index, [TILE], slide=str(slide), output=tmp_path / "h.png")
+    write_slide(slide, draw_plane(seed=3))
+    with pytest.raises(ImageError, match=r"one.svs: changed since it was indexed, so its tiles"):
+        heatmap(index, [TILE], slide=str(slide), output=tmp_path / "i.png")
+    assert heatmap(index, [TILE], slide="one.svs").values.max() == pytest.approx(1, abs=1e-3)
+    slide.unlink()
+    with pytest.raises(ImageError, match=r"one.svs: cannot be read \(No such file"):
+        heatmap(index, [TILE], slide="one.svs", geojson=tmp_path / "i.geojson")
+    assert not list(tmp_path.glob("i.*"))
 
 
 def test_examples_of_what_is_not_meant_lower_the_value(index: Index, folder: Path) -> None:

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import histo_index
-from histo_index.indexer.writing.hash_cache import STATES_NAME
+from histo_index.indexer.inputs.hashing import STATES, slide_marks
+from histo_index.indexer.writing.hash_cache import write_states
 from histo_index.serve.slides.unchanged import CHANGED, MISSING
 from tests.promises.test_22_nothing_leaks_from_the_server import PATH_SHAPED
 from tests.serve.site import PATIENT, TOKEN, Client, Site, problem, serving, small
@@ -100,14 +102,19 @@ def test_a_slide_that_is_missing_or_changed_is_said_so_without_its_name(
         assert client.get(addresses(second)[1]).status_code == 200
 
 
-def test_a_slide_is_known_by_its_content_where_the_build_left_no_state(
+def test_a_slide_is_hashed_only_where_it_is_not_in_the_state_of_the_build(
     slide_site: Site, tmp_path: Path
 ) -> None:
     own = slide_site.copy(tmp_path / "own")
-    (own.index / STATES_NAME).unlink(missing_ok=True)
+    # The state of the first file with another digest; of the second, another state.
+    marks = [slide_marks(own.tiles / name) for name in SLIDES]
+    columns = [list(column) for column in zip(marks[0], (1, *marks[1][1:]), strict=True)]
+    states = pa.table([list(SLIDES), *columns, ["0" * 64] * 2], schema=STATES)
+    write_states(own.index, states, before=STATES.empty_table())
     with serving(own.config()) as client:
-        slide_id = client.json("/v1/slides")["slides"][0]["id"]
-        assert client.get(addresses(slide_id)[1]).status_code == 200
+        first, second = (one["id"] for one in client.json("/v1/slides")["slides"])
+        assert problem(client.get(f"/v1/slides/{first}"))["detail"] == CHANGED
+        assert client.json(f"/v1/slides/{second}")["width"] == 1536
 
 
 def test_a_slide_that_cannot_be_decoded_is_one_line_without_its_name(tmp_path: Path) -> None:

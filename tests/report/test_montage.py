@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from histo_index.report.montage import draw_pages
+
+
+@pytest.mark.parametrize("letter", "äßéłΩж")
+def test_captions_have_the_letters_of_names(letter: str, tmp_path: Path) -> None:
+    """A letter that the font lacks is drawn as a box, like that of no alphabet."""
+    pages = [next(draw_pages([(name, None)], [[]], tmp_path)) for name in (letter, "\U0010fffd")]
+    first, second = (np.asarray(page) for page in pages)
+    assert first.shape == second.shape
+    assert (first != second).any()
