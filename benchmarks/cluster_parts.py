@@ -5,7 +5,7 @@
 An exact part, as `search --engine ray` has it, is measured smaller and scaled: its time and memory
 are proportional to its rows. A part of an ANN index, which nothing here builds yet, is measured at
 full size: the lists of the whole index, and its own share of codes. Numbers are random: time and
-memory mean something, neighbours do not. That parts answer at once, each on cores of its own, is
+memory mean something, neighbours do not. That parts answer at once, each on other cores, is
 assumed.
 """
 

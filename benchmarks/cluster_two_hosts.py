@@ -28,11 +28,11 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Measure one node and two, each in a cluster of its own."""
+    """Measure one node and two, each in another cluster."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, default=150)
     parser.add_argument("--inside", metavar="NODES", type=int, help="used by the benchmark itself")
-    parser.add_argument("--folder", type=Path, help="likewise")
+    parser.add_argument("--folder", type=Path, help="used by the benchmark itself")
     options = parser.parse_args()
     if options.inside:
         measure_inside(options.folder, options.shards, options.inside)

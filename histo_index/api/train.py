@@ -193,13 +193,16 @@ def _config(output: Path, options: TrainOptions) -> TrainConfig:
 
 
 def _precision(asked: str, *, is_on_gpu: bool) -> str:
-    from histo_index.encoder.runtime.openvino import has_bfloat16
-
     if asked not in ("auto", "bfloat16", "float32"):
         raise InputError(f"unknown precision {asked}; one of auto, bfloat16, float32")
     if asked != "auto":
         return asked
-    return "bfloat16" if is_on_gpu or has_bfloat16() else "float32"
+    if is_on_gpu:
+        return "bfloat16"
+    # Imported here: training needs OpenVINO for nothing else, and a GPU machine may lack it.
+    from histo_index.encoder.runtime.openvino import has_bfloat16
+
+    return "bfloat16" if has_bfloat16() else "float32"
 
 
 def _recipe(options: TrainOptions) -> Recipe:

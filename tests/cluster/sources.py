@@ -20,7 +20,7 @@ class FakeSource:
         survived: made just before.
         runtime: name of the runtime.
         delay_s: how long a tile takes.
-        tells: an environment variable whose value is the name of the runtime.
+        reports: an environment variable whose value is the name of the runtime.
         limited: the first process that opens the encoder makes this file, and may use fewer
             instructions of its CPU from then on.
     """
@@ -31,7 +31,7 @@ class FakeSource:
     survived: Path | None = None
     runtime: str = "fake"
     delay_s: float = 0.0
-    tells: str = ""
+    reports: str = ""
     limited: Path | None = None
 
     def __call__(self) -> FakeEncoder:
@@ -43,7 +43,7 @@ class FakeSource:
             folder=self.folder,
             log=self.log,
             before=self._strike,
-            runtime=os.environ.get(self.tells, "unset") if self.tells else self.runtime,
+            runtime=os.environ.get(self.reports, "unset") if self.reports else self.runtime,
             delay_s=self.delay_s,
         )
 

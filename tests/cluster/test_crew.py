@@ -64,7 +64,7 @@ class ScriptedCrew:
     def idle(self) -> Sequence[object]:
         return list(self.free)
 
-    def give(self, worker: object, assignments: Sequence[Assignment], place: Place) -> None:
+    def assign(self, worker: object, assignments: Sequence[Assignment], place: Place) -> None:
         assert place == HERE
         self.free.remove(worker)
         names = [entry.task.shard_id for entry in assignments]
@@ -157,7 +157,7 @@ def test_a_task_that_loses_workers_takes_no_others_with_it() -> None:
     assert struck[1:] == [["30"], ["30"]]
 
 
-def test_workers_of_another_kind_are_told_or_refused(caplog: pytest.LogCaptureFixture) -> None:
+def test_workers_of_another_kind_are_logged_or_refused(caplog: pytest.LogCaptureFixture) -> None:
     kinds = ({"cpu": "a", "name": "x"}, {"cpu": "b", "name": "x"})
     assert len(carried(ScriptedCrew(runtimes=kinds))) == 20
     assert "workers compute in different ways: a and b; each shard records its own" in caplog.text

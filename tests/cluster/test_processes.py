@@ -102,7 +102,7 @@ def test_gpus_are_named_as_the_process_sees_them(
 
 
 def test_each_process_sees_one_gpu_and_so_does_its_replacement(tmp_path: Path) -> None:
-    source = FakeSource(folder=tmp_path / "encoder", tells="CUDA_VISIBLE_DEVICES")
+    source = FakeSource(folder=tmp_path / "encoder", reports="CUDA_VISIBLE_DEVICES")
     runner = ProcessRunner(make_encode=source, workers=2, gpus=("5", "3"))
     crew = ProcessCrew(runner, count=2)
     try:

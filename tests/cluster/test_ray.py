@@ -111,14 +111,14 @@ def test_an_unsafe_address_is_refused_before_ray_is_loaded() -> None:
 
 
 def test_ctrl_c_waits_for_the_start_of_ray() -> None:
-    told: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
     try:
         with interrupts_later():
             signal.raise_signal(signal.SIGINT)
-            assert told == []
-        assert told == [signal.SIGINT]
+            assert caught == []
+        assert caught == [signal.SIGINT]
         signal.raise_signal(signal.SIGINT)
-        assert told == [signal.SIGINT] * 2
+        assert caught == [signal.SIGINT] * 2
     finally:
         signal.signal(signal.SIGINT, before)

@@ -47,7 +47,7 @@ class TwoHosts:
         self.cores = cores or {}
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        # This process may be connected to a cluster of its own.
+        # This process may be connected to another cluster.
         usual = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self._environment: Mapping[str, str] = {**usual, **token, **quiet}
 

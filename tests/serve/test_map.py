@@ -86,7 +86,7 @@ def test_novelty_is_the_distance_to_the_nearest_tile(client: Client, site: Site)
     low, high = np.percentile(stored.nearest, [1, 99])
     assert [float(legend[end]) for end in ("low", "high")] == pytest.approx([low, high], rel=1e-3)
     ids = client.state.current.get().ids
-    rows = [ids.row_of(tile(client, n)["id"]) for n in range(TILES)]
+    rows = np.array([ids.row_of(tile(client, n)["id"]) for n in range(TILES)], np.int64)
     steps = np.clip(np.round(253 * (stored.nearest[rows] - low) / (high - low)), 0, 253)
     assert codes(client, "novelty").tolist() == pytest.approx(steps.tolist(), abs=1)
 

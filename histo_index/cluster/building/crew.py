@@ -20,7 +20,7 @@ _MOST_LOSSES: Final = 3
 # Work handed out at once: enough that starting it costs little, and little is lost with a worker.
 _SECONDS_AT_ONCE: Final = 30.0
 _MOST_AT_ONCE: Final = 64
-_TELL_EVERY_S: Final = 30.0
+_LOG_EVERY_S: Final = 30.0
 # So many shards for each worker keep all busy almost to the end.
 _SHARDS_EACH: Final = 4
 
@@ -58,7 +58,7 @@ class Crew(Protocol):
     def idle(self) -> Sequence[Worker]:
         """Name the workers that have started and have nothing to do."""
 
-    def give(self, worker: Worker, assignments: Sequence[Assignment], place: Place) -> None:
+    def assign(self, worker: Worker, assignments: Sequence[Assignment], place: Place) -> None:
         """Let a worker carry out tasks."""
 
     def wait(self) -> Sequence[Event]:
@@ -84,10 +84,10 @@ class _Share:
     started: set[Worker] = field(default_factory=set)
     lost_at_start: int = 0
 
-    def take(self) -> list[Assignment]:
-        """Take what a worker gets next: about half a minute of work, less towards the end.
+    def choose_next(self) -> list[Assignment]:
+        """Choose what a worker does next: about half a minute of work, less towards the end.
 
-        A task that has lost a worker comes alone, so that it does not take others with it.
+        A task that has lost a worker is alone, so that it does not take others with it.
         """
         first = [self.waiting.popleft()]
         if self._has_lost(first[0]):
@@ -173,8 +173,8 @@ def carry_out(
         while share.waiting or share.running:
             for worker in crew.idle():
                 if share.waiting:
-                    share.running[worker] = share.take()
-                    crew.give(worker, share.running[worker], place)
+                    share.running[worker] = share.choose_next()
+                    crew.assign(worker, share.running[worker], place)
             for event in crew.wait():
                 if event.runtime is not None:
                     runtimes.append(event.runtime)
@@ -195,19 +195,19 @@ def carry_out(
 
 @dataclass(kw_only=True)
 class _Rates:
-    """Tiles by machine, told now and then."""
+    """Tiles by machine, logged now and then."""
 
     tiles: Counter[str] = field(default_factory=Counter)
     started_s: float = field(default_factory=time.monotonic)
-    told_s: float = field(default_factory=time.monotonic)
+    logged_s: float = field(default_factory=time.monotonic)
 
     def add(self, done: Done) -> None:
         """Count what a worker did."""
         self.tiles[done.host] += sum(done.outcomes.values())
         now_s = time.monotonic()
-        if now_s - self.told_s < _TELL_EVERY_S:
+        if now_s - self.logged_s < _LOG_EVERY_S:
             return
-        self.told_s = now_s
+        self.logged_s = now_s
         elapsed_s = now_s - self.started_s
         rates = (f"{host} {count / elapsed_s:.1f}" for host, count in self.tiles.items())
         _log.info("tiles/s by machine: %s", ", ".join(rates))

@@ -62,21 +62,21 @@ class ProcessCrew:
         self._slots: dict[Connection, int] = {}
         self._idle: list[Connection] = []
         for slot in range(count):
-            self._hire(slot)
+            self._start_worker(slot)
 
     def idle(self) -> Sequence[Worker]:
         """Name the processes that have started and have nothing to do."""
         return list(self._idle)
 
-    def give(self, worker: Any, assignments: Sequence[Assignment], place: Place) -> None:
+    def assign(self, worker: Any, assignments: Sequence[Assignment], place: Place) -> None:
         """Let a process carry out tasks."""
         self._idle.remove(worker)
-        with suppress(OSError):  # it died while idle; `wait` tells
+        with suppress(OSError):  # it died while idle; `wait` returns that
             worker.send((list(assignments), place))
 
     def wait(self) -> Sequence[Event]:
         """Wait until something happens; see `Crew.wait`."""
-        return [self._hear(pipe) for pipe in wait(list(self.processes))]
+        return [self._read_answer(pipe) for pipe in wait(list(self.processes))]
 
     def close(self) -> None:
         """End all processes."""
@@ -87,7 +87,7 @@ class ProcessCrew:
             _end(process)
         self.processes.clear()
 
-    def _hire(self, slot: int) -> None:
+    def _start_worker(self, slot: int) -> None:
         ours, theirs = self._context.Pipe()
         gpus = self._runner.gpus
         worker = ShardWorker(
@@ -99,7 +99,7 @@ class ProcessCrew:
         theirs.close()
         self.processes[ours], self._slots[ours] = process, slot
 
-    def _hear(self, pipe: Any) -> Event:
+    def _read_answer(self, pipe: Any) -> Event:
         try:
             answer: Done | Mapping[str, str] | Exception = pipe.recv()
         except (EOFError, OSError):
@@ -117,7 +117,7 @@ class ProcessCrew:
         if pipe in self._idle:
             self._idle.remove(pipe)
         pipe.close()
-        self._hire(self._slots.pop(pipe))
+        self._start_worker(self._slots.pop(pipe))
         return Event(worker=pipe, reason=f"process ended with status {process.exitcode}")
 
 
@@ -148,5 +148,5 @@ def serve(pipe: Connection, worker: ShardWorker) -> None:
 def _try(call: Any, *arguments: Any) -> Any:
     try:
         return call(*arguments)
-    except Exception as error:  # told to the parent, which raises it
+    except Exception as error:  # the parent raises it
         return error

@@ -118,12 +118,12 @@ class _Actors:
         self._awaited: dict[Any, Any] = {}
         self._idle: list[Any] = []
         for _ in range(count):
-            self._hire()
+            self._start_worker()
 
     def idle(self) -> Sequence[Worker]:
         return list(self._idle)
 
-    def give(self, worker: Any, assignments: Sequence[Assignment], place: Place) -> None:
+    def assign(self, worker: Any, assignments: Sequence[Assignment], place: Place) -> None:
         self._idle.remove(worker)
         self._awaited[worker.run.remote(list(assignments), place)] = worker
 
@@ -131,17 +131,17 @@ class _Actors:
         ready, _ = self._ray.wait(list(self._awaited), num_returns=1, timeout=_WARN_S)
         if not ready:
             _log.info("waiting for the cluster: %d answers are due", len(self._awaited))
-        return [self._hear(reference) for reference in ready]
+        return [self._read_answer(reference) for reference in ready]
 
     def close(self) -> None:
         for actor in [*self._awaited.values(), *self._idle]:
             self._ray.kill(actor)
 
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         actor = self._make()
         self._awaited[actor.start.remote()] = actor
 
-    def _hear(self, reference: Any) -> Event:
+    def _read_answer(self, reference: Any) -> Event:
         actor = self._awaited.pop(reference)
         errors = self._ray.exceptions
         try:
@@ -151,7 +151,7 @@ class _Actors:
         except errors.RayError as error:
             # It may be alive and only out of reach: then it would keep its cores.
             self._ray.kill(actor)
-            self._hire()
+            self._start_worker()
             return Event(worker=actor, reason=" ".join(str(error).split())[:200])
         self._idle.append(actor)
         if isinstance(answer, Done):

@@ -78,7 +78,7 @@ class ShardWorker:
             outcomes[step.outcome] += 1
 
         published = [entry for entry in assignments if _path(entry, place).exists()]
-        for entry in published:  # by a worker that was lost before it could tell
+        for entry in published:  # by a worker that was lost before it could report
             outcomes.update(_outcomes_of(entry, read_receipt(_path(entry, place)), place))
         for _ in self._write([e for e in assignments if e not in published], place, count):
             pass

@@ -67,8 +67,8 @@ def _read_slides(paths: Sequence[Path], size_px: int) -> Iterator[TileThumbnail 
     from histo_index.encoder.decode.pictures import Asked, GreyFile, PictureWork, Shown
     from histo_index.encoder.decode.pool import DecodePool
 
-    pool: DecodePool[Asked, Shown]
     work = PictureWork(limits=DecodeLimits(), preprocessing=None)
-    with DecodePool(work, workers=usable_cores()) as pool:
+    pool: DecodePool[Asked, Shown] = DecodePool(work, workers=usable_cores())
+    with pool:
         for found in pool.prepare(GreyFile(path=path, size_px=size_px) for path in paths):
             yield found if isinstance(found, TileThumbnail) else None

@@ -99,14 +99,15 @@ def _values(
 ) -> dict[str, Any]:
     """Measure what is asked; a class without a probability leaves the slide to be seen."""
     if not asked:
-        return {"heat": None, "legend": None, "problem": None}
+        return {"heat": None, "legend": None, "problem": None, "notes": []}
     try:
         heat = heats.measure(snapshot, slide, asked)
     except InputError as error:
-        return {"heat": None, "legend": None, "problem": str(error)}
+        return {"heat": None, "legend": None, "problem": str(error), "notes": []}
     low, high = limits_of(heat)
     legend = {"meaning": heat.meaning, "low": low, "high": high, "colours": COLOURS}
-    return {"heat": heat, "legend": legend, "problem": None}
+    notes = heats.scale_notes(snapshot, asked)
+    return {"heat": heat, "legend": legend, "problem": None, "notes": notes}
 
 
 def _changes(asked: HeatAsked) -> dict[str, str]:

@@ -76,7 +76,11 @@ def slide_routes(state: State, viewer: Viewer, heats: Heats) -> APIRouter:
             rows = [
                 [*tile, value] for tile, value in zip(_tiles(snapshot, slide), values, strict=True)
             ]
-            facts = {"meaning": plain(heat.meaning), "limits": limits_of(heat), "colours": COLOURS}
+            notes = heats.scale_notes(snapshot, asked)
+            facts = {
+                "meaning": plain(heat.meaning), "limits": limits_of(heat), "colours": COLOURS,
+                "scale_notes": notes,
+            }  # fmt: skip
             return answer({**facts, "tiles": rows}, snapshot.tag)
 
         return await state.ask(ask)

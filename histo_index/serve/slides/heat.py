@@ -10,7 +10,7 @@ from histo_index.api.slides.heatmap import Heatmap, measure_tiles
 from histo_index.errors import InputError
 from histo_index.search.classification.answer import ClassAnswer
 from histo_index.serve.answers.asked import Asked, Fields, one_text
-from histo_index.serve.answers.locate import locate
+from histo_index.serve.answers.locate import locate, scale_notes
 from histo_index.serve.config import Limits
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.slides.recent import Recent
@@ -99,7 +99,14 @@ class Heats:
         key = snapshot.tag, slide.slide_id, asked
         return self._kept.get(key, lambda: self._measure(snapshot, slide, asked))
 
+    def scale_notes(self, snapshot: Snapshot, asked: HeatAsked) -> list[str]:
+        """Return what to say about the scale of the examples, a line each."""
+        given = (*asked.like, *asked.unlike)
+        return scale_notes(snapshot, [locate(snapshot, self._uploads, one) for one in given])
+
     def _measure(self, snapshot: Snapshot, slide: IndexedSlide, asked: HeatAsked) -> Heatmap:
+        if asked.label and (refused := _other_scale(snapshot, slide)) is not None:
+            raise RefusalError(422, refused)
         like, unlike = (
             [locate(snapshot, self._uploads, given) for given in ids]
             for ids in (asked.like, asked.unlike)
@@ -108,6 +115,15 @@ class Heats:
             snapshot.index, slide.rows, slide=_THIS, examples=like, unlike=unlike,
             label=asked.label or None,
         )  # fmt: skip
+
+
+def _other_scale(snapshot: Snapshot, slide: IndexedSlide) -> str | None:
+    """Return why the calibration does not decide about a slide of its scale; None if it does."""
+    if snapshot.scales.any_mpp:
+        return None
+    calibration = snapshot.index.threshold(is_decisive=False).calibration
+    checks = snapshot.scales.compare_rows(slide.rows, calibration)
+    return next((f"another scale: {one.message}" for one in checks if one.is_refused), None)
 
 
 def limits_of(heat: Heatmap) -> tuple[float, float]:
@@ -120,6 +136,8 @@ def list_classes(snapshot: Snapshot, slide: IndexedSlide) -> ClassChoice:
     index = snapshot.index
     if index.threshold(is_decisive=False).calibration is None or index.classifier is None:
         return ClassChoice()
+    if (refused := _other_scale(snapshot, slide)) is not None:
+        return ClassChoice(problem=refused)
     first = [snapshot.opened.rows["image_id"][int(slide.rows[0])].as_py()]
     (answer,) = index.classify_each(first, {})
     assert isinstance(answer, ClassAnswer)

@@ -74,7 +74,7 @@ class Current:
 
     def _open(self) -> Snapshot:
         config = self._config
-        index = Index(config.index, device=config.device)
+        index = Index(config.index, device=config.device, any_mpp=config.any_mpp)
         fingerprint = index.manifest.fingerprint
         if fingerprint not in self._engines:
             self._engines[fingerprint] = Engine(

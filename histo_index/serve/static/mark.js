@@ -38,8 +38,23 @@ async function next() {
   for (const side of waiting[0] ? ["a", "b"] : []) new Image().src = picture(waiting[0][side]);
 }
 
-// What the server wrote is fetched again, so that there is one place that writes it.
+// What the server wrote is fetched again, so that there is one place that writes it. The threshold
+// is fitted for it, which takes a moment: never twice at a time.
+let isStale = false;
+let isRefreshing = false;
+
 async function refresh() {
+  isStale = true;
+  if (isRefreshing) return;
+  isRefreshing = true;
+  while (isStale) {
+    isStale = false;
+    await fetchStanding();
+  }
+  isRefreshing = false;
+}
+
+async function fetchStanding() {
   const answer = await fetch(location.href).catch(() => null);
   if (!answer?.ok) return; // the next answer says what is wrong
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");

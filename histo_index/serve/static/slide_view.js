@@ -161,6 +161,7 @@ export class SlideView {
   draw() {
     if (this.isDue || this.scale === undefined) return;
     this.isDue = true;
+    this.canvas.setAttribute("aria-busy", "true");
     requestAnimationFrame(() => {
       this.isDue = false;
       this.paint();
@@ -185,6 +186,7 @@ export class SlideView {
     }
     this.fetchSoon(missing);
     for (const layer of this.layers) layer(pen, this);
+    canvas.setAttribute("aria-busy", String(missing.some((key) => !this.squares.failed.has(key))));
   }
 
   // Squares that are seen for a moment only are not fetched.

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from histo_index.api.features.export import export
-from histo_index.api.maps.make import MapReport, update_map
+from histo_index.api.maps.make import update_map
 from histo_index.arrays import Float32
 from histo_index.errors import IndexFormatError, InputError, MismatchError
 from histo_index.indexer.build import build
@@ -103,7 +103,8 @@ def test_a_map_records_what_made_it_and_the_distance_to_the_nearest_tile(made: P
     index, found = OpenIndex(made), stored(made)
     facts = found.facts
     assert re.fullmatch(r"t-SNE, openTSNE \d+\.\d+\.\d+", facts.method)
-    assert (facts.perplexity, facts.steps, facts.seed) == (pytest.approx(47 / 3), 750, 0)
+    assert facts.perplexity == pytest.approx(47 / 3)
+    assert (facts.steps, facts.seed) == (750, 0)
     assert (facts.laid_out, facts.generation) == (COUNT, 1)
     assert (facts.fingerprint, facts.distance) == ("f" * 32, "plain")
     assert found.contents.to_pylist() == index.rows["sha256"].to_pylist()
@@ -236,10 +237,8 @@ def test_a_map_of_another_encoder_or_distance_is_not_used(made: Path) -> None:
 
 def test_beyond_the_most_tiles_are_placed(made: Path) -> None:
     report = update_map(made, MapConfig(most=24), overwrite=True)
-    assert report == MapReport(
-        index=made, tiles=COUNT, placed=COUNT - 24, is_new=True, method=report.method,
-        perplexity=pytest.approx(23 / 3), seed=0, generation=1,
-    )  # fmt: skip
+    assert (report.tiles, report.placed, report.is_new) == (COUNT, COUNT - 24, True)
+    assert report.perplexity == pytest.approx(23 / 3)
     at = places(made)
     gaps = ((np.array([at[n] for n in NAMES])[:, None] - centres(at)[None]) ** 2).sum(axis=2)
     assert gaps.argmin(axis=1).tolist() == [n // OF_KIND for n in range(COUNT)]

@@ -1,5 +1,6 @@
 """What is refused of slides: squares that are not there, missing and changed files, crowds."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,8 +10,12 @@ import pytest
 
 import histo_index
 from histo_index.indexer.inputs.hashing import STATES, slide_marks
+from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.hash_cache import write_states
+from histo_index.search.calibration.calibration import store_calibration
+from histo_index.search.calibration.otsu import guess
 from histo_index.serve.slides.unchanged import CHANGED, MISSING
+from histo_index.slides.scale import Scale
 from tests.promises.test_22_nothing_leaks_from_the_server import PATH_SHAPED
 from tests.serve.site import PATIENT, TOKEN, Client, Site, problem, serving, small
 from tests.serve.slides.slide_site import SLIDES
@@ -166,3 +171,18 @@ def test_nothing_names_a_file_or_a_patient(
             text = found.text + str(found.headers)
             for secret in (PATIENT, ".svs", slide_site.folder.name, str(slide_site.folder)):
                 assert secret not in text, path
+
+
+def test_no_class_is_drawn_by_a_calibration_of_another_scale(
+    slide_site: Site, slide_ids: list[str], tmp_path: Path
+) -> None:
+    own = slide_site.copy(tmp_path / "own")
+    made = guess(OpenIndex(own.index))
+    store_calibration(own.index, replace(made, scale=Scale.of(0.1, 0.1, crop_px=224)))
+    with serving(own.config()) as server:
+        found = server.get(f"/v1/slides/{slide_ids[0]}/heatmap", params={"class": "x"})
+    detail = problem(found)["detail"]
+    assert found.status_code == 422
+    # Tiles of 128 px of 0.5 µm, resized to 224.
+    assert detail.startswith("another scale: the image has 0.286 µm per network pixel, the calibra")
+    assert PATIENT not in detail

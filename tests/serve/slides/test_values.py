@@ -9,7 +9,7 @@ import pytest
 import histo_index
 from histo_index.api.slides.heatmap import find_slide_rows, heatmap
 from histo_index.serve.state.slide_list import rejected_places
-from tests.serve.site import Client, Site, image_of
+from tests.serve.site import Client, Site, image_of, problem
 from tests.serve.slides.slide_site import SLIDES, TILE_PX
 
 
@@ -75,7 +75,15 @@ def test_an_uploaded_image_is_an_example(
     assert re.fullmatch(rf"/slide\?slide={slide_ids[0]}&id=u[0-9a-f]{{32}}", address)
     query = address.partition("&")[2]
     heat = slide_client.json(f"/v1/slides/{slide_ids[0]}/heatmap?{query}")
+    assert [note.partition(":")[0] for note in heat["scale_notes"]] == ["scale unchecked"]
     values = {tuple(row[1:3]): row[3] for row in heat["tiles"]}
+    far = slide_client.post(
+        "/slide", files={"image": image_of(tmp_path / "x.png")},
+        data={"slide": slide_ids[0], "mpp": "2"},
+    )  # fmt: skip
+    refused = slide_client.get(far.headers["location"], headers={"Accept": "*/*"})
+    assert refused.status_code == 422
+    assert problem(refused)["detail"].startswith("another scale: ")
     best = max(values, key=lambda place: values[place])
     assert best == (384, 256)
     assert values[best] == pytest.approx(1, abs=1e-3)

@@ -1,6 +1,6 @@
 """A real browser moves over a slide, chooses a tile of it and looks at a heatmap."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -10,12 +10,13 @@ from playwright.sync_api import Browser, Page, expect
 from tests.serve import test_browser
 from tests.serve.real import Served, running
 from tests.serve.site import Site
-from tests.serve.test_browser import BROWSER, NAMELESS, UNREADABLE, watched
+from tests.serve.test_browser import AXE, BROWSER, NAMELESS, UNREADABLE, watched
 from tests.slide_files import draw_plane
 
 pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium here: apt-get install chromium"
 )
+expect.set_options(timeout=30_000)
 chromium = test_browser.chromium  # a fixture
 _CANVAS: Final = "[data-canvas]"
 # The pixels of a square around the middle of the canvas, [side, side, 3] in a row. They are read
@@ -26,7 +27,9 @@ _MIDDLE: Final = """(canvas, side) => {
   pen.drawImage(canvas, left, top, side, side, 0, 0, side, side);
   return [...pen.getImageData(0, 0, side, side).data].filter((value, at) => at % 4 !== 3);
 }"""
-_HASH: Final = "location.hash"
+# Whether the address has a scale, or nearly so.
+_HAS_SCALE: Final = """(scale) =>
+  Math.abs(Number(location.hash.split(",")[2]) / scale - 1) < 0.1"""
 SIDE: Final = 64
 
 
@@ -54,12 +57,7 @@ def middle(page: Page, side: int = SIDE) -> Any:
 
 def settle(page: Page) -> None:
     """Wait until all squares that are seen were fetched and drawn."""
-    page.wait_for_timeout(100)
-    page.wait_for_load_state("networkidle")
-    # In the middle is tissue, which has less green than glass and page.
-    is_drawn = f"() => ({_MIDDLE})(document.querySelector('{_CANVAS}'), 1)[1] < 225"
-    page.wait_for_function(is_drawn)
-    page.wait_for_timeout(100)
+    page.locator(f"{_CANVAS}[aria-busy=false]").wait_for()
 
 
 def open_at(page: Page, served: Served, slide: str, place: str, query: str = "") -> None:
@@ -73,9 +71,20 @@ def target(page: Page, words: str) -> str:
     return page.get_by_role("link", name=words, exact=True).get_attribute("href") or ""
 
 
-def scale_of(page: Page) -> float:
-    page.wait_for_timeout(400)
-    return float(page.evaluate(_HASH).rpartition(",")[2])
+def move(page: Page, act: Callable[[], None]) -> tuple[float, ...]:
+    """Do something that moves the slide; return the middle and the scale that follow."""
+    before = page.evaluate("location.hash")
+    act()
+    page.wait_for_function("(old) => location.hash !== old", arg=before)
+    return tuple(float(one) for one in page.evaluate("location.hash")[4:].split(","))
+
+
+def drag(page: Page, start: tuple[float, float]) -> None:
+    """Drag by 100 pixels to the right and 40 down."""
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(start[0] + 100, start[1] + 40)
+    page.mouse.up()
 
 
 def spread_fingers(page: Page, x: float, y: float) -> None:
@@ -111,27 +120,20 @@ def test_a_slide_is_shown_zoomed_and_moved(
         column = middle(page)[4:20, SIDE // 2].mean(axis=0)
         assert np.abs(column - (40, 60, 200)).max() < 30
         page.locator(_CANVAS).focus()
-        for key, place in (("ArrowRight", "x"), ("ArrowDown", "y")):
-            before = page.evaluate(_HASH)
-            page.keyboard.press(key)
-            page.wait_for_function(f"(old) => {_HASH} !== old", arg=before)
-            moved = [float(one) for one in page.evaluate(_HASH)[4:].split(",")]
-            assert (moved[0] > 640, moved[1] > 640) == (True, place == "y")
-        page.keyboard.press("-")
-        assert scale_of(page) == pytest.approx(1 / 1.5, rel=1e-3)
+        x, y, _ = move(page, lambda: page.keyboard.press("ArrowRight"))
+        assert (x > 640, y) == (True, 640)
+        assert move(page, lambda: page.keyboard.press("ArrowDown"))[1] > 640
+        scale = move(page, lambda: page.keyboard.press("-"))[2]
+        assert scale == pytest.approx(1 / 1.5, rel=1e-3)
         area = page.locator(_CANVAS).bounding_box()
         assert area is not None
         page.mouse.move(area["x"] + 50, area["y"] + 50)
-        page.mouse.wheel(0, -400)
-        assert scale_of(page) > 1
-        before = page.evaluate(_HASH)
-        page.mouse.down()
-        page.mouse.move(area["x"] + 150, area["y"] + 90)
-        page.mouse.up()
-        page.wait_for_function(f"(old) => {_HASH} !== old", arg=before)
-        scale = scale_of(page)
+        x, y, scale = move(page, lambda: page.mouse.wheel(0, -400))
+        assert scale > 1
+        moved = move(page, lambda: drag(page, (area["x"] + 50, area["y"] + 50)))
+        assert moved[:2] == pytest.approx((x - 100 / scale, y - 40 / scale), abs=2)
         spread_fingers(page, area["x"] + area["width"] / 2, area["y"] + area["height"] / 2)
-        assert scale_of(page) == pytest.approx(2 * scale, rel=0.1)
+        page.wait_for_function(_HAS_SCALE, arg=2 * scale)
         assert page.locator("[data-chosen]").is_hidden()
 
 
@@ -182,7 +184,8 @@ def test_pages_of_slides_can_be_read_and_reached(
     served: Served,
     slide: str,
 ) -> None:
-    with watched(chromium, served) as page:
+    # axe is no part of our pages, whose policy lets no foreign script in.
+    with watched(chromium, served, bypass_csp=True) as page:
         tile = page.locator("ul.grid a").first.get_attribute("href").partition("id=")[2]  # type: ignore[union-attr]
         for path in ("slides", f"slide?slide={slide}", f"slide?slide={slide}&id={tile}"):
             page.goto(f"{served.url}/{path}")
@@ -191,6 +194,13 @@ def test_pages_of_slides_can_be_read_and_reached(
             if "slide?" in path:
                 page.locator(_CANVAS).click()
             assert page.evaluate(NAMELESS) == []
+            found = page.evaluate(AXE.read_text(encoding="utf-8") + "; axe.run()")
+            assert len(found["passes"]) > 10
+            assert [
+                (one["id"], [node["html"] for node in one["nodes"]])
+                for one in found["violations"]
+                if one["impact"] in ("serious", "critical")
+            ] == []
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
                 assert page.evaluate(UNREADABLE) == []
