@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import histo_index
 from histo_index.api.features.import_features import import_features
+from histo_index.api.features.map_points import map_points
 from histo_index.api.features.options import FeatureOptions
 from histo_index.api.features.plan import name_jobs
 from histo_index.api.features.slides import SlideFolder
@@ -135,6 +137,16 @@ def test_a_sound_block_is_read() -> None:
     block = read_block(frame(bad={"all 0": [1]}), FACTS, 0)
     assert (block.table.equals(PLACES), block.bad) == (True, {"all 0": [1]})
     assert np.array_equal(block.embeddings, np.eye(2))
+
+
+def test_columns_of_text_are_no_map(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((6, 4))
+    ids = [str(n) for n in range(6)]
+    given = {"map_x": list(range(6)), "map_y": [0.5] * 6}
+    number = histo_index.from_embeddings(ids, rows, tmp_path / "n.hx", given)
+    assert map_points(number.opened)[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    text = histo_index.from_embeddings(ids, rows, tmp_path / "t.hx", dict.fromkeys(given, ids))
+    assert map_points(text.opened).shape == (6, 2)
 
 
 def test_an_encoder_of_another_size_is_refused_before_the_long_work(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def export(
     from histo_index.commands.result_files import check_output
 
     check_output(output, overwrite=overwrite, suffixes=SUFFIXES)
-    if output.suffix == ".npy":
+    if output.suffix.lower() == ".npy":
         check_output(output.with_suffix(".csv"), overwrite=overwrite)
     report = export_index(require_index(index), output, atlas=atlas, private=private, tiles=tiles)
     print_result(vars(report) if as_json else describe_export(report))
