@@ -231,8 +231,9 @@ def test_axe_finds_nothing_serious_on_any_page(
 ) -> None:
     # axe is no part of our pages, whose policy lets no foreign script in: here alone it may be.
     for scheme in ("light", "dark"):
-        options = {"bypass_csp": True, "color_scheme": scheme, "expected": "status of 422"}
-        with watched(chromium, served, **options) as page:
+        with watched(
+            chromium, served, expected="status of 422", bypass_csp=True, color_scheme=scheme
+        ) as page:
             tiles = page.locator("ul.grid a").evaluate_all("all => all.map((one) => one.href)")
             page.locator("input[type=file]").set_input_files(next(site.tiles.rglob("*.png")))
             page.get_by_role("button", name="Search").click()

@@ -189,14 +189,16 @@ def _build(plan: _Plan) -> None:
         sources=stream_sources(new, schema, plan.metadata, taken),
         rejected=(*plan.choice.rejected, *_rejected_before(plan)),
         total=sum(job.chosen.facts.rows for job in new),
-        stored=before and Stored(
+        stored=None if before is None else Stored(
             manifest=before.manifest,
             is_kept=is_kept,
             fill=lambda rows: fill_columns(rows, schema),
         ),
         remember=lambda folder, generation, rejected: _remember(plan, generation, rejected),
     )  # fmt: skip
-    root = options.slides or (before and before.manifest.tiles_root(plan.folder))
+    root = options.slides
+    if root is None and before is not None:
+        root = before.manifest.tiles_root(plan.folder)
     config = DeclaredConfig(
         output=plan.folder, root=root, distance=options.distance, search=options.search,
         private=tuple(private),
@@ -232,9 +234,9 @@ def _remember(
     options, folder = plan.options, plan.folder
     found = Remembered(
         inputs=tuple(relate(path, folder) for path in plan.inputs),
-        slides=options.slides and relate(options.slides, folder),
+        slides=None if options.slides is None else relate(options.slides, folder),
         slide_mpp=dict(options.slide_mpp or {}),
-        metadata=options.metadata and relate(options.metadata, folder),
+        metadata=None if options.metadata is None else relate(options.metadata, folder),
         encoder_name=options.encoder_name,
         files=tuple(
             replace(

@@ -97,7 +97,7 @@ def propose(
     if not len(pool.keys):
         raise InputError("every pair across groups is marked or shown; there is none left to ask")
     limit = float(np.median(pool.distances)) if threshold.value is None else threshold.value
-    found = []
+    found: list[Proposal] = []
     while len(found) < count and len(pool.keys):
         chosen, proposal = _choose(pool, limit, generator)
         found.append(proposal)
