@@ -37,13 +37,20 @@ def row_scales(index: OpenIndex, rows: Int64) -> Float64:
     table = index.rows
     if COLUMN not in table.column_names or not _is_number(table[COLUMN].type):
         return np.full(len(rows), np.nan)
-    known = table.select([COLUMN, "width", "height"]).take(pa.array(rows))
+    known = table.select([COLUMN, "width", "height"]).take(_make_indices(rows))
     mpp = _floats(known[COLUMN])
     side = _floats(pc.min_element_wise(known["width"], known["height"], skip_nulls=False))
     resize_px, _ = input_px(index.folder)
     scales: Float64 = mpp * side / resize_px
     scales[~((scales > 0) & np.isfinite(scales))] = np.nan
     return scales
+
+
+def _make_indices(rows: Int64) -> pa.Array:
+    """Make an array as `pa.array` does, without the pandas that it imports where installed."""
+    return pa.Array.from_buffers(
+        pa.int64(), len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows, np.int64))]
+    )
 
 
 def input_px(folder: Path) -> tuple[int, int]:
@@ -57,8 +64,8 @@ def input_px(folder: Path) -> tuple[int, int]:
 
 
 def _floats(column: pa.ChunkedArray) -> Float64:
-    values: Float64 = pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy()
-    return values
+    # Nulls become NaN. `to_numpy` would import pandas where it is installed.
+    return np.array(column.cast(pa.float64()).to_pylist(), np.float64)
 
 
 def _is_number(kind: pa.DataType) -> bool:

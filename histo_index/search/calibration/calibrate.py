@@ -119,7 +119,7 @@ def _accuracy(sample: Sample, objective: Objective) -> Estimate:
 def _histogram(sample: Sample) -> Histogram:
     edges = np.linspace(0, sample.distances.max(), _BINS + 1)
     same, different = (
-        np.histogram(sample.distances[kind], edges)[0].tolist()
+        np.histogram(sample.distances[kind], edges, weights=sample.counts[kind])[0].tolist()
         for kind in (sample.is_same, ~sample.is_same)
     )
     return Histogram(edges=edges.tolist(), same=same, different=different)

@@ -33,13 +33,13 @@ class Histogram:
 
     Attributes:
         edges: squared distances, rising, one more than there are bins.
-        same: same pairs in each bin.
-        different: different pairs in each bin.
+        same: same pairs in each bin, each by its weight.
+        different: different pairs in each bin, by its weight.
     """
 
     edges: list[float]
-    same: list[int]
-    different: list[int]
+    same: list[float]
+    different: list[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +177,12 @@ def read_calibration(folder: Path, fingerprint: str, distance: str = PLAIN) -> C
             f"{path}: stale: fitted to distances {body['distance']} but this index compares by "
             f"{distance}; {_REMEDY}"
         )
-    return Calibration.from_dict(body)
+    try:
+        return Calibration.from_dict(body)
+    except (KeyError, TypeError) as error:
+        raise IndexFormatError(
+            f"{path}: written by another version of histo-index; {_REMEDY}"
+        ) from error
 
 
 def store_calibration(folder: Path, calibration: Calibration) -> None:

@@ -42,6 +42,7 @@ class Compared:
         probability: of being the same, 0…1; None unless calibrated.
         probability_low: lower end of its 95 % interval.
         probability_high: upper end.
+        prior: share of same pairs, 0…1, that the probability holds for; None without one.
         unsure_because: why the verdict is unsure; None if it is not.
         scale_notes: what to say about the scale of the images, a line each.
     """
@@ -55,6 +56,7 @@ class Compared:
     probability: float | None
     probability_low: float | None
     probability_high: float | None
+    prior: float | None
     unsure_because: str | None
     scale_notes: list[str]
 
@@ -78,7 +80,7 @@ def compare(snapshot: Snapshot, uploads: Uploads, a: str, b: str) -> Compared:
         a=sides[0], b=sides[1], verdict=found.verdict.value, distance=found.distance,
         threshold=found.threshold, threshold_from=found.threshold_from,
         probability=found.probability, probability_low=found.probability_low,
-        probability_high=found.probability_high, unsure_because=because,
+        probability_high=found.probability_high, prior=found.prior, unsure_because=because,
         scale_notes=scale_notes(snapshot, images),
     )  # fmt: skip
 

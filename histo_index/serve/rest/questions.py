@@ -143,7 +143,7 @@ def _pair_row(snapshot: Snapshot, state: State, a: str, b: str) -> dict[str, Any
         found = compare(snapshot, state.uploads, a, b)
     except RefusalError as refusal:
         return {"a": a, "b": b, "status": "error", "message": refusal.detail}
-    kept = ("verdict", "distance", "probability", "probability_low", "probability_high")
+    kept = ("verdict", "distance", "probability", "probability_low", "probability_high", "prior")
     facts = {name: getattr(found, name) for name in kept}
     message = "; ".join(filter(None, [found.unsure_because, *found.scale_notes]))
     return {"a": a, "b": b, **facts, "status": "ok", "message": message}

@@ -139,6 +139,17 @@ def test_a_damaged_one_is_refused(classes: Classes, calibration: Calibration, of
         read_calibration(classes.index.folder, calibration.fingerprint)
 
 
+def test_one_that_lacks_a_field_is_refused_in_one_line(
+    classes: Classes, calibration: Calibration
+) -> None:
+    values = calibration.as_dict()
+    del values["scale"]
+    path = classes.index.folder / "calibration.json"
+    path.write_bytes(seal("histo-index calibration", values, version=1))
+    with pytest.raises(IndexFormatError, match=r"json: written by another version of histo-index"):
+        read_calibration(classes.index.folder, calibration.fingerprint)
+
+
 def test_a_newer_one_is_refused_by_its_version(classes: Classes, calibration: Calibration) -> None:
     path = classes.index.folder / "calibration.json"
     path.write_bytes(seal("histo-index calibration", calibration.as_dict(), version=2))
