@@ -48,7 +48,8 @@ def test_a_copy_keeps_its_options_and_shows_private_columns_only_if_the_index_di
     assert hidden.opened.hidden == ["group"]
     assert "group" in shown.opened.rows.column_names
     assert [index.__reduce__()[0].keywords for index in (hidden, shown)] == [
-        {"device": "cpu", "private": flag, "any_mpp": False} for flag in (False, True)
+        {"device": "cpu", "private": flag, "query_mpp": None, "any_mpp": False}
+        for flag in (False, True)
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from histo_index.errors import IndexFormatError
-from histo_index.indexer import reader
+from histo_index.indexer import stored_vectors
 from histo_index.indexer.format.manifest import Manifest, read_manifest
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import reindex
@@ -102,7 +102,7 @@ def test_a_reader_that_meets_a_commit_between_its_steps_takes_the_newer_state(
             reindex(folder)
         return manifest
 
-    monkeypatch.setattr(reader, "read_manifest", read_and_be_overtaken)
+    monkeypatch.setattr(stored_vectors, "read_manifest", read_and_be_overtaken)
     index = OpenIndex(output)
     assert index.manifest.generation == 4
     assert indexed_rows(index) == expected_rows(tiles, numbered(20))
@@ -119,7 +119,7 @@ def test_reader_overtaken_every_time_reports_it(
         reindex(folder)
         return manifest
 
-    monkeypatch.setattr(reader, "read_manifest", read_and_be_overtaken)
+    monkeypatch.setattr(stored_vectors, "read_manifest", read_and_be_overtaken)
     with pytest.raises(IndexFormatError) as caught:
         OpenIndex(output)
     assert str(caught.value) == f"{output} is being rebuilt faster than it can be opened; try again"
