@@ -63,7 +63,7 @@ def test_every_interruption_message_belongs_to_a_command() -> None:
     names = get_command(app).commands  # type: ignore[attr-defined]
     own = {name for name in names if describe_interruption([name]) != f"interrupted; {NOTHING}"}
     assert own == {
-        "build", "calibrate", "compact", "demo", "encoder", "import", "reindex", "remove",
+        "build", "calibrate", "compact", "demo", "encoder", "import", "map", "reindex", "remove",
         "restore", "serve", "train",
     }  # fmt: skip
 

@@ -57,7 +57,7 @@ ASKING = (
 # Without an index to ask, or shown to ask nothing of one.
 OTHERS = {
     "demo", "doctor", "encoder compare", "encoder import", "encoder info", "encoder init",
-    "encoder list", "encoder verify", "import", "plan", "restore", "serve", "slide", "tile",
+    "encoder list", "encoder verify", "import", "map", "plan", "restore", "serve", "slide", "tile",
     "train",
 }  # fmt: skip
 REFUSED = (

@@ -86,7 +86,10 @@ class Bins:
         self._order = self._order[~sample.is_same[self._order]]
         self._others = sample.distances[self._order]
         units = len(np.unique([sample.units_a, sample.units_b]))
-        self._basis = Basis(self._farness, self._weigh(self._drawn), pull=_STIFFNESS / units)
+        self._basis: Basis | None = None
+        if sample.is_same.any() and not sample.is_same.all():
+            pull = _STIFFNESS / units
+            self._basis = Basis(self._farness, self._weigh(self._drawn), pull=pull)
 
     def fit(self, weights: Float64) -> LogOdds | None:
         """Fit by weights of the pairs, float64 [P]; None where "same" is not the nearer class.
@@ -96,6 +99,8 @@ class Bins:
 
         Source: Platt (1999), Probabilistic outputs for support vector machines, section 2.2.
         """
+        if self._basis is None:  # one class only
+            return None
         weights = weights * self._drawn
         counts = np.bincount(self._codes, weights, minlength=len(self._farness))
         same, other = counts[self._is_same].sum(), counts[~self._is_same].sum()

@@ -283,3 +283,16 @@ def test_share_weights_pairs_by_the_prior() -> None:
     sample = drawn(1_000, prior=0.2)
     share, _ = share_of(sample, sample.is_same, np.ones(1_000, bool), rounds=10)
     assert share == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("kind", [True, False])
+def test_pairs_of_one_kind_determine_no_threshold(kind: bool) -> None:
+    sample = Sample(
+        distances=np.linspace(0.1, 2, 20),
+        is_same=np.full(20, kind),
+        units_a=np.arange(20),
+        units_b=np.arange(20, 40),
+        prior=0.5,
+    )
+    with pytest.raises(InputError, match="do not separate them"):
+        fit(sample, Objective())
