@@ -68,7 +68,7 @@ def draw_spread(
     )  # fmt: skip
 
 
-def _shares(counts: Sequence[int]) -> list[float]:
+def _shares(counts: Sequence[float]) -> list[float]:
     return [count / max(sum(counts), 1) for count in counts]
 
 
