@@ -14,10 +14,10 @@ demo: $(VENV)/ready
 TESTS := promises search training serve cli encoder docs report
 # Importing torchvision takes as long as importing torch; training needs it, the encoder does not.
 FILES_torchvision := tests/encoder/runtime/test_resnet.py
-FILES_promises := tests/promises $(FILES_server:%=--ignore %) $(FILES_cluster:%=--ignore %)
 FILES_cluster := $(wildcard tests/promises/test_24_*.py)
 # They share an index with the other tests of the server.
 FILES_server := $(wildcard tests/promises/test_2[0-3]_*.py)
+FILES_promises := tests/promises $(FILES_server:%=--ignore %) $(FILES_cluster:%=--ignore %)
 FILES_serve := tests/serve $(FILES_server)
 FILES_encoder := tests/encoder tests/gpu --ignore tests/encoder/training \
 	--ignore $(FILES_torchvision)
