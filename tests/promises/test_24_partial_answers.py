@@ -91,8 +91,12 @@ def test_one_of_four_parts_is_killed(
 
 
 @pytest.mark.usefixtures("ray_is_untidy", "cluster")
-def test_a_part_of_a_server_is_killed(index: Index, tell: Tell) -> None:
+def test_a_part_of_a_server_is_killed(
+    request: pytest.FixtureRequest, index: Index, tell: Tell
+) -> None:
     """Refusals are in `tests/serve/test_parts.py`."""
+    if not is_long(request.config):
+        pytest.skip("with --long: the same parts as in a search; tests/serve has the refusals")
     searches: list[ShardedSearch] = []
     with dividing("ray", None, PARTS, allow_partial=True, longest_s=8.0) as divide:
 

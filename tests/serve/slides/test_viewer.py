@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.serve import test_browser
 from tests.serve.real import Served, running
 from tests.serve.site import Site
-from tests.serve.test_browser import AXE, BROWSER, NAMELESS, UNREADABLE, watched
+from tests.serve.test_browser import AXE, AXE_OPTIONS, BROWSER, NAMELESS, UNREADABLE, watched
 from tests.slide_files import draw_plane
 
 pytestmark = pytest.mark.skipif(
@@ -194,7 +194,7 @@ def test_pages_of_slides_can_be_read_and_reached(
             if "slide?" in path:
                 page.locator(_CANVAS).click()
             assert page.evaluate(NAMELESS) == []
-            found = page.evaluate(AXE.read_text(encoding="utf-8") + "; axe.run()")
+            found = page.evaluate(f"{AXE.read_text(encoding='utf-8')}; axe.run({AXE_OPTIONS})")
             assert len(found["passes"]) > 10
             assert [
                 (one["id"], [node["html"] for node in one["nodes"]])
