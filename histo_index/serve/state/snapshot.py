@@ -9,22 +9,27 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
+from histo_index.api.answers.current_files import CurrentFiles
 from histo_index.api.answers.pictures import tiles_folder
 from histo_index.api.index import Index
 from histo_index.api.scale.queries import QueryScales
 from histo_index.search.inputs.resolve import Located
 from histo_index.serve.config import ServeConfig
-from histo_index.serve.safety.refusal import not_found
+from histo_index.serve.safety.refusal import RefusalError, not_found
 from histo_index.serve.safety.token import derive
 from histo_index.serve.state.engine import Engine
 from histo_index.serve.state.ids import OpaqueIds
 from histo_index.serve.state.slide_list import IndexedSlide, list_slides
+from histo_index.slides.reading.identity import parse_tile
 from histo_index.slides.scale import ScaleCheck
 from histo_index.wording import printable
 
 if TYPE_CHECKING:
     from histo_index.cluster.searching.ray_search import Count, ShardedSearch
 
+_SLIDE_CHANGED: Final = (
+    "the slide of this tile is gone, or is not what was indexed; build the index again"
+)
 # What names a tile or its slide; shown and filtered by with `--names` only.
 _NAMES: Final = ("image_id", "path", "slide_id", "file")
 _MOST_SUGGESTED: Final = 200
@@ -61,6 +66,7 @@ class Snapshot:
         hidden = _INNER if config.shows_names else (*_INNER, *_NAMES)
         self.columns = tuple(name for name in self.opened.rows.column_names if name not in hidden)
         self.root = tiles_folder(self.opened, config.tiles)
+        self._files = CurrentFiles(self.opened, self.root)
         self._slide_key = derive(config.token, "slides")
         self.scales = QueryScales(self.opened, mpp=None, any_mpp=config.any_mpp)
 
@@ -98,8 +104,15 @@ class Snapshot:
         return {name: plain(columns[name]) for name in self.columns if name in columns}
 
     def picture(self, row: int, side_px: int | None) -> bytes:
-        """Return the picture of a tile; see `Engine.show_tile`."""
+        """Return the picture of a tile; see `Engine.show_tile`.
+
+        Raises:
+            RefusalError: its file or slide is gone, or is not what was indexed.
+        """
         facts = self.opened.row(row)
+        if parse_tile(facts["path"]) and not self._files.is_current(self.root / facts["path"]):
+            self._files = CurrentFiles(self.opened, self.root)  # it may come back
+            raise RefusalError(404, _SLIDE_CHANGED)
         return self.engine.show_tile(self.root / facts["path"], facts["sha256"], side_px)
 
     @cached_property

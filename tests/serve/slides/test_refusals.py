@@ -102,6 +102,8 @@ def test_a_slide_that_is_missing_or_changed_is_said_so_without_its_name(
             (tile, *_) = client.json(f"/v1/slides/{slide_id}/tiles")["tiles"]
             heat = client.json(f"/v1/slides/{slide_id}/heatmap?id={tile[0]}")
             assert len(heat["tiles"]) == 24
+            shown = client.get(f"/v1/tiles/{tile[0]}/image?size=160")
+            assert (shown.status_code, "the slide of this tile" in shown.text) == (404, True)
         assert client.get("/slides").text.count('class="warning"') == 2
         (own.tiles / SLIDES[1]).write_bytes(whole)
         assert client.get(addresses(second)[1]).status_code == 200
