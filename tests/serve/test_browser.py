@@ -119,6 +119,7 @@ def test_a_tile_is_chosen_followed_refined_filtered_and_compared(page: Page) -> 
     assert hits(page) == 24
     page.locator("ol.grid > li.card > a").nth(2).click()
     assert page.url != first
+    page.wait_for_load_state()  # going back while a page comes fails
     page.go_back()
     assert page.url == first
     assert hits(page) == 24
@@ -151,6 +152,7 @@ def test_an_image_is_dropped_and_a_part_of_a_pasted_one_searched_with(
     assert hits(page) == 24
     whole = page.url
     assert page.locator(".example img").evaluate("image => image.naturalWidth") == 64
+    page.wait_for_load_state()  # going back while a page comes fails
     page.go_back()
     page.evaluate(_PASTE, data)
     canvas = page.locator(".cropper canvas")

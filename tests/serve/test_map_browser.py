@@ -127,6 +127,7 @@ def test_a_box_selects_the_tiles_in_it_and_going_back_undoes_it(map_page: Page) 
     cards = map_page.locator("#selected .card").count()
     assert 0 < cards < TILES
     assert map_page.locator("#chosen").inner_text() == f"{cards} tiles selected"
+    map_page.wait_for_load_state()  # going back while a page comes fails
     map_page.go_back()
     map_page.wait_for_selector(_READY)
     assert map_page.url == first
