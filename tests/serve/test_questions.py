@@ -161,7 +161,7 @@ def test_the_group_of_an_upload_can_be_given(client: Client, tmp_path: Path) -> 
     assert problem(wrong)["detail"].startswith("own: expected a value for each exclude_same")
     page = client.get("/search", params={"id": upload, "exclude_same": "group"})
     assert page.status_code == 200
-    assert "Tiles of the same group are not left out: nobody said of which group" in page.text
+    assert "Tiles of the same group are not left out: the group of your image is" in page.text
     page = client.get("/search", params={"id": upload, "exclude_same": "group", "own": group})
     assert "are not left out" not in page.text
     assert f'name="own" list="values" value="{group}"' in page.text

@@ -21,7 +21,7 @@ from tests.serve.site import PATIENT, TOKEN, Client, Site, problem, serving, sma
 from tests.serve.slides.slide_site import SLIDES
 
 NOT_FOUND: Final = "there is no such tile or page"
-# Levels and places of which a slide of 1536 × 1280 pixels has no square.
+# Levels and places where a slide of 1536 × 1280 pixels has no square.
 NO_SQUARES: Final = (
     "3/0_0", "-1/0_0", "0/3_0", "0/0_3", "0/-1_0", "0/0", "0/0_0_0", "0/_", "0/0_x", "x/0_0",
     "0/1e1_0", "0/+1_0", "0/ 1_0", "0/0x1_0", "9999999999/0_0", "0/999999999_0", "0/٣_0", "0/0.5_0",
