@@ -16,6 +16,7 @@ from histo_index.search.inputs.label_table import texts_of
 from histo_index.search.inputs.labels import each_by_itself, is_missing
 from histo_index.search.inputs.pair_list import read_pair_list
 
+
 def read_monitor(path: Path, spec: Preprocessing, *, root: Path) -> Monitor:
     """Read labelled pairs, or labelled tiles if the file has no columns of a pair list.
 
