@@ -245,7 +245,9 @@ def _write_sources(
         else:
             writer.keep()
             rejected += rows_rejected
-    return writer.finish(), rejected
+    receipts = writer.finish()
+    report("writing", done, total)
+    return receipts, rejected
 
 
 def _nothing(rejected: Sequence[Rejection]) -> str:

@@ -92,14 +92,11 @@ class ShardWriter:
     def add(self, rows: GivenRows) -> None:
         """Take in rows of the present source."""
         self._open.append(rows)
-        if _count(self._open) >= self.shard_rows:
+        while _count(self._open) >= self.shard_rows:
             self._shards += self._write(self._kept)
             self._kept = []
-            block = _join(self._open)
-            whole = len(block.tiles) // self.shard_rows * self.shard_rows
-            for start in range(0, whole, self.shard_rows):
-                self._written += self._write([_slice(block, start, self.shard_rows)])
-            self._open = [_slice(block, whole, len(block.tiles) - whole)]
+            first, self._open = _cut(self._open, self.shard_rows)
+            self._written += self._write(first)
 
     def keep(self) -> None:
         """End the present source: its rows count."""
@@ -133,11 +130,12 @@ class ShardWriter:
         # Each that waits holds its rows.
         while len(self._pending) >= usable_cores():
             self._pending.popleft().result()
-        shard = self._threads.submit(self._write_shard, _join(parts))
+        shard = self._threads.submit(self._write_shard, parts)
         self._pending.append(shard)
         return [shard]
 
-    def _write_shard(self, block: GivenRows) -> Receipt:
+    def _write_shard(self, parts: Sequence[GivenRows]) -> Receipt:
+        block = _join(parts)
         rows, embeddings = _with_facts(block), block.embeddings
         if self._leaves_out is not None and (is_out := self._leaves_out(rows)).any():
             rows, embeddings = rows.filter(pa.array(~is_out)), embeddings[~is_out]
@@ -172,10 +170,19 @@ def _join(parts: Sequence[GivenRows]) -> GivenRows:
     )
 
 
-def _slice(block: GivenRows, start: int, count: int) -> GivenRows:
-    return GivenRows(
-        tiles=block.tiles.slice(start, count), embeddings=block.embeddings[start : start + count]
-    )
+def _cut(parts: Sequence[GivenRows], count: int) -> tuple[list[GivenRows], list[GivenRows]]:
+    """Cut blocks after so many rows."""
+    first: list[GivenRows] = []
+    rest: list[GivenRows] = []
+    for part in parts:
+        taken = min(count - _count(first), len(part.tiles))
+        first += [_slice(part, 0, taken)] if taken else []
+        rest += [_slice(part, taken, len(part.tiles))] if taken < len(part.tiles) else []
+    return first, rest
+
+
+def _slice(block: GivenRows, start: int, stop: int) -> GivenRows:
+    return GivenRows(tiles=block.tiles[start:stop], embeddings=block.embeddings[start:stop])
 
 
 def _with_facts(block: GivenRows) -> pa.Table:
