@@ -25,8 +25,8 @@ import numpy.typing as npt
 
 from histo_index.api.features.import_features import import_features
 from histo_index.api.features.options import FeatureOptions
-from histo_index.features.unit_rows import to_half
 from histo_index.indexer.format.records import SearchConfig
+from histo_index.indexer.nearest.kernel import to_float16
 from histo_index.progress import Progress, listening
 
 _BLOCK_BYTES = 2**23
@@ -103,7 +103,7 @@ def time_reading(paths: list[Path], size: int, target: Path | None = None) -> tu
     else:
         with open(target, "wb") as file:
             for block in read_blocks(paths, size):
-                file.write(to_half(block))
+                file.write(to_float16(block))
             os.fsync(file.fileno())
     return time.perf_counter() - started, measuring.cpu_seconds() - used
 

@@ -28,7 +28,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "hardware": (set(), {"torch"}),
     "limits": ({"wording"}, set()),
     "progress": (set(), set()),
-    "slides": (_LOW, {"PIL", "cv2", "numpy", "openslide", "pyarrow", "tifffile"}),
+    "slides": (_LOW, {"PIL", "cv2", "imagecodecs", "numpy", "openslide", "pyarrow", "tifffile"}),
     "encoder": (
         _LOW | {"slides"},
         {"torch", "torchvision", "PIL", "numpy", "safetensors", "openvino", "matplotlib"},
@@ -92,6 +92,7 @@ HOMES: Final = {
         "indexer/nearest/exact.py",
         "indexer/nearest/gpu.py",
     },
+    "imagecodecs": {"slides/reading/jpeg_levels.py"},
     "h5py": {"features/containers/hdf5.py", "features/writing/h5ad.py"},
     "jinja2": {"report/html.py"},
     "ray": {"cluster/ray_session.py"},
