@@ -103,7 +103,7 @@ def time_reading(paths: list[Path], size: int, target: Path | None = None) -> tu
     else:
         with open(target, "wb") as file:
             for block in read_blocks(paths, size):
-                file.write(to_float16(block))
+                file.write(to_float16(block).data)
             os.fsync(file.fileno())
     return time.perf_counter() - started, measuring.cpu_seconds() - used
 

@@ -6,7 +6,9 @@ the only module with imagecodecs.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +26,7 @@ _JPEG: Final = 7
 # How the numbers in a JPEG tile are to be understood, by TIFF's PhotometricInterpretation.
 _COLOURS: Final = {2: "RGB", 6: "YCBCR"}
 _LARGEST_TILE: Final = 2**22
+_MOST_PAGES: Final = 64
 _BYTES_KEPT: Final = 2**24
 
 
@@ -39,20 +42,18 @@ class JpegLevels:
             draw: how OpenSlide reads a region.
         """
         self._levels, self._draw = levels, draw
-        try:
+        self._file: Any = None
+        self._pages: dict[int, Any] = {}
+        with suppress(*FAULTS):
             self._file = open_tiff(path)
-            self._pages = {n: self._find_page(level) for n, level in enumerate(levels)}
-        except FAULTS:
-            self._file, self._pages = None, {}
-        tile_bytes = max(
-            (3 * p.tilewidth * p.tilelength for p in self._pages.values() if p), default=1
-        )
-        self._tile = lru_cache(max(8, _BYTES_KEPT // tile_bytes))(self._decode)
+            self._pages = self._find_pages()
+        largest = max((3 * p.tilewidth * p.tilelength for p in self._pages.values()), default=1)
+        self._tile = lru_cache(max(8, _BYTES_KEPT // largest))(self._decode)
         self._is_same = lru_cache(None)(self._compare)
 
     def read(self, level: int, x: int, y: int, size: tuple[int, int]) -> Pixels | None:
         """Read a region: uint8 RGB [H, W, 3]; None where OpenSlide has to read it."""
-        is_known = self._pages.get(level) is not None and self._is_whole(level, x, y, size)
+        is_known = level in self._pages and self._is_whole(level, x, y, size)
         return self._paste(level, x, y, size) if is_known and self._is_same(level) else None
 
     def close(self) -> None:
@@ -60,22 +61,16 @@ class JpegLevels:
         if self._file is not None:
             self._file.close()
 
-    def _find_page(self, level: SlideLevel) -> Any:
-        """Return the page of a level if its tiles can be decoded here, else None."""
-        for page in self._file.pages:
-            if (page.imagewidth, page.imagelength) != (level.width, level.height):
-                continue
-            is_plain = (
-                page.is_tiled
-                and page.compression == _JPEG
-                and page.photometric in _COLOURS
-                and (page.samplesperpixel, page.bitspersample, page.planarconfig) == (3, 8, 1)
-                and page.tilewidth * page.tilelength <= _LARGEST_TILE
-                # OpenSlide draws what another level has where a tile has no data.
-                and all(page.databytecounts)
-            )
-            return page if is_plain else None
-        return None
+    def _find_pages(self) -> dict[int, Any]:
+        """Find the page of each level whose tiles can be decoded here."""
+        sizes = {(level.width, level.height): n for n, level in enumerate(self._levels)}
+        found: dict[int, Any] = {}
+        for page in islice(self._file.pages, _MOST_PAGES):
+            # Later pages of the same size are none of the levels.
+            number = sizes.pop((page.imagewidth, page.imagelength), None)
+            if number is not None and _is_plain(page):
+                found[number] = page
+        return found
 
     def _is_whole(self, level: int, x: int, y: int, size: tuple[int, int]) -> bool:
         """Return whether a region lies in the level, where OpenSlide does not shift it."""
@@ -125,3 +120,16 @@ class JpegLevels:
             outcolorspace="RGB", out=found,
         )  # fmt: skip
         return found
+
+
+def _is_plain(page: Any) -> bool:
+    """Return whether a page holds 8-bit RGB in JPEG tiles, none of them without data."""
+    return bool(
+        page.is_tiled
+        and page.compression == _JPEG
+        and page.photometric in _COLOURS
+        and (page.samplesperpixel, page.bitspersample, page.planarconfig) == (3, 8, 1)
+        and page.tilewidth * page.tilelength <= _LARGEST_TILE
+        # OpenSlide draws what another level has where a tile has no data.
+        and all(page.databytecounts)
+    )
