@@ -109,9 +109,11 @@ class ShardWriter:
 
     def drop(self) -> None:
         """End the present source: none of its rows count."""
-        for receipt in [shard.result() for shard in self._written]:
-            receipt_path(self._folder, receipt.shard_id).unlink(missing_ok=True)
-            shard_path(self._folder, receipt.shard_id).unlink(missing_ok=True)
+        written = {shard.result().shard_id for shard in self._written}
+        # Those that were there before may be of the committed generation.
+        for shard_id in written - self._finished.keys():
+            receipt_path(self._folder, shard_id).unlink(missing_ok=True)
+            shard_path(self._folder, shard_id).unlink(missing_ok=True)
         self._open, self._written = [], []
 
     def finish(self) -> list[Receipt]:

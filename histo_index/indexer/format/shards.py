@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from histo_index.arrays import Float16
 from histo_index.errors import IndexFormatError
-from histo_index.files import publish_bytes, publishing
+from histo_index.files import TEMPORARY_PREFIX, publish_bytes, publishing
 from histo_index.indexer.format.checksums import DamagedError, file_checksum, require_whole
 from histo_index.indexer.format.manifest import FORMAT_VERSION
 from histo_index.indexer.format.records import FileRecord, ShardRecord, read_record
@@ -120,19 +120,30 @@ def _as_bytes(embeddings: Float16) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(kind, len(embeddings), [None, values])
 
 
-def write_parquet(path: Path, table: pa.Table, *, first_wins: bool = False, **options: Any) -> None:
+def write_parquet(
+    path: Path,
+    table: pa.Table,
+    *,
+    first_wins: bool = False,
+    prefix: str = TEMPORARY_PREFIX,
+    **options: Any,
+) -> None:
     """Publish a Parquet file with checksums on its pages; see `publishing`.
 
     Args:
         path: its final name.
         table: what is in it.
         first_wins: keep a file that is already there.
+        prefix: of the temporary name.
         options: of pyarrow's writer.
     """
     import pyarrow.parquet as pq  # here, because looking up a tile needs no Parquet
 
     # pyarrow takes some paths for addresses (`a:b/c`), and cannot take all bytes that a path may.
-    with publishing(path, first_wins=first_wins) as temporary, open(temporary, "wb") as file:
+    with (
+        publishing(path, first_wins=first_wins, prefix=prefix) as temporary,
+        open(temporary, "wb") as file,
+    ):
         pq.write_table(table, file, write_page_checksum=True, **options)
 
 
