@@ -40,7 +40,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "cluster": (_LOW | {"indexer", "search"}, {"numpy", "ray"}),
     "features": (
         _LOW | {"indexer", "slides"},
-        {"h5py", "numpy", "pyarrow", "torch", "zarr"},
+        {"h5py", "numkong", "numpy", "pyarrow", "torch", "zarr"},
     ),
     "search": (
         _LOW | {"indexer", "slides"},
