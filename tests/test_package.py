@@ -19,13 +19,16 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = ROOT / "histo_index"
 
 # What a room may import: other rooms, and third-party packages. From DESIGN.md.
-_LOW: Final = {"arrays", "errors", "files", "hardware", "limits", "progress", "wording"}
+_LOW: Final = {
+    "arrays", "errors", "files", "hardware", "lettering", "limits", "progress", "wording",
+}  # fmt: skip
 ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "errors": (set(), set()),
     "wording": (set(), set()),
     "arrays": (set(), {"numpy"}),
     "files": (set(), set()),
     "hardware": (set(), {"torch"}),
+    "lettering": ({"wording"}, {"PIL", "matplotlib"}),
     "limits": ({"wording"}, set()),
     "progress": (set(), set()),
     "slides": (_LOW, {"PIL", "cv2", "imagecodecs", "numpy", "openslide", "pyarrow", "tifffile"}),
@@ -40,7 +43,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "cluster": (_LOW | {"indexer", "search"}, {"numpy", "ray"}),
     "features": (
         _LOW | {"indexer", "slides"},
-        {"h5py", "numkong", "numpy", "pyarrow", "torch", "zarr"},
+        {"h5py", "numpy", "pyarrow", "torch", "zarr"},
     ),
     "search": (
         _LOW | {"indexer", "slides"},
@@ -96,7 +99,7 @@ HOMES: Final = {
     "h5py": {"features/containers/hdf5.py", "features/writing/h5ad.py"},
     "jinja2": {"report/html.py"},
     "ray": {"cluster/ray_session.py"},
-    "numkong": {"features/unit_rows.py", "indexer/nearest/kernel.py"},
+    "numkong": {"indexer/nearest/kernel.py"},
     "openTSNE": {"search/maps/layout.py"},
     "openvino": {"encoder/runtime/openvino_import.py"},
     "openslide": {"slides/reading/openslide_reader.py"},

@@ -13,3 +13,14 @@ def test_captions_have_the_letters_of_names(letter: str, tmp_path: Path) -> None
     first, second = (np.asarray(page) for page in pages)
     assert first.shape == second.shape
     assert (first != second).any()
+
+
+def test_letters_that_the_font_lacks_are_written_as_numbers(tmp_path: Path) -> None:
+    """Names in Chinese would all be the same boxes."""
+    names = ("病理-01.png", "病例-01.png", r"\u75c5\u7406-01.png")
+    first, second, escaped = (
+        np.asarray(next(draw_pages([(name, None)], [[]], tmp_path))) for name in names
+    )
+    assert np.array_equal(first, escaped)
+    assert first.shape == second.shape
+    assert (first != second).any()
