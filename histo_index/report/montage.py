@@ -153,9 +153,10 @@ def _draw_cell(
     try:
         if cell.file is None:
             raise ImageError("no file")
+        # A file that is gone cannot be read; one that can be may be another than was indexed.
+        tile = Image.fromarray(read_tile(cell.file, DecodeLimits()).pixels)
         if not is_current(cell.file):
             raise ImageError(_CHANGED)
-        tile = Image.fromarray(read_tile(cell.file, DecodeLimits()).pixels)
     except ImageError as error:
         draw.rectangle((left, top, left + _TILE_PX - 1, top + _TILE_PX - 1), outline=_INK)
         is_changed = str(error) == _CHANGED

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from histo_index.report.montage import draw_pages
 
@@ -24,3 +25,16 @@ def test_letters_that_the_font_lacks_are_written_as_numbers(tmp_path: Path) -> N
     assert np.array_equal(first, escaped)
     assert first.shape == second.shape
     assert (first != second).any()
+
+
+def test_a_frame_says_why_it_is_empty(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"damaged")
+    pictures = [
+        np.asarray(next(draw_pages([("x", file)], [[]], tmp_path, is_current=lambda _: False)))
+        for file in (None, tmp_path / "gone.png", tmp_path / "b.png", tmp_path / "a.png")
+    ]
+    # The first three say that there is nothing to read, the last that it was changed.
+    assert [np.array_equal(pictures[0], picture) for picture in pictures] == [
+        True, True, True, False,
+    ]  # fmt: skip
