@@ -76,7 +76,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         {"typer", "rich", "pyarrow"},
     ),
     "cli": (_LOW | {"api", "commands", "demo", "encoder"}, {"typer"}),
-    "__init__": (_LOW | {"api", "encoder", "indexer", "search"}, set()),
+    "__init__": (_LOW | {"api", "encoder", "indexer", "search", "slides"}, set()),
     "__main__": ({"cli"}, set()),
 }
 # Rooms whose own name is part of the public API: `histo_index.slides.tile`.
@@ -228,6 +228,11 @@ def test_files_can_be_read_in_five_minutes() -> None:
         for path, lines in lengths.items()
         if lines > limit.get(path.name, 300)
     ] == []
+
+
+def test_slides_are_there_without_an_import_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(histo_index, "slides", raising=False)
+    assert histo_index.slides.open.__module__ == "histo_index.api.slides.open"
 
 
 def test_every_public_name_is_there_and_no_other() -> None:
