@@ -91,19 +91,16 @@ def receipt_path(folder: Path, shard_id: str) -> Path:
     return shard_path(folder, shard_id).with_suffix(".json")
 
 
-def write_shard(path: Path, rows: pa.Table, embeddings: Float16, *, shard_id: str) -> None:
+def write_shard(path: Path, rows: pa.Table, *embeddings: Float16, shard_id: str) -> None:
     """Publish a shard; one that is there already is kept.
 
     Args:
         path: its final name.
         rows: everything but the embedding, a row per tile.
-        embeddings: float16 [N, D], in the order of the rows.
+        embeddings: float16 [n, D], one or several blocks, in the order of the rows.
         shard_id: kept in the file's own metadata.
     """
-    kind = pa.binary(2 * embeddings.shape[1])
-    values = pa.py_buffer(np.ascontiguousarray(embeddings, "<f2"))
-    column = pa.FixedSizeBinaryArray.from_buffers(kind, len(embeddings), [None, values])
-    table = rows.append_column(EMBEDDING, column)
+    table = rows.append_column(EMBEDDING, pa.chunked_array([_as_bytes(b) for b in embeddings]))
     table = table.replace_schema_metadata({"histo_index": json.dumps({"shard_id": shard_id})})
     write_parquet(
         path,
@@ -115,6 +112,12 @@ def write_shard(path: Path, rows: pa.Table, embeddings: Float16, *, shard_id: st
         compression=dict.fromkeys(rows.column_names, "ZSTD") | {EMBEDDING: "NONE"},
         write_statistics=list(rows.column_names),
     )
+
+
+def _as_bytes(embeddings: Float16) -> pa.Array:
+    values = pa.py_buffer(np.ascontiguousarray(embeddings, "<f2"))
+    kind = pa.binary(2 * embeddings.shape[1])
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(embeddings), [None, values])
 
 
 def write_parquet(
