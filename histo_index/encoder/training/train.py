@@ -112,7 +112,7 @@ def train(
             run.resume()
         if team.is_first:
             plot = Plot(config.output, stopwatch)
-            finish = partial(_finish_epoch, run, plot, tiles, monitor, data or {})
+            finish = partial(_finish_epoch, run, plot, tiles, monitor=monitor, data=data or {})
             _train_epochs(run, on_step, finish)
             plot.draw(run.epochs)
         else:
@@ -203,9 +203,10 @@ def _finish_epoch(
     run: Run,
     plot: Plot,
     tiles: Tiles,
+    figures: dict[str, Any],
+    *,
     monitor: Monitor | None,
     data: Mapping[str, Any],
-    figures: dict[str, Any],
 ) -> None:
     """Measure the epoch and write its encoder, log and, where it is due, plot."""
     started, thresholds = run.stopwatch.seconds, None
