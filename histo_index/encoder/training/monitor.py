@@ -13,7 +13,7 @@ import torch
 from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.runtime.reference import Trunk
 from histo_index.encoder.training.checkpoint import Stopwatch
-from histo_index.files import replace_file
+from histo_index.files import publish_bytes
 
 LOG_NAME: Final = "train.jsonl"
 PLOT_NAME: Final = "train.png"
@@ -132,7 +132,7 @@ def spread(projections: torch.Tensor) -> float:
 def write_log(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
     """Write one line per epoch to `train.jsonl`, atomically."""
     text = "".join(json.dumps(epoch) + "\n" for epoch in epochs)
-    replace_file(folder / LOG_NAME, text.encode())
+    publish_bytes(folder / LOG_NAME, text.encode())
 
 
 class Plot:
@@ -160,7 +160,7 @@ class Plot:
         """Draw, atomically."""
         picture = io.BytesIO()
         draw_epochs(epochs).savefig(picture, format="png", dpi=100)
-        replace_file(self._path, picture.getvalue())
+        publish_bytes(self._path, picture.getvalue())
         self._drawn_at = self._stopwatch.seconds
 
 
