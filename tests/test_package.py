@@ -35,7 +35,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     ),
     "indexer": (
         _LOW | {"slides"},
-        {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numkong", "torch"},
+        {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numkong", "threadpoolctl", "torch"},
     ),
     "cluster": (_LOW | {"indexer", "search"}, {"numpy", "ray"}),
     "features": (
