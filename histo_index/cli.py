@@ -4,10 +4,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -20,6 +19,7 @@ from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
 from histo_index.commands.serve import marks, serve
 from histo_index.commands.slides import heatmap, tile
+from histo_index.no_pandas import without_pandas
 
 app = typer.Typer(
     name="histo-index",
@@ -39,7 +39,6 @@ MODULES: Final = (
 for module in MODULES:
     app.add_typer(module.app)
 
-_PANDAS: Final = "pandas"
 _WHOLE_INDEX: Final = "the index changed completely or not at all; repeat the command"
 
 _AFTER_INTERRUPTION: Final = {
@@ -68,7 +67,7 @@ def main() -> None:
     logging.getLogger("histo_index").setLevel(logging.INFO)
     try:
         # Whatever takes long reports how far it has come; see `progress.track`.
-        with showing_progress(), _without_pandas():
+        with showing_progress(), without_pandas():
             app()
     except BrokenPipeError:
         # The reader of our output has closed it: nothing more can be printed.
@@ -84,19 +83,6 @@ def main() -> None:
         if not isinstance(error, HistoIndexError):
             raise
         fail(str(error), error.exit_code)
-
-
-@contextmanager
-def _without_pandas() -> Iterator[None]:
-    """Hide pandas, which pyarrow imports for any array though no command uses it: half a second."""
-    modules: dict[str, Any] = sys.modules
-    before = {name: modules[name] for name in [_PANDAS] if name in modules}
-    modules[_PANDAS] = None
-    try:
-        yield
-    finally:
-        del modules[_PANDAS]
-        modules |= before
 
 
 def _show_version(is_wanted: bool) -> None:

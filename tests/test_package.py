@@ -19,7 +19,16 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = ROOT / "histo_index"
 
 # What a room may import: other rooms, and third-party packages. From DESIGN.md.
-_LOW: Final = {"arrays", "errors", "files", "hardware", "limits", "progress", "wording"}
+_LOW: Final = {
+    "arrays",
+    "errors",
+    "files",
+    "hardware",
+    "limits",
+    "no_pandas",
+    "progress",
+    "wording",
+}
 ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "errors": (set(), set()),
     "wording": (set(), set()),
@@ -27,6 +36,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "files": (set(), set()),
     "hardware": (set(), {"torch"}),
     "limits": ({"wording"}, set()),
+    "no_pandas": (set(), set()),
     "progress": (set(), set()),
     "slides": (_LOW, {"PIL", "cv2", "numpy", "openslide", "pyarrow", "tifffile"}),
     "encoder": (
