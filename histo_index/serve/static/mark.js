@@ -97,17 +97,25 @@ const undo = () => once(async () => {
   said.textContent = undone ? "The last mark was taken back." : "There is no mark of yours.";
 });
 
-const calibrate = () => once(async () => {
-  const found = await ask("v1/calibrate", {});
-  await refresh();
-  const ends = (one) => one.low === null ? "" : ` (${one.low.toFixed(3)}…${one.high.toFixed(3)})`;
-  const [threshold, accuracy] = [found.threshold, found.accuracy];
+const ends = (one) => one.low === null ? "" : ` (${one.low.toFixed(3)}…${one.high.toFixed(3)})`;
+
+function describe({ pairs, threshold, accuracy, classes, warnings }) {
   const share = accuracy.value === null ? "unknown" : accuracy.value.toFixed(3) + ends(accuracy);
-  document.querySelector("[data-calibrated]").textContent =
-    `Calibrated on ${found.pairs} pairs: threshold ${threshold.value.toFixed(3)}${ends(threshold)}, ` +
+  return `Calibrated on ${pairs} pairs: threshold ${threshold.value.toFixed(3)}${ends(threshold)}, ` +
     `accuracy ${share}. Searches and pairs use it from now on. ` +
-    (found.classes.length ? `It knows the classes ${found.classes.join(", ")}. ` : "") +
-    found.warnings.map((one) => `Note: ${one}. `).join("");
+    (classes.length ? `It knows the classes ${classes.join(", ")}. ` : "") +
+    warnings.map((one) => `Note: ${one}. `).join("");
+}
+
+const calibrate = () => once(async () => {
+  const result = document.querySelector("[data-calibrated]");
+  result.textContent = "Calibrating…";
+  try {
+    result.textContent = describe(await ask("v1/calibrate", {}));
+  } catch (error) {
+    result.textContent = `Not calibrated: ${error.message}`;
+  }
+  await refresh();
 });
 
 if (area) {
