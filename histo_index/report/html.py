@@ -14,6 +14,8 @@ from histo_index.search.bootstrap import Estimate
 from histo_index.wording import counted, printable
 
 UNKNOWN: Final = "–"
+# Smaller shares, and larger ones than 1 less this, are not told apart.
+_LEAST_SHARE: Final = 0.001
 # Parts of a calibration that are too long for the page, and warnings, which name tiles.
 _LONGEST_NAME: Final = 42
 _LEFT_OUT: Final = ("curve", "histogram", "contents", "classes", "warnings")
@@ -73,12 +75,16 @@ def breakable(name: object) -> Markup:
 
 
 def percent(value: float | None) -> str:
-    """Format a share; only 0 and 1 themselves become 0 % and 100 %."""
+    """Format a share; only 0 and 1 themselves become 0 % and 100 %, others `< 0.1 %` or so."""
     if value is None:
         return UNKNOWN
     if 0.005 < value < 0.995 or value in (0, 1):
         return f"{100 * value:.0f} %"
-    return f"{100 * min(max(value, 0.001), 0.999):.1f} %"
+    if value < _LEAST_SHARE:
+        return f"< {100 * _LEAST_SHARE:.1f} %"
+    if value > 1 - _LEAST_SHARE:
+        return f"> {100 * (1 - _LEAST_SHARE):.1f} %"
+    return f"{100 * value:.1f} %"
 
 
 def encoder_facts(card: Mapping[str, Any]) -> dict[str, Any]:
