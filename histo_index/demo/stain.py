@@ -86,13 +86,16 @@ def photograph(
     Returns:
         uint8 RGB [H, W, 3].
     """
-    h = np.clip(section.hematoxylin, 0, 1.6)[..., None]
-    e = np.clip(section.eosin, 0, 1.6)[..., None]
-    density = h * np.array(stain.hematoxylin) + e * np.array(stain.eosin)  # [H, W, 3]
-    light = np.exp(density * -np.log(10.0)) * np.array(stain.glass)
-    light = _blur(_blur(light, stain.blur_px, axis=0), stain.blur_px, axis=1)
-    light += stain.noise * rng.standard_normal(light.shape)
-    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    h, e = (np.clip(dye, 0, 1.6) for dye in (section.hematoxylin, section.eosin))
+    # One plane after the other: arrays whose last axis is three long are slow.
+    planes = []
+    for of_h, of_e, glass in zip(stain.hematoxylin, stain.eosin, stain.glass, strict=True):
+        light = np.exp((h * of_h + e * of_e) * -np.log(10.0)) * glass
+        planes.append(_blur(_blur(light, stain.blur_px, axis=0), stain.blur_px, axis=1))
+    noise = rng.standard_normal((*h.shape, 3))
+    noise *= stain.noise
+    noise += np.stack(planes, axis=-1)
+    return np.clip(np.rint(noise), 0, 255).astype(np.uint8)
 
 
 def _blur(image: Float64, sigma_px: float, *, axis: int) -> Float64:
@@ -101,8 +104,9 @@ def _blur(image: Float64, sigma_px: float, *, axis: int) -> Float64:
     pad = [(0, 0)] * image.ndim
     pad[axis] = (2, 2)
     padded = np.pad(image, pad, mode="edge")
-    pixels = np.arange(image.shape[axis])
     blurred = np.zeros_like(image)
     for start, weight in enumerate(weights.tolist()):
-        blurred += weight * np.take(padded, pixels + start, axis=axis)
+        shifted = [slice(None)] * image.ndim
+        shifted[axis] = slice(start, start + image.shape[axis])
+        blurred += weight * padded[tuple(shifted)]
     return blurred

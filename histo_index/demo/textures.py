@@ -41,11 +41,15 @@ def smooth_noise(rng: np.random.Generator, size_px: int, *, cell_px: float) -> F
 
 
 def _spline_weights(positions: Float64, cells: int) -> Float64:
-    # float64 [N, cells]: uniform cubic B-spline weights of each lattice point.
-    gaps = np.abs(positions[:, None] + 1.5 - np.arange(cells))
-    near = 2 / 3 - gaps**2 + gaps**3 / 2
-    far = np.clip(2 - gaps, 0, None) ** 3 / 6
-    return np.where(gaps < 1, near, far)
+    # float64 [N, cells]: uniform cubic B-spline weights; four of a row are not 0.
+    near_by = np.floor(positions + 0.5).astype(np.int64)[:, None] + np.arange(4)
+    gaps = np.abs(positions[:, None] + 1.5 - near_by)
+    squares, rest = gaps * gaps, np.clip(2 - gaps, 0, None)
+    near = 2 / 3 - squares + squares * gaps / 2
+    # The last point of the last rows may lie beyond the lattice.
+    weights = np.zeros((len(positions), cells + 1))
+    np.put_along_axis(weights, near_by, np.where(gaps < 1, near, rest * rest * rest / 6), axis=1)
+    return weights[:, :cells]
 
 
 def noise_at(rng: np.random.Generator, *, u: Float64, v: Float64) -> Float64:
@@ -64,11 +68,10 @@ def noise_at(rng: np.random.Generator, *, u: Float64, v: Float64) -> Float64:
     left, top = np.floor(u), np.floor(v)
     s, t = u - left, v - top
     s, t = s * s * (3 - 2 * s), t * t * (3 - 2 * t)
-    i = left.astype(np.int64) % _LATTICE
-    j = top.astype(np.int64) % _LATTICE
-    i_next, j_next = (i + 1) % _LATTICE, (j + 1) % _LATTICE
-    near = lattice[j, i] * (1 - s) + lattice[j, i_next] * s
-    far = lattice[j_next, i] * (1 - s) + lattice[j_next, i_next] * s
+    i, j = (corner.astype(np.int64) % _LATTICE for corner in (left, top))
+    i_next, row, row_next = (i + 1) % _LATTICE, j * _LATTICE, (j + 1) % _LATTICE * _LATTICE
+    near = lattice.take(row + i) * (1 - s) + lattice.take(row + i_next) * s
+    far = lattice.take(row_next + i) * (1 - s) + lattice.take(row_next + i_next) * s
     return (near * (1 - t) + far * t) / _STEP_STD
 
 

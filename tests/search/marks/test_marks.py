@@ -23,6 +23,7 @@ from histo_index.search.marks.file import append_mark, erase_marks, read_marks
 from histo_index.search.marks.propose import Proposal, propose, repeat
 from histo_index.search.marks.record import Mark, PairMark, TileMark, Undo, from_line, to_line
 from histo_index.search.marks.standing import Step, find_standing
+from histo_index.search.marks.table import label_table, pair_table
 from tests.search.classes import Classes, build_classes
 
 
@@ -107,6 +108,25 @@ def test_users_who_disagree_are_named_and_their_pair_left_out(classes: Classes) 
     assert found.problems == [
         "the marks: users disagree about a pair, Ann and Bo; it is left out",
         "the marks: a tile of a pair is no longer in the index",
+    ]
+    (folder / MARKS_NAME).unlink()
+
+
+def test_tables_name_tiles_by_id_or_by_content_if_they_are_gone(classes: Classes) -> None:
+    folder, digests = classes.index.folder, classes.index.rows["sha256"].to_pylist()
+    assert (len(pair_table(classes.index)), len(label_table(classes.index))) == (0, 0)
+    append_mark(folder, pair(digests[1], digests[0], "same", "Ann", selection=3.0))
+    append_mark(folder, pair(digests[2], "gone", "skipped"))
+    append_mark(folder, TileMark(tile=digests[3], label="fat", user=None, time="now"))
+    ids = classes.index.rows["image_id"].to_pylist()
+    rest = {"drawn": "random", "time": "now"}
+    assert pair_table(classes.index).to_pylist() == [
+        {"image_a": ids[1], "image_b": ids[0], "label": 1, "selection": 3.0, "user": "Ann", **rest},
+        {"image_a": ids[2], "image_b": "gone", "label": None, "selection": 1.0, "user": None}
+        | rest,
+    ]
+    assert label_table(classes.index).to_pylist() == [
+        {"image_id": ids[3], "label": "fat", "user": None, "time": "now"}
     ]
     (folder / MARKS_NAME).unlink()
 
