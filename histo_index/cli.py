@@ -114,7 +114,7 @@ def doctor(as_json: JsonOption = False) -> None:
     from histo_index.api.doctor import diagnose
 
     found = diagnose()
-    print_result(vars(found) if as_json else facts_text(found.facts))
+    print_result(found if as_json else facts_text(found.facts))
     for problem in found.problems:
         typer.echo(f"histo-index: {problem}", err=True)
     exit_if(found.problems, 1)

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Final
 
 TEMPORARY_PREFIX: Final = ".tmp-"
+# Of a file that is written without the lock of the index it lies in.
+UNLOCKED_PREFIX: Final = ".new-"
 
 
 @contextmanager
-def publishing(final: Path, *, first_wins: bool = False) -> Iterator[Path]:
+def publishing(
+    final: Path, *, first_wins: bool = False, prefix: str = TEMPORARY_PREFIX
+) -> Iterator[Path]:
     """Give a temporary path to write to; on success it becomes `final`, on failure it is removed.
 
     The file is flushed to disk before its name is, and the folder after it.
@@ -22,13 +26,15 @@ def publishing(final: Path, *, first_wins: bool = False) -> Iterator[Path]:
     Args:
         final: the name to publish under.
         first_wins: keep a file that is already there instead of replacing it.
+        prefix: of the temporary name; UNLOCKED_PREFIX in an index that another process may hold,
+            because its holder removes the other ones.
 
     Raises:
         OSError: the disk is full or the folder not writable, with `final` as its filename; nothing
             is visible there.
     """
     make_folder(final.parent)
-    temporary = final.with_name(f"{TEMPORARY_PREFIX}{os.urandom(6).hex()}-{final.name}")
+    temporary = final.with_name(f"{prefix}{os.urandom(6).hex()}-{final.name}")
     try:
         yield temporary
         flush_file(temporary)
@@ -52,9 +58,14 @@ def _is_about(error: OSError, path: Path) -> bool:
     return error.errno is not None and (names == {None} or str(path) in names)
 
 
-def publish_bytes(final: Path, data: bytes, *, first_wins: bool = False) -> None:
+def publish_bytes(
+    final: Path, data: bytes, *, first_wins: bool = False, prefix: str = TEMPORARY_PREFIX
+) -> None:
     """Write a small file whole or not at all; see `publishing`."""
-    with publishing(final, first_wins=first_wins) as temporary, open(temporary, "wb") as file:
+    with (
+        publishing(final, first_wins=first_wins, prefix=prefix) as temporary,
+        open(temporary, "wb") as file,
+    ):
         file.write(data)
 
 
@@ -111,26 +122,3 @@ def remove_leftovers(folder: Path) -> None:
     """Remove temporary files of writers that were killed; only the holder of the lock may call."""
     for path in folder.rglob(f"{TEMPORARY_PREFIX}*"):
         path.unlink(missing_ok=True)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves what was there or the new content, never a part.
-
-    Raises:
-        OSError: the disk is full or not writable; what was there stands.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # a rename is on disk only when its folder is
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

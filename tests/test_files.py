@@ -23,6 +23,29 @@ def test_a_file_is_published_with_the_bytes_written(tmp_path: Path) -> None:
     assert files_of(tmp_path) == {"a/b/file": b"newer"}
 
 
+def test_bytes_are_on_disk_before_their_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    trace: list[str] = []
+    flush, rename = os.fsync, os.replace
+
+    def traced_flush(descriptor: int) -> None:
+        what = "folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"
+        trace.append(f"flush {what}")
+        flush(descriptor)
+
+    def traced_rename(source: Path, target: Path) -> None:
+        trace.append("rename")
+        assert source.read_bytes() == b"new"
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", traced_flush)
+    monkeypatch.setattr(os, "replace", traced_rename)
+    publish_bytes(path, b"new")
+    assert trace == ["flush file", "rename", "flush folder"]
+
+
 def test_first_writer_wins(tmp_path: Path) -> None:
     for data in (b"first", b"second"):
         publish_bytes(tmp_path / "file", data, first_wins=True)
@@ -81,7 +104,7 @@ def test_a_link_that_fails_for_want_of_space_is_no_silent_success(
 
 
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    keep = ["a", "sub/tmp", "sub/x.tmp-1"]
+    keep = ["a", "sub/tmp", "sub/x.tmp-1", ".new-0a-map.parquet"]
     write_tiles(tmp_path, [*keep, ".tmp-0a-manifest.json", "sub/deep/.tmp-0b-x"])
     remove_leftovers(tmp_path)
     assert sorted(files_of(tmp_path)) == sorted(keep)

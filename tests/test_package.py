@@ -40,7 +40,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "cluster": (_LOW | {"indexer", "search"}, {"numpy", "ray"}),
     "features": (
         _LOW | {"indexer", "slides"},
-        {"h5py", "numpy", "pyarrow", "torch", "zarr"},
+        {"h5py", "numkong", "numpy", "pyarrow", "torch", "zarr"},
     ),
     "search": (
         _LOW | {"indexer", "slides"},
@@ -95,7 +95,7 @@ HOMES: Final = {
     "h5py": {"features/containers/hdf5.py", "features/writing/h5ad.py"},
     "jinja2": {"report/html.py"},
     "ray": {"cluster/ray_session.py"},
-    "numkong": {"indexer/nearest/kernel.py"},
+    "numkong": {"features/unit_rows.py", "indexer/nearest/kernel.py"},
     "openTSNE": {"search/maps/layout.py"},
     "openvino": {"encoder/runtime/openvino_import.py"},
     "openslide": {"slides/reading/openslide_reader.py"},

@@ -147,7 +147,7 @@ def train(
             progress=progress,
         )  # fmt: skip
     if report.is_first:
-        print_result(vars(report) if as_json else describe_training(report))
+        print_result(report if as_json else describe_training(report))
     exit_if(report.rejected, REJECTED_EXIT)
 
 

@@ -160,7 +160,7 @@ def build(
         distance=distance, private=private or (), public=public or (), slides=slides,
         any_mpp=any_mpp, engine=encoding, progress=report_build,
     )  # fmt: skip
-    print_result(vars(report) if as_json else describe_build(report))
+    print_result(report if as_json else describe_build(report))
     exit_if(report.rejected and not allow_rejected, REJECTED_EXIT)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, Final, NoReturn
 
 import typer
@@ -20,7 +21,7 @@ _SMALLEST: Final = 0.001
 
 
 def print_result(result: Any, *, to_stderr: bool = False) -> None:
-    """Print a result: text as it is, anything else as JSON."""
+    """Print a result: text as it is, anything else as JSON; see `to_json`."""
     typer.echo(result if isinstance(result, str) else to_json(result), err=to_stderr)
 
 
@@ -103,7 +104,10 @@ def duration_text(seconds: float) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Format plain values as one line of JSON; NaN and infinities become null, dates text."""
+    """Format plain values and records as one line of JSON.
+
+    NaN and infinities become null; dates and paths become text.
+    """
     return json.dumps(_plain(value), default=str, ensure_ascii=False, allow_nan=False)
 
 
@@ -112,6 +116,8 @@ def _plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(name): _plain(entry) for name, entry in value.items()}
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return value

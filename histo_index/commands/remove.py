@@ -1,6 +1,5 @@
 """Remove tiles, restore them, free the space of removed ones."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,7 +52,7 @@ def remove(
     listed = read_names(names) if names else None
     opened = open_index(folder, private=private)
     report = opened.remove(where=where, names=listed, rule=rule, purge=purge)
-    print_result(asdict(report) if as_json else describe_removal(report))
+    print_result(report if as_json else describe_removal(report))
 
 
 @app.command(epilog="Example: histo-index restore --rule \"patient_id = 'X'\" -i tiles.hx")
@@ -80,7 +79,7 @@ def restore(
     folder = require_index(index)
     listed = read_names(names) if names else ()
     report = restore_tiles(folder, names=listed, rule=rule, everything=everything, purged=purged)
-    print_result(asdict(report) if as_json else describe_restore(report))
+    print_result(report if as_json else describe_restore(report))
 
 
 @app.command(epilog="Example: histo-index compact -i tiles.hx")
@@ -89,7 +88,7 @@ def compact(index: IndexOption = None, as_json: JsonOption = False) -> None:
     from histo_index.api.build import compact as compact_index
 
     report = compact_index(require_index(index))
-    print_result(asdict(report) if as_json else describe_compact(report))
+    print_result(report if as_json else describe_compact(report))
 
 
 def describe_removal(report: "RemoveReport") -> str:

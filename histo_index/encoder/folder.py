@@ -31,7 +31,7 @@ from histo_index.encoder.weights_file import (
     read_weights,
 )
 from histo_index.errors import IndexFormatError, InputError
-from histo_index.files import replace_file
+from histo_index.files import publish_bytes
 
 _Weight = TypeVar("_Weight")
 
@@ -110,8 +110,8 @@ def write_encoder(folder: Path, config: EncoderConfig, weights: Weights) -> str:
     place = place_weights(folder, config)
     place.parent.mkdir(exist_ok=True)
     data = weights[ONNX_NAME].tobytes() if place.name == ONNX_NAME else pack_weights(weights)
-    replace_file(place, data)
-    replace_file(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
+    publish_bytes(place, data)
+    publish_bytes(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
     return fingerprint
 
 

@@ -45,11 +45,13 @@ class ReadMatrix:
     Attributes:
         key: what its rows are recognised by: the column `features_file`.
         digest: over all that its rows follow from.
+        rows: how many of its rows can be used.
         rejected: why some of its rows were left out, a line each.
     """
 
     key: str
     digest: str
+    rows: int
     rejected: tuple[str, ...]
 
 
@@ -80,9 +82,14 @@ def write_remembered(
     folder: Path, found: Remembered, *, generation: int
 ) -> Mapping[str, FileRecord]:
     """Write what the next import needs: role to file."""
-    path = folder / f"{FEATURES}-{generation:06d}.json"
+    path = folder / features_name(generation)
     publish_bytes(path, seal(_KIND, asdict(found), version=FORMAT_VERSION))
     return {FEATURES: record_file(folder, path)}
+
+
+def features_name(generation: int) -> str:
+    """Name the file of a generation."""
+    return f"{FEATURES}-{generation:06d}.json"
 
 
 def read_remembered(folder: Path, manifest: Manifest) -> Remembered:

@@ -43,7 +43,11 @@ class Job:
 
 
 def stream_sources(
-    jobs: Sequence[Job], schema: pa.Schema, metadata: Metadata, taken: Iterable[str] = ()
+    jobs: Sequence[Job],
+    schema: pa.Schema,
+    metadata: Metadata,
+    taken: Iterable[str] = (),
+    usable: dict[str, int] | None = None,
 ) -> Iterator["FeatureSource"]:
     """Read the matrices, one source each, in one child process after the other.
 
@@ -52,7 +56,9 @@ def stream_sources(
         schema: the columns of the index.
         metadata: of slides or tiles.
         taken: image ids that are in the index already.
+        usable: gets, by key, how many rows of each matrix that was read can be used.
     """
+    usable = {} if usable is None else usable
     asked = [
         {
             "path": job.chosen.facts.path,
@@ -65,8 +71,9 @@ def stream_sources(
     seen = {hash(name) for name in taken} if any(job.tiles is None for job in jobs) else None
     for number, frames in groupby(run_jobs("stream", asked), key=lambda frame: frame.job):
         yield FeatureSource(
-            job=jobs[number], frames=frames, schema=schema, metadata=metadata, seen=seen
-        )
+            job=jobs[number], frames=frames, schema=schema, metadata=metadata, usable=usable,
+            seen=seen,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +84,7 @@ class FeatureSource:
     frames: Iterable[Frame]
     schema: pa.Schema
     metadata: Metadata
+    usable: dict[str, int]
     seen: set[int] | None
 
     @property
@@ -99,6 +107,7 @@ class FeatureSource:
             raise InputError(f"{self.name}: {facts.rows:,} rows before, {done:,} now")
         if self.seen is not None:
             self.seen.update(own)
+        self.usable[self.job.key] = done - sum(len(numbers) for numbers in bad.values())
         entries = [_describe(self.name, reason, n, done) for reason, n in bad.items() if n]
         if entries:
             yield GivenRows(

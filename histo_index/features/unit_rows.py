@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
+import numkong
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from histo_index.arrays import Bools, Float16, Float32, Float64
 
@@ -45,14 +45,15 @@ def unit_rows(values: npt.NDArray[Any]) -> tuple[Float16, Float64]:
 
 
 def to_half(rows: Float32) -> Float16:
-    """Round finite numbers to float16, to nearest even as NumPy does, in a fifth of its time.
+    """Round finite numbers to float16, to nearest even as NumPy does, in a tenth of its time.
 
     Args:
         rows: float32 [n, D], contiguous.
     """
-    flat = pa.Array.from_buffers(pa.float32(), rows.size, [None, pa.py_buffer(rows)])
-    halves = flat.cast(pa.float16())
-    return np.frombuffer(halves.buffers()[1], np.float16, rows.size).reshape(rows.shape)
+    halves = np.empty(rows.shape, np.float16)
+    if rows.size:
+        numkong.astype(rows, "float16", out=halves)
+    return halves
 
 
 def is_usable(lengths: Float64) -> Bools:

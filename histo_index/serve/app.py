@@ -62,7 +62,7 @@ def create_app(state: State) -> ASGIApp:
     routers = [
         operation_routes(state, registry), tile_routes(state), search_routes(state),
         pair_routes(state), class_routes(state), search_pages(state), pair_pages(state),
-        mark_routes(state, marking), label_routes(state, marking), mark_pages(state),
+        mark_routes(state, marking), label_routes(state, marking), mark_pages(state, marking),
         quality_pages(state, surveys), map_routes(state, maps), map_pages(state, maps),
         slide_routes(state, viewer, heats), region_routes(state, viewer, heats),
         slide_pages(state, viewer, heats), static_routes(),

@@ -18,6 +18,7 @@ class Limits:
         body_s: seconds for a body to arrive.
         header_s: seconds for the head of a request to arrive.
         decode_s: seconds to decode an image.
+        slide_rest_s: seconds until a slide that ended three decoders is tried again.
         wait_s: seconds that a request may wait for its turn.
         waiting: requests that wait for the same thing.
         receiving: requests with images that are under way at once.
@@ -35,6 +36,7 @@ class Limits:
     body_s: float = 30.0
     header_s: float = 10.0
     decode_s: float = 20.0
+    slide_rest_s: float = 300.0
     wait_s: float = 20.0
     waiting: int = 64
     receiving: int = 48

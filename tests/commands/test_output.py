@@ -1,8 +1,10 @@
 """Facts and tables as text."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from histo_index.commands.output import duration_text, facts_text, size_text, table_text
+from histo_index.commands.output import duration_text, facts_text, size_text, table_text, to_json
 
 
 def test_facts_are_one_a_line_with_nested_ones_indented() -> None:
@@ -37,3 +39,21 @@ def test_sizes_and_durations_have_the_unit_that_fits() -> None:
 def test_numbers_of_the_user_are_printed_as_they_are() -> None:
     rows: list[dict[str, Any]] = [{"image_id": "a", "distance": 0.5, "mpp": 0.5, "age": 71.0}]
     assert table_text(rows).splitlines()[1] == "a         0.50000   0.5  71"
+
+
+@dataclass(frozen=True)
+class Inner:
+    value: float
+
+
+@dataclass(frozen=True)
+class Outer:
+    folder: Path
+    inner: Inner
+    others: tuple[Inner, ...]
+
+
+def test_a_record_inside_a_record_is_printed_by_its_fields() -> None:
+    found = Outer(folder=Path("tiles.hx"), inner=Inner(0.5), others=(Inner(float("nan")),))
+    expected = '{"folder": "tiles.hx", "inner": {"value": 0.5}, "others": [{"value": null}]}'
+    assert to_json(found) == to_json(vars(found)) == expected

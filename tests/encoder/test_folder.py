@@ -1,8 +1,6 @@
 """The encoder folder: what goes in comes out, and anything damaged is refused by name."""
 
-import errno
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from histo_index.encoder.folder import (
 )
 from histo_index.encoder.weights_file import Weights, pack_weights, unpack_weights
 from histo_index.errors import IndexFormatError, InputError
-from histo_index.files import replace_file
+from histo_index.files import publish_bytes
 
 CONFIG = EncoderConfig(
     architecture="resnet18",
@@ -325,52 +323,15 @@ def test_overwriting_takes_an_empty_folder(tmp_path: Path) -> None:
     assert load_encoder(tmp_path).config == CONFIG
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def fail(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
-        replace_file(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_bytes_are_on_disk_before_their_name_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file"
-    trace: list[str] = []
-    flush, rename = os.fsync, Path.replace
-
-    def traced_flush(descriptor: int) -> None:
-        what = "folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"
-        trace.append(f"flush {what}")
-        flush(descriptor)
-
-    def traced_rename(self: Path, target: Path) -> Path:
-        trace.append("rename")
-        assert self.read_bytes() == b"new"
-        return rename(self, target)
-
-    monkeypatch.setattr(os, "fsync", traced_flush)
-    monkeypatch.setattr(Path, "replace", traced_rename)
-    replace_file(path, b"new")
-    assert trace == ["flush file", "rename", "flush folder"]
-
-
 def test_killed_before_the_config_there_is_no_encoder_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die_at_config(path: Path, data: bytes) -> None:
         if path.name == "config.json":
             raise KeyboardInterrupt
-        replace_file(path, data)
+        publish_bytes(path, data)
 
-    monkeypatch.setattr(encoder_folder, "replace_file", die_at_config)
+    monkeypatch.setattr(encoder_folder, "publish_bytes", die_at_config)
     with pytest.raises(KeyboardInterrupt):
         save_encoder(tmp_path / "encoder", CONFIG, small_weights())
     assert [path.name for path in (tmp_path / "encoder").iterdir()] == ["model.safetensors"]

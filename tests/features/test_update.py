@@ -163,6 +163,27 @@ def test_removed_tiles_stay_removed(index: Path, tmp_path: Path) -> None:
     assert import_features((), index, NOW).tiles == 1197
 
 
+def test_restored_tiles_that_were_erased_are_read_again(index: Path) -> None:
+    before = list(histo_index.open(index))
+    gone = [before[0], before[700]]
+    histo_index.open(index).remove(names=gone)
+    assert compact(index).erased == 2
+    # Both files lack a row, and are read once more: it may have been restored.
+    assert (import_features((), index, NOW).read, list(histo_index.open(index))) == (
+        2, [name for name in before if name not in gone],
+    )  # fmt: skip
+    assert import_features((), index, NOW).read == 0
+    assert histo_index.restore(index, names=gone[1:]).later == 1
+    done = import_features((), index, NOW)
+    assert (done.read, done.tiles) == (2, 1198)
+    assert sorted(histo_index.open(index)) == sorted(set(before) - {gone[0]})
+    # Another change of the index: the file that lacks a row is read once.
+    for _ in range(2):
+        histo_index.reindex(index)
+        assert import_features((), index, NOW).read == 1
+        assert import_features((), index, NOW).read == 0
+
+
 def test_rows_with_their_own_ids_are_known_by_their_file(tmp_path: Path) -> None:
     for number, name in enumerate(("one", "two")):
         ids = pa.table({"image_id": [f"{name}-{n}" for n in range(3)]})

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from histo_index.api.slides.cut import cut_slides
+from histo_index.encoder.decode.decoder_process import Deaths
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import PreparedTile
 from histo_index.errors import ImageError
@@ -123,3 +124,28 @@ def test_a_slide_that_ends_decoders_is_given_up_after_three(tmp_path: Path) -> N
         "its slide ended 3 decoders; remove the slide"
     }
     assert [text.partition(": ")[2] for text in texts[20:]] == ["a file"] * 3
+
+
+def test_a_slide_that_was_given_up_is_tried_again_later_or_when_its_file_changes(
+    tmp_path: Path,
+) -> None:
+    slide = tmp_path / "evil.svs"
+    slide.write_bytes(b"evil")
+    tile = Path(f"{slide}#x=0,y=0,mpp=0.5,size=64")
+    seconds = 0.0
+    deaths = Deaths(60, now=lambda: seconds)
+    pool: DecodePool[Path, PreparedTile]
+    with DecodePool(Deadly(), workers=1, deaths=deaths) as pool:
+
+        def is_tried() -> bool:
+            (found,) = pool.prepare([tile])
+            return "its decoder died" in str(found)
+
+        assert [is_tried() for _ in range(4)] == [True, True, True, False]
+        seconds = 59.0
+        assert not is_tried()
+        seconds = 60.0
+        # From the start: one death after that is not the third.
+        assert [is_tried() for _ in range(4)] == [True, True, True, False]
+        slide.write_bytes(b"mended")
+        assert is_tried()

@@ -213,6 +213,8 @@ def test_labels_are_stored_shown_and_taken_back(own_site: Site, run: Run) -> Non
         assert missing.status_code == 404
     path = own_site.folder / "labels.csv"
     assert run("marks", "-i", own_site.index, "--labels", path).code == 0
+    ran = run("marks", "-i", own_site.index, "--pairs", own_site.folder / "p.csv", "--labels", path)
+    assert (ran.code, (own_site.folder / "p.csv").exists()) == (2, False)
     (exported,) = csv.DictReader(io.StringIO(path.read_text()))
     assert exported["label"] == text
     assert exported["image_id"] in set(Index(own_site.index))

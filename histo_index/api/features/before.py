@@ -13,6 +13,7 @@ from histo_index.features.containers.part import Facts
 from histo_index.features.remembered import (
     FileState,
     Remembered,
+    features_name,
     locate,
     read_remembered,
     relate,
@@ -20,7 +21,7 @@ from histo_index.features.remembered import (
 from histo_index.features.sources import Job
 from histo_index.features.tiles import FILE
 from histo_index.indexer.declared.verified import require_declared
-from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
+from histo_index.indexer.format.manifest import FEATURES, MANIFEST_NAME, Manifest, read_manifest
 from histo_index.indexer.reader import OpenIndex
 from histo_index.wording import counted, printable
 
@@ -83,6 +84,18 @@ class Before:
                 f"{counted(len(live), 'tile')}; nothing was changed: check the files, or pass "
                 "--allow-drop"
             )
+
+    def incomplete(self) -> set[str]:
+        """Return the keys of the matrices of which rows are missing since the last import.
+
+        `compact` erases removed rows from the shards; those that were restored after that must be
+        read again.
+        """
+        if self.manifest.files[FEATURES].path == features_name(self.manifest.generation):
+            return set()
+        counts = OpenIndex(self.folder, private=True).rows[FILE].value_counts().to_pylist()
+        stored = {entry["values"]: entry["counts"] for entry in counts}
+        return {m.key for m in self.remembered.matrices if stored.get(m.key, 0) < m.rows}
 
     @cached_property
     def _files(self) -> dict[str, FileState]:

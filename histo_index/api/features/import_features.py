@@ -136,6 +136,7 @@ def _plan(
     now = digests(jobs, described, metadata, folder)
     known = {m.key: m.digest for m in before.remembered.matrices} if before else {}
     kept = {key for key, digest in now.items() if digest and known.get(key) == digest}
+    kept -= before.incomplete() if before else set()
     return _Plan(
         folder=folder, inputs=inputs, before=before, options=options, found=found,
         described=described, choice=choice, jobs=jobs, metadata=metadata, digests=now, kept=kept,
@@ -183,10 +184,11 @@ def _build(plan: _Plan) -> None:
             "again, until then new images are refused", plan.folder,
         )  # fmt: skip
     taken = _taken_ids(plan.folder, is_kept) if before and new else []
+    usable = {m.key: m.rows for m in before.remembered.matrices} if before else {}
     given = GivenEmbeddings(
         encoder=plan.choice.encoder,
         size=plan.jobs[0].chosen.facts.size,
-        sources=stream_sources(new, schema, plan.metadata, taken),
+        sources=stream_sources(new, schema, plan.metadata, taken, usable),
         rejected=(*plan.choice.rejected, *_rejected_before(plan)),
         total=sum(job.chosen.facts.rows for job in new),
         stored=None if before is None else Stored(
@@ -194,7 +196,7 @@ def _build(plan: _Plan) -> None:
             is_kept=is_kept,
             fill=lambda rows: fill_columns(rows, schema),
         ),
-        remember=lambda folder, generation, rejected: _remember(plan, generation, rejected),
+        remember=lambda folder, generation, rejected: _remember(plan, generation, rejected, usable),
     )  # fmt: skip
     root = options.slides
     if root is None and before is not None:
@@ -226,7 +228,7 @@ def _rejected_before(plan: _Plan) -> list[Rejection]:
 
 
 def _remember(
-    plan: _Plan, generation: int, rejected: Sequence[Rejection]
+    plan: _Plan, generation: int, rejected: Sequence[Rejection], usable: Mapping[str, int]
 ) -> Mapping[str, FileRecord]:
     reasons: dict[str, list[str]] = defaultdict(list)
     for entry in set(rejected) - set(plan.choice.rejected):
@@ -250,6 +252,7 @@ def _remember(
             ReadMatrix(
                 key=job.key,
                 digest=plan.digests[job.key],
+                rows=usable.get(job.key, 0),
                 rejected=tuple(sorted(reasons[job.chosen.facts.path])),
             )
             for job in plan.jobs

@@ -67,23 +67,42 @@ class TileOutputs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CutSlide:
+    """A slide that was cut.
+
+    Attributes:
+        slide: its path.
+        tiles: how many.
+        tissue_mm2: area of the tissue in mm².
+        read_mpp: microns per pixel at which it was read.
+        problems: what to look at, a line each.
+    """
+
+    slide: str
+    tiles: int
+    tissue_mm2: float
+    read_mpp: float
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TileReport:
     """What `tile` did.
 
     Attributes:
         manifest: the table.
-        slides: a row for each slide: path, tiles, tissue in mm², and its problems.
+        slides: the slides that were cut.
         rejected: slide to the reason why it cannot be used.
     """
 
     manifest: Path
-    slides: list[dict[str, object]]
+    slides: tuple[CutSlide, ...]
     rejected: dict[str, str]
 
     @property
     def tiles(self) -> int:
         """The number of tiles."""
-        return sum(int(str(row["tiles"])) for row in self.slides)
+        return sum(slide.tiles for slide in self.slides)
 
 
 def tile(
@@ -113,7 +132,7 @@ def tile(
     given, wanted = inputs or TileInputs(), outputs or TileOutputs()
     wanted.require_new(paths)
     manifest = Path(output)
-    tables, rows, rejected = [], [], {}
+    tables, cut, rejected = [], [], {}
     results = _tile_each(paths, options, given, wanted)
     for request, tiled in track(results, "tiling", total=len(paths), unit="slides"):
         name = str(request)
@@ -121,11 +140,11 @@ def tile(
             rejected[name] = str(tiled).removeprefix(f"{name}: ")
         else:
             tables.append(_write_slide(request, tiled, options, wanted, manifest.parent))
-            rows.append(_describe(name, tiled))
+            cut.append(_describe(name, tiled))
     if not tables:
         raise InputError(_nothing_usable(rejected))
     _write_manifest(tables, manifest)
-    return TileReport(manifest=manifest, slides=rows, rejected=rejected)
+    return TileReport(manifest=manifest, slides=tuple(cut), rejected=rejected)
 
 
 def _tile_each(
@@ -203,14 +222,14 @@ def _write_manifest(tables: "Sequence[pa.Table]", path: Path) -> None:
     write_parquet(path, pa.concat_tables(tables, promote_options="default"), compression="ZSTD")
 
 
-def _describe(name: str, tiled: "TiledSlide") -> dict[str, object]:
-    return {
-        "slide": name,
-        "tiles": len(tiled.grid.x),
-        "tissue_mm2": round(float(tiled.mask.tissue.sum()) * tiled.mask.mpp**2 / 1e6, 2),
-        "read_mpp": round(tiled.read_mpp, 6),
-        "problems": list(tiled.problems),
-    }
+def _describe(name: str, tiled: "TiledSlide") -> CutSlide:
+    return CutSlide(
+        slide=name,
+        tiles=len(tiled.grid.x),
+        tissue_mm2=round(float(tiled.mask.tissue.sum()) * tiled.mask.mpp**2 / 1e6, 2),
+        read_mpp=round(tiled.read_mpp, 6),
+        problems=tuple(tiled.problems),
+    )
 
 
 def _nothing_usable(rejected: Mapping[str, str]) -> str:

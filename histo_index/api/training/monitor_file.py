@@ -1,20 +1,20 @@
 """Read the labelled pairs or tiles that measure every epoch."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.decode.preprocessing import Preprocessing, fit_tile
 from histo_index.encoder.training.monitor import Monitor
 from histo_index.errors import InputError
+from histo_index.indexer.inputs.tables import read_table
 from histo_index.indexer.inputs.tiles import list_tiles
 from histo_index.search.evaluation.training_monitor import PairMetrics, TileMetrics
+from histo_index.search.inputs.label_table import texts_of
+from histo_index.search.inputs.labels import each_by_itself, is_missing
 from histo_index.search.inputs.pair_list import read_pair_list
-
-if TYPE_CHECKING:
-    pass
 
 
 def read_monitor(path: Path, spec: Preprocessing, *, root: Path) -> Monitor:
@@ -51,13 +51,13 @@ def _read_labelled(path: Path) -> tuple[list[str], TileMetrics]:
         raise InputError(
             f"{path}: neither a column label nor the columns image_a and image_b of a pair list"
         )
-    labels = [str(value) for value in listed.table["label"].to_pylist()]
-    column = "group" if "group" in listed.table.column_names else "image_id"
-    metrics = TileMetrics(labels, [str(value) for value in listed.table[column].to_pylist()])
-    return listed.table["path"].to_pylist(), metrics
+    is_labelled = [not is_missing(label) for label in texts_of(listed.table["label"])]
+    table = listed.table.filter(pa.array(is_labelled))
+    ids = texts_of(table["image_id"])
+    groups = texts_of(table["group"]) if "group" in table.column_names else ids
+    metrics = TileMetrics(texts_of(table["label"]), each_by_itself(groups, ids))
+    return table["path"].to_pylist(), metrics
 
 
 def _is_pair_list(path: Path) -> bool:
-    from histo_index.indexer.inputs.tables import read_table
-
     return bool({"image_a", "query"} & set(read_table(path).column_names))

@@ -47,7 +47,7 @@ def plan(
         tiles, encoder=encoder, device=device, tiles_per_second=rate, workers=workers,
         tile_bytes=1000 * tile_kb, machine_bytes=1e9 * machine_gb, hour_price=hour_price,
     )  # fmt: skip
-    print_result(_as_json(made) if as_json else describe_plan(made))
+    print_result(made if as_json else describe_plan(made))
 
 
 def describe_plan(made: "Plan") -> str:
@@ -78,12 +78,3 @@ def _bytes_text(value: float) -> str:
 
 def _time_text(seconds: float) -> str:
     return f"{seconds / _DAY_S:,.1f} days" if seconds >= 2 * _DAY_S else duration_text(seconds)
-
-
-def _as_json(made: "Plan") -> dict[str, object]:
-    return {
-        "items": [vars(item) for item in made.items],
-        "structure": made.structure,
-        "shard_rows": made.shard_rows,
-        "advice": list(made.advice),
-    }

@@ -44,7 +44,7 @@ def export(
     if output.suffix.lower() == ".npy":
         check_output(output.with_suffix(".csv"), overwrite=overwrite)
     report = export_index(require_index(index), output, atlas=atlas, private=private, tiles=tiles)
-    print_result(vars(report) if as_json else describe_export(report))
+    print_result(report if as_json else describe_export(report))
 
 
 def describe_export(report: "ExportReport") -> str:

@@ -93,7 +93,7 @@ def import_(
         allow_drop=allow_drop,
     )  # fmt: skip
     report = import_features(list(features or ()), output, options)
-    print_result(vars(report) if as_json else describe_import(report))
+    print_result(report if as_json else describe_import(report))
     exit_if(report.verification and not report.verification.is_verified, MISMATCH_EXIT)
     exit_if(report.rejected and not allow_rejected, REJECTED_EXIT)
 

@@ -28,5 +28,5 @@ def verify(
     from histo_index.api.features.verify import verify_encoder
 
     found = verify_encoder(require_index(index), encoder, slides=slides, device=device)
-    print_result(vars(found) if as_json else "\n".join(found.lines))
+    print_result(found if as_json else "\n".join(found.lines))
     exit_if(not found.is_verified, MISMATCH_EXIT)

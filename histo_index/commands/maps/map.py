@@ -42,7 +42,7 @@ def make_map(
 
     given = {"perplexity": perplexity, "most": most, "seed": seed}
     report = update_map(require_index(index), _configure(given), overwrite=overwrite)
-    print_result(vars(report) if as_json else describe_map(report))
+    print_result(report if as_json else describe_map(report))
 
 
 def _configure(given: "dict[str, float | int | None]") -> "MapConfig | None":

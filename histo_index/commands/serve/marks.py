@@ -31,8 +31,9 @@ def marks(
     from histo_index.search.marks.table import label_table, pair_table
 
     opened = OpenIndex(require_index(index))
-    for path, make in ((pairs, pair_table), (labels, label_table)):
+    for path in (pairs, labels):
         check_output(path, overwrite=overwrite)
+    for path, make in ((pairs, pair_table), (labels, label_table)):
         if path is not None:
             write_table(make(opened), path)
     print_result(_describe(opened.folder, as_json=as_json))

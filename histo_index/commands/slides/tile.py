@@ -126,14 +126,12 @@ def describe_tiles(report: "TileReport") -> str:
         f"{report.manifest}: {counted(report.tiles, 'tile')} of "
         f"{counted(len(report.slides), 'slide')}"
     ]
-    for row in report.slides:
+    for cut in report.slides:
         lines.append(
-            f"  {printable(row['slide'])}: {counted(int(str(row['tiles'])), 'tile')}, "
-            f"{row['tissue_mm2']} mm² of tissue, read at {row['read_mpp']:.4g} µm/px"
+            f"  {printable(cut.slide)}: {counted(cut.tiles, 'tile')}, "
+            f"{cut.tissue_mm2} mm² of tissue, read at {cut.read_mpp:.4g} µm/px"
         )
-        problems = row["problems"]
-        assert isinstance(problems, list)
-        lines += [f"    warning: {printable(problem)}" for problem in problems]
+        lines += [f"    warning: {printable(problem)}" for problem in cut.problems]
     lines += [f"  rejected {printable(s)}: {printable(why)}" for s, why in report.rejected.items()]
     return "\n".join(lines)
 

@@ -1,11 +1,14 @@
 """One decoder process, started when first needed and again after it died."""
 
 import contextlib
+import math
 import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -23,10 +26,57 @@ WORKER_CODE: Final = (
 _PACKAGE_ROOT: Final = Path(__file__).parents[3]
 # Attempts to start a child that is killed while it starts.
 _STARTS: Final = 5
-# A slide that ended so many children is tried no more.
-_DEATHS: Final = 3
+# A slide that ended so many children is refused.
+MOST_DEATHS: Final = 3
 # After the last answer of a child: time to write a traceback and exit.
 _EXIT_TIMEOUT_S: Final = 5.0
+
+
+class Deaths:
+    """Counts the children that each slide ended, for all processes of a pool."""
+
+    def __init__(
+        self, forget_s: float = math.inf, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Start without any.
+
+        Args:
+            forget_s: seconds after the last death until a slide is tried again. A slide whose file
+                was changed is tried at once.
+            now: a clock in seconds.
+        """
+        self._forget_s = forget_s
+        self._now = now
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._last: dict[str, tuple[float, tuple[int, int] | None]] = {}
+
+    def add(self, slide: str) -> None:
+        """Count a child that a slide ended; the slide is called by its path."""
+        with self._lock:
+            self._forget(slide)
+            self._counts[slide] += 1
+            self._last[slide] = self._now(), _state_of(slide)
+
+    def is_refused(self, slide: str) -> bool:
+        """Return whether a slide ended too many children to be tried."""
+        with self._lock:
+            self._forget(slide)
+            return self._counts[slide] >= MOST_DEATHS
+
+    def _forget(self, slide: str) -> None:
+        if slide in self._last:
+            died_s, state = self._last[slide]
+            if self._now() - died_s >= self._forget_s or state != _state_of(slide):
+                del self._counts[slide], self._last[slide]
+
+
+def _state_of(slide: str) -> tuple[int, int] | None:
+    """Return size and time of change of a file; None if it cannot be reached."""
+    with contextlib.suppress(OSError, ValueError):
+        found = Path(slide).stat()
+        return found.st_size, found.st_mtime_ns
+    return None
 
 
 class DecoderProcess:
@@ -36,10 +86,10 @@ class DecoderProcess:
     """
 
     def __init__(
-        self, work: Work[Any, Any], code: str, chunk_timeout_s: float, deaths: Counter[str]
+        self, work: Work[Any, Any], code: str, chunk_timeout_s: float, deaths: Deaths
     ) -> None:
         self._work = work
-        self._deaths = deaths  # of children of the whole pool, by slide
+        self._deaths = deaths  # of the whole pool
         self._code = code
         self._chunk_timeout_s = chunk_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,17 +109,17 @@ class DecoderProcess:
             if len(answered) < len(rest):
                 name = str(rest[len(answered)])
                 results.append(ImageError(f"{printable(name)}: {self._exit_reason()}"))
-                self._deaths[file_part(name)] += 1
+                self._deaths.add(file_part(name))
         return results
 
     def _refuse(self, request: Any) -> ImageError | None:
         """Refuse a tile of a slide that ended several children; None if it may be tried."""
         name = str(request)
         slide = file_part(name)
-        if slide == name or self._deaths[slide] < _DEATHS:
+        if slide == name or not self._deaths.is_refused(slide):
             return None
         return ImageError(
-            f"{printable(name)}: its slide ended {_DEATHS} decoders; remove the slide"
+            f"{printable(name)}: its slide ended {MOST_DEATHS} decoders; remove the slide"
         )
 
     def stop(self) -> None:

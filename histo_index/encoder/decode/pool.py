@@ -8,13 +8,13 @@ that ended several children are rejected untried.
 import itertools
 import os
 import queue
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
-from histo_index.encoder.decode.decoder_process import WORKER_CODE, DecoderProcess
+from histo_index.encoder.decode.decoder_process import WORKER_CODE, Deaths, DecoderProcess
 from histo_index.encoder.decode.worker import PreparedTile, Work
 from histo_index.encoder.forking import require_same_process
 from histo_index.errors import ImageError
@@ -42,6 +42,7 @@ class DecodePool(Generic[Request, Answer]):
         worker_code: str = WORKER_CODE,
         chunk: int = CHUNK,
         chunk_timeout_s: float = CHUNK_TIMEOUT_S,
+        deaths: Deaths | None = None,
     ) -> None:
         """Prepare the pool; its processes start when they are first needed.
 
@@ -51,8 +52,9 @@ class DecodePool(Generic[Request, Answer]):
             worker_code: Python code that a process runs.
             chunk: requests per message.
             chunk_timeout_s: a process that takes longer for a chunk is killed.
+            deaths: counts the processes that a slide ended; by default they are never forgotten.
         """
-        deaths: Counter[str] = Counter()
+        deaths = deaths or Deaths()
         self._workers = [
             DecoderProcess(work, worker_code, chunk_timeout_s, deaths) for _ in range(workers)
         ]

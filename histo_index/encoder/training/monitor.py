@@ -12,7 +12,7 @@ import torch
 
 from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.runtime.reference import Trunk
-from histo_index.files import replace_file
+from histo_index.files import publish_bytes
 
 LOG_NAME: Final = "train.jsonl"
 PLOT_NAME: Final = "train.png"
@@ -130,14 +130,14 @@ def spread(projections: torch.Tensor) -> float:
 def write_log(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
     """Write one line per epoch to `train.jsonl`, atomically."""
     text = "".join(json.dumps(epoch) + "\n" for epoch in epochs)
-    replace_file(folder / LOG_NAME, text.encode())
+    publish_bytes(folder / LOG_NAME, text.encode())
 
 
 def plot(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
     """Plot the figures of the network over the epochs to `train.png`; see `draw_epochs`."""
     picture = io.BytesIO()
     draw_epochs(epochs).savefig(picture, format="png", dpi=100)
-    replace_file(folder / PLOT_NAME, picture.getvalue())
+    publish_bytes(folder / PLOT_NAME, picture.getvalue())
 
 
 def draw_epochs(epochs: Sequence[Mapping[str, Any]]) -> Any:

@@ -120,7 +120,9 @@ def _repeated(places: Int64 | None) -> Int64:
     if places is None:
         return np.zeros(0, np.int64)
     _, first = np.unique(places[:, 0] * 2**31 + places[:, 1], return_index=True)
-    return np.setdiff1d(np.arange(len(places)), first)
+    is_again = np.ones(len(places), bool)
+    is_again[first] = False
+    return np.flatnonzero(is_again)
 
 
 def _choose(path: str, name: str, stack: ExitStack) -> Part:

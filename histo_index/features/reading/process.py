@@ -24,10 +24,13 @@ _CHILD: Final = (
     "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root); "
     "from histo_index.features.reading.child import main; main()"
 )
-# Allocators and threads that reserve memory beyond their need, which is limited.
+# Allocators and threads that reserve memory beyond their need, which is limited. Blocks of rows are
+# allocated again and again: without new pages each time.
 _FRUGAL: Final = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": f"{2**25}",
+    "MALLOC_TRIM_THRESHOLD_": f"{2**26}",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }

@@ -186,7 +186,9 @@ def _build(
         draft = _with_encoder(draft, current)
     generation = current.generation + 1 if current else 1
     remembered = given.remember(folder, generation, rejected)
-    if current is not None and _is_same(folder, current, draft, remembered):
+    # What was read belongs to a new generation: the next import compares with the last one.
+    is_read = bool(given.total)
+    if current is not None and not is_read and _is_same(folder, current, draft, remembered):
         manifest = current
     else:
         draft = replace(draft, files={**draft.files, **remembered})
@@ -245,7 +247,9 @@ def _write_sources(
         else:
             writer.keep()
             rejected += rows_rejected
-    return writer.finish(), rejected
+    receipts = writer.finish()
+    report("writing", done, total)
+    return receipts, rejected
 
 
 def _nothing(rejected: Sequence[Rejection]) -> str:

@@ -92,14 +92,11 @@ class ShardWriter:
     def add(self, rows: GivenRows) -> None:
         """Take in rows of the present source."""
         self._open.append(rows)
-        if _count(self._open) >= self.shard_rows:
+        while _count(self._open) >= self.shard_rows:
             self._shards += self._write(self._kept)
             self._kept = []
-            block = _join(self._open)
-            whole = len(block.tiles) // self.shard_rows * self.shard_rows
-            for start in range(0, whole, self.shard_rows):
-                self._written += self._write([_slice(block, start, self.shard_rows)])
-            self._open = [_slice(block, whole, len(block.tiles) - whole)]
+            first, self._open = _cut(self._open, self.shard_rows)
+            self._written += self._write(first)
 
     def keep(self) -> None:
         """End the present source: its rows count."""
@@ -112,9 +109,11 @@ class ShardWriter:
 
     def drop(self) -> None:
         """End the present source: none of its rows count."""
-        for receipt in [shard.result() for shard in self._written]:
-            receipt_path(self._folder, receipt.shard_id).unlink(missing_ok=True)
-            shard_path(self._folder, receipt.shard_id).unlink(missing_ok=True)
+        written = {shard.result().shard_id for shard in self._written}
+        # Those that were there before may be of the committed generation.
+        for shard_id in written - self._finished.keys():
+            receipt_path(self._folder, shard_id).unlink(missing_ok=True)
+            shard_path(self._folder, shard_id).unlink(missing_ok=True)
         self._open, self._written = [], []
 
     def finish(self) -> list[Receipt]:
@@ -133,19 +132,20 @@ class ShardWriter:
         # Each that waits holds its rows.
         while len(self._pending) >= usable_cores():
             self._pending.popleft().result()
-        shard = self._threads.submit(self._write_shard, _join(parts))
+        shard = self._threads.submit(self._write_shard, parts)
         self._pending.append(shard)
         return [shard]
 
-    def _write_shard(self, block: GivenRows) -> Receipt:
-        rows, embeddings = _with_facts(block), block.embeddings
+    def _write_shard(self, parts: Sequence[GivenRows]) -> Receipt:
+        embeddings = [np.ascontiguousarray(part.embeddings) for part in parts]
+        rows = _with_facts(pa.concat_tables([part.tiles for part in parts]), embeddings)
         if self._leaves_out is not None and (is_out := self._leaves_out(rows)).any():
-            rows, embeddings = rows.filter(pa.array(~is_out)), embeddings[~is_out]
+            rows, embeddings = rows.filter(pa.array(~is_out)), [np.concatenate(embeddings)[~is_out]]
         shard_id = _shard_id(self._encode.fingerprint, rows)
         receipt = self._finished.get(shard_id)
         if receipt is None:
             path = shard_path(self._folder, shard_id)
-            write_shard(path, rows, embeddings, shard_id=shard_id)
+            write_shard(path, rows, *embeddings, shard_id=shard_id)
             receipt = Receipt(
                 shard_id=shard_id,
                 fingerprint=self._encode.fingerprint,
@@ -163,26 +163,25 @@ def _count(parts: Sequence[GivenRows]) -> int:
     return sum(len(part.tiles) for part in parts)
 
 
-def _join(parts: Sequence[GivenRows]) -> GivenRows:
-    if len(parts) == 1:
-        return parts[0]
-    return GivenRows(
-        tiles=pa.concat_tables([part.tiles for part in parts]),
-        embeddings=np.concatenate([part.embeddings for part in parts]),
-    )
+def _cut(parts: Sequence[GivenRows], count: int) -> tuple[list[GivenRows], list[GivenRows]]:
+    """Cut blocks after so many rows."""
+    first: list[GivenRows] = []
+    rest: list[GivenRows] = []
+    for part in parts:
+        taken = min(count - _count(first), len(part.tiles))
+        first += [_slice(part, 0, taken)] if taken else []
+        rest += [_slice(part, taken, len(part.tiles))] if taken < len(part.tiles) else []
+    return first, rest
 
 
-def _slice(block: GivenRows, start: int, count: int) -> GivenRows:
-    return GivenRows(
-        tiles=block.tiles.slice(start, count), embeddings=block.embeddings[start : start + count]
-    )
+def _slice(block: GivenRows, start: int, stop: int) -> GivenRows:
+    return GivenRows(tiles=block.tiles[start:stop], embeddings=block.embeddings[start:stop])
 
 
-def _with_facts(block: GivenRows) -> pa.Table:
+def _with_facts(tiles: pa.Table, embeddings: Sequence[Float16]) -> pa.Table:
     """Put the columns of a shard in order; the content of a tile is that of its embedding."""
-    tiles, count = block.tiles.combine_chunks(), len(block.tiles)
-    stored = np.ascontiguousarray(block.embeddings)
-    digests = [hashlib.sha256(row).hexdigest() for row in stored]
+    tiles, count = tiles.combine_chunks(), len(tiles)
+    digests = [hashlib.sha256(row).hexdigest() for part in embeddings for row in part]
     columns = {name: tiles[name] for name in ("image_id", "path")}
     columns["sha256"] = pa.chunked_array([digests], pa.string())
     for name in ("width", "height", "note"):

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from histo_index.arrays import Float16
 from histo_index.errors import IndexFormatError
-from histo_index.files import publish_bytes, publishing
+from histo_index.files import TEMPORARY_PREFIX, publish_bytes, publishing
 from histo_index.indexer.format.checksums import DamagedError, file_checksum, require_whole
 from histo_index.indexer.format.manifest import FORMAT_VERSION
 from histo_index.indexer.format.records import FileRecord, ShardRecord, read_record
@@ -91,19 +91,16 @@ def receipt_path(folder: Path, shard_id: str) -> Path:
     return shard_path(folder, shard_id).with_suffix(".json")
 
 
-def write_shard(path: Path, rows: pa.Table, embeddings: Float16, *, shard_id: str) -> None:
+def write_shard(path: Path, rows: pa.Table, *embeddings: Float16, shard_id: str) -> None:
     """Publish a shard; one that is there already is kept.
 
     Args:
         path: its final name.
         rows: everything but the embedding, a row per tile.
-        embeddings: float16 [N, D], in the order of the rows.
+        embeddings: float16 [n, D], one or several blocks, in the order of the rows.
         shard_id: kept in the file's own metadata.
     """
-    kind = pa.binary(2 * embeddings.shape[1])
-    values = pa.py_buffer(np.ascontiguousarray(embeddings, "<f2"))
-    column = pa.FixedSizeBinaryArray.from_buffers(kind, len(embeddings), [None, values])
-    table = rows.append_column(EMBEDDING, column)
+    table = rows.append_column(EMBEDDING, pa.chunked_array([_as_bytes(b) for b in embeddings]))
     table = table.replace_schema_metadata({"histo_index": json.dumps({"shard_id": shard_id})})
     write_parquet(
         path,
@@ -117,19 +114,36 @@ def write_shard(path: Path, rows: pa.Table, embeddings: Float16, *, shard_id: st
     )
 
 
-def write_parquet(path: Path, table: pa.Table, *, first_wins: bool = False, **options: Any) -> None:
+def _as_bytes(embeddings: Float16) -> pa.Array:
+    values = pa.py_buffer(np.ascontiguousarray(embeddings, "<f2"))
+    kind = pa.binary(2 * embeddings.shape[1])
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(embeddings), [None, values])
+
+
+def write_parquet(
+    path: Path,
+    table: pa.Table,
+    *,
+    first_wins: bool = False,
+    prefix: str = TEMPORARY_PREFIX,
+    **options: Any,
+) -> None:
     """Publish a Parquet file with checksums on its pages; see `publishing`.
 
     Args:
         path: its final name.
         table: what is in it.
         first_wins: keep a file that is already there.
+        prefix: of the temporary name.
         options: of pyarrow's writer.
     """
     import pyarrow.parquet as pq  # here, because looking up a tile needs no Parquet
 
     # pyarrow takes some paths for addresses (`a:b/c`), and cannot take all bytes that a path may.
-    with publishing(path, first_wins=first_wins) as temporary, open(temporary, "wb") as file:
+    with (
+        publishing(path, first_wins=first_wins, prefix=prefix) as temporary,
+        open(temporary, "wb") as file,
+    ):
         pq.write_table(table, file, write_page_checksum=True, **options)
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from histo_index.errors import IndexFormatError, InputError
-from histo_index.files import TEMPORARY_PREFIX, make_folder, publishing, remove_leftovers
+from histo_index.files import (
+    TEMPORARY_PREFIX,
+    UNLOCKED_PREFIX,
+    make_folder,
+    publishing,
+    remove_leftovers,
+)
 from histo_index.indexer.format import shards as shard_files
 from histo_index.indexer.format import vector_file
 from histo_index.indexer.format.checksums import file_checksum
@@ -101,7 +107,8 @@ def _is_ours(name: str) -> bool:
     """Return whether a file name can belong to an index."""
     folders = (ENCODER_FOLDER, shard_files.FOLDER, vector_file.FOLDER)
     files = (LOCK_NAME, PLAN_NAME, STATES_NAME, CALIBRATION_NAME, MAP_NAME, MARKS_NAME)
-    beginnings = (TEMPORARY_PREFIX, "rejected-", "removed-", "transform-", "features-")
+    temporary = (TEMPORARY_PREFIX, UNLOCKED_PREFIX)
+    beginnings = (*temporary, "rejected-", "removed-", "transform-", "features-")
     return name in (*files, *folders) or name.startswith(beginnings)
 
 

@@ -93,7 +93,7 @@ def read_labels(
         own = str(source or LABEL_COLUMN)
         table = _own_column(index, own, asked=source is not None)
         values = table.columns[own]
-        kept = [row for row in index.live_rows().tolist() if not _is_missing(values[row])]
+        kept = [row for row in index.live_rows().tolist() if not is_missing(values[row])]
         rows, problems = np.array(kept, np.int64), []
         labels = [values[row] for row in kept]
     _require_classes(table.name, labels, problems)
@@ -202,7 +202,7 @@ def _objection(name: str, row: int, label: str) -> str | None:
         return f"{quoted(name)} fits several tiles; name it by its path or image id"
     if row < 0:
         return f"{quoted(name)} is not in the index"
-    return f"no class, but {quoted(label)}" if _is_missing(label) else None
+    return f"no class, but {quoted(label)}" if is_missing(label) else None
 
 
 def _require_classes(name: str, labels: Sequence[str], problems: Sequence[str]) -> None:
@@ -228,7 +228,7 @@ def _groups(
     ids = index.rows["image_id"].take(pa.array(rows)).to_pylist()
     if column in table.columns and table.origins:
         values = [table.columns[column][line].strip() for line in kept]
-        return _each_by_itself(values, ids), f"column {column} of {table.name}"
+        return each_by_itself(values, ids), f"column {column} of {table.name}"
     _require_shown(index, column)
     if column in index.rows.column_names:
         values = texts_of(index.rows[column].take(pa.array(rows)))
@@ -238,13 +238,14 @@ def _groups(
         raise InputError(f"no column {quoted(group)} in {where}; pass another --group")
     else:
         return ids, _BY_ITSELF
-    return _each_by_itself(values, ids), origin
+    return each_by_itself(values, ids), origin
 
 
-def _each_by_itself(values: Sequence[str], ids: Sequence[str]) -> list[str]:
-    # A tile without a group is one by itself; two of them have nothing known in common.
-    return [i if _is_missing(v) else v for v, i in zip(values, ids, strict=True)]
+def each_by_itself(values: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """Return the group of each tile; one without is a group by itself, named by its image id."""
+    return [i if is_missing(v) else v for v, i in zip(values, ids, strict=True)]
 
 
-def _is_missing(value: str) -> bool:
+def is_missing(value: str) -> bool:
+    """Return whether a cell holds no value: it is empty, or says so."""
     return value.strip().lower() in _NO_VALUE

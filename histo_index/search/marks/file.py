@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from histo_index.errors import IndexFormatError
-from histo_index.files import flush_folder, naming, replace_file
+from histo_index.files import UNLOCKED_PREFIX, flush_folder, naming, publish_bytes
 from histo_index.indexer.format.manifest import MARKS_NAME
 from histo_index.search.marks.record import Mark, Undo, from_line, tiles_of, to_line
 
@@ -94,7 +94,8 @@ def erase_marks(folder: Path, contents: Collection[str]) -> int:
                 lines[number - 1] = to_line(Undo(line=number, user=None, time="")).rstrip()
                 erased += 1
         if erased:
-            replace_file(path, b"".join(line + b"\n" for line in lines))
+            data = b"".join(line + b"\n" for line in lines)
+            publish_bytes(path, data, prefix=UNLOCKED_PREFIX)
     return erased
 
 

@@ -1,13 +1,15 @@
 """Marks as tables, to export them: their columns are those that `calibrate` and others read."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.marks.collect import collect
 from histo_index.search.marks.file import read_marks
-from histo_index.search.marks.record import SAME, SKIPPED
+from histo_index.search.marks.record import SAME, SKIPPED, Mark
 
 _PAIRS = pa.schema(
     [
@@ -21,28 +23,27 @@ _LABELS = pa.schema([(name, pa.string()) for name in ("image_id", "label", "user
 
 def pair_table(index: OpenIndex) -> pa.Table:
     """Return the marked pairs of an index, a row each; a skipped pair has no label."""
-    rows = []
-    for mark in collect(read_marks(index.folder)).pairs:
-        label = None if mark.answer == SKIPPED else int(mark.answer == SAME)
-        ends = (_name(index, mark.a), _name(index, mark.b))
-        rows.append((*ends, label, mark.drawn, mark.selection, mark.user, mark.time))
-    return _table(rows, _PAIRS)
+    marks = collect(read_marks(index.folder)).pairs
+    names = _names(index, [tile for mark in marks for tile in (mark.a, mark.b)])
+    labels = [None if mark.answer == SKIPPED else int(mark.answer == SAME) for mark in marks]
+    columns = [names[::2], names[1::2], labels, *_columns(marks, "drawn", "selection")]
+    return pa.table([*columns, *_columns(marks, "user", "time")], schema=_PAIRS)
 
 
 def label_table(index: OpenIndex) -> pa.Table:
     """Return the labels that users gave to tiles of an index, a row each."""
     marks = collect(read_marks(index.folder)).labels
-    rows = [(_name(index, mark.tile), mark.label, mark.user, mark.time) for mark in marks]
-    return _table(rows, _LABELS)
+    names = _names(index, [mark.tile for mark in marks])
+    return pa.table([names, *_columns(marks, "label", "user", "time")], schema=_LABELS)
 
 
-def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_pylist(
-        [dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema
-    )
+def _columns(marks: Sequence[Mark], *names: str) -> list[list[Any]]:
+    return [[getattr(mark, name) for mark in marks] for name in names]
 
 
-def _name(index: OpenIndex, sha256: str) -> str:
-    """Return the image id of a tile; its SHA-256 if it is no longer in the index."""
-    row = int(index.find_contents(pa.array([sha256], pa.string()))[0])
-    return str(index.rows["image_id"][row].as_py()) if row >= 0 else sha256
+def _names(index: OpenIndex, contents: Sequence[str]) -> list[str]:
+    """Return the image id of each tile; its SHA-256 if it is no longer in the index."""
+    digests = pa.array(contents, pa.string())
+    rows = index.find_contents(digests)
+    known = index.rows["image_id"].take(pa.array(rows, mask=rows < 0))
+    return pc.coalesce(known, digests).to_pylist()

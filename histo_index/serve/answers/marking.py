@@ -13,10 +13,12 @@ from histo_index.search.marks.collect import collect, last_line
 from histo_index.search.marks.file import append_mark, append_marks, read_marks
 from histo_index.search.marks.propose import REPEATED_SHARE, Proposal, propose, repeat
 from histo_index.search.marks.record import ANSWERS, PairMark, TileMark, Undo
+from histo_index.search.marks.standing import Standing, Step, find_standing
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.snapshot import Snapshot
 
 _KEPT = 2_000
+_KEPT_STEPS = 200
 # The last proposals, which may still be on a screen.
 _ON_SCREEN = 50
 _LONGEST_LABEL = 100
@@ -58,6 +60,13 @@ class Marking:
         self._generator = np.random.default_rng()
         self._lock = threading.Lock()
         self._proposed: OrderedDict[str, Proposed] = OrderedDict()
+        self._steps: dict[str, Step] = {}
+
+    def standing(self, snapshot: Snapshot) -> Standing:
+        """Count the marks, and how sure the threshold is; what was fitted before is not again."""
+        if len(self._steps) > _KEPT_STEPS:
+            self._steps.clear()
+        return find_standing(snapshot.opened, known=self._steps)
 
     def propose(self, snapshot: Snapshot, count: int) -> list[Proposed]:
         """Draw pairs that nobody marked, and some that only others did, and remember how.

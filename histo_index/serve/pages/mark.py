@@ -5,13 +5,13 @@ import math
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from histo_index.search.marks.standing import find_standing
+from histo_index.serve.answers.marking import Marking
 from histo_index.serve.pages.write import write_page
 from histo_index.serve.state.snapshot import Snapshot
 from histo_index.serve.state.state import State
 
 
-def mark_pages(state: State) -> APIRouter:
+def mark_pages(state: State, marking: Marking) -> APIRouter:
     """Return the route of the page."""
     routes = APIRouter(include_in_schema=False)
 
@@ -21,7 +21,7 @@ def mark_pages(state: State) -> APIRouter:
 
         def ask(snapshot: Snapshot) -> Response:
             return write_page(
-                "mark.html", request, state, snapshot, standing=find_standing(snapshot.opened),
+                "mark.html", request, state, snapshot, standing=marking.standing(snapshot),
                 width=min(max(width, 0.01), 4.0) if math.isfinite(width) else 0.2,
                 user=state.config.user,
             )  # fmt: skip

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from histo_index.search.marks.standing import Standing, find_standing
+from histo_index.search.marks.standing import Standing
 from histo_index.search.marks.table import label_table, pair_table
 from histo_index.serve.answers.marking import Marking, Proposed
 from histo_index.serve.rest.shapes import answer, to_csv
@@ -54,7 +54,7 @@ def mark_routes(state: State, marking: Marking) -> APIRouter:
         """Count the marks, what a calibration still needs, and how sure the threshold is."""
 
         def ask(snapshot: Snapshot) -> Response:
-            return answer(standing_json(find_standing(snapshot.opened)), snapshot.tag)
+            return answer(standing_json(marking.standing(snapshot)), snapshot.tag)
 
         return await state.ask(ask)
 
@@ -149,8 +149,12 @@ def proposal_json(snapshot: Snapshot, found: Proposed) -> dict[str, Any]:
 def standing_json(found: Standing) -> dict[str, Any]:
     """Write how far the marks have come."""
     steps = [
-        {"pairs": step.pairs, **asdict(step.threshold), "width": step.width} for step in found.steps
-    ]
+        {
+            "pairs": step.pairs, **asdict(step.threshold), "width": step.width,
+            "problem": step.problem,
+        }
+        for step in found.steps
+    ]  # fmt: skip
     needs = [{**asdict(need), "is_met": need.is_met} for need in found.needs]
     return {**vars(found), "needs": needs, "steps": steps, "is_enough": found.is_enough}
 

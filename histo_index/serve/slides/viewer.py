@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 
 from histo_index.api.slides.heatmap import Heatmap
+from histo_index.encoder.decode.decoder_process import Deaths
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.errors import ImageError
 from histo_index.serve.config import Limits
@@ -34,7 +35,11 @@ class Viewer:
     def __init__(self, limits: Limits) -> None:
         """Prepare; processes start with the first slide."""
         self._pool: DecodePool[SlideView, SlideInfo | bytes] = DecodePool(
-            ViewWork(), workers=_WORKERS, chunk=1, chunk_timeout_s=limits.decode_s
+            ViewWork(),
+            workers=_WORKERS,
+            chunk=1,
+            chunk_timeout_s=limits.decode_s,
+            deaths=Deaths(limits.slide_rest_s),
         )
         self._unchanged = Unchanged()
         self._infos: Recent[SlideInfo] = Recent(_INFOS)

@@ -11,6 +11,7 @@ import numpy as np
 
 from histo_index.api.encoders import no_encoder, own_encoder
 from histo_index.arrays import Float16
+from histo_index.encoder.decode.decoder_process import Deaths
 from histo_index.encoder.decode.image_file import DecodeLimits
 from histo_index.encoder.decode.pictures import (
     Asked,
@@ -58,7 +59,11 @@ class Engine:
             preprocessing=self._encoder.config.preprocessing if self._encoder else None,
         )
         self._pool: DecodePool[Asked, Shown] = DecodePool(
-            work, workers=_WORKERS, chunk=1, chunk_timeout_s=limits.decode_s
+            work,
+            workers=_WORKERS,
+            chunk=1,
+            chunk_timeout_s=limits.decode_s,
+            deaths=Deaths(limits.slide_rest_s),
         )
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str, int | None], bytes] = OrderedDict()

@@ -62,7 +62,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory, plane: Pixels) -> Cut:
         ),
     )
     assert {Path(name).name for name in report.rejected} == {"broken.svs"}
-    assert [row["tiles"] for row in report.slides] == [6, 6]
+    assert [cut.tiles for cut in report.slides] == [6, 6]
     return root, read_table(root / "tiles.parquet").to_pylist()
 
 
@@ -206,11 +206,11 @@ def test_a_scale_that_contradicts_the_file_or_names_no_slide_is_mentioned(
         f"--slide-mpp: s stands for 2 slides, {first} and {second}; name them by their paths",
     ]
     line = "--slide-mpp says 0.25 µm/px, the file 0.5: the file's is not used"
-    assert [str(row["problems"]).count(line) for row in report.slides] == [1, 1]
+    assert [str(cut.problems).count(line) for cut in report.slides] == [1, 1]
     caplog.clear()
     known = {str(first): 0.51, str(second): 0.5}
     report = tile(tmp_path, tmp_path / "t.parquet", OPTIONS, inputs=TileInputs(slide_mpp=known))
-    assert [row["problems"] for row in report.slides] == [[], []]
+    assert [cut.problems for cut in report.slides] == [(), ()]
     assert not caplog.records
 
 

@@ -63,6 +63,21 @@ def test_finished_shards_are_not_written_again(tmp_path: Path) -> None:
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
 
 
+def test_a_failed_source_takes_no_shard_that_was_there_before(tmp_path: Path) -> None:
+    encode = DeclaredRuntime("any", size=4, folder=tmp_path / "encoder")
+    with closing(ShardWriter(tmp_path, encode, {}, shard_rows=10)) as writer:
+        writer.add(rows(0, 10))
+        writer.keep()
+        (before,) = writer.finish()
+    with closing(ShardWriter(tmp_path, encode, {before.shard_id: before}, shard_rows=10)) as writer:
+        for start in (0, 10):
+            writer.add(rows(start, 10))
+        writer.drop()
+        assert writer.finish() == []
+    assert read_shard(tmp_path, before.file).num_rows == 10
+    assert sorted(path.suffix for path in (tmp_path / FOLDER).iterdir()) == [".json", ".parquet"]
+
+
 def test_a_large_source_is_cut_and_small_ones_are_joined(tmp_path: Path) -> None:
     encode = DeclaredRuntime("any", size=4, folder=tmp_path / "encoder")
     with closing(ShardWriter(tmp_path, encode, {}, shard_rows=10)) as writer:

@@ -1,5 +1,6 @@
 """Tiles that look alike lie together; later ones come beside them, and removed ones leave."""
 
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -14,6 +15,7 @@ from histo_index.api.features.export import export
 from histo_index.api.maps.make import update_map
 from histo_index.arrays import Float32
 from histo_index.errors import IndexFormatError, InputError, MismatchError
+from histo_index.files import remove_leftovers
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
 from histo_index.indexer.format.manifest import MAP_NAME
@@ -179,6 +181,20 @@ def test_what_is_purged_while_a_map_is_made_does_not_come_back(made: Path) -> No
     before = stored(made)
     remove(OpenIndex(made), RemoveConfig(names=["k1/20.png"], purge=True))
     store_map(made, before)
+    assert len(stored(made)) == COUNT - 1
+
+
+def test_a_build_that_begins_meanwhile_does_not_lose_the_map(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, rename = stored(made), os.replace
+
+    def rename_after_a_build_began(source: Path, target: Path) -> None:
+        remove_leftovers(made)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", rename_after_a_build_began)
+    store_map(made, before.select(~before.is_placed & (np.arange(len(before)) > 0)))
     assert len(stored(made)) == COUNT - 1
 
 

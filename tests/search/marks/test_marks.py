@@ -10,15 +10,19 @@ import pytest
 from histo_index.arrays import Float64, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.format.manifest import MARKS_NAME
-from histo_index.search.calibration.fit import fit_threshold
+from histo_index.search.bootstrap import Estimate
+from histo_index.search.calibration.fit import fit, fit_threshold
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.calibration.threshold import Threshold
+from histo_index.search.distance import indexed_pair_distances
 from histo_index.search.inputs.sample import Sample
 from histo_index.search.marks.collect import collect, last_line
 from histo_index.search.marks.dataset import marked_pairs
 from histo_index.search.marks.file import append_mark, erase_marks, read_marks
 from histo_index.search.marks.propose import Proposal, propose, repeat
 from histo_index.search.marks.record import Mark, PairMark, TileMark, Undo, from_line, to_line
+from histo_index.search.marks.standing import Step, find_standing
+from histo_index.search.marks.table import label_table, pair_table
 from tests.search.classes import Classes, build_classes
 
 
@@ -103,6 +107,25 @@ def test_users_who_disagree_are_named_and_their_pair_left_out(classes: Classes) 
     assert found.problems == [
         "the marks: users disagree about a pair, Ann and Bo; it is left out",
         "the marks: a tile of a pair is no longer in the index",
+    ]
+    (folder / MARKS_NAME).unlink()
+
+
+def test_tables_name_tiles_by_id_or_by_content_if_they_are_gone(classes: Classes) -> None:
+    folder, digests = classes.index.folder, classes.index.rows["sha256"].to_pylist()
+    assert (len(pair_table(classes.index)), len(label_table(classes.index))) == (0, 0)
+    append_mark(folder, pair(digests[1], digests[0], "same", "Ann", selection=3.0))
+    append_mark(folder, pair(digests[2], "gone", "skipped"))
+    append_mark(folder, TileMark(tile=digests[3], label="fat", user=None, time="now"))
+    ids = classes.index.rows["image_id"].to_pylist()
+    rest = {"drawn": "random", "time": "now"}
+    assert pair_table(classes.index).to_pylist() == [
+        {"image_a": ids[1], "image_b": ids[0], "label": 1, "selection": 3.0, "user": "Ann", **rest},
+        {"image_a": ids[2], "image_b": "gone", "label": None, "selection": 1.0, "user": None}
+        | rest,
+    ]
+    assert label_table(classes.index).to_pylist() == [
+        {"image_id": ids[3], "label": "fat", "user": None, "time": "now"}
     ]
     (folder / MARKS_NAME).unlink()
 
@@ -235,3 +258,50 @@ def test_marks_of_purged_tiles_are_erased_and_later_lines_keep_their_number(
     assert append_mark(tmp_path, kept) == 6
     assert erase_marks(tmp_path, {"b"}) == 0
     assert erase_marks(tmp_path / "none", {"b"}) == 0
+
+
+def _answered(classes: Classes, count: int) -> list[PairMark]:
+    """Answer pairs across patients by their classes, the first 20 all alike."""
+    digests = classes.index.rows["sha256"].to_pylist()
+    labels, groups = np.asarray(classes.labels), np.asarray(classes.groups)
+    rows = range(len(digests))
+    every = [(a, b) for a in rows for b in rows if a < b and groups[a] != groups[b]]
+    same = [(a, b) for a, b in every if labels[a] == labels[b]]
+    other = [(a, b) for a, b in every if labels[a] != labels[b]]
+    mixed = [one for both in zip(same[20:], other, strict=False) for one in both]
+    return [
+        pair(digests[a], digests[b], "same" if labels[a] == labels[b] else "different",
+             selection=0.5 if number % 3 else 0.1)
+        for number, (a, b) in enumerate([*same[:20], *mixed][:count])
+    ]  # fmt: skip
+
+
+def test_the_threshold_is_fitted_after_every_ten_marks_and_says_why_it_is_unknown(
+    classes: Classes,
+) -> None:
+    folder, known = classes.index.folder, dict[str, Step]()
+    fitted = []
+    for number, mark in enumerate(_answered(classes, 60), start=1):
+        append_mark(folder, mark)
+        if number < 38 or number in range(41, 49) or number in range(51, 59):
+            continue
+        standing = find_standing(classes.index, group="patient", known=known)
+        fitted.append((number, [step.pairs for step in standing.steps], len(known)))
+    assert fitted == [
+        (38, [20, 30], 2), (39, [20, 30], 2), (40, [20, 30, 40], 3), (49, [20, 30, 40], 3),
+        (50, [20, 30, 50], 4), (59, [20, 30, 50], 4), (60, [20, 40, 60], 5),
+    ]  # fmt: skip
+    first, middle, last = standing.steps
+    assert (first.problem, first.width) == ("all of these pairs are of one kind", None)
+    assert (middle.problem, last.problem) == (None, None)
+    # The value of a calibration on all of these pairs.
+    dataset = marked_pairs(classes.index, group="patient")
+    ends = dataset.rows[dataset.left], dataset.rows[dataset.right]
+    nothing = np.empty((0, classes.index.manifest.vector_size), np.float16)
+    distances = indexed_pair_distances(classes.index, nothing, *ends)
+    expected = fit(dataset.sample(distances), Objective())
+    interval = expected.threshold_interval
+    assert last.threshold == Estimate.of(expected.threshold, interval.low, interval.high)
+    again = find_standing(classes.index, group="patient")
+    assert list(again.steps) == [first, middle, last]
+    (folder / MARKS_NAME).unlink()
