@@ -97,8 +97,13 @@ def fork_program(arguments: Sequence[str], folder: str) -> int:
     """Run a program in a forked process and return its exit status."""
     sys.stdout.flush()
     process = os.fork()
-    if process:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if not process:
+        _become(arguments, folder)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def _become(arguments: Sequence[str], folder: str) -> NoReturn:
+    """Be the program: its folder, its output, and its end."""
     os.chdir(folder)
     for number, path in enumerate((os.devnull, OUT, ERR)):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
