@@ -50,7 +50,7 @@ $(TESTS:%=test-%): test-%: $(VENV)/ready
 test-long: $(VENV)/ready
 	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py tests/search/test_reader_properties.py \
 		tests/search/classification tests/encoder/importing/test_recipes.py tests/encoder/runtime/test_openvino.py \
-		--long
+		tests/serve/test_browser.py --long
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
