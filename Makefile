@@ -49,7 +49,8 @@ $(TESTS:%=test-%): test-%: $(VENV)/ready
 # table at the end.
 test-long: $(VENV)/ready
 	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py tests/search/test_reader_properties.py \
-		tests/search/classification tests/encoder/importing/test_recipes.py --long
+		tests/search/classification tests/encoder/importing/test_recipes.py tests/encoder/runtime/test_openvino.py \
+		tests/serve/test_browser.py --long
 	$(BIN)/pytest tests/encoder/training/test_resuming.py --long
 
 lint: $(VENV)/ready

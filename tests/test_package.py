@@ -20,8 +20,7 @@ PACKAGE: Final = ROOT / "histo_index"
 
 # What a room may import: other rooms, and third-party packages. From DESIGN.md.
 _LOW: Final = {
-    "arrays", "errors", "files", "hardware", "lettering", "limits", "no_pandas", "progress",
-    "wording",
+    "arrays", "errors", "files", "hardware", "lettering", "limits", "progress", "wording",
 }  # fmt: skip
 ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "errors": (set(), set()),
@@ -31,7 +30,6 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "hardware": (set(), {"torch"}),
     "lettering": ({"wording"}, {"PIL", "matplotlib"}),
     "limits": ({"wording"}, set()),
-    "no_pandas": (set(), set()),
     "progress": (set(), set()),
     "slides": (_LOW, {"PIL", "cv2", "imagecodecs", "numpy", "openslide", "pyarrow", "tifffile"}),
     "encoder": (
