@@ -254,7 +254,8 @@ def folded(student: Student) -> dict[str, Float32]:
         gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         name = f"{SECOND_PREFIX}{layer.name}"
         kernel = convolution.weight * gain[:, None, None, None]
-        weights[f"{name}.weight"] = kernel.detach().float().numpy()
+        # In the order of its shape: safetensors writes memory as it lies.
+        weights[f"{name}.weight"] = np.ascontiguousarray(kernel.detach().float().numpy())
         weights[f"{name}.bias"] = (norm.bias - norm.running_mean * gain).detach().float().numpy()
     return weights
 
