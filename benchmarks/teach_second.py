@@ -124,7 +124,7 @@ class Tiles:
             top, left = self.random.integers(_KEPT_PX + 1 - cut, size=2)
             part = self.pixels[number][top : top + cut, left : left + cut]
             part = part[:, ::-1] if self.random.random() < 0.5 else part
-            parts.append(np.rot90(part, self.random.integers(4)))
+            parts.append(np.rot90(part, int(self.random.integers(4))))
         pixels = torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).float()
         if cut != side:
             pixels = _resize(pixels, side)
@@ -248,9 +248,10 @@ def cosine_of_means(found: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
 
 def folded(student: Student) -> dict[str, Float32]:
     """Fold the norms into the convolutions, in float64."""
+    layers: Any = student.layers
     weights: dict[str, Float32] = {}
     for layer in (layer for block in BLOCKS for layer in block.layers):
-        convolution, norm = (part.double() for part in student.layers[_key(layer)])
+        convolution, norm = (part.double() for part in layers[_key(layer)])
         gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         name = f"{SECOND_PREFIX}{layer.name}"
         kernel = convolution.weight * gain[:, None, None, None]

@@ -139,7 +139,7 @@ def find_standing(
 def _counts(pairs: int) -> list[int]:
     """Select after how many of the pairs the threshold is shown."""
     evenly = np.linspace(FEWEST_PAIRS, pairs, _STEPS).astype(int)
-    return np.unique(evenly // _EVERY * _EVERY).tolist()
+    return [int(count) for count in np.unique(evenly // _EVERY * _EVERY)]
 
 
 def _step(
