@@ -73,12 +73,14 @@ def breakable(name: object) -> Markup:
 
 
 def percent(value: float | None) -> str:
-    """Format a share; only 0 and 1 themselves become 0 % and 100 %."""
+    """Format a share: `3 %`, `0.4 %`, `<0.1 %`; only 0 and 1 themselves are 0 % and 100 %."""
     if value is None:
         return UNKNOWN
     if 0.005 < value < 0.995 or value in (0, 1):
         return f"{100 * value:.0f} %"
-    return f"{100 * min(max(value, 0.001), 0.999):.1f} %"
+    if not 0.001 <= value <= 0.999:
+        return "<0.1 %" if value < 0.5 else ">99.9 %"
+    return f"{100 * value:.1f} %"
 
 
 def encoder_facts(card: Mapping[str, Any]) -> dict[str, Any]:
