@@ -19,7 +19,7 @@ from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
 from histo_index.commands.serve import marks, serve
 from histo_index.commands.slides import heatmap, tile
-from histo_index.no_pandas import without_pandas
+from histo_index.limits import without_pandas
 
 app = typer.Typer(
     name="histo-index",

@@ -28,6 +28,7 @@ from histo_index.indexer.sources.source import Source
 from histo_index.indexer.transform.transform import remedy_of
 from histo_index.indexer.writing.commit import PLAN_NAME, read_rejected
 from histo_index.progress import report
+from histo_index.search.maps.file import read_map
 from histo_index.wording import counted
 
 
@@ -72,6 +73,7 @@ def index_facts(folder: Path, *, verify: bool) -> dict[str, Any]:
         "scale": describe_scale(OpenIndex(folder), stored_scale(folder, manifest)),
         "sources": [_describe_source(folder, record) for record in manifest.sources],
         "calibration": describe_stored(folder, manifest),
+        **_map_facts(folder),
         "settings": document["settings"],
         "libraries": document["libraries"],
         "files": f"{len(manifest.records())}, all intact"
@@ -92,6 +94,15 @@ def _declared_facts(manifest: Manifest) -> dict[str, Any]:
     """Say what is known of an encoder that was only declared."""
     declared = manifest.encoder.declared
     return {} if declared is None else {"encoder_status": declared.status}
+
+
+def _map_facts(folder: Path) -> dict[str, Any]:
+    """Describe the map of the index; nothing if there is none."""
+    stored = read_map(folder)
+    if stored is None:
+        return {}
+    made = f"{stored.facts.method}, seed {stored.facts.seed}, generation {stored.facts.generation}"
+    return {"map": f"{counted(len(stored), 'different tile')} ({made})"}
 
 
 def list_rejected(folder: Path) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ from tests.cli.test_train import SMALL
 
 BUILD = "the next build continues from the last finished shard"
 WHOLE = "the index changed completely or not at all; repeat the command"
+MAP = "no map was stored, or all of it; repeat the command"
 NOTHING = "no index was changed and no output file is incomplete"
 
 
@@ -36,6 +37,7 @@ def interrupt(*arguments: object, **options: object) -> NoReturn:
         ("api.index.Index.pairs", ("pairs", "pairs.csv", "-i", "tiles.hx"), NOTHING),
         ("api.index.Index.duplicates", ("duplicates", "-i", "tiles.hx"), NOTHING),
         ("api.info.index_facts", ("info", "-i", "tiles.hx"), NOTHING),
+        ("api.maps.make.update_map", ("map", "-i", "tiles.hx"), MAP),
         ("api.doctor.diagnose", ("doctor",), NOTHING),
     ],
 )

@@ -13,9 +13,13 @@ from tests.cli.conftest import Run, Workshop
 
 
 def test_a_map_is_made_kept_and_overwritten(workshop: Workshop, run: Run) -> None:
+    assert "map" not in json.loads(run("info", "--json").out)
     ran = run("map")
     lines = ran.out.splitlines()
     assert ran.code == 0
+    (shown,) = (line for line in run("info").out.splitlines() if line.startswith("map "))
+    made = r"map            16 different tiles \(t-SNE, openTSNE [\d.]+, seed 0, generation 1\)"
+    assert re.fullmatch(made, shown)
     assert lines[0] == "tiles.hx: 16 different tiles on the map"
     assert re.fullmatch(r"  laid out  16 by t-SNE, openTSNE [\d.]+, perplexity 5, seed 0", lines[1])
     assert lines[2:] == [
@@ -45,6 +49,7 @@ def test_a_damaged_map_is_named_by_export_and_made_again(workshop: Workshop, run
     assert ran.err.startswith("histo-index: error: tiles.hx/map.parquet: damaged (")
     assert ran.err.endswith("; run `histo-index map` again, which lays all tiles out\n")
     assert not Path("out.parquet").exists()
+    assert run("info").err == ran.err
     assert run("map").code == 0
     assert run("export", "-o", "out.parquet", "--atlas").code == 0
 

@@ -22,8 +22,7 @@ from histo_index.features.containers.part import Part, one_line
 from histo_index.features.layouts.opening import open_parts
 from histo_index.features.reading.frames import Frame, write_frame
 from histo_index.features.unit_rows import is_usable, unit_rows
-from histo_index.limits import lift_memory_limit, limit_process
-from histo_index.no_pandas import without_pandas
+from histo_index.limits import lift_memory_limit, limit_process, without_pandas
 from histo_index.wording import printable
 
 # Slower than any disk: a job of a terabyte may compute for two days.

@@ -32,7 +32,7 @@ _SHARED: Final = 0.25
 # Of the squared distance, what the coordinates make up; whitened vectors make up the rest. With
 # more of it nearest neighbours are found worse.
 _SHARE: Final = 0.7
-# Nearer than float32 tells distances from none: copies of one tile are no cluster.
+# Below that float32 cannot separate a distance from 0: copies of one tile are no cluster.
 _LEAST_REACH: Final = 1e-3
 # 17 MB of weights in float32.
 _BLOCK: Final = 4096

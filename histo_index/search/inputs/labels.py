@@ -30,6 +30,8 @@ from histo_index.wording import counted
 
 LABEL_COLUMN: Final = "label"
 GROUP_COLUMN: Final = "group"
+# Groups the tiles of an index of several slides that has no column of groups.
+SLIDE_COLUMN: Final = "slide_id"
 _NAME_COLUMNS: Final = ("path", "image_id", "image")
 # How spreadtables and table libraries write a cell without a value.
 _NO_VALUE: Final = frozenset(("", "nan", "na", "n/a", "null", "<na>"))
@@ -78,7 +80,7 @@ def read_labels(
         source: a label file, or a column of the index; None is the column `label` of the index.
         label: which column of a label file holds the class; left out, `label`.
         group: which column, of the file or else of the index, holds the groups; left out, `group`
-            where there is one.
+            where there is one, else the slides if there are several.
 
     Raises:
         InputError: there is no such file or column, the file is no table in UTF-8, not one of its
@@ -98,8 +100,8 @@ def read_labels(
         labels = [values[row] for row in kept]
     _require_classes(table.name, labels, problems)
     groups, group_from = _groups(index, table, kept, rows, group)
-    column, has_groups = group or GROUP_COLUMN, group_from != _BY_ITSELF
-    is_own = group_from.endswith(_OF_INDEX)
+    has_groups, is_own = group_from != _BY_ITSELF, group_from.endswith(_OF_INDEX)
+    column = _own_group_column(index, group) if is_own else group or GROUP_COLUMN
     return Labels(
         rows=rows,
         labels=labels,
@@ -119,13 +121,23 @@ _BY_ITSELF: Final = "none: every tile is a group of its own"
 
 
 def has_own_groups(index: OpenIndex, group: str | None = None) -> bool:
-    """Return whether the index has a column of groups: the one asked for, else `group`.
+    """Return whether the index has a column of groups: the one asked for, else `group` or slides.
 
     Raises:
         InputError: it is private, and the index was opened without private columns.
     """
-    _require_shown(index, group or GROUP_COLUMN)
-    return (group or GROUP_COLUMN) in index.rows.column_names
+    column = _own_group_column(index, group)
+    _require_shown(index, column)
+    return column in index.rows.column_names
+
+
+def _own_group_column(index: OpenIndex, group: str | None) -> str:
+    """Return the column of the index that holds the groups, if it is there."""
+    names = index.rows.column_names
+    has_slides = SLIDE_COLUMN in names and GROUP_COLUMN not in (*names, *index.hidden)
+    # Tiles of one slide would all be of one group, and nothing could be compared.
+    is_usual = not (has_slides and len(index.rows[SLIDE_COLUMN].unique()) > 1)
+    return group or (GROUP_COLUMN if is_usual else SLIDE_COLUMN)
 
 
 def own_groups(index: OpenIndex, rows: Int64, group: str | None = None) -> list[str]:
@@ -229,6 +241,7 @@ def _groups(
     if column in table.columns and table.origins:
         values = [table.columns[column][line].strip() for line in kept]
         return each_by_itself(values, ids), f"column {column} of {table.name}"
+    column = _own_group_column(index, group)
     _require_shown(index, column)
     if column in index.rows.column_names:
         values = texts_of(index.rows[column].take(pa.array(rows)))

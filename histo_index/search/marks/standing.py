@@ -161,6 +161,9 @@ def _fit(index: OpenIndex, marks: Sequence[PairMark], group: str | None) -> Step
         fitted = fit(_sample(index, marks, is_same, group), Objective())
     except InputError:
         return _unknown(marks, "same pairs are not nearer than different ones")
+    if not fitted.curve.distance[0] < fitted.threshold < fitted.curve.distance[-1]:
+        likelier = "different" if fitted.threshold <= fitted.curve.distance[0] else "same"
+        return _unknown(marks, f"“{likelier}” is likelier at every distance")
     ends = fitted.threshold_interval
     threshold = Estimate.of(fitted.threshold, ends.low, ends.high)
     return Step(pairs=len(marks), threshold=threshold)

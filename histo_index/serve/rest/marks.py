@@ -66,7 +66,7 @@ def mark_routes(state: State, marking: Marking) -> APIRouter:
             marking.mark_pair(snapshot, given.proposal, given.answer)
             return answer({"stored": 1}, snapshot.tag)
 
-        return await state.ask(ask)
+        return await state.change(ask)
 
     @routes.post("/marks/undo")
     async def undo() -> Response:
@@ -75,7 +75,7 @@ def mark_routes(state: State, marking: Marking) -> APIRouter:
         def ask(snapshot: Snapshot) -> Response:
             return answer({"undone": int(marking.undo(snapshot))}, snapshot.tag)
 
-        return await state.ask(ask)
+        return await state.change(ask)
 
     @routes.post("/calibrate")
     async def calibrate() -> Response:
@@ -91,7 +91,7 @@ def mark_routes(state: State, marking: Marking) -> APIRouter:
             shown = [plain(one.partition("; the first: ")[0]) for one in found.warnings]
             return answer({**facts, "classes": classes, "warnings": shown}, "")
 
-        return await state.ask(ask)
+        return await state.change(ask)
 
     return routes
 
@@ -118,7 +118,7 @@ def label_routes(state: State, marking: Marking) -> APIRouter:
             stored = marking.label_tiles(snapshot, given.ids, given.label)
             return answer({"stored": stored}, snapshot.tag)
 
-        return await state.ask(ask)
+        return await state.change(ask)
 
     @routes.get("/marks.csv")
     async def download() -> Response:

@@ -48,6 +48,22 @@ class Lane:
         except TimeoutError:
             raise busy(_RETRY_S) from None
 
+    async def finish(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Call a function that changes something: it is refused only if it did not begin.
+
+        Raises:
+            RefusalError: too many wait already, or it waited too long.
+        """
+        future = self.start(function, *arguments)
+        waiting = asyncio.wrap_future(future)
+        try:
+            async with asyncio.timeout(self._wait_s):
+                return await asyncio.shield(waiting)
+        except TimeoutError:
+            if future.cancel():
+                raise busy(_RETRY_S) from None
+        return await waiting
+
     def start(self, function: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
         """Let a thread of the lane call a function, and do not wait for it.
 

@@ -61,6 +61,10 @@ class State:
         """
         return await self._search.run(self._told, function)
 
+    async def change(self, function: Callable[[Snapshot], _Result]) -> _Result:
+        """Call a function that changes the index; nobody is sent away once it has begun."""
+        return await self._search.finish(self._told, function)
+
     async def show(self, function: Callable[[Snapshot], _Result]) -> _Result:
         """Call a function that waits for a decoder; see `ask`."""
         return await self._decode.run(self._told, function)

@@ -1,5 +1,7 @@
 // Select results and store a label for them.
 
+import { ask } from "./ask.js";
+
 const area = document.querySelector("[data-labels]");
 const token = document.querySelector("meta[name=write-token]")?.content ?? "";
 
@@ -24,8 +26,7 @@ async function store(label) {
   const headers = { "X-Histo-Index-Write": token, "Content-Type": "application/json" };
   const body = JSON.stringify({ ids, label });
   try {
-    const answer = await fetch("v1/labels", { method: "POST", headers, body });
-    if (!answer.ok) throw new Error((await answer.json()).detail);
+    await ask("v1/labels", { method: "POST", headers, body });
   } catch (error) {
     said.textContent = error.message;
     return;

@@ -1,5 +1,6 @@
 // The map: move, zoom, point at tiles, select a box. Without this file there is a table.
 
+import { ask } from "./ask.js";
 import { Plot } from "./plot.js";
 
 const area = document.querySelector("[data-map]");
@@ -13,16 +14,10 @@ const tiles = new Map();
 let tag = "";
 let waiting = 0;
 
-async function fetched(path, headers = {}) {
-  const answer = await fetch(path, { headers });
-  if (!answer.ok) throw new Error((await answer.json()).detail);
-  return answer;
-}
-
 async function load() {
   const column = form.elements.column.value;
   const [points, codes] = await Promise.all([
-    fetched("v1/map/points"), fetched(`v1/map/colours?column=${encodeURIComponent(column)}`),
+    ask("v1/map/points"), ask(`v1/map/colours?column=${encodeURIComponent(column)}`),
   ]);
   tag = points.headers.get("etag");
   if (tag !== codes.headers.get("etag")) throw new Error("The map has changed; load the page again.");
@@ -69,7 +64,7 @@ function write(tile) {
 
 async function read(number) {
   if (!tiles.has(number)) {
-    const answer = await fetched(`v1/map/points/${number}`, { "If-Match": tag });
+    const answer = await ask(`v1/map/points/${number}`, { headers: { "If-Match": tag } });
     tiles.set(number, await answer.json());
   }
   return tiles.get(number);

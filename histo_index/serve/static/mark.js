@@ -1,5 +1,7 @@
 // Show one proposed pair after another and store each answer at once.
 
+import { ask } from "./ask.js";
+
 const area = document.querySelector("[data-marking]");
 const said = document.querySelector("[data-said]");
 const token = document.querySelector("meta[name=write-token]")?.content ?? "";
@@ -8,13 +10,9 @@ const answered = [];
 let current = null;
 let isBusy = false;
 
-async function ask(path, body) {
+async function send(path, body) {
   const headers = { "X-Histo-Index-Write": token, "Content-Type": "application/json" };
-  const options = body === undefined ? {} : { method: "POST", headers, body: JSON.stringify(body) };
-  const answer = await fetch(path, options);
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.detail);
-  return found;
+  return (await ask(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
 }
 
 const picture = (id) => `v1/tiles/${id}/image?size=320`;
@@ -28,9 +26,11 @@ async function show(pair) {
   await Promise.all(images.map((image) => image.decode().catch(() => {})));
 }
 
+const propose = async () => (await (await ask("v1/proposals?count=5")).json()).proposals;
+
 async function next() {
   try {
-    if (waiting.length < 2) waiting.push(...(await ask("v1/proposals?count=5")).proposals);
+    if (waiting.length < 2) waiting.push(...(await propose()));
   } catch (error) {
     if (!waiting.length) throw error; // else the last pair is still to be answered
   }
@@ -80,7 +80,7 @@ async function once(work) {
 }
 
 const mark = (answer) => once(async () => {
-  await ask("v1/marks", { proposal: current.proposal, answer });
+  await send("v1/marks", { proposal: current.proposal, answer });
   answered.push(current);
   refresh(); // nobody need wait for the counts
   await next();
@@ -88,7 +88,7 @@ const mark = (answer) => once(async () => {
 });
 
 const undo = () => once(async () => {
-  const { undone } = await ask("v1/marks/undo", {});
+  const { undone } = await send("v1/marks/undo", {});
   refresh();
   if (undone && answered.length) {
     waiting.unshift(current);
@@ -97,17 +97,25 @@ const undo = () => once(async () => {
   said.textContent = undone ? "The last mark was taken back." : "There is no mark of yours.";
 });
 
-const calibrate = () => once(async () => {
-  const found = await ask("v1/calibrate", {});
-  await refresh();
-  const ends = (one) => one.low === null ? "" : ` (${one.low.toFixed(3)}…${one.high.toFixed(3)})`;
-  const [threshold, accuracy] = [found.threshold, found.accuracy];
+const ends = (one) => one.low === null ? "" : ` (${one.low.toFixed(3)}…${one.high.toFixed(3)})`;
+
+function describe({ pairs, threshold, accuracy, classes, warnings }) {
   const share = accuracy.value === null ? "unknown" : accuracy.value.toFixed(3) + ends(accuracy);
-  document.querySelector("[data-calibrated]").textContent =
-    `Calibrated on ${found.pairs} pairs: threshold ${threshold.value.toFixed(3)}${ends(threshold)}, ` +
+  return `Calibrated on ${pairs} pairs: threshold ${threshold.value.toFixed(3)}${ends(threshold)}, ` +
     `accuracy ${share}. Searches and pairs use it from now on. ` +
-    (found.classes.length ? `It knows the classes ${found.classes.join(", ")}. ` : "") +
-    found.warnings.map((one) => `Note: ${one}. `).join("");
+    (classes.length ? `It knows the classes ${classes.join(", ")}. ` : "") +
+    warnings.map((one) => `Note: ${one}. `).join("");
+}
+
+const calibrate = () => once(async () => {
+  const result = document.querySelector("[data-calibrated]");
+  result.textContent = "Calibrating…";
+  try {
+    result.textContent = describe(await send("v1/calibrate", {}));
+  } catch (error) {
+    result.textContent = `Not calibrated: ${error.message}`;
+  }
+  await refresh();
 });
 
 if (area) {

@@ -1,5 +1,6 @@
 // The page of a slide: its tiles, the heatmap over it, and what can be done with a tile.
 
+import { ask } from "./ask.js";
 import { SlideView } from "./slide_view.js";
 
 const GRID = "#283cc8";
@@ -10,12 +11,7 @@ const part = (name) => area.querySelector(`[data-${name}]`);
 const slideId = area.dataset.slide;
 const query = area.dataset.query;
 
-async function read(address) {
-  const answer = await fetch(address);
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.detail);
-  return found;
-}
+const read = async (address) => (await ask(address)).json();
 
 // Where tiles overlap each is drawn around its middle, so that no colour is drawn twice.
 function drawnSide(places, side) {

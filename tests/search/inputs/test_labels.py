@@ -10,8 +10,9 @@ from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.answers.removal import RemoveConfig, remove
 from histo_index.search.calibration.otsu import guess
-from histo_index.search.inputs.labels import own_groups, read_labels
+from histo_index.search.inputs.labels import has_own_groups, own_groups, read_labels
 from tests.search.classes import Classes
+from tests.vectors import build_numbered, unit_vectors
 
 
 def write(folder: Path, text: str, *, name: str = "labels.csv") -> Path:
@@ -133,3 +134,27 @@ def test_removed_tiles_have_no_label_and_no_threshold_is_guessed_on_them(classes
     assert len(found.labels) == len(classes.names) - len(gone) == 64
     assert not set(gone) & set(index.rows["image_id"].take(pa.array(found.rows)).to_pylist())
     assert guess(index, group="patient").tiles == 64
+
+
+def test_tiles_of_several_slides_are_grouped_by_slide_unless_they_have_groups(
+    tmp_path: Path,
+) -> None:
+    names = [f"t{tile}.png" for tile in range(4)]
+    labels, slides, patients = ["a", "b"] * 2, ["s1", "s1", "s2", "s2"], ["p1", "p2", "p1", "p2"]
+
+    def groups(name: str, columns: str, *values: list[str]) -> tuple[list[str], str | None, bool]:
+        rows = ["," + ",".join(row) for row in zip(labels, *values, strict=True)]
+        vectors = unit_vectors(4, 8, seed=0)
+        path, _ = build_numbered(
+            tmp_path / name, vectors, names, columns=f",label{columns}", rows=rows
+        )
+        opened = OpenIndex(path)
+        found = read_labels(opened)
+        assert own_groups(opened, opened.live_rows()) == found.groups
+        assert has_own_groups(opened) == found.has_groups
+        return found.groups, found.group_column, found.has_groups
+
+    assert groups("slides", ",slide_id", slides) == (slides, "slide_id", True)
+    assert groups("patients", ",slide_id,group", slides, patients) == (patients, "group", True)
+    # Of one slide, no two tiles could be compared.
+    assert groups("one", ",slide_id", ["s1"] * 4) == (names, None, False)

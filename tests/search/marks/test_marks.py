@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -305,3 +306,19 @@ def test_the_threshold_is_fitted_after_every_ten_marks_and_says_why_it_is_unknow
     again = find_standing(classes.index, group="patient")
     assert list(again.steps) == [first, middle, last]
     (folder / MARKS_NAME).unlink()
+
+
+def test_a_threshold_at_the_end_of_the_scale_is_none(classes: Classes) -> None:
+    marks = _answered(classes, 60)
+    kinds = {
+        kind: [mark for mark in marks if mark.answer == kind] for kind in ("same", "different")
+    }
+    for rarer, likelier in (("same", "different"), ("different", "same")):
+        for mark in [*kinds[rarer][:6], *kinds[likelier][:14]]:
+            selection = 1.0 if mark.answer == rarer else 0.0001
+            append_mark(classes.index.folder, replace(mark, selection=selection))
+        (step,) = find_standing(classes.index, group="patient").steps
+        assert (step.problem, step.threshold.value, step.width) == (
+            f"“{likelier}” is likelier at every distance", None, None,
+        )  # fmt: skip
+        (classes.index.folder / MARKS_NAME).unlink()
