@@ -22,9 +22,16 @@ STORED = VECTORS.astype(np.float16).astype(np.float32)
 
 def build_index(folder: Path, distance: str = "plain") -> Path:
     rows = [f",{'abc'[n % 3]},Mr {n}" for n in range(N)]
-    path, encoder = build_numbered(folder, VECTORS, NAMES, columns=",label,patient", rows=rows)
-    build(BuildConfig(sources=[], output=path, distance=distance, shard_rows=50), encoder)
-    return path
+    whole, encoder = build_numbered(folder, VECTORS, NAMES, columns=",label,patient", rows=rows)
+    plan = BuildConfig(
+        sources=[],
+        manifest=folder / "tiles" / "manifest.csv",
+        output=whole.with_name("new-tiles.hx"),
+        distance=distance,
+        shard_rows=50,
+    )
+    build(plan, encoder)
+    return plan.output
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def test_notebooks_show_a_table_with_escaped_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("distance", ["plain", "diffused"])
 def test_embeddings_are_the_stored_ones_in_order(tmp_path: Path, distance: str) -> None:
     index = histo_index.open(build_index(tmp_path, distance))
-    assert index.manifest.distance_kind == distance
+    assert (index.manifest.distance_kind, len(index.manifest.shards)) == (distance, 3)
     found = index.embeddings()
     assert found.dtype == np.float32
     assert found.tolist() == STORED.tolist()
@@ -116,6 +123,8 @@ def test_removed_tiles_have_no_row_anywhere(tmp_path: Path) -> None:
     assert len(index) == N - 2
     with pytest.raises(InputError, match=r"row 118: no such tile; expected 0 to 117"):
         index.embeddings([118])
+    with pytest.raises(InputError, match=r"row -1: no such tile; expected 0 to 117"):
+        index.embeddings([0, -1])
     with pytest.raises(InputError, match="rows of type float64; expected whole numbers, a mask"):
         index.embeddings([0.5])
     assert index.embeddings([]).shape == (0, STORED.shape[1])

@@ -105,7 +105,15 @@ def test_other_values_are_refused(array: Any, words: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("value", "shown"), [(255.0, "0 to 255"), (-1.0, "-1 to 0")])
+def test_a_tensor_may_be_of_a_type_that_numpy_lacks() -> None:
+    assert to_pixels(torch.tensor([[0, 0.5, 1]], dtype=torch.bfloat16))[0, :, 0].tolist() == [
+        0, 128, 255
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(255.0, "0 to 255"), (1.5, "0 to 1.5"), (-1.0, "-1 to 0")]
+)
 def test_floats_of_another_range_are_refused_with_the_remedy(value: float, shown: str) -> None:
     floats = np.zeros((2, 2, 3))
     floats[1, 1, 0] = value
