@@ -11,7 +11,8 @@ from histo_index.report.html import environment
 from histo_index.serve.safety.refusal import not_found
 
 _SCRIPTS: Final = (
-    "ask.js", "label.js", "map.js", "mark.js", "plot.js", "slide.js", "slide_view.js", "upload.js", "wait.js",
+    "ask.js", "label.js", "map.js", "mark.js", "plot.js", "slide.js", "slide_view.js", "upload.js",
+    "wait.js",
 )  # fmt: skip
 _JAVASCRIPT: Final = "text/javascript; charset=utf-8"
 
