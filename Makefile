@@ -32,9 +32,9 @@ FILES_report := tests/report tests/cluster $(FILES_cluster)
 test: $(VENV)/ready
 	$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(TESTS:%=test-%)
 
-# Temporary folders lie in memory, except those of the promises: what survives a crash needs a disk.
+# Temporary folders lie in memory: a process that is killed loses nothing there. The long form of the
+# promises uses the disk.
 IN_MEMORY := $(BIN)/python tests/in_memory.py
-test-promises: IN_MEMORY :=
 
 # Children that import torch take 6 s of CPU with its bytecode kept, and 14 s without.
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,7 +49,9 @@ $(TESTS:%=test-%): test-%: $(VENV)/ready
 # table at the end.
 test-long: $(VENV)/ready
 	$(BIN)/pytest tests/promises tests/search/test_coverage.py tests/search/test_bootstrap.py tests/search/test_reader_properties.py \
-		tests/search/classification tests/encoder/importing/test_recipes.py --long
+		tests/search/classification tests/encoder/importing/test_recipes.py tests/encoder/runtime/test_openvino.py \
+		tests/serve/test_browser.py --long
+	$(BIN)/pytest tests/encoder/training/test_resuming.py --long
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .

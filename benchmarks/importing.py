@@ -22,12 +22,11 @@ import h5py
 import measuring
 import numpy as np
 import numpy.typing as npt
-import psutil  # type: ignore[import-untyped]
 
 from histo_index.api.features.import_features import import_features
 from histo_index.api.features.options import FeatureOptions
-from histo_index.features.unit_rows import to_half
 from histo_index.indexer.format.records import SearchConfig
+from histo_index.indexer.nearest.kernel import to_float16
 from histo_index.progress import Progress, listening
 
 _BLOCK_BYTES = 2**23
@@ -97,25 +96,16 @@ def read_blocks(paths: list[Path], size: int) -> Iterator[npt.NDArray[np.float32
 
 def time_reading(paths: list[Path], size: int, target: Path | None = None) -> tuple[float, float]:
     """Return wall and CPU seconds of reading alone, or of the floor if there is a target."""
-    started, used = time.perf_counter(), cpu_seconds()
+    started, used = time.perf_counter(), measuring.cpu_seconds()
     if target is None:
         for _ in read_blocks(paths, size):
             pass
     else:
         with open(target, "wb") as file:
             for block in read_blocks(paths, size):
-                file.write(to_half(block))
+                file.write(to_float16(block).data)
             os.fsync(file.fileno())
-    return time.perf_counter() - started, cpu_seconds() - used
-
-
-def cpu_seconds() -> float:
-    """Return the CPU time of this process and of its children, also those that run."""
-    own = psutil.Process()
-    running = [child.cpu_times() for child in own.children(recursive=True)]
-    now = own.cpu_times()
-    parts = [now.user, now.system, now.children_user, now.children_system]
-    return float(sum(parts) + sum(times.user + times.system for times in running))
+    return time.perf_counter() - started, measuring.cpu_seconds() - used
 
 
 def main() -> None:
@@ -147,7 +137,7 @@ def main() -> None:
     def listen(state: Progress) -> None:
         # The last report counts; to ask for the times of processes at each takes long.
         if state.stage == "writing" and state.done == arguments.rows:
-            taken[:] = time.perf_counter(), cpu_seconds()
+            taken[:] = time.perf_counter(), measuring.cpu_seconds()
 
     options = FeatureOptions(
         slide_mpp={f"s{number:04}": 0.25 for number in range(len(paths))},
@@ -157,9 +147,9 @@ def main() -> None:
     if arguments.cold:
         evict(paths)
     with listening(listen):
-        started, used = time.perf_counter(), cpu_seconds()
+        started, used = time.perf_counter(), measuring.cpu_seconds()
         report = import_features(work / "files", work / "x.hx", options)
-        ended, all_used = time.perf_counter(), cpu_seconds()
+        ended, all_used = time.perf_counter(), measuring.cpu_seconds()
     assert report.tiles == arguments.rows, report.reasons
     inside, inside_cpu = taken[0] - started, taken[1] - used
     (best, best_cpu), (least, least_cpu) = min(reading), min(floor)

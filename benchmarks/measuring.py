@@ -221,6 +221,15 @@ def _tree_memory(pid: int) -> tuple[int, int]:
     return resident, resident - of_files
 
 
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its children, also those that run."""
+    own = psutil.Process()
+    running = [child.cpu_times() for child in own.children(recursive=True)]
+    now = own.cpu_times()
+    parts = [now.user, now.system, now.children_user, now.children_system]
+    return float(sum(parts) + sum(times.user + times.system for times in running))
+
+
 def usable_precisions() -> list[str]:
     """List the encoder's precisions that this CPU has; name on stderr what is left out."""
     # Imported here: it loads OpenVINO, which only some benchmarks need.

@@ -9,14 +9,18 @@ the demo renderer. Its tissue is known. Ways are timed in turn, and ratios are t
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import cv2
 import imagecodecs
+import measuring
 import numpy as np
 import numpy.typing as npt
 import openslide
@@ -26,6 +30,7 @@ from PIL import Image
 from histo_index.api.encoders import open_encoder
 from histo_index.demo.tiles import render_tile
 from histo_index.slides.reading.identity import SlideTile
+from histo_index.slides.reading.openslide_reader import open_by_openslide
 from histo_index.slides.reading.overview import read_overview
 from histo_index.slides.reading.reader import SlideFile, open_slide
 from histo_index.slides.reading.regions import read_tiles
@@ -37,6 +42,7 @@ WIDTH, HEIGHT, BLOCK, MPP = 40_000, 30_000, 256, 0.25
 KINDS: Final = ("stroma", "glands", "lymphocytes", "muscle")
 GLASS: Final = (243, 242, 244)
 MASK_MPP: Final = 8.0
+WARMED: Final = "slide to embedding"
 
 
 def plan_blocks() -> npt.NDArray[np.int64]:
@@ -76,15 +82,40 @@ def write_slide(path: Path, plan: npt.NDArray[np.int64]) -> None:
             writer.write(pixels, compression="jpeg", subfiletype=1, **shared, **scale)
 
 
-def time_in_turn(ways: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
-    """Return items per second of each way, the median of rounds that take turns."""
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What an item takes: milliseconds on the clock, and of all cores together."""
+
+    wall: float
+    cpu: float
+
+
+def time_in_turn(
+    ways: dict[str, Callable[[], Iterable[object]]], rounds: int, *, warm: int = 0
+) -> dict[str, Cost]:
+    """Return what an item takes each way, the median of rounds that take turns.
+
+    Args:
+        ways: name to what yields items.
+        rounds: how often each is run.
+        warm: items of a whole build that are not timed: processes start, and OpenSlide draws the
+            first of a slide.
+    """
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            started = time.perf_counter()
-            count = way()
-            rates[name].append(count / (time.perf_counter() - started))
-    return {name: median(found) for name, found in rates.items()}
+            started, used = time.perf_counter(), measuring.cpu_seconds()
+            items = iter(way())
+            if name == WARMED:
+                deque(islice(items, warm), maxlen=0)
+                started, used = time.perf_counter(), measuring.cpu_seconds()
+            count = sum(1 for _ in items)
+            wall, cpu = time.perf_counter() - started, measuring.cpu_seconds() - used
+            found[name].append((1e3 * wall / count, 1e3 * cpu / count))
+    return {
+        name: Cost(wall=median(w for w, _ in both), cpu=median(c for _, c in both))
+        for name, both in found.items()
+    }
 
 
 def read_alone(path: Path, tiles: list[SlideTile], mpp: float) -> Iterator[npt.NDArray[np.uint8]]:
@@ -95,6 +126,14 @@ def read_alone(path: Path, tiles: list[SlideTile], mpp: float) -> Iterator[npt.N
             region = slide.read_region((tile.x, tile.y), 0, (side, side)).convert("RGB")
             size = (tile.size, tile.size)
             yield np.asarray(region.resize(size, Image.Resampling.BILINEAR))
+
+
+def read_regions(path: Path, tiles: list[SlideTile]) -> Iterator[object]:
+    """Read the region of each tile by OpenSlide and do nothing with it."""
+    side = round(tiles[0].size * tiles[0].mpp / MPP)
+    with openslide.OpenSlide(path) as slide:
+        for tile in tiles:
+            yield slide.read_region((tile.x, tile.y), 0, (side, side))
 
 
 def measure_mask(path: Path, plan: npt.NDArray[np.int64]) -> None:
@@ -114,7 +153,7 @@ def measure_mask(path: Path, plan: npt.NDArray[np.int64]) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiles", type=int, default=160)
+    parser.add_argument("--tiles", type=int, default=320)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -138,12 +177,20 @@ def measure_rates(path: Path, mpp: float, count: int, rounds: int) -> None:
         # A slide is opened again in each round: a cache would help the second way.
         blocks = [tiles[start : start + 8] for start in range(0, len(tiles), 8)]
 
-        def by_blocks() -> int:
-            with closing(open_slide(SlideFile.of(path))) as fresh:
-                return sum(len(read_tiles(fresh, block)) for block in blocks)
+        def by_blocks() -> Iterator[object]:
+            file = SlideFile.of(path)
+            opened = open_by_openslide(path, file, drawn_px=0)
+            assert opened is not None
+            with closing(opened) as fresh:
+                for block in blocks:
+                    yield from read_tiles(fresh, block)
 
         reading = time_in_turn(
-            {"alone": lambda: sum(1 for _ in read_alone(path, tiles, MPP)), "blocks": by_blocks},
+            {
+                "OpenSlide alone": lambda: read_regions(path, tiles),
+                "alone": lambda: read_alone(path, tiles, MPP),
+                "blocks": by_blocks,
+            },
             rounds,
         )
         pixels = [tile for tile in read_tiles(slide, tiles) if isinstance(tile, np.ndarray)]
@@ -152,21 +199,30 @@ def measure_rates(path: Path, mpp: float, count: int, rounds: int) -> None:
     paths = [Path(str(tile)) for tile in tiles]
     encoding = time_in_turn(
         {
-            "network alone": lambda: len(encoder.encode_pixels(pixels)),
-            "slide to embedding": lambda: sum(1 for _ in encoder.encode_files(paths)),
-            "each read alone, then encoded": lambda: len(
-                encoder.encode_pixels(list(read_alone(path, tiles, MPP)))
+            "network alone": lambda: encoder.encode_pixels(pixels),
+            WARMED: lambda: encoder.encode_files(paths + paths),
+            "each read alone, then encoded": lambda: encoder.encode_pixels(
+                list(read_alone(path, tiles, MPP))
             ),
         },
         rounds,
+        warm=len(paths),
     )
-    print(f"{mpp:g} µm/px, {len(tiles)} tiles; tiles/s:")
-    for title, rate in {**{f"read: {n}": r for n, r in reading.items()}, **encoding}.items():
-        print(f"  {title:<32} {rate:8.1f}")
-    print(f"  blocks over alone                {reading['blocks'] / reading['alone']:8.2f}")
-    whole, alone = encoding["slide to embedding"], encoding["each read alone, then encoded"]
-    print(f"  slide to embedding over alone    {whole / alone:8.2f}")
-    print(f"  slide to embedding over network  {whole / encoding['network alone']:8.2f}")
+    print(f"{mpp:g} µm/px, {len(tiles)} tiles; tiles/s, and ms of CPU for a tile:")
+    costs = {**{f"read: {name}": cost for name, cost in reading.items()}, **encoding}
+    for title, cost in costs.items():
+        print(f"  {title:<32} {1e3 / cost.wall:8.1f} {cost.cpu:8.2f}")
+    whole, network = encoding[WARMED], encoding["network alone"]
+    alone = encoding["each read alone, then encoded"]
+    floor = network.cpu + reading["OpenSlide alone"].cpu
+    print("ratios of rates, and of CPU:")
+    for title, above, below in (
+        ("blocks over alone", reading["alone"], reading["blocks"]),
+        ("slide to embedding over alone", alone, whole),
+        ("slide to embedding over network", network, whole),
+    ):
+        print(f"  {title:<32} {above.wall / below.wall:8.2f} {above.cpu / below.cpu:8.2f}")
+    print(f"  {'with OpenSlide alone, at best':<32} {'':8} {network.cpu / floor:8.2f}")
 
 
 if __name__ == "__main__":

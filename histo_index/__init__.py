@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from histo_index import slides as slides
+
     __version__: str
     from histo_index.api.answers.compare import compare as compare
     from histo_index.api.build import build as build
@@ -164,6 +166,8 @@ if not TYPE_CHECKING:  # type checkers would accept any name
     def __getattr__(name: str) -> Any:
         if name == "__version__":
             return import_module("importlib.metadata").version("histo-index")
+        if name == "slides":
+            return import_module(f"{__name__}.slides")
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -19,6 +19,7 @@ from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
 from histo_index.commands.serve import marks, serve
 from histo_index.commands.slides import heatmap, tile
+from histo_index.limits import without_pandas
 
 app = typer.Typer(
     name="histo-index",
@@ -66,7 +67,7 @@ def main() -> None:
     logging.getLogger("histo_index").setLevel(logging.INFO)
     try:
         # Whatever takes long reports how far it has come; see `progress.track`.
-        with showing_progress():
+        with showing_progress(), without_pandas():
             app()
     except BrokenPipeError:
         # The reader of our output has closed it: nothing more can be printed.

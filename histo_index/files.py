@@ -43,7 +43,7 @@ def publishing(
         else:
             os.replace(temporary, final)
     except BaseException as error:
-        # What went wrong is to be told, not that a closed folder does not let it be cleared away.
+        # Report what went wrong, not that the temporary file cannot be removed either.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and _is_about(error, temporary):
@@ -93,7 +93,7 @@ def _link_if_free(temporary: Path, final: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Say in an error which file it is about: what writes and flushes knows only a descriptor."""
+    """Add the path of a file to an OSError: writing and flushing know only its descriptor."""
     try:
         yield
     except OSError as error:

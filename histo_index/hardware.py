@@ -12,7 +12,7 @@ CORES_VARIABLE: Final = "HISTO_INDEX_CORES"
 _INSTRUCTIONS: Final = (
     "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "sve", "bf16", "sve2",
 )  # fmt: skip
-# By these torch and OpenVINO are told to use fewer.
+# Environment variables that make torch and OpenVINO use fewer.
 _LIMITS: Final = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OV_CPU_MAX_ISA")
 
 

@@ -1,12 +1,21 @@
-"""Limit the memory and time of this process, and describe how another one ended."""
+"""Limit the memory, time and imports of this process, and describe how another one ended."""
 
 import math
 import os
 import signal
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
+from typing import Final
 
 from histo_index.wording import printable
+
+_PANDAS: Final = "pandas"
+# Where pyarrow asks for pandas, the nearest Python code is one of these: its own has no frames.
+_ASKING: Final = ("histo_index", "pyarrow")
 
 
 def limit_process(*, memory: int, cpu_s: int) -> None:
@@ -43,6 +52,38 @@ def lift_memory_limit() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+@contextmanager
+def without_pandas() -> Iterator[None]:
+    """Hide pandas from pyarrow, which imports it for any array of NumPy: half a second.
+
+    Other libraries, and the code of a user's own encoder, can import it.
+    """
+    hiding = _WithoutPandas()
+    sys.meta_path.insert(0, hiding)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(hiding)
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Finds nothing, and says so of pandas where pyarrow asks."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
+        if name == _PANDAS and _asking_module().startswith(_ASKING):
+            raise ModuleNotFoundError(name)
+
+
+def _asking_module() -> str:
+    """Name the module whose import looks for something."""
+    frame = sys._getframe(2)
+    while frame.f_back and "importlib" in frame.f_globals.get("__name__", ""):
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def describe_end(status: int, stderr: bytes) -> str:

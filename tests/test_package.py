@@ -19,28 +19,31 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = ROOT / "histo_index"
 
 # What a room may import: other rooms, and third-party packages. From DESIGN.md.
-_LOW: Final = {"arrays", "errors", "files", "hardware", "limits", "progress", "wording"}
+_LOW: Final = {
+    "arrays", "errors", "files", "hardware", "lettering", "limits", "progress", "wording",
+}  # fmt: skip
 ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "errors": (set(), set()),
     "wording": (set(), set()),
     "arrays": (set(), {"numpy"}),
     "files": (set(), set()),
     "hardware": (set(), {"torch"}),
+    "lettering": ({"wording"}, {"PIL", "matplotlib"}),
     "limits": ({"wording"}, set()),
     "progress": (set(), set()),
-    "slides": (_LOW, {"PIL", "cv2", "numpy", "openslide", "pyarrow", "tifffile"}),
+    "slides": (_LOW, {"PIL", "cv2", "imagecodecs", "numpy", "openslide", "pyarrow", "tifffile"}),
     "encoder": (
         _LOW | {"slides"},
         {"torch", "torchvision", "PIL", "numpy", "safetensors", "openvino", "matplotlib"},
     ),
     "indexer": (
         _LOW | {"slides"},
-        {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numkong", "torch"},
+        {"pyarrow", "numpy", "scipy", "xxhash", "faiss", "numkong", "threadpoolctl", "torch"},
     ),
     "cluster": (_LOW | {"indexer", "search"}, {"numpy", "ray"}),
     "features": (
         _LOW | {"indexer", "slides"},
-        {"h5py", "numkong", "numpy", "pyarrow", "torch", "zarr"},
+        {"h5py", "numpy", "pyarrow", "torch", "zarr"},
     ),
     "search": (
         _LOW | {"indexer", "slides"},
@@ -73,7 +76,7 @@ ROOMS: Final[dict[str, tuple[set[str], set[str]]]] = {
         {"typer", "rich", "pyarrow"},
     ),
     "cli": (_LOW | {"api", "commands", "demo", "encoder"}, {"typer"}),
-    "__init__": (_LOW | {"api", "encoder", "indexer", "search"}, set()),
+    "__init__": (_LOW | {"api", "encoder", "indexer", "search", "slides"}, set()),
     "__main__": ({"cli"}, set()),
 }
 # Rooms whose own name is part of the public API: `histo_index.slides.tile`.
@@ -92,10 +95,11 @@ HOMES: Final = {
         "indexer/nearest/exact.py",
         "indexer/nearest/gpu.py",
     },
+    "imagecodecs": {"slides/reading/jpeg_levels.py"},
     "h5py": {"features/containers/hdf5.py", "features/writing/h5ad.py"},
     "jinja2": {"report/html.py"},
     "ray": {"cluster/ray_session.py"},
-    "numkong": {"features/unit_rows.py", "indexer/nearest/kernel.py"},
+    "numkong": {"indexer/nearest/kernel.py"},
     "openTSNE": {"search/maps/layout.py"},
     "openvino": {"encoder/runtime/openvino_import.py"},
     "openslide": {"slides/reading/openslide_reader.py"},
@@ -224,6 +228,11 @@ def test_files_can_be_read_in_five_minutes() -> None:
         for path, lines in lengths.items()
         if lines > limit.get(path.name, 300)
     ] == []
+
+
+def test_slides_are_there_without_an_import_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(histo_index, "slides", raising=False)
+    assert histo_index.slides.open.__module__ == "histo_index.api.slides.open"
 
 
 def test_every_public_name_is_there_and_no_other() -> None:

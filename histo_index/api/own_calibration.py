@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histo_index.errors import HistoIndexError, IndexFormatError, MismatchError
-from histo_index.indexer.format.manifest import CALIBRATION_NAME, Manifest, read_manifest
+from histo_index.indexer.format.manifest import CALIBRATION_NAME, Manifest
 from histo_index.search.calibration.calibration import Calibration, read_calibration
 
 if TYPE_CHECKING:
@@ -108,11 +108,9 @@ def clear_calibration(folder: Path) -> bool:
     """
     # Imported here: look-ups never write.
     from histo_index.files import flush_folder
-    from histo_index.indexer.format.lock import writer_lock
+    from histo_index.indexer.writing.commit import changing
 
-    # Checked before the lock, so that no lock file is left in a folder without an index.
-    read_manifest(folder)
-    with writer_lock(folder):
+    with changing(folder):
         path = folder / CALIBRATION_NAME
         if not path.exists():
             return False

@@ -77,6 +77,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def cause_of(error: Exception) -> Exception:
+    """Return what a remote call raised, from the error that Ray raises for it here."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) else error
+
+
 @contextmanager
 def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
     """Connect to a cluster; without an address start one on loopback, and stop it in the end.

@@ -1,7 +1,7 @@
 """Calibrate and evaluate an index on labelled tiles or pairs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -28,9 +28,6 @@ from histo_index.commands.output import (
     exit_if,
     print_result,
 )
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 

@@ -5,11 +5,14 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
 
 from histo_index.wording import printable
+
+if TYPE_CHECKING:
+    from histo_index.search.bootstrap import Estimate
 
 # Finished, but some inputs could not be used or answered.
 REJECTED_EXIT: Final = 3
@@ -82,6 +85,14 @@ def interval_text(low: float | None, high: float | None) -> str:
     return (
         "" if low is None or high is None else f"{probability_text(low)}…{probability_text(high)}"
     )
+
+
+def estimate_text(figure: "Estimate", form: str = ".3f") -> str:
+    """Format a figure with its interval: `0.912 (0.890…0.931)`; `-` without one."""
+    text = "-" if figure.value is None else f"{figure.value:{form}}"
+    if figure.low is None or figure.high is None:
+        return text
+    return f"{text} ({figure.low:{form}}…{figure.high:{form}})"
 
 
 def size_text(size_bytes: int) -> str:

@@ -89,7 +89,7 @@ def pair(
     from histo_index.api.index import open as open_index
     from histo_index.commands import result_files
 
-    folder = _choose_index(encoder, index, report, query_mpp)
+    folder = _choose_index(encoder, index, report, query_mpp, unsure)
     result_files.check_output(report, overwrite=overwrite, suffixes=(".html",))
     if folder is None:
         answer = compare(image_a, image_b, encoder=encoder, threshold=threshold, device=device)
@@ -105,7 +105,11 @@ def pair(
 
 
 def _choose_index(
-    encoder: Path | None, index: Path | None, report: Path | None, mpp: float | None
+    encoder: Path | None,
+    index: Path | None,
+    report: Path | None,
+    mpp: float | None,
+    unsure: bool | None,
 ) -> Path | None:
     """Return the index that `pair` asks; None to compare two files without one."""
     if encoder and (index or report):
@@ -113,6 +117,8 @@ def _choose_index(
     folder = require_index(index) if report else None if encoder else find_index(index)
     if folder is None and mpp is not None:
         fail("--mpp needs an index, whose scale it is compared with; pass --index DIR", 2)
+    if folder is None and unsure:
+        fail("--unsure needs a calibrated index; pass --index DIR, or leave it out", 2)
     return folder
 
 

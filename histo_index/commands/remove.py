@@ -137,15 +137,16 @@ def describe_restore(report: "RestoreReport") -> str:
         f"{counted(report.tiles, 'tile')} in the index"
     ]
     lines += [f"  deleted   rule {printable(rule)}" for rule in report.rules]
+    command, does = ("import", "reads") if report.is_imported else ("build", "encodes")
     if report.later:
         lines.append(
             f"  later     {counted(report.later, 'content')} no longer stored: the next "
-            "`histo-index build` encodes them again"
+            f"`histo-index {command}` {does} them again"
         )
     if report.purged:
         lines.append(
             f"  purged    {counted(report.purged, 'content')} stay out; with --purged the next "
-            "build encodes them again"
+            f"{command} {does} them again"
         )
     return "\n".join(lines)
 

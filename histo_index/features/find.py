@@ -49,6 +49,10 @@ def find_files(inputs: Sequence[Path]) -> Found:
                 files[path] = None
             else:
                 ignored += 1
+    for path in [path for path in files if not (path.is_file() or path.is_dir())]:
+        # To open a named pipe waits for its writer.
+        del files[path]
+        rejected.append(Rejection(path=printable_name(str(path)), reason="not a regular file"))
     if not files and not rejected:
         names = ", ".join(str(source) for source in inputs)
         raise InputError(f"{names}: no features found; expected {', '.join(sorted(SUFFIXES))}")

@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
-import numkong
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.arrays import Bools, Float16, Float32, Float64
+from histo_index.arrays import Bools, Float16, Float64
+from histo_index.indexer.nearest.kernel import to_float16
 
 # float16 stores components of a unit vector within 2**-11 of themselves, and so its length.
 _ROUNDING: Final = 2.0**-11
@@ -41,19 +41,7 @@ def unit_rows(values: npt.NDArray[Any]) -> tuple[Float16, Float64]:
         rows[is_doubtful] = np.where(
             usable[:, None], exact / np.where(usable, lengths[is_doubtful], 1)[:, None], 0
         )
-    return to_half(rows), lengths
-
-
-def to_half(rows: Float32) -> Float16:
-    """Round finite numbers to float16, to nearest even as NumPy does, in a tenth of its time.
-
-    Args:
-        rows: float32 [n, D], contiguous.
-    """
-    halves = np.empty(rows.shape, np.float16)
-    if rows.size:
-        numkong.astype(rows, "float16", out=halves)
-    return halves
+    return to_float16(rows), lengths
 
 
 def is_usable(lengths: Float64) -> Bools:

@@ -173,14 +173,14 @@ class _Build:
     def _hash(self, tiles: TileList) -> HashedTiles:
         state = BuildProgress(stage="hashing", total=len(tiles.table))
 
-        def tell(done: int) -> None:
+        def report_hashed(done: int) -> None:
             state.done = done
             self.progress(state)
 
         leave_out = partial(self.state.removed.leave_out, private=self.private)
         rehash, settled_ns = self.config.rehash, self.config.settled_ns
         hashed, self.left_out = hash_changed(
-            self.folder, tiles, tell, leave_out, rehash=rehash, settled_ns=settled_ns
+            self.folder, tiles, report_hashed, leave_out, rehash=rehash, settled_ns=settled_ns
         )
         return hashed
 
@@ -210,14 +210,14 @@ class _Build:
         total = sum(len(task.tiles) for task in plan.tasks)
         state = BuildProgress(stage="encoding", total=total, counts=self.counts)
 
-        def tell(step: Step) -> None:
+        def count(step: Step) -> None:
             state.done += 1
             self.counts[step.outcome] += 1
             self.progress(state)
 
         self.progress(state)
         store = EmbeddingStore(self.folder, self.finished)
-        how: Any = {"store": store, "folder": self.folder, "root": root, "progress": tell}
+        how: Any = {"store": store, "folder": self.folder, "root": root, "progress": count}
         if self.config.runner is None:
             receipts = run_tasks(plan.tasks, self.encode, encoded=encoded, **how)
         else:

@@ -14,8 +14,6 @@ from histo_index.search.bootstrap import Estimate
 from histo_index.wording import counted, printable
 
 UNKNOWN: Final = "–"
-# Smaller shares, and larger ones than 1 less this, are not told apart.
-_LEAST_SHARE: Final = 0.001
 # Parts of a calibration that are too long for the page, and warnings, which name tiles.
 _LONGEST_NAME: Final = 42
 _LEFT_OUT: Final = ("curve", "histogram", "contents", "classes", "warnings")
@@ -75,15 +73,13 @@ def breakable(name: object) -> Markup:
 
 
 def percent(value: float | None) -> str:
-    """Format a share; only 0 and 1 themselves become 0 % and 100 %, others `< 0.1 %` or so."""
+    """Format a share: `3 %`, `0.4 %`, `<0.1 %`; only 0 and 1 themselves are 0 % and 100 %."""
     if value is None:
         return UNKNOWN
     if 0.005 < value < 0.995 or value in (0, 1):
         return f"{100 * value:.0f} %"
-    if value < _LEAST_SHARE:
-        return f"< {100 * _LEAST_SHARE:.1f} %"
-    if value > 1 - _LEAST_SHARE:
-        return f"> {100 * (1 - _LEAST_SHARE):.1f} %"
+    if not 0.001 <= value <= 0.999:
+        return "<0.1 %" if value < 0.5 else ">99.9 %"
     return f"{100 * value:.1f} %"
 
 

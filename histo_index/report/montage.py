@@ -3,17 +3,17 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.errors import ImageError
+from histo_index.lettering import drawable, load_font
 from histo_index.report.pictures import short_names
 from histo_index.search.answers.neighbours import Nearest, Neighbour
-from histo_index.wording import counted, printable
+from histo_index.wording import counted
 
 _TILE_PX: Final = 160
 _GAP_PX: Final = 8
@@ -147,15 +147,16 @@ def _draw_cell(
     """Draw a tile or an empty frame; return whether there was a tile."""
     # A wider gap separates the query from its neighbours.
     left = cell.column * (_TILE_PX + _GAP_PX) + (2 if cell.column else 1) * _GAP_PX
-    draw, font = ImageDraw.Draw(picture), _font()
+    draw, font = ImageDraw.Draw(picture), load_font(_FONT_PX)
     for line, caption in enumerate(cell.captions):
         draw.text((left, top + _TILE_PX + 3 + _LINE_PX * line), caption, fill=_INK, font=font)
     try:
         if cell.file is None:
             raise ImageError("no file")
+        # A file that is gone cannot be read; one that can be may be another than was indexed.
+        tile = Image.fromarray(read_tile(cell.file, DecodeLimits()).pixels)
         if not is_current(cell.file):
             raise ImageError(_CHANGED)
-        tile = Image.fromarray(read_tile(cell.file, DecodeLimits()).pixels)
     except ImageError as error:
         draw.rectangle((left, top, left + _TILE_PX - 1, top + _TILE_PX - 1), outline=_INK)
         is_changed = str(error) == _CHANGED
@@ -166,20 +167,11 @@ def _draw_cell(
     return True
 
 
-@cache
-def _font() -> ImageFont.FreeTypeFont:
-    """Load DejaVu Sans, which has the letters of names that Pillow's own font lacks, such as ä."""
-    # Imported here: a montage alone needs it.
-    from matplotlib import get_data_path
-
-    return ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", _FONT_PX)
-
-
 def _fold(name: str) -> list[str]:
     """Wrap a name to the width of a tile."""
-    font = _font()
+    font = load_font(_FONT_PX)
     lines = [""]
-    for character in printable(name):
+    for character in drawable(name):
         if font.getlength(lines[-1] + character) > _TILE_PX:
             lines.append("")
         lines[-1] += character

@@ -14,9 +14,9 @@ from histo_index.api.encoder_table.compare import write_comparison
 from histo_index.api.encoder_table.look import list_encoders, look_into
 from histo_index.commands.encoder.look import describe_comparison
 from histo_index.demo.tiles import CATEGORIES, render_tile
-from histo_index.encoder.create import init_encoder
 from histo_index.errors import InputError, MismatchError
 from histo_index.indexer.build_config import BuildProgress
+from tests.small_encoder import write_small_encoder
 
 KINDS = tuple(CATEGORIES)[:3]
 
@@ -42,7 +42,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("encoders")
     for seed in (0, 1):
-        init_encoder(folder / f"seed{seed}", arch="resnet18", seed=seed)
+        write_small_encoder(folder / f"seed{seed}", seed=seed)
     (folder / "other").mkdir()
     return [folder / "seed0", folder / "seed1"]
 

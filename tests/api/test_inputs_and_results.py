@@ -15,18 +15,16 @@ from PIL import Image
 
 import histo_index
 from histo_index.demo.tiles import write_tiles
-from histo_index.encoder.create import init_encoder
 from histo_index.errors import ImageError, InputError
+from tests.small_encoder import write_small_encoder
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> histo_index.Index:
     folder = tmp_path_factory.mktemp("inputs")
     labels = write_tiles(folder / "tiles", tiles_per_category=2, slides=2, size_px=64)
-    init_encoder(folder / "encoder", arch="resnet18", seed=0)
-    histo_index.build(
-        folder / "tiles", folder / "i.hx", encoder=folder / "encoder", manifest=labels
-    )
+    encoder = write_small_encoder(folder / "encoder")
+    histo_index.build(folder / "tiles", folder / "i.hx", encoder=encoder, manifest=labels)
     return histo_index.open(folder / "i.hx")
 
 

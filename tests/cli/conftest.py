@@ -1,6 +1,5 @@
 """A small real index, and a way to run the command line in this process."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from histo_index import cli
 from histo_index.api.build import build
 from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.create import init_encoder
+from tests.copies import copy_built
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def workshop(
     finished_workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Workshop:
     """A copy to work in, as the working directory."""
-    shutil.copytree(finished_workshop.folder, tmp_path, dirs_exist_ok=True)
+    copy_built(finished_workshop.folder, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HISTO_INDEX", raising=False)
     return Workshop(folder=tmp_path)

@@ -1,7 +1,6 @@
 """`calibrate` and `evaluate` as a user types them, and what later answers make of them."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from histo_index.api.build import build
 from histo_index.demo.tiles import write_tiles
 from histo_index.encoder.create import init_encoder
 from tests.cli.conftest import Run, Workshop
+from tests.copies import copy_built
 
 PAIR = ("slide-01/0001.png", "slide-02/0001.png")
 
@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.fixture
 def calibrated(finished: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     """A copy of it to work in, as the working directory."""
-    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
+    copy_built(finished.folder, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HISTO_INDEX", raising=False)
     return Workshop(folder=tmp_path)

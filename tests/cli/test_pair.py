@@ -71,6 +71,14 @@ def test_without_a_threshold_the_verdict_is_unsure(workshop: Workshop, run: Run)
     assert "pass --threshold" in ran.out
 
 
+def test_without_an_index_unsure_is_refused(workshop: Workshop, run: Run) -> None:
+    ran = run("pair", f"tiles/{A}", f"tiles/{B}", "--encoder", "encoder", "--unsure")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith(
+        "--unsure needs a calibrated index; pass --index DIR, or leave it out\n"
+    )
+
+
 def test_look_up_of_indexed_tiles_loads_no_encoder(workshop: Workshop) -> None:
     script = (
         "import sys; from histo_index.cli import main\n"

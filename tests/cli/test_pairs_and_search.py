@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 import histo_index
+from histo_index.encoder import create
+from histo_index.encoder.importing.checkpoint import read_checkpoint
 from histo_index.encoder.runtime.resnet import ResNet
 from histo_index.indexer.format.records import SearchConfig
 from tests.cli.conftest import Run, Workshop
@@ -199,7 +201,11 @@ def test_a_torchvision_checkpoint_is_imported(workshop: Workshop, run: Run) -> N
     assert "untrained" not in ran.err
 
 
-def test_an_import_of_the_wrong_architecture_is_exit_status_4(workshop: Workshop, run: Run) -> None:
+def test_an_import_of_the_wrong_architecture_is_exit_status_4(
+    workshop: Workshop, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another process spends seconds on loading torch.
+    monkeypatch.setattr(create, "read_in_child", read_checkpoint)
     torch.save(ResNet("resnet18").state_dict(), "net.pth")
     ran = run("encoder", "import", "net.pth", "--arch", "resnext50_32x4d", "-o", "mine")
     assert ran.code == 4

@@ -51,8 +51,6 @@ def test_a_teacher_may_be_an_index_of_the_same_tiles(workshop: Workshop, run: Ru
     # From random weights, because the bundled encoder is of another architecture.
     assert (card["start"], card["recipe"]["frozen_stages"]) == ("random", 0)
     assert card["teacher"] == {"name": workshop.index.name, "columns": ["embedding"], "tiles": 16}
-    ran = run("build", workshop.tiles, "-o", "taught.hx", "--encoder", "taught")
-    assert ran.out.splitlines()[1].split()[:2] == ["encoded", "16"]
 
 
 def test_a_monitors_paths_may_start_where_the_tiles_paths_do(workshop: Workshop, run: Run) -> None:

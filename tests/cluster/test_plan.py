@@ -79,5 +79,12 @@ def test_the_command_prints_lines_and_json() -> None:
 def test_amounts_that_mean_nothing_are_refused() -> None:
     with pytest.raises(InputError, match="--tiles 0: expected 1 or more"):
         plan(0)
-    with pytest.raises(InputError, match="tiles per second: expected a number above 0"):
-        plan(10, tiles_per_second=0)
+    for name, value in (
+        ("tiles_per_second", 0.0), ("machine_bytes", float("inf")), ("tile_bytes", -1.0),
+        ("hour_price", float("nan")),
+    ):  # fmt: skip
+        options = {"tiles_per_second": 7.0, name: value}
+        with pytest.raises(InputError) as caught:
+            plan(10, **options)  # type: ignore[arg-type]
+        said = f"{name.replace('_', ' ')}: {value:g}, expected a number above 0"
+        assert str(caught.value) == said

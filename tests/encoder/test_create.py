@@ -49,6 +49,7 @@ def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
     assert init_encoder(tmp_path / "c", arch="resnet18", seed=5) != first
 
 
+@pytest.mark.usefixtures("no_child")
 def test_imported_encoder_records_its_source(checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "encoder"
     fingerprint = import_encoder(

@@ -45,7 +45,8 @@ def fast(settled: EncoderFolder) -> Encoder:
 @pytest.fixture(scope="module")
 def expected(settled: EncoderFolder, tiles: Pixels) -> Float32:
     """Unit vectors [32, D] computed in the plainest way from the reference's features."""
-    features = np.concatenate([ReferenceRuntime(settled).embed(tile[None]) for tile in tiles])
+    reference = ReferenceRuntime(settled)
+    features = np.concatenate([reference.embed(tile[None]) for tile in tiles])
     units: Float32 = features / np.linalg.norm(features, axis=1, keepdims=True)
     return units
 

@@ -8,7 +8,7 @@ import pytest
 
 from histo_index.errors import InputError
 from histo_index.features.layouts.opening import open_parts
-from histo_index.features.unit_rows import is_usable, to_half, unit_rows
+from histo_index.features.unit_rows import is_usable, unit_rows
 from tests.features.hostile import Trap
 from tests.features.writers import (
     draw_slide,
@@ -99,14 +99,6 @@ def test_rows_of_unit_length_stay_bit_by_bit() -> None:
     assert np.array_equal(stored, again)
     exact = rows / np.linalg.norm(rows.astype(np.float64), axis=1)[:, None]
     assert np.abs(stored - exact).max() <= 2**-11
-
-
-def test_half_floats_are_rounded_as_numpy_does() -> None:
-    halves = np.arange(0x3C00, dtype=np.uint16).view(np.float16).astype(np.float32)
-    ties = (halves[:-1] + halves[1:]) / 2
-    beside = [np.nextafter(ties, np.float32(side)) for side in (0, 2)]
-    rows = np.stack([ties, -ties, *beside, halves[:-1]])
-    assert np.array_equal(to_half(rows).view(np.uint16), rows.astype(np.float16).view(np.uint16))
 
 
 def test_rows_of_any_length_are_scaled_and_others_are_told_apart() -> None:

@@ -12,6 +12,7 @@ import pytest
 import histo_index
 from histo_index.api.features.import_features import import_features
 from histo_index.api.features.options import FeatureOptions
+from histo_index.commands.remove import describe_restore
 from histo_index.errors import InputError, MismatchError
 from histo_index.indexer.format.manifest import read_manifest
 from histo_index.indexer.format.removed import Rule
@@ -173,7 +174,10 @@ def test_restored_tiles_that_were_erased_are_read_again(index: Path) -> None:
         2, [name for name in before if name not in gone],
     )  # fmt: skip
     assert import_features((), index, NOW).read == 0
-    assert histo_index.restore(index, names=gone[1:]).later == 1
+    restored = histo_index.restore(index, names=gone[1:])
+    assert describe_restore(restored).splitlines()[1] == (
+        "  later     1 content no longer stored: the next `histo-index import` reads them again"
+    )
     done = import_features((), index, NOW)
     assert (done.read, done.tiles) == (2, 1198)
     assert sorted(histo_index.open(index)) == sorted(set(before) - {gone[0]})

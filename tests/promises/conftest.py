@@ -111,7 +111,7 @@ def killings(
         folders = [tmp_path_factory.mktemp("killed") for _ in range(3)]
         is_rebuild = kind == "rebuild"
         found.at_every_step[kind] = list(
-            kill_at_every_step(folders[0], children, is_rebuild=is_rebuild)
+            kill_at_every_step(folders[0], children, is_rebuild=is_rebuild, every=tries(3, 1))
         )
         found.at_random[kind] = list(
             kill_at_random(folders[1], children, kills=tries(12, 1_000), is_rebuild=is_rebuild)

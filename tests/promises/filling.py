@@ -1,9 +1,10 @@
 """Builds on a disk that is too small, by a page or a file more each time: run it as a program.
 
-    unshare --mount python -m tests.promises.filling FOLDER TILES
+    unshare --mount python -m tests.promises.filling FOLDER TILES STEP
 
-FOLDER is new; what it mounts there is seen by nobody else and gone with it. Prints for each way to
-fill the disk and each kind of build a JSON object per size that was tried.
+FOLDER is new; what it mounts there is seen by nobody else and gone with it. Each disk has STEP
+pages or files more than the one before. Prints for each way to fill the disk and each kind of build
+a JSON object per size that was tried.
 """
 
 import ctypes
@@ -73,9 +74,9 @@ class Disk:
 
 
 def sweep(
-    folder: Path, children: ChildBuilds, *, tiles: int, what: str, is_rebuild: bool
+    folder: Path, children: ChildBuilds, *, tiles: int, step: int, what: str, is_rebuild: bool
 ) -> Iterator[Attempt]:
-    """Try every size from one to the first at which the build comes through."""
+    """Try sizes from one to the first at which the build comes through."""
     source = write_tiles(folder / "tiles", numbered(tiles))
     disk = Disk(folder / "disk")
     # As deep as the other, so that the way to the tiles is the same.
@@ -86,13 +87,13 @@ def sweep(
         old = expected_rows(source, names_in(source))
         write_tiles(source, numbered(tiles, start=tiles))
     new = expected_rows(source, names_in(source))
-    room, error = 0, ""
+    room, error = 1 - step, ""
     while error is not None:
         shutil.rmtree(output, ignore_errors=True)
         disk.leave()
         if is_rebuild:
             shutil.copytree(start, output)
-        room += 1
+        room += step
         disk.leave(**{what: room})
         error = children.run(source, output)["error"]
         state = state_of(output, old, new)
@@ -110,11 +111,13 @@ def sweep(
 
 
 def main() -> None:
-    folder, tiles = Path(sys.argv[1]), int(sys.argv[2])
+    folder, tiles, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     with ChildBuilds() as children:
         for what, kind in itertools.product(WAYS, KINDS):
             part, is_rebuild = folder / f"{what}-{kind}", kind == "again"
-            for attempt in sweep(part, children, tiles=tiles, what=what, is_rebuild=is_rebuild):
+            for attempt in sweep(
+                part, children, tiles=tiles, step=step, what=what, is_rebuild=is_rebuild
+            ):
                 print(json.dumps([what, kind, asdict(attempt)]), flush=True)
 
 

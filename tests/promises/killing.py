@@ -3,6 +3,7 @@
 Needs a POSIX system: the builds run in forked processes that get a SIGKILL.
 """
 
+import itertools
 import random
 import shutil
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ from tests.promises.child import KILLED, KILLED_WRITING, ChildBuilds
 
 Rows = Mapping[str, tuple[Any, ...]]
 _FINGERPRINT = "f" * 32
-# Going on from every third of some 40 writes: the others differ by one call.
+# Going on after every third kill: the others differ by few calls.
 _EACH = 3
 
 
@@ -91,14 +92,20 @@ class Killings:
 
 
 def kill_at_every_step(
-    folder: Path, children: ChildBuilds, *, is_rebuild: bool, bytes_per_step: int = 0
+    folder: Path,
+    children: ChildBuilds,
+    *,
+    is_rebuild: bool,
+    every: int = 1,
+    bytes_per_step: int = 0,
 ) -> Iterator[Aftermath]:
-    """Kill a build before its first write to the file system, its second, until it gets through.
+    """Kill a build before its first write to the file system, a later one, until it gets through.
 
     Args:
         folder: an empty one.
         children: where the builds run.
         is_rebuild: begin with an index each time.
+        every: writes from one kill to the next.
         bytes_per_step: kill it in the middle of writing instead, where a file grows beyond that
             many bytes for each kill before.
     """
@@ -110,19 +117,19 @@ def kill_at_every_step(
         old = expected_rows(tiles, numbered(15))
         _change(tiles)
     new = expected_rows(tiles, names_in(tiles))
-    status, steps = KILLED, 0
-    while status in (KILLED, KILLED_WRITING):
+    for kill in itertools.count(1):
         shutil.rmtree(output, ignore_errors=True)
         if is_rebuild:
             shutil.copytree(start, output)
-        steps += 1
-        grown: dict[str, Any] = {"largest_file": bytes_per_step * steps, "is_deadly": True}
-        how = grown if bytes_per_step else {"die_at": steps}
+        grown: dict[str, Any] = {"largest_file": bytes_per_step * kill, "is_deadly": True}
+        how = grown if bytes_per_step else {"die_at": 1 + every * (kill - 1)}
         status = children.run(tiles, output, **how)["status"]
         state = state_of(output, old, new)
-        is_resumed = steps % _EACH == 0 and output.exists()
+        is_resumed = kill % _EACH == 0 and output.exists()
         resumed = resume(children, tiles, output, new) if is_resumed else None
         yield Aftermath(status=status, state=state, resumed=resumed)
+        if status not in (KILLED, KILLED_WRITING):
+            return
 
 
 def kill_at_random(

@@ -20,7 +20,7 @@ from tests.indexer.fakes import reasons, run_build
 from tests.promises.conftest import Tell, Tries, processes_of
 
 KINDS: Final = {"damaged image", "not an image", "too large", "values out of range"}
-# A decoder with a small tile takes 50 MB; one with the large tile below at least 150 more.
+# A decoder with a small tile takes 50 MB; one with the large tile below, as RGB, 150 more.
 _BYTES_OF_A_VICTIM: Final = 130 * 2**20
 DEATH: Final = (
     "its decoder died (killed by signal 9); if memory was short, build again with "
@@ -73,7 +73,7 @@ def write_tiles(folder: Path, large: int) -> list[str]:
     names = [f"{number * 7:02d} large.png" for number in range(large)]
     for number, name in enumerate(names):
         level = np.full((7_000, 8_000), number, np.uint8)
-        Image.fromarray(level).convert("RGB").save(folder / name, compress_level=1)
+        Image.fromarray(level).save(folder / name, compress_level=1)
     return names
 
 

@@ -37,17 +37,23 @@ def other_encoder_to_go_on_with(workshop: Workshop, other: Path) -> Use:
     return ["build", "tiles", "-o", "tiles.hx", "--encoder", str(other)], fingerprint(other)
 
 
+def put_encoder_inside(workshop: Workshop, other: Path) -> None:
+    shutil.rmtree(workshop.index / "encoder")
+    shutil.copytree(other, workshop.index / "encoder")
+
+
 def other_encoder_inside(workshop: Workshop, other: Path) -> Use:
-    shutil.copytree(other, workshop.index / "encoder", dirs_exist_ok=True)
+    put_encoder_inside(workshop, other)
     return ["search", "unseen.png", "-i", "tiles.hx"], fingerprint(other)
 
 
 def other_encoder_inside_to_build(workshop: Workshop, other: Path) -> Use:
-    shutil.copytree(other, workshop.index / "encoder", dirs_exist_ok=True)
+    put_encoder_inside(workshop, other)
     return ["build", "tiles", "-o", "tiles.hx"], fingerprint(other)
 
 
 def other_weights_inside(workshop: Workshop, other: Path) -> Use:
+    (workshop.index / "encoder" / "model.safetensors").unlink()
     shutil.copy(other / "model.safetensors", workshop.index / "encoder")
     return ["pair", "unseen.png", "unseen.png", "-i", "tiles.hx"], ""
 

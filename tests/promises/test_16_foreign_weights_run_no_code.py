@@ -149,10 +149,10 @@ def test_truncated_and_flipped_files_are_refused(
 
 
 def zip_bomb(folder: Path) -> Path:
-    """A third of a megabyte that unpacks to a tensor of 315 MB."""
+    """A sixth of a megabyte that unpacks to a tensor of 157 MB."""
     small = folder / "small.pth"
     torch.save({"conv1.weight": torch.zeros(4)}, small)
-    return packed(folder / "bomb.pth", pickled_in(small), bytes(2**20), mebibytes=300)
+    return packed(folder / "bomb.pth", pickled_in(small), bytes(2**20), mebibytes=150)
 
 
 def huge_shape(folder: Path) -> Path:
@@ -191,13 +191,13 @@ ABSURD: Final[dict[Callable[[Path], Path], str]] = {
 
 
 def test_absurd_sizes_end_within_bounded_memory_and_time(tmp_path: Path, tell: Tell) -> None:
-    found = refusals([zip_bomb(tmp_path)], ImportLimits(spare_bytes=2**28))
+    found = refusals([zip_bomb(tmp_path)], ImportLimits(spare_bytes=2**27))
     with little_memory(spare_bytes=2**30):
         found += refusals_here([huge_shape(tmp_path), deep_pickle(tmp_path)])
     found[1] = found[1].replace(str(tmp_path / "shape.pth"), huge_shape.__name__)
     for reason, expected in zip(found, ABSURD.values(), strict=True):
         assert reason.startswith(expected)
-    (reason,) = refusals([hash_bomb(tmp_path)], ImportLimits(cpu_s=2))
+    (reason,) = refusals([hash_bomb(tmp_path)], ImportLimits(cpu_s=1))
     assert reason.startswith(f"{DIED}killed by signal 24: CPU time limit exceeded); ")
     tell(f"{len(ABSURD) + 1} checkpoints of absurd sizes", "all refused in bounded memory and time")
 
@@ -213,7 +213,7 @@ def test_a_file_over_the_limit_is_not_opened(tmp_path: Path) -> None:
     )
 
 
-def test_dead_child_is_reported_in_one_line(sound: Path, tmp_path: Path) -> None:
+def test_dead_child_is_reported_in_one_line(tmp_path: Path) -> None:
     hung = hash_bomb(tmp_path)
     with ThreadPoolExecutor(1) as threads:
         refused = threads.submit(refusals, [hung], ImportLimits(cpu_s=600))
@@ -225,7 +225,12 @@ def test_dead_child_is_reported_in_one_line(sound: Path, tmp_path: Path) -> None
         f"{DIED}killed by signal 9: Killed); the file is damaged, hostile or too large for this "
         "machine"
     )
-    # Too little memory even for the libraries: whatever they raise, it is one line.
+
+
+def test_memory_too_little_for_the_libraries_is_one_line(sound: Path, tries: Tries) -> None:
+    if tries(0, 1) == 0:
+        pytest.skip("in the long form: a zip bomb ends a child by its memory with each push")
+    # Whatever they raise.
     starved = replace(ImportLimits(), spare_bytes=2**25 - 3 * sound.stat().st_size)
     with pytest.raises(InputError, match=r"sound\.pth: (the process|not a checkpoint)") as caught:
         read_in_child(sound, "resnet18", starved)

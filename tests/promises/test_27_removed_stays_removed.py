@@ -86,12 +86,20 @@ class Archive:
         self.patients[target] = self.patients.pop(name)
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    made = Archive(tmp_path)
+@pytest.fixture(scope="module")
+def removed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an archive of which tiles were removed."""
+    folder = tmp_path_factory.mktemp("removed")
+    made = Archive(folder)
     assert made.build() == {}
     made.remove()
-    return made
+    return folder
+
+
+@pytest.fixture
+def archive(tmp_path: Path, removed: Path) -> Archive:
+    shutil.copytree(removed, tmp_path, dirs_exist_ok=True)
+    return Archive(tmp_path)
 
 
 def test_nothing_that_was_removed_comes_back(

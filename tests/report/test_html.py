@@ -15,11 +15,11 @@ def test_numbers_and_intervals() -> None:
 
 
 def test_a_share_looks_like_all_or_none_only_if_it_is() -> None:
-    assert [percent(share) for share in (0, 0.0001, 0.0049, 0.006, 0.5, 0.994)] == [
-        "0 %", "< 0.1 %", "0.5 %", "1 %", "50 %", "99 %",
+    assert [percent(share) for share in (0, 0.0009, 0.0011, 0.0049, 0.006, 0.5, 0.994)] == [
+        "0 %", "<0.1 %", "0.1 %", "0.5 %", "1 %", "50 %", "99 %",
     ]  # fmt: skip
-    assert [percent(share) for share in (0.9951, 0.9962, 0.99999, 1.0, None)] == [
-        "99.5 %", "99.6 %", "> 99.9 %", "100 %", "–",
+    assert [percent(share) for share in (0.9951, 0.9962, 0.9989, 0.9991, 1.0, None)] == [
+        "99.5 %", "99.6 %", "99.9 %", ">99.9 %", "100 %", "–",
     ]  # fmt: skip
 
 

@@ -229,8 +229,20 @@ def test_what_limits_the_classes_is_on_the_page(
     assert "No class probabilities: calibrate <again>." in none
     assert "among those labelled here" not in none
     (chance, *_) = known.chances
-    ends = text_of(replace(known, chances=[replace(chance, low=0.25, high=0.75)]))
-    assert "25 %…75 %" in ends
+    ends = text_of(replace(known, chances=[replace(chance, low=0.0002, high=0.75)]))
+    assert "<0.1 %…75 %" in ends
+
+
+def test_the_class_table_fits_a_narrow_screen(
+    judged: Judged, threshold: Threshold, classified: list[Query]
+) -> None:
+    (chance, *_) = classes_of(classified[0]).chances
+    long = ClassAnswer(chances=[replace(chance, label="high_grade")])
+    queries = [replace(classified[0], neighbours=Nearest([], classes=long))]
+    html = search_page(judged.index, queries, threshold, Pictures(judged.tiles))
+    # Scrolled by itself if need be, and its names may be broken.
+    assert '<div class="wide"><table class="classes">' in html
+    assert "<th>high_<wbr>grade</th>" in html
 
 
 def test_a_montage_names_class_verdict_and_probability(

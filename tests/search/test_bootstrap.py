@@ -75,7 +75,7 @@ def by_pairs(hits: Bools, a: Int64, b: Int64) -> Interval:
 def test_the_truth_is_inside_as_often_as_promised(
     images: int, pairs: int, groups: int | None, most_by_pairs: float, tries: Tries
 ) -> None:
-    simulations = tries(100, 400)
+    simulations = tries(50, 400)
     design = {"images": images, "pairs": pairs, "groups": groups}
     low, high = expected_shares(simulations)
     assert low <= coverage(by_units, simulations, **design) <= high

@@ -286,7 +286,7 @@ def write_parquet_files(folder: Path) -> None:
 
 
 def test_damaged_parquet_is_read_or_refused_in_bounded_memory(tmp_path: Path, tries: Tries) -> None:
-    files = tries(600, 2_000)
+    files = tries(200, 2_000)
     write_parquet_files(tmp_path)
     command = [sys.executable, "-c", PARQUET_SCRIPT, str(tmp_path), str(files)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)

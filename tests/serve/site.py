@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from histo_index.encoder.create import init_encoder
 from histo_index.serve.app import create_app
 from histo_index.serve.config import Limits, ServeConfig
 from histo_index.serve.state.state import State
+from tests.copies import copy_built
 
 TOKEN: Final = "a-token-of-the-tests-that-is-long-enough"
 ORIGIN: Final = "http://127.0.0.1:8000"
@@ -48,7 +48,7 @@ class Site:
         return self.folder / "tiles"
 
     def copy(self, folder: Path) -> "Site":
-        shutil.copytree(self.folder, folder)
+        copy_built(self.folder, folder)
         return Site(folder=folder)
 
     def config(self, **changes: Any) -> ServeConfig:

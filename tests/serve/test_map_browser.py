@@ -54,13 +54,13 @@ _DRAWN: Final = (
 
 @pytest.fixture
 def map_page(chromium: Browser, served: Served) -> Iterator[Page]:
-    with watched(chromium, served) as page:
-        open_map(page, served)
+    with watched(chromium, served, start="map") as page:
+        settle(page)
         yield page
 
 
-def open_map(page: Page, served: Served, query: str = "") -> None:
-    page.goto(f"{served.url}/map{query}")
+def settle(page: Page) -> None:
+    """Wait until the map is drawn."""
     page.wait_for_selector(_READY)
     page.evaluate(_DRAWN)
 
@@ -137,8 +137,8 @@ def test_a_box_selects_the_tiles_in_it_and_going_back_undoes_it(map_page: Page) 
 
 
 def test_selected_tiles_are_labelled(chromium: Browser, own_site: Site) -> None:
-    with running(own_site) as own, watched(chromium, own) as page:
-        open_map(page, own)
+    with running(own_site) as own, watched(chromium, own, start="map") as page:
+        settle(page)
         page.get_by_role("button", name="Draw a box").click()
         drag(page, (0.005, 0.005), (0.995, 0.995))
         page.wait_for_url("**/map?*box=*")
@@ -191,8 +191,7 @@ def test_a_column_of_numbers_has_a_scale_and_keeps_the_view(map_page: Page, serv
 
 
 def test_without_javascript_there_is_the_table(chromium: Browser, served: Served) -> None:
-    with watched(chromium, served, java_script_enabled=False) as page:
-        page.goto(f"{served.url}/map")
+    with watched(chromium, served, start="map", java_script_enabled=False) as page:
         assert page.locator("[data-map]").is_hidden()
         tiles = page.locator("tbody td.n").first.inner_text()
         page.get_by_label("show the tiles of area").first.click()

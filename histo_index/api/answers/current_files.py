@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histo_index.indexer.inputs.hashing import FileState, look_at_file, look_at_slide, tile_digest
+from histo_index.indexer.inputs.hashing import look_at_file, look_at_slide, tile_digest
 from histo_index.indexer.reader import OpenIndex
-from histo_index.indexer.writing.hash_cache import read_states
+from histo_index.indexer.writing.hash_cache import find_state, read_states
 from histo_index.slides.reading.identity import SlideTile, parse_tile
 
 
@@ -43,8 +43,7 @@ class CurrentFiles:
 
     def _is_same(self, name: str, tile: SlideTile | None, row: int) -> bool:
         expected: str = self._index.rows["sha256"][row].as_py()
-        known = self._states.filter(pc.equal(self._states["path"], name)).drop(["path"]).to_pylist()
-        state = FileState(**known[0]) if known else None
+        state = find_state(self._states, name)
         if tile is None:
             return look_at_file(self._root / name, state).sha256 == expected
         found = look_at_slide(self._root / name, state).sha256

@@ -45,6 +45,8 @@ def find_rows(index: OpenIndex, rows: Any) -> Int64:
         if asked.shape != live.shape:
             raise InputError(f"a mask of {asked.size:,} values; the index has {len(live):,} tiles")
         asked = np.flatnonzero(asked)
+    if asked.size and asked.dtype.kind not in "iu":
+        raise InputError(f"rows of type {asked.dtype}; expected whole numbers, a mask or names")
     positions = asked.ravel().astype(np.int64)
     is_outside = (positions < 0) | (positions >= len(live))
     if is_outside.any():

@@ -1,6 +1,6 @@
 """Look into encoder folders: what they are, and whether they compute what they did at import."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,20 +35,20 @@ def list_encoders(folder: str | Path = ".") -> list[dict[str, Any]]:
 
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; pass one that holds encoder folders")
+    others = sorted(Path(folder).glob("*/"))
+    return list(_lines({"bundled": BUNDLED} | {str(other): other for other in others}))
 
-    return [*_lines([BUNDLED], names=["bundled"]), *_lines(sorted(Path(folder).glob("*/")))]
 
-
-def _lines(folders: list[Path], names: list[str] | None = None) -> Iterator[dict[str, Any]]:
+def _lines(folders: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
     from histo_index.encoder.folder import read_config
 
-    for number, folder in enumerate(folders):
+    for name, folder in folders.items():
         try:
             config, fingerprint = read_config(folder)
         except HistoIndexError:
             continue  # another folder
         yield {
-            "path": names[number] if names else str(folder),
+            "path": name,
             "network": config.architecture,
             "features": config.pooling,
             "size": config.embedding_size,

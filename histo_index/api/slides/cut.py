@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from histo_index.api.slides.open import slide_pool
-from histo_index.errors import ImageError
+from histo_index.errors import ImageError, InputError
 from histo_index.indexer.format.shards import write_parquet
 from histo_index.indexer.inputs.hashing import slide_marks
 from histo_index.indexer.inputs.slides import CutSlides, SlideToCut
@@ -84,7 +84,6 @@ class SlideCutter:
 
     def _read(self, key: str | None) -> "pa.Table | None":
         """Read remembered tiles; None if there are none, or they cannot be read."""
-        from histo_index.errors import InputError
         from histo_index.indexer.inputs.tables import read_table
 
         if key is None or not self._path(key).exists():

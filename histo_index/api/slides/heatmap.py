@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def heatmap(
     if output is not None or geojson is not None:
         path = index.opened.row(int(rows[0]))["path"]
         require_unchanged(index.opened, file_part(path), Path(tiles[0].slide))
-        _draw(found, tiles, None if output is None else Path(output), geojson, crop=crop)
+        _draw(found, tiles, output, geojson, crop=crop)
     return found
 
 
@@ -186,7 +186,12 @@ def _similarities(index: "Index", vectors: Float16, examples: Sequence[ImageLike
 
 
 def _draw(
-    found: Heatmap, tiles: Sequence[SlideTile], output: Path | None, geojson: Any, *, crop: bool
+    found: Heatmap,
+    tiles: Sequence[SlideTile],
+    output: str | Path | None,
+    geojson: str | Path | None,
+    *,
+    crop: bool,
 ) -> None:
     from histo_index.slides.overlay.draw import draw_heatmap
     from histo_index.slides.tiling.geojson import collection, tile_features
@@ -197,7 +202,7 @@ def _draw(
         image = draw_heatmap(
             picture, info, grid, found.values, title=found.meaning, limits=found.limits
         )
-        with publishing(output) as temporary:
+        with publishing(Path(output)) as temporary:
             image.save(temporary, format="PNG")
     if geojson is not None:
         features = tile_features(grid, info, {found.meaning: found.values}, crop=crop)

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from histo_index.errors import ImageError
-from histo_index.indexer.inputs.hashing import FileState, look_at_slide
+from histo_index.indexer.inputs.hashing import look_at_slide
 from histo_index.indexer.reader import OpenIndex
-from histo_index.indexer.writing.hash_cache import read_states
+from histo_index.indexer.writing.hash_cache import find_state, read_states
 
 
 def require_unchanged(index: OpenIndex, name: str, slide: Path) -> None:
@@ -24,13 +22,9 @@ def require_unchanged(index: OpenIndex, name: str, slide: Path) -> None:
     Raises:
         ImageError: it was changed, or is out of reach.
     """
-    states = read_states(index.folder)
-    found = states.filter(pc.equal(states["path"], name)).to_pylist()
-    if not found:
+    known = find_state(read_states(index.folder), name)
+    if known is None:
         return
-    (row,) = found
-    row.pop("path")
-    known = FileState(**row)
     try:
         if look_at_slide(slide, known).sha256 == known.sha256:
             return

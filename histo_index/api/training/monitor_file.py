@@ -52,7 +52,7 @@ def _read_labelled(path: Path) -> tuple[list[str], TileMetrics]:
             f"{path}: neither a column label nor the columns image_a and image_b of a pair list"
         )
     is_labelled = [not is_missing(label) for label in texts_of(listed.table["label"])]
-    table = listed.table.filter(pa.array(is_labelled))
+    table = listed.table.filter(pa.array(is_labelled, pa.bool_()))
     ids = texts_of(table["image_id"])
     groups = texts_of(table["group"]) if "group" in table.column_names else ids
     metrics = TileMetrics(texts_of(table["label"]), each_by_itself(groups, ids))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from histo_index.cluster.building.crew import Event, Worker, carry_out, count_needed
 from histo_index.cluster.building.worker import Done, MakeEncode, ShardWorker
-from histo_index.cluster.ray_session import ray_session
+from histo_index.cluster.ray_session import cause_of, ray_session
 from histo_index.errors import InputError
 from histo_index.indexer.format.shards import Receipt
 from histo_index.indexer.runner import Assignment, Place
@@ -147,7 +147,7 @@ class _Actors:
         try:
             answer: Done | Mapping[str, str] = self._ray.get(reference)
         except errors.RayTaskError as error:
-            raise _cause(error) from error
+            raise cause_of(error) from error
         except errors.RayError as error:
             # It may be alive and only out of reach: then it would keep its cores.
             self._ray.kill(actor)
@@ -157,8 +157,3 @@ class _Actors:
         if isinstance(answer, Done):
             return Event(worker=actor, done=answer)
         return Event(worker=actor, runtime=answer)
-
-
-def _cause(error: Any) -> Exception:
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, Exception) else error

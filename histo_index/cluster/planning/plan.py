@@ -50,9 +50,10 @@ class Question:
     hour_price: float | None
 
     def __post_init__(self) -> None:
-        for name in ("tiles", "embedding_size", "tiles_per_second", "workers", "machine_bytes"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name.replace('_', ' ')}: expected a number above 0")
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in given.items():
+            if name != "is_rate_given" and not 0 < value < math.inf:
+                raise InputError(f"{name.replace('_', ' ')}: {value:g}, expected a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from histo_index.arrays import Bools, Float32, Int64
+from histo_index.cluster.ray_session import cause_of
 from histo_index.cluster.searching.merge import Ranked, merge, split_rows
 from histo_index.cluster.searching.part import IndexPart
 from histo_index.errors import PartialAnswerError
@@ -127,7 +128,7 @@ class ShardedSearch:
             try:
                 found.append(self.ray.get(reference))
             except self.ray.exceptions.RayTaskError as error:
-                raise getattr(error, "cause", None) or error from error
+                raise cause_of(error) from error
             except self.ray.exceptions.RayError as error:
                 _log.warning("a part is lost (%s)", " ".join(str(error).split())[:200])
         for reference in late:

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from histo_index.commands.output import (
-    align,
-)
+from histo_index.commands.output import align, estimate_text
 from histo_index.wording import counted, printable
 
 if TYPE_CHECKING:
@@ -14,17 +12,16 @@ if TYPE_CHECKING:
     from histo_index.search.calibration.calibration import Calibration
     from histo_index.search.evaluation.result import Contender, Evaluation
 
-_UNKNOWN: Final = "-"
-
 
 def describe_calibration(found: "Calibration", index: Path) -> str:
     """Format the fitted threshold, its accuracy and its warnings."""
     accuracy = "unknown without labels; no probabilities either"
     if not found.is_unlabelled:
-        accuracy = f"{_ends(found.accuracy, '.3f')}, cross-validated by {found.unit}"
+        accuracy = f"{estimate_text(found.accuracy)}, cross-validated by {found.unit}"
     lines = [
         f"{index}: {found.origin}",
-        f"  threshold  {_ends(found.threshold, '.4g')}, for {100 * found.prior:.3g} % same pairs",
+        f"  threshold  {estimate_text(found.threshold, '.4g')}, for {100 * found.prior:.3g} % "
+        "same pairs",
         f"  accuracy   {accuracy}",
         f"  abstain    {'on' if found.answers_unsure else 'off'}",
         *_class_model(found),
@@ -83,15 +80,16 @@ def _table(title: str, contenders: Sequence["Contender"], kind: str) -> list[str
     body = [
         [
             name.replace("_", " "),
-            _ends(figure, ".3f"),
-            *(
-                _value(baseline[name], ".3f") if name in baseline else _UNKNOWN
-                for baseline in baselines
-            ),
+            estimate_text(figure),
+            *(_value_text(baseline.get(name)) for baseline in baselines),
         ]
         for name, figure in own.items()
     ]
     return align([header, *body])
+
+
+def _value_text(figure: "Estimate | None") -> str:
+    return "-" if figure is None or figure.value is None else f"{figure.value:.3f}"
 
 
 def _classes(found: "Evaluation") -> list[str]:
@@ -101,12 +99,12 @@ def _classes(found: "Evaluation") -> list[str]:
         return []
     rows = [
         ["class probabilities", f"{metrics.tiles:,} tiles, each fitted without its group"],
-        ["accuracy", _ends(metrics.accuracy, ".3f")],
-        ["log loss", _ends(metrics.log_loss, ".3f")],
-        ["log loss of the shares alone", _ends(metrics.prior_log_loss, ".3f")],
-        ["calibration slope", _ends(metrics.slope, ".3f")],
+        ["accuracy", estimate_text(metrics.accuracy)],
+        ["log loss", estimate_text(metrics.log_loss)],
+        ["log loss of the shares alone", estimate_text(metrics.prior_log_loss)],
+        ["calibration slope", estimate_text(metrics.slope)],
         *(
-            [f"mean error, {printable(name)}", _ends(error, "+z.3f")]
+            [f"mean error, {printable(name)}", estimate_text(error, "+z.3f")]
             for name, error in metrics.mean_errors.items()
         ),
     ]
@@ -121,17 +119,7 @@ def _abstaining(found: "Evaluation") -> list[str]:
         return ["", "With --unsure none of the pairs is answered."]
     return [
         "",
-        f"With --unsure {_ends(risk.answered, '.3f')} of the pairs are answered, and "
-        f"{_ends(risk.risk_answered, '.3f')} of those answers are wrong "
+        f"With --unsure {estimate_text(risk.answered)} of the pairs are answered, and "
+        f"{estimate_text(risk.risk_answered)} of those answers are wrong "
         f"(of all answers {risk.risk[-1]:.3f}).",
     ]
-
-
-def _ends(figure: "Estimate", form: str) -> str:
-    if figure.low is None or figure.high is None:
-        return _value(figure, form)
-    return f"{_value(figure, form)} ({figure.low:{form}}…{figure.high:{form}})"
-
-
-def _value(figure: "Estimate", form: str) -> str:
-    return _UNKNOWN if figure.value is None else f"{figure.value:{form}}"

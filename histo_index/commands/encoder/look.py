@@ -11,11 +11,10 @@ from histo_index.commands.options import (
     JsonOption,
     OverwriteOption,
 )
-from histo_index.commands.output import align, facts_text, print_result, table_text
+from histo_index.commands.output import align, estimate_text, facts_text, print_result, table_text
 from histo_index.wording import counted
 
 if TYPE_CHECKING:
-    from histo_index.search.bootstrap import Estimate
     from histo_index.search.evaluation.encoder_metrics import EncoderComparison
 
 app = typer.Typer()
@@ -96,7 +95,7 @@ def describe_comparison(found: "EncoderComparison") -> str:
         [
             encoder.name,
             *(
-                _ends(figure)
+                estimate_text(figure)
                 for figure in (encoder.roc_auc, encoder.balanced_accuracy, encoder.nearest)
             ),
             f"{encoder.images_per_second:.1f}",
@@ -109,10 +108,3 @@ def describe_comparison(found: "EncoderComparison") -> str:
         f"{found.distance} distances"
     )
     return "\n".join([title, "", *align([header, *lines])])
-
-
-def _ends(figure: "Estimate") -> str:
-    if figure.value is None:
-        return "-"
-    interval = "" if figure.low is None else f" ({figure.low:.3f}…{figure.high:.3f})"
-    return f"{figure.value:.3f}{interval}"

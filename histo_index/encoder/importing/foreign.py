@@ -74,13 +74,16 @@ def import_foreign(
 @contextmanager
 def _allowing(is_allowed: bool) -> Iterator[None]:
     """Allow an encoder to run its code during the import, if the user does."""
-    before = os.environ.get(ALLOW_CODE, "")
+    before = os.environ.get(ALLOW_CODE)
     if is_allowed:
         os.environ[ALLOW_CODE] = "1"
     try:
         yield
     finally:
-        os.environ[ALLOW_CODE] = before
+        if before is None:
+            os.environ.pop(ALLOW_CODE, None)
+        else:
+            os.environ[ALLOW_CODE] = before
 
 
 def _read_torch(
@@ -118,14 +121,14 @@ def _describe(found: Found, choices: Choices, options: ImportOptions) -> Encoder
         preprocessing=choices.preprocessing(found.name),
         training=_card(found.source, found.weights, options),
         mpp=choices.mpps[0] if choices.mpps else None,
-        foreign=_foreign(found.source, choices.arguments, choices),
+        foreign=_foreign(found.source, choices),
     )
 
 
-def _foreign(source: str, arguments: Any, choices: Choices) -> ForeignNetwork:
+def _foreign(source: str, choices: Choices) -> ForeignNetwork:
     return ForeignNetwork(
         source=source,
-        arguments=arguments,
+        arguments=choices.arguments,
         embedding_size=1,  # measured on the self-test tiles
         mpps=choices.mpps or (),
         licence=choices.licence,
@@ -179,8 +182,7 @@ def _read_onnx(path: Path, options: ImportOptions, read: Reader) -> tuple[Encode
     choices = options.over(Choices())
     found = read("onnx", path, [json.dumps(asdict(choices))], limits=_ONNX_LIMITS)
     document = json.loads(found.pop("config").tobytes())
-    described = document["foreign"]
-    foreign = replace(_foreign(ONNX, described["arguments"], choices), **described)
+    foreign = replace(_foreign(ONNX, choices), **document["foreign"])
     config = EncoderConfig(
         architecture=f"{ONNX}:{path.stem}",
         pooling=document["pooling"],

@@ -108,8 +108,13 @@ def _all_tensors(graph: Any) -> Any:
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _all_tensors(inner)
+        for inner in _graphs_in(node):
+            yield from _all_tensors(inner)
+
+
+def _graphs_in(node: Any) -> Any:
+    """Yield the graphs that are attributes of a node, such as the branches of an `If`."""
+    return (graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs))
 
 
 def _require_standard(model: Any, name: str) -> None:
@@ -124,9 +129,8 @@ def _require_standard(model: Any, name: str) -> None:
 def _all_nodes(graph: Any) -> Any:
     for node in graph.node:
         yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(inner)
+        for inner in _graphs_in(node):
+            yield from _all_nodes(inner)
 
 
 def _choose_outputs(model: Any, text: str, name: str) -> tuple[str, tuple[str, ...]]:
@@ -200,7 +204,8 @@ def _reduce(onnx: Any, model: Any, outputs: tuple[str, ...], name: str) -> bytes
         if needed & set(node.output):
             nodes.append(node)
             needed |= set(node.input)
-            needed |= {tensor for inner in _inner(node) for tensor in inner.input}
+            for inner in _graphs_in(node):
+                needed |= {tensor for each in _all_nodes(inner) for tensor in each.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in needed]
     types = {entry.name: entry for entry in (*graph.value_info, *graph.output)}
     results = [types.get(each) or onnx.ValueInfoProto(name=each) for each in outputs]
@@ -217,7 +222,3 @@ def _reduce(onnx: Any, model: Any, outputs: tuple[str, ...], name: str) -> bytes
         raise InputError(f"{name}: {model.ByteSize():,} bytes; ONNX files end at {_MOST_BYTES:,}")
     data: bytes = model.SerializeToString()
     return data
-
-
-def _inner(node: Any) -> Any:
-    return (each for a in node.attribute for g in (a.g, *a.graphs) for each in _all_nodes(g))

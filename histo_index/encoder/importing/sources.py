@@ -86,12 +86,11 @@ def find_timm(place: str, options: ImportOptions, recipe: Recipe | None) -> Foun
         )
     _default_config(name)  # the network exists
     described = _timm_choices(document.get("pretrained_cfg", document))
-    arguments = {**document.get("model_args", {}), **described.arguments}
     return Found(
         source=TIMM,
         name=name,
         weights=options.weights or _weights_in(folder),
-        choices=Choices(arguments=arguments).over(described),
+        choices=replace(described, arguments=document.get("model_args") or {}),
     )
 
 
@@ -105,8 +104,6 @@ def find_transformers(place: str, options: ImportOptions, recipe: Recipe | None)
     if not folder.is_dir():
         raise _missing(place, recipe or Recipe(repository=place, source=TRANSFORMERS))
     document = _read_json(folder / "config.json")
-    if recipe and recipe.arguments:
-        document = dict(recipe.arguments)
     if "auto_map" in document:
         raise InputError(
             f"{folder}: brings its own code ({printable(str(document['auto_map']))[:100]}), "
@@ -118,7 +115,7 @@ def find_transformers(place: str, options: ImportOptions, recipe: Recipe | None)
         source=TRANSFORMERS,
         name=str(document.get("model_type", "")),
         weights=options.weights or _weights_in(folder),
-        choices=Choices(arguments=document, features=CLS).over(described),
+        choices=replace(described, arguments=document, features=CLS),
     )
 
 

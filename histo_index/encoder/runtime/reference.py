@@ -44,10 +44,12 @@ class Trunk(torch.nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, architecture: str, spec: Preprocessing, *, pooling: str = MEAN) -> None:
+    def __init__(
+        self, architecture: str, spec: Preprocessing, *, pooling: str = MEAN, is_drawn: bool = True
+    ) -> None:
         super().__init__()
         self._pooling = pooling
-        self.network = ResNet(architecture)
+        self.network = ResNet(architecture) if is_drawn else _undrawn(architecture)
         for part in unused_stages(pooling):
             setattr(self.network, part, torch.nn.Identity())
         self.register_buffer("mean", _channels(spec.mean), persistent=False)
@@ -177,7 +179,7 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
         MismatchError: the weights do not fit the architecture.
     """
     config = encoder.config
-    trunk = Trunk(config.architecture, config.preprocessing, pooling=config.pooling)
+    trunk = Trunk(config.architecture, config.preprocessing, pooling=config.pooling, is_drawn=False)
     weights = used_weights(encoder.weights, config.pooling)
     shapes = used_weights(
         weight_shapes(config.architecture) | projection_shapes(config.architecture), config.pooling
@@ -209,6 +211,17 @@ def extract_weights(trunk: Trunk) -> Weights:
         for name, tensor in trunk.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
+
+
+def _undrawn(architecture: str) -> ResNet:
+    """Build a network to fill in: drawing weights takes longer than reading them."""
+    with torch.device("meta"):
+        network = ResNet(architecture)
+    network.to_empty(device="cpu")
+    for name, counts in network.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            counts.zero_()
+    return network
 
 
 def _channels(values: tuple[float, float, float]) -> torch.Tensor:

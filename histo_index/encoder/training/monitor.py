@@ -12,6 +12,7 @@ import torch
 
 from histo_index.arrays import Float32, Pixels
 from histo_index.encoder.runtime.reference import Trunk
+from histo_index.encoder.training.checkpoint import Stopwatch
 from histo_index.files import publish_bytes
 
 LOG_NAME: Final = "train.jsonl"
@@ -26,6 +27,7 @@ _RANGES: Final = {
     "pair_auc": (0.5, 1.0), "diffused_pair_auc": (0.5, 1.0), "neighbour_accuracy": (0.0, 1.0),
 }  # fmt: skip
 _BATCH: Final = 32
+_PLOT_EVERY_S: Final = 60.0
 _PLOT_COLUMNS: Final = 3
 _ROW_INCHES: Final = 2.6
 
@@ -133,11 +135,33 @@ def write_log(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
     publish_bytes(folder / LOG_NAME, text.encode())
 
 
-def plot(folder: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
-    """Plot the figures of the network over the epochs to `train.png`; see `draw_epochs`."""
-    picture = io.BytesIO()
-    draw_epochs(epochs).savefig(picture, format="png", dpi=100)
-    publish_bytes(folder / PLOT_NAME, picture.getvalue())
+class Plot:
+    """The figures of the network over the epochs, in `train.png`; see `draw_epochs`."""
+
+    def __init__(self, folder: Path, stopwatch: Stopwatch) -> None:
+        """Draw nothing yet.
+
+        Args:
+            folder: of the run.
+            stopwatch: of the run.
+        """
+        self._path, self._stopwatch = folder / PLOT_NAME, stopwatch
+        self._drawn_at = stopwatch.seconds
+
+    def draw_if_due(self, epochs: Sequence[Mapping[str, Any]]) -> None:
+        """Draw unless it was drawn within a minute, or the run began within it.
+
+        Matplotlib takes half a second, longer than an epoch of a very small run.
+        """
+        if self._stopwatch.seconds - self._drawn_at >= _PLOT_EVERY_S:
+            self.draw(epochs)
+
+    def draw(self, epochs: Sequence[Mapping[str, Any]]) -> None:
+        """Draw, atomically."""
+        picture = io.BytesIO()
+        draw_epochs(epochs).savefig(picture, format="png", dpi=100)
+        publish_bytes(self._path, picture.getvalue())
+        self._drawn_at = self._stopwatch.seconds
 
 
 def draw_epochs(epochs: Sequence[Mapping[str, Any]]) -> Any:

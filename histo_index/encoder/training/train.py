@@ -22,10 +22,10 @@ from histo_index.encoder.training.distributed import Team
 from histo_index.encoder.training.loop import Run
 from histo_index.encoder.training.monitor import (
     Monitor,
+    Plot,
     Thresholds,
     effective_rank,
     embed,
-    plot,
     write_log,
 )
 from histo_index.encoder.training.views import Tiles, check_tiles
@@ -111,7 +111,10 @@ def train(
         if is_resumed:
             run.resume()
         if team.is_first:
-            _train_epochs(run, on_step, partial(_finish_epoch, run, tiles, monitor, data or {}))
+            plot = Plot(config.output, stopwatch)
+            finish = partial(_finish_epoch, run, plot, tiles, monitor=monitor, data=data or {})
+            _train_epochs(run, on_step, finish)
+            plot.draw(run.epochs)
         else:
             _train_epochs(run, lambda progress: None, lambda figures: None)
         fingerprint = load_encoder(config.output).fingerprint if team.is_first else ""
@@ -198,12 +201,14 @@ def _find_checkpoint(folder: Path, *, resume: bool) -> bool:
 
 def _finish_epoch(
     run: Run,
+    plot: Plot,
     tiles: Tiles,
+    figures: dict[str, Any],
+    *,
     monitor: Monitor | None,
     data: Mapping[str, Any],
-    figures: dict[str, Any],
 ) -> None:
-    """Measure the epoch and write its encoder, log and plot."""
+    """Measure the epoch and write its encoder, log and, where it is due, plot."""
     started, thresholds = run.stopwatch.seconds, None
     encode = partial(embed, run.byol.online.trunk, device=run.team.device)
     with run.autocast():
@@ -214,7 +219,7 @@ def _finish_epoch(
     figures["monitoring_seconds"] = round(run.stopwatch.seconds - started, 3)
     folder, epochs = run.config.output, [*run.epochs, figures]
     write_log(folder, epochs)
-    plot(folder, epochs)
+    plot.draw_if_due(epochs)
     encoder = run.config.encoder
     if monitor is not None and thresholds is not None:
         encoder = _publish(encoder, thresholds, monitor.name)

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -23,24 +22,20 @@ from histo_index.features.containers.part import Part, one_line
 from histo_index.features.layouts.opening import open_parts
 from histo_index.features.reading.frames import Frame, write_frame
 from histo_index.features.unit_rows import is_usable, unit_rows
-from histo_index.limits import lift_memory_limit, limit_process
+from histo_index.limits import lift_memory_limit, limit_process, without_pandas
 from histo_index.wording import printable
 
 # Slower than any disk: a job of a terabyte may compute for two days.
 _BYTES_PER_CPU_S: Final = 5_000_000
 
 
-class _WithoutPandas(MetaPathFinder):
-    """Hides pandas, which pyarrow would load for any NumPy array: half a second."""
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
 def main() -> None:
     """Do the jobs that standard input lists."""
-    sys.meta_path.insert(0, _WithoutPandas())
+    with without_pandas():
+        _answer()
+
+
+def _answer() -> None:
     pa.array([""])  # at its first use pyarrow's allocator reserves 1 GB of addresses
     request = json.loads(sys.stdin.buffer.read())
     # Output of libraries must not mix with the frames.

@@ -252,10 +252,10 @@ def iterate_shards(folder: Path, shards: Sequence[ShardRecord]) -> Iterator[pa.T
 
 
 # What a task must know about a tile besides the user's own columns.
-_IDENTITY: Final = ("image_id", "path", "sha256")
+IDENTITY: Final = ("image_id", "path", "sha256")
 
 
 def user_columns(table: pa.Table) -> list[str]:
     """Return the names of the user's own columns."""
-    ours = {*_IDENTITY, *FACTS, EMBEDDING}
+    ours = {*IDENTITY, *FACTS, EMBEDDING}
     return [name for name in table.column_names if name not in ours]

@@ -17,6 +17,20 @@ from histo_index.indexer.format.checksums import DamagedError, checksum
 _END: Final = re.compile(rb',\n "checksum": "([0-9a-f]{32})"\n}\Z')
 
 
+def read_if_there(path: Path, *, remedy: str = "check its permissions") -> bytes | None:
+    """Read a file that an index may lack; None if it does.
+
+    Raises:
+        IndexFormatError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise IndexFormatError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+
+
 def seal(kind: str, body: Mapping[str, Any], *, version: int) -> bytes:
     """Write a document.
 

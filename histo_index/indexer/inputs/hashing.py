@@ -148,7 +148,7 @@ def hash_tiles(
             columns = [list(column) for column in zip(*settled, strict=True)]
             states.append(pa.table(columns, schema=STATES))
         progress(len(digests))
-    table = files.give(digests)
+    table = files.add_digests(digests)
     return HashedTiles(
         table=table.filter(table["sha256"].is_valid()),
         rejected=rejected,
@@ -177,7 +177,7 @@ class _Files:
             names = (self._file_of(path) for path in self.paths.to_pylist())
             self.paths = pa.chunked_array([list(dict.fromkeys(names))], pa.string())
 
-    def give(self, digests: Sequence[str | None]) -> pa.Table:
+    def add_digests(self, digests: Sequence[str | None]) -> pa.Table:
         """Return the tiles with a column `sha256`, from the digests of the files."""
         if self._regions:
             known = dict(zip(self.paths.to_pylist(), digests, strict=True))

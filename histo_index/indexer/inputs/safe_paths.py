@@ -24,7 +24,7 @@ def leads_out(folder: str, name: str, root: Path) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _resolved(folder: str, root: Path) -> tuple[str, bool]:
-    """Follow the links to a folder; tell whether it lies below the root."""
+    """Follow the links to a folder; return it and whether it lies below the root."""
     real = Path(folder).resolve()
     return str(real), real.is_relative_to(root)
 

@@ -92,6 +92,18 @@ def to_float32(halves: Float16) -> Float32:
     return floats
 
 
+def to_float16(floats: Float32) -> Float16:
+    """Round float32 to float16, to nearest even as `astype` of numpy, in a tenth of its time.
+
+    Args:
+        floats: finite numbers in C order.
+    """
+    halves = np.empty(floats.shape, np.float16)
+    if floats.size:
+        numkong.astype(floats, "float16", out=halves)
+    return halves
+
+
 def _rows_to_copy(size: int, *, most: int) -> int:
     """Return how many rows of float16 [D] are copied at a time."""
     return max(1, min(_COPY_BYTES // (2 * size), most))

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from histo_index.errors import InputError
-from histo_index.indexer.format.manifest import REMOVED, Manifest, write_manifest
+from histo_index.indexer.format.manifest import FEATURES, REMOVED, Manifest, write_manifest
 from histo_index.indexer.format.removed import (
     NAMED,
     REMOVED_FILES,
@@ -58,9 +58,11 @@ class RestoreReport:
         index: the index folder.
         tiles: how many tiles the index has now.
         restored: of them those that are back at once.
-        later: contents that are kept out no more, but not stored: the next build encodes them.
+        later: contents that are kept out no more, but not stored: the next build encodes them, or
+            the next import reads them.
         purged: contents of those asked for that stay out, because they were purged.
         rules: rules that were lifted.
+        is_imported: an import made the index.
     """
 
     index: Path
@@ -69,6 +71,7 @@ class RestoreReport:
     later: int
     purged: int
     rules: Sequence[str]
+    is_imported: bool = False
 
 
 def remove_tiles(folder: Path, tiles: pa.Table, rules: Sequence[Rule] = ()) -> Manifest:
@@ -123,6 +126,7 @@ def restore_tiles(folder: Path, config: RestoreConfig) -> RestoreReport:
             later=len(free - set(index.rows["sha256"].to_pylist())),
             purged=len({row["sha256"] for row in asked} & after.purged),
             rules=[describe_rule(r, private) for r in before.rules if r not in after.rules],
+            is_imported=FEATURES in current.files,
         )
 
 

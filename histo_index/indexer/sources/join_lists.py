@@ -40,7 +40,8 @@ def join_lists(lists: Sequence[TileList], has_manifest: Sequence[bool]) -> TileL
     seen: set[str] = set()
     tables = []
     # Those with a manifest first: their columns are kept.
-    for found in sorted(moved, key=lambda found: not has_manifest[moved.index(found)]):
+    order = sorted(range(len(moved)), key=lambda number: not has_manifest[number])
+    for found in (moved[number] for number in order):
         rows, ids = [], []
         for row, path in enumerate(found.table["path"].to_pylist()):
             name = first_ids[path]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.arrays import Float32, Float64
+from histo_index.indexer.transform.threads import one_blas_thread
 from histo_index.indexer.transform.whitening import Whitening, fit_whitening, principal_directions
 
 # All constants were chosen on training tiles: held-out groups, and a left-out source.
@@ -31,7 +32,7 @@ _SHARED: Final = 0.25
 # Of the squared distance, what the coordinates make up; whitened vectors make up the rest. With
 # more of it nearest neighbours are found worse.
 _SHARE: Final = 0.7
-# Nearer than float32 tells distances from none: copies of one tile are no cluster.
+# Below that float32 cannot separate a distance from 0: copies of one tile are no cluster.
 _LEAST_REACH: Final = 1e-3
 # 17 MB of weights in float32.
 _BLOCK: Final = 4096
@@ -123,6 +124,11 @@ def fit_diffusion(embeddings: npt.NDArray[np.floating]) -> Diffusion:
     (2004), Self-tuning spectral clustering; other tiles by Nyström's extension, as in Fowlkes,
     Belongie, Chung and Malik (2004), Spectral grouping using the Nyström method.
     """
+    with one_blas_thread():
+        return _fit(embeddings)
+
+
+def _fit(embeddings: npt.NDArray[np.floating]) -> Diffusion:
     whitening = fit_whitening(embeddings)
     count = min(len(embeddings), _LANDMARKS)
     drawn = np.random.default_rng(0).choice(len(embeddings), count, replace=False)

@@ -34,7 +34,7 @@ from histo_index.indexer.format.shards import embeddings_of, iterate_shards, rec
 from histo_index.indexer.transform.diffusion import Diffusion, fit_diffusion
 from histo_index.wording import counted
 
-# With fewer, the directions that tiles vary most in are those that tell these few apart.
+# With fewer, the directions in which tiles vary most only separate these few.
 FEWEST_TILES: Final = 100
 TRANSFORM_FILES: Final = f"{TRANSFORM}-*.npz"
 # 41 MB in float32 at 2048 dimensions; a fit needs two copies, less than encoding needs.
@@ -72,7 +72,7 @@ def distance_of(
         asked: the user's, if any.
         current: what is committed; None in a first build.
         encode: the encoder.
-        folder: the index; after the loss of a manifest its calibration tells what was.
+        folder: the index; after the loss of a manifest its calibration shows what it was.
     """
     if asked is not None:
         return asked

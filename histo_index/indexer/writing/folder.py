@@ -97,7 +97,7 @@ def _remove_begun(folder: Path, encoder: Path) -> None:
     for inner in (copies, shards):
         if inner.is_dir() and not any(inner.iterdir()):
             inner.rmdir()
-    # The lock is what tells a begun index from a foreign folder: it goes with the folder or stays.
+    # By its lock a begun index is recognised: it goes with the folder or stays.
     if {path.name for path in folder.iterdir()} == {LOCK_NAME}:
         (folder / LOCK_NAME).unlink()
         folder.rmdir()

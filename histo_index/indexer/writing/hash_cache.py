@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from histo_index.indexer.format.removed import LeftOut
 from histo_index.indexer.format.shards import write_parquet
-from histo_index.indexer.inputs.hashing import STATES, HashedTiles, hash_tiles
+from histo_index.indexer.inputs.hashing import STATES, FileState, HashedTiles, hash_tiles
 from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.slides.reading.identity import file_part
 
@@ -75,6 +75,12 @@ def read_states(folder: Path) -> pa.Table:
         reason = " ".join(str(error).split())[:160]
         _log.warning("%s: cannot be used (%s); every tile is read again", path, reason)
     return STATES.empty_table()
+
+
+def find_state(states: pa.Table, path: str) -> FileState | None:
+    """Find the state of a file in the cache; None if it is not there."""
+    known = states.filter(pc.equal(states["path"], path)).drop_columns(["path"]).to_pylist()
+    return FileState(**known[0]) if known else None
 
 
 def write_states(folder: Path, states: pa.Table, *, before: pa.Table) -> None:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from histo_index.arrays import Int64
 from histo_index.indexer.format.manifest import Manifest
 from histo_index.indexer.format.shards import (
-    _IDENTITY,
+    IDENTITY,
     Receipt,
     Rejection,
     user_columns,
@@ -232,7 +232,7 @@ def _cut(
 
 
 def _row_keys(table: pa.Table, columns: Sequence[str]) -> pa.ChunkedArray:
-    return _join(*(table[name] for name in (*_IDENTITY, *columns)))
+    return _join(*(table[name] for name in (*IDENTITY, *columns)))
 
 
 def _join(*columns: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from histo_index.errors import IndexFormatError, MismatchError
-from histo_index.indexer.format.manifest import CALIBRATION_NAME, read_manifest
+from histo_index.indexer.format.manifest import CALIBRATION_NAME
 from histo_index.indexer.format.records import PLAIN
-from histo_index.indexer.format.signed_json import seal, unseal
+from histo_index.indexer.format.signed_json import read_if_there, seal, unseal
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.curve import Curve
 from histo_index.search.classification.model import ClassModel
@@ -158,14 +158,9 @@ def read_calibration(folder: Path, fingerprint: str, distance: str = PLAIN) -> C
         IndexFormatError: it is damaged, too new, or cannot be read.
     """
     path = folder / CALIBRATION_NAME
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    data = read_if_there(path, remedy=f"check its permissions, or {_REMEDY}")
+    if data is None:
         return None
-    except OSError as error:
-        raise IndexFormatError(
-            f"{path}: cannot be read ({error.strerror}); check its permissions, or {_REMEDY}"
-        ) from error
     body = unseal(path, data, kind=_KIND, newest=CALIBRATION_VERSION, remedy=_REMEDY)
     if body["fingerprint"] != fingerprint:
         raise MismatchError(
@@ -194,13 +189,10 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
         OSError: the disk is full or not writable; the old calibration stands.
     """
     # Imported here: look-ups never write.
-    from histo_index.files import publish_bytes, remove_leftovers
-    from histo_index.indexer.format.lock import writer_lock
+    from histo_index.files import publish_bytes
+    from histo_index.indexer.writing.commit import changing
 
-    # A build removes the temporary files of other writers, so the lock is taken.
-    with writer_lock(folder):
-        remove_leftovers(folder)
-        manifest = read_manifest(folder)
+    with changing(folder) as manifest:
         for kind, found, expected in (
             ("encoder", manifest.fingerprint, calibration.fingerprint),
             ("distance", manifest.distance_name, calibration.distance),

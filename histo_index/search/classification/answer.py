@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -101,7 +102,7 @@ class Classifier:
         classes, groups = np.array(model.tile_classes), np.array(model.tile_groups)
         self._gallery = Gallery(classes[is_there], groups[is_there], len(model.names))
         self._labels = dict(zip(self._rows.tolist(), self._gallery.classes.tolist(), strict=True))
-        self._group_digests = split_digests(model.group_digests)
+        self._group_digests = np.array(split_digests(model.group_digests), str)
         self._problem = _staleness(index, model) or _missing_class(self._gallery, model.names)
 
     def label_of(self, row: int, metadata: Mapping[str, object]) -> str | None:
@@ -192,7 +193,7 @@ class Classifier:
                 is_own |= self._gallery.groups == code
         named = values.get(self._model.file_group or "")
         if image.row is None and named is not None:
-            numbers = np.flatnonzero(np.array(self._group_digests) == name_digest(named))
+            numbers = np.flatnonzero(self._group_digests == name_digest(named))
             is_own |= np.isin(self._gallery.groups, numbers)
         column = self._model.group_column
         if column is None or column not in self._index.rows.column_names:
@@ -200,11 +201,13 @@ class Classifier:
         cells = self._index.rows[column]
         own = cells[image.row].as_py() if image.row is not None else values.get(column)
         if own is not None:
-            is_own |= self._own_values(column) == str(own)
+            is_own |= self._values_of_groups == str(own)
         return is_own
 
-    def _own_values(self, column: str) -> "np.typing.NDArray[np.object_]":
-        cells = self._index.rows[column].take(pa.array(self._rows))
+    @cached_property
+    def _values_of_groups(self) -> "np.typing.NDArray[np.object_]":
+        """The cell of each labelled tile in the column of groups, as text: object [L]."""
+        cells = self._index.rows[self._model.group_column].take(pa.array(self._rows))
         return np.array([str(value) for value in cells.to_pylist()], object)
 
 

@@ -157,12 +157,11 @@ def find_novelty(held: HeldOut) -> Novelty:
 
 def live_sample(index: OpenIndex) -> str:
     """Join the lowest hashes among the live tiles: a sample that depends on nothing else."""
-    starts = _starts(index).take(pa.array(index.live_rows()))
+    starts = _starts(index).take(pa.array(index.live_rows())).unique()
     order = pc.select_k_unstable(
-        pa.table({"start": starts.unique()}),
-        k=_LIVE_SAMPLE, sort_keys=[("start", "ascending")],
-    )  # fmt: skip
-    return "".join(starts.unique().take(order).to_pylist())
+        pa.table({"start": starts}), k=_LIVE_SAMPLE, sort_keys=[("start", "ascending")]
+    )
+    return "".join(starts.take(order).to_pylist())
 
 
 def _starts(index: OpenIndex) -> pa.Array:

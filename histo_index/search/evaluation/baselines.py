@@ -15,7 +15,6 @@ from histo_index.search.evaluation.compare import (
     curve_of,
     difference,
     estimates,
-    measure,
 )
 from histo_index.search.evaluation.result import Contender
 from histo_index.search.inputs.labelled_pairs import LabelledPairs
@@ -35,18 +34,15 @@ _LABELS: Final = {
 
 
 def compare_with_baselines(
-    vectors: Floats, subset: LabelledPairs, baselines: Mapping[str, Floats]
+    own: Metrics, subset: LabelledPairs, baselines: Mapping[str, Floats]
 ) -> list[Contender]:
     """Compute the metrics of each baseline and the lead of the index over it, on the same tiles.
 
     Args:
-        vectors: floats [T, D] of the index.
-        subset: the T tiles and their pairs.
+        own: distances and ranks of the index.
+        subset: T tiles and their pairs.
         baselines: name of each baseline to its vectors, floats [T, D'].
     """
-    if not baselines:
-        return []
-    own = measure(vectors, subset)
     return [
         _contender(name, compute_metrics(theirs, subset), own, subset)
         for name, theirs in baselines.items()

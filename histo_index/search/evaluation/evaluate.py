@@ -20,7 +20,7 @@ from histo_index.search.evaluation.baselines import (
     headline,
     majority,
 )
-from histo_index.search.evaluation.compare import Metrics, compute_metrics, curve_of
+from histo_index.search.evaluation.compare import Metrics, compute_metrics, curve_of, measure
 from histo_index.search.evaluation.examples import (
     confusion_of,
     reliability_of,
@@ -69,7 +69,7 @@ def evaluate(
     probabilities = None if found is None else found.probability
     part = subset or dataset
     contenders = compare_with_baselines(
-        vectors[np.searchsorted(dataset.rows, part.rows)], part, baselines or {}
+        _of_part(metrics, vectors, dataset, part), part, baselines or {}
     )
     contenders.append(majority(dataset, metrics))
     leakage = _leakage(index, dataset, threshold, files)
@@ -101,6 +101,15 @@ def evaluate(
         provenance=_provenance(index, dataset, threshold),
         classes=measure_index(index, dataset),
     )
+
+
+def _of_part(
+    metrics: Metrics, vectors: Floats, dataset: LabelledPairs, part: LabelledPairs
+) -> Metrics:
+    """Return distances and ranks of the tiles that the baselines are compared on."""
+    if len(part.rows) == len(dataset.rows):
+        return metrics
+    return measure(vectors[np.searchsorted(dataset.rows, part.rows)], part)
 
 
 def _fitted_threshold(dataset: LabelledPairs, metrics: Metrics) -> Threshold:

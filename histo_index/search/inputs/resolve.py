@@ -1,6 +1,7 @@
 """Find the vector of every named image: in the index, or by encoding it once."""
 
 import itertools
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from histo_index.indexer.inputs.hashing import hash_file
 from histo_index.indexer.reader import OpenIndex
 from histo_index.progress import track
 from histo_index.search.inputs.contents import make_strings, nearest_name, rows_by_content
-from histo_index.slides.reading.identity import is_there
+from histo_index.slides.reading.identity import is_there, parse_tile
 from histo_index.wording import printable
 
 
@@ -49,6 +50,8 @@ class Located:
 # Checks rows of the index, int64 [n], by the names that they were found by: why one is refused.
 CheckRows = Callable[[Sequence[str], Int64], Sequence[HistoIndexError | None]]
 EncodeFiles = Callable[[Iterable[Path]], Iterator[Encoded | ImageError]]
+
+_log = logging.getLogger(__name__)
 
 _UNRESOLVED: Final = -1
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -80,7 +83,8 @@ class Resolver:
 
     A name is, in this order: an image id; a path as the index has it; a bare file name, with or
     without suffix; the SHA-256 of a file; a file on disk, known by its content or else encoded.
-    With `prefer_files` a file on disk comes first, because then the user points at that very file.
+    With `prefer_files` a file on disk comes first, because then the user points at that very file;
+    a tile of a slide that cannot be read any more answers as it was indexed.
     """
 
     def __init__(
@@ -131,6 +135,7 @@ class Resolver:
             if name in self._given:
                 rows[number] = next(outside)
         encoded = self._add_files(search, extra)
+        self._use_indexed(search)
         self._refuse(search)
         problems = [self._problem(search, number) for number in range(len(names))]
         rows[[problem is not None for problem in problems]] = _UNRESOLVED
@@ -233,6 +238,15 @@ class Resolver:
                     search.rows[number] = len(self._index) + len(extra)
             if not isinstance(result, ImageError):
                 extra.append(result.embedding.astype(np.float16))
+
+    def _use_indexed(self, search: "_Search") -> None:
+        """Answer for tiles of slides that cannot be read any more as they were indexed."""
+        for number, problem in list(search.problems.items()):
+            name = search.names[number]
+            if parse_tile(name) is not None and (row := int(self._find([name])[0])) >= 0:
+                _log.warning("%s; the tile as it was indexed answers", problem)
+                search.rows[number] = row
+                del search.problems[number]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from histo_index.arrays import Bools, Float32
-from histo_index.errors import IndexFormatError
 from histo_index.files import UNLOCKED_PREFIX, flush_folder
 from histo_index.indexer.format.checksums import DamagedError, checksum
 from histo_index.indexer.format.manifest import MAP_NAME, read_manifest
 from histo_index.indexer.format.removed import read_removed
 from histo_index.indexer.format.shards import write_parquet
-from histo_index.indexer.format.signed_json import seal, unseal
+from histo_index.indexer.format.signed_json import read_if_there, seal, unseal
 from histo_index.search.maps.tile_map import MapFacts, TileMap
 
 MAP_VERSION: Final = 1
@@ -42,14 +41,8 @@ def read_map(folder: Path) -> TileMap | None:
         IndexFormatError: it is too new, or cannot be read.
     """
     path = folder / MAP_NAME
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if (data := read_if_there(path)) is None:
         return None
-    except OSError as error:
-        raise IndexFormatError(
-            f"{path}: cannot be read ({error.strerror}); check its permissions"
-        ) from error
     table = _parse(path, data)
     facts = (table.schema.metadata or {}).get(_FACTS, b"")
     body = unseal(path, facts, kind=_KIND, newest=MAP_VERSION, remedy=_REMEDY)

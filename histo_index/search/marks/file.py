@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from histo_index.errors import IndexFormatError
 from histo_index.files import UNLOCKED_PREFIX, flush_folder, naming, publish_bytes
 from histo_index.indexer.format.manifest import MARKS_NAME
+from histo_index.indexer.format.signed_json import read_if_there
 from histo_index.search.marks.record import Mark, Undo, from_line, tiles_of, to_line
 
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT
@@ -52,15 +52,7 @@ def read_marks(folder: Path) -> list[Mark | None]:
     Raises:
         IndexFormatError: the file cannot be read.
     """
-    path = folder / MARKS_NAME
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise IndexFormatError(
-            f"{path}: cannot be read ({error.strerror}); check its permissions"
-        ) from error
+    data = read_if_there(folder / MARKS_NAME) or b""
     return [from_line(line) for line in data.splitlines()]
 
 

@@ -46,4 +46,5 @@ def _names(index: OpenIndex, contents: Sequence[str]) -> list[str]:
     digests = pa.array(contents, pa.string())
     rows = index.find_contents(digests)
     known = index.rows["image_id"].take(pa.array(rows, mask=rows < 0))
-    return pc.coalesce(known, digests).to_pylist()
+    names: list[str] = pc.coalesce(known, digests).to_pylist()
+    return names

@@ -5,9 +5,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from histo_index.arrays import Float64
+from histo_index.lettering import drawable, load_font
 from histo_index.slides.reading.info import SlideInfo
 from histo_index.slides.reading.reader import Pixels
 from histo_index.slides.tiling.grid import Grid
@@ -84,9 +85,9 @@ def _colour(levels: Float64) -> Pixels:
 
 
 def _draw_legend(image: Image.Image, left: int, limits: tuple[float, float], title: str) -> None:
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(_FONT_PX)
+    draw, font = ImageDraw.Draw(image), load_font(_FONT_PX)
     left += _MARGIN_PX
-    lines = wrap(title, _LEGEND_LETTERS)
+    lines = wrap(drawable(title), _LEGEND_LETTERS)
     for number, line in enumerate(lines):
         draw.text((left, _MARGIN_PX + number * 18), line, fill=_INK, font=font)
     top = _MARGIN_PX + 18 * len(lines) + 8

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
@@ -13,9 +13,16 @@ from histo_index.errors import ImageError
 from histo_index.slides.reading.info import Bounds, SlideInfo, SlideLevel, choose_scale
 from histo_index.slides.reading.reader import Pixels, Slide, SlideFile, explain_fault
 
+if TYPE_CHECKING:
+    from histo_index.slides.reading.jpeg_levels import JpegLevels
+
 # Larger planes are damage: OpenSlide counts in int64, pictures in int32.
 _LONGEST_PX: Final = 2**30
 _OPAQUE: Final = 255
+# After so many pixels it pays to load what decodes tiles, which takes 0.2 s: 128 tiles of 256 px.
+_DRAWN_PX: Final = 2**23
+# Vendors whose levels are plain pages of tiles.
+_PLAIN: Final = ("generic-tiff", "aperio")
 
 
 def reader_name() -> str:
@@ -27,8 +34,14 @@ def reader_name() -> str:
         return name
 
 
-def open_by_openslide(path: Path, file: SlideFile) -> Slide | None:
+def open_by_openslide(path: Path, file: SlideFile, *, drawn_px: int = _DRAWN_PX) -> Slide | None:
     """Open a slide; None if OpenSlide does not know its format.
+
+    Args:
+        path: the file to open.
+        file: the slide.
+        drawn_px: pixels that OpenSlide draws before tiles are decoded without it, where that
+            gives the same pixels.
 
     Raises:
         ImageError: it knows the format and cannot read the file.
@@ -37,7 +50,7 @@ def open_by_openslide(path: Path, file: SlideFile) -> Slide | None:
     with open(path, "rb"):  # OpenSlide's own message does not say why
         pass
     try:
-        return _OpenSlide(openslide.OpenSlide(path), file)
+        return _OpenSlide(openslide.OpenSlide(path), file, path, drawn_px)
     except openslide.OpenSlideUnsupportedFormatError:
         return None
     except openslide.OpenSlideError as error:
@@ -47,11 +60,29 @@ def open_by_openslide(path: Path, file: SlideFile) -> Slide | None:
 class _OpenSlide:
     """A slide opened by OpenSlide."""
 
-    def __init__(self, opened: openslide.OpenSlide, file: SlideFile) -> None:
-        self._opened = opened
+    def __init__(
+        self, opened: openslide.OpenSlide, file: SlideFile, path: Path, drawn_px: int
+    ) -> None:
+        self._opened, self._path = opened, path
         self.info = _describe(opened, file)
+        self._to_draw_px = drawn_px
+        self._tiles: JpegLevels | None = None
 
     def read(self, level: int, x: int, y: int, size: tuple[int, int]) -> Pixels:
+        found = self._decode(level, x, y, size)
+        return self._draw(level, x, y, size) if found is None else found
+
+    def _decode(self, level: int, x: int, y: int, size: tuple[int, int]) -> Pixels | None:
+        self._to_draw_px -= size[0] * size[1]
+        if self._to_draw_px > 0 or self.info.vendor not in _PLAIN:
+            return None
+        if self._tiles is None:
+            from histo_index.slides.reading.jpeg_levels import JpegLevels
+
+            self._tiles = JpegLevels(self._path, self.info.levels, self._draw)
+        return self._tiles.read(level, x, y, size)
+
+    def _draw(self, level: int, x: int, y: int, size: tuple[int, int]) -> Pixels:
         downsample = self.info.levels[level].downsample
         place = round(x * downsample), round(y * downsample)
         try:
@@ -69,6 +100,8 @@ class _OpenSlide:
 
     def close(self) -> None:
         self._opened.close()
+        if self._tiles is not None:
+            self._tiles.close()
 
 
 def _describe(opened: openslide.OpenSlide, file: SlideFile) -> SlideInfo:

@@ -141,6 +141,9 @@ def _is_tiff(path: Path) -> bool:
 def _file_to_open(path: Path) -> Path:
     """Return the file that a reader opens; a folder is a DICOM slide."""
     if not path.is_dir():
+        # To open a named pipe waits for its writer.
+        if path.exists() and not path.is_file():
+            raise ImageError(f"{path}: not a slide: not a regular file; pass a slide")
         return path
     parts = sorted(part for part in path.iterdir() if part.suffix.lower() == DICOM_SUFFIX)
     if not parts:

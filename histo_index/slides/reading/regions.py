@@ -19,9 +19,9 @@ from histo_index.slides.reading.reader import Pixels, Slide
 
 # A level that is coarser than asked by less is read as it is: header and rounding differ by this.
 LEVEL_TOLERANCE: Final = 0.01
-# Pixels of a level that one tile may cover, and one block of tiles.
+# Pixels of a level that one tile may cover, and one block of tiles: larger ones leave the cache.
 _LARGEST_REGION: Final = 2**26
-_LARGEST_BLOCK: Final = 2**22
+_LARGEST_BLOCK: Final = 2**20
 # A block may hold this many times the pixels of its tiles.
 _SPARSEST: Final = 1.5
 # Edges closer than this to a whole pixel lie on it.

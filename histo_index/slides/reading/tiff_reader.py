@@ -24,7 +24,7 @@ _SEGMENTS_KEPT: Final = 64
 # Their messages are about the file, not about the code of tifffile.
 _TELLING: Final = (tifffile.TiffFileError, OSError, MemoryError, zlib.error)
 # What tifffile and its codecs raise on damaged files.
-_FAULTS: Final = (
+FAULTS: Final = (
     tifffile.TiffFileError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError,
     RuntimeError, OverflowError, ZeroDivisionError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
@@ -42,11 +42,16 @@ def open_by_tifffile(path: Path, file: SlideFile) -> Slide:
     """
     try:
         with ExitStack() as opened:
-            found = _Tiff(opened.enter_context(tifffile.TiffFile(path)), file)
+            found = _Tiff(opened.enter_context(open_tiff(path)), file)
             opened.pop_all()
             return found
-    except _FAULTS as error:
+    except FAULTS as error:
         raise explain_fault(file, _line(error)) from error
+
+
+def open_tiff(path: Path) -> tifffile.TiffFile:
+    """Open the pages of a TIFF; raises one of `FAULTS` if it is none."""
+    return tifffile.TiffFile(path)
 
 
 class _Tiff:
@@ -66,9 +71,9 @@ class _Tiff:
         width, height = size
         pixels = np.full((height, width, 3), 255, np.uint8)
         try:
-            for index in _segments(page, x, y, size):
+            for index in segments(page, x, y, size):
                 self._paste(pixels, (x, y), level, index)
-        except _FAULTS as error:
+        except FAULTS as error:
             raise explain_fault(self.info.path, _line(error)) from error
         return pixels
 
@@ -78,8 +83,8 @@ class _Tiff:
     def _paste(self, pixels: Pixels, corner: tuple[int, int], level: int, index: int) -> None:
         """Copy the part of a segment that lies in the region."""
         segment, (top, left) = self._segment(level, index)
-        rows = _overlap(corner[1], pixels.shape[0], top, segment.shape[0])
-        columns = _overlap(corner[0], pixels.shape[1], left, segment.shape[1])
+        rows = overlap(corner[1], pixels.shape[0], top, segment.shape[0])
+        columns = overlap(corner[0], pixels.shape[1], left, segment.shape[1])
         if rows is not None and columns is not None:
             pixels[rows[0], columns[0]] = segment[rows[1], columns[1]]
 
@@ -140,8 +145,8 @@ def _describe(pages: list[Any], file: SlideFile) -> SlideInfo:
     )
 
 
-def _segments(page: Any, x: int, y: int, size: tuple[int, int]) -> Iterator[int]:
-    """Return the numbers of the strips or tiles that a region touches."""
+def segments(page: Any, x: int, y: int, size: tuple[int, int]) -> Iterator[int]:
+    """Yield the numbers of the strips or tiles that a region touches."""
     wide = page.tilewidth if page.is_tiled else page.imagewidth
     high = page.tilelength if page.is_tiled else page.rowsperstrip
     across = -(-page.imagewidth // wide)
@@ -152,7 +157,7 @@ def _segments(page: Any, x: int, y: int, size: tuple[int, int]) -> Iterator[int]
             yield row * across + column
 
 
-def _overlap(start: int, length: int, other: int, other_length: int) -> tuple[slice, slice] | None:
+def overlap(start: int, length: int, other: int, other_length: int) -> tuple[slice, slice] | None:
     """Return where two stretches overlap, from the start of each; None if nowhere."""
     low, high = max(start, other), min(start + length, other + other_length)
     if low >= high:

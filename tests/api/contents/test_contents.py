@@ -116,6 +116,9 @@ def test_removed_tiles_have_no_row_anywhere(tmp_path: Path) -> None:
     assert len(index) == N - 2
     with pytest.raises(InputError, match=r"row 118: no such tile; expected 0 to 117"):
         index.embeddings([118])
+    with pytest.raises(InputError, match="rows of type float64; expected whole numbers, a mask"):
+        index.embeddings([0.5])
+    assert index.embeddings([]).shape == (0, STORED.shape[1])
     with pytest.raises(InputError, match="a mask of 120 values; the index has 118 tiles"):
         index.embeddings(np.ones(N, bool))
     with pytest.raises(InputError, match=r"s0/000.png: not in the index; pass an image id"):

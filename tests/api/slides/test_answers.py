@@ -13,6 +13,8 @@ import histo_index
 from histo_index.api.index import Index
 from histo_index.api.slides.heatmap import heatmap, read_picture
 from histo_index.errors import ImageError, InputError
+from histo_index.indexer.reader import OpenIndex
+from histo_index.search.inputs.resolve import Resolver
 from histo_index.search.slides.similar import find_similar_slides
 from histo_index.slides.reading.identity import SlideTile
 from histo_index.slides.tiling.options import SlideSource, TileOptions
@@ -88,6 +90,21 @@ def test_a_slide_that_is_gone_leaves_answers_and_empty_frames(
     assert "2 tiles could not be drawn from" in caplog.text
     with pytest.raises(ImageError, match=r"one.svs: cannot be read \(No such file"):
         read_picture(SlideTile(slide=str(tmp_path / "one.svs"), x=0, y=0, mpp=0.5, size=256))
+
+
+def test_tiles_of_a_slide_that_was_damaged_answer_as_they_were_indexed(
+    index: Index, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = (folder / "data/one.svs").read_bytes()
+    (tmp_path / "one.svs").write_bytes(data[:1000])
+    with DecodingEncoder(folder=folder / "encoder", workers=1) as encoder:
+        damaged = Resolver(OpenIndex(folder / "x.hx"), encoder.encode_files, root=tmp_path)
+        found = damaged.resolve([TILE, TILE.replace("x=512", "x=513")], prefer_files=True)
+    assert list(index)[found.rows[0]] == TILE
+    assert found.problems[0] is None
+    # Another place of the slide is not in the index.
+    assert "one.svs#x=513,y=256,mpp=0.5,size=256: " in str(found.problems[1])
+    assert "; the tile as it was indexed answers" in caplog.text
 
 
 def test_a_heatmap_is_high_where_the_example_was_drawn(index: Index, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Converted networks are kept for the next start, and never trusted more than the weights."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,9 +84,21 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def filled(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Float32]:
+    """A cache that holds the network, and what the network computes."""
+    folder = tmp_path_factory.mktemp("filled") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(folder))
+        return folder, embed(encoder)
+
+
 @pytest.mark.parametrize("case", DAMAGES)
-def test_a_damaged_network_is_converted_again(case: str, encoder: Path, cache: Path) -> None:
-    expected = embed(encoder)
+def test_a_damaged_network_is_converted_again(
+    case: str, encoder: Path, cache: Path, filled: tuple[Path, Float32]
+) -> None:
+    folder, expected = filled
+    shutil.copytree(folder, cache)
     (kept,) = cache.iterdir()
     whole = (kept / "model.bin").read_bytes()
     DAMAGES[case](kept)

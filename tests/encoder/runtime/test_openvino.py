@@ -26,6 +26,7 @@ from histo_index.encoder.runtime.openvino_import import ov
 from histo_index.encoder.runtime.reference import ReferenceRuntime, Trunk
 from histo_index.encoder.runtime.untrained import projection_shapes, weight_shapes
 from histo_index.errors import InputError, MismatchError
+from tests.conftest import is_long
 from tests.encoder.conftest import REAL_TILES, MakeEncoder, cosines, settle
 
 needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
@@ -203,8 +204,10 @@ def test_covariances_are_those_of_sums_of_channels_in_hashed_sums(settled: Encod
 
 
 def test_resnext101_gives_the_features_of_the_reference(
-    settled: EncoderFolder, fresh_tiles: Pixels
+    settled: EncoderFolder, fresh_tiles: Pixels, request: pytest.FixtureRequest
 ) -> None:
+    if not is_long(request.config):
+        pytest.skip("the graph is that of ResNeXt-50 with more blocks: make test-long")
     # Some numbers over and over: drawing 87 million takes longer than all the rest.
     numbers = np.random.default_rng(1).standard_normal(100_003, np.float32)
     weights = {

@@ -1,6 +1,9 @@
 """`train.png`: axes do not exaggerate, and thresholds are not drawn as if they were quality."""
 
-from histo_index.encoder.training.monitor import draw_epochs
+from pathlib import Path
+
+from histo_index.encoder.training.checkpoint import Stopwatch
+from histo_index.encoder.training.monitor import PLOT_NAME, Plot, draw_epochs
 
 
 def test_axes_are_honest() -> None:
@@ -13,3 +16,18 @@ def test_axes_are_honest() -> None:
     assert axes["pair auc"].get_ylim() == (0.5, 1.0)
     assert axes["neighbour accuracy"].get_ylim() == (0.0, 1.0)
     assert axes["loss"].get_ylim()[0] == 0
+
+
+def test_plot_is_drawn_once_a_minute_at_most(tmp_path: Path) -> None:
+    now = [100.0]
+    plot, path = Plot(tmp_path, Stopwatch(lambda: now[0])), tmp_path / PLOT_NAME
+    epochs = [{"epoch": 1, "loss": 2.0}]
+    drawn = []
+    for _ in range(6):
+        now[0] += 25
+        plot.draw_if_due(epochs)
+        drawn.append(path.exists())
+        path.unlink(missing_ok=True)
+    assert drawn == [False, False, True, False, False, True]
+    plot.draw(epochs)
+    assert path.exists()

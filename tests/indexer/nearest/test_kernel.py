@@ -6,7 +6,12 @@ import numkong
 import numpy as np
 import pytest
 
-from histo_index.indexer.nearest.kernel import candidate_distances, row_distances, to_float32
+from histo_index.indexer.nearest.kernel import (
+    candidate_distances,
+    row_distances,
+    to_float16,
+    to_float32,
+)
 from histo_index.search.distance import pair_distances
 from tests.vectors import unit_vectors
 
@@ -73,6 +78,16 @@ def test_every_finite_half_is_read_as_numpy_reads_it() -> None:
     np.testing.assert_array_equal(to_float32(FINITE), expected)
 
 
+@pytest.mark.usefixtures("_level")
+def test_half_floats_are_rounded_as_numpy_does() -> None:
+    halves = np.arange(0x3C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    ties = (halves[:-1] + halves[1:]) / 2
+    beside = [np.nextafter(ties, np.float32(side)) for side in (0, 2)]
+    rows = np.stack([ties, -ties, *beside, halves[:-1]])
+    found, expected = to_float16(rows), rows.astype(np.float16)
+    np.testing.assert_array_equal(found.view(np.uint16), expected.view(np.uint16))
+
+
 def test_candidate_distances_equal_pair_distances() -> None:
     # Rows of 8 KB: several copies for one query; then more pairs than a piece holds.
     wide = unit_vectors(40, 4096).astype(np.float16)
@@ -103,3 +118,4 @@ def test_no_rows_return_no_distances() -> None:
         empty = np.empty(shape, np.int64)
         assert candidate_distances(LEFT[: shape[0]], RIGHT, empty).shape == shape
     assert to_float32(LEFT[:0]).shape == (0, 37)
+    assert to_float16(np.zeros((0, 37), np.float32)).shape == (0, 37)

@@ -1,6 +1,7 @@
 """A commit reuses search files of shards that stay: same bytes as a rebuild, no damage."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -51,12 +52,19 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.fixture(scope="module")
+def six_hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 600 tiles and their index, in shards of 100: no whole blocks of 256."""
+    folder = tmp_path_factory.mktemp("built")
+    tiles = write_tiles(folder / "tiles", numbered(600))
+    encoder = FakeEncoder(folder=folder / "fake-encoder")
+    run_build(folder / "tiles.hx", encoder, tiles, shard_rows=100)
+    return folder
+
+
 @pytest.fixture
-def built(tmp_path: Path, encoder: FakeEncoder, read: list[str]) -> Path:
-    """An index of 600 tiles in shards of 100, which are no whole blocks of 256."""
-    tiles = write_tiles(tmp_path / "tiles", numbered(600))
-    run_build(tmp_path / "tiles.hx", encoder, tiles, shard_rows=100)
-    read.clear()
+def built(tmp_path: Path, six_hundred: Path) -> Path:
+    shutil.copytree(six_hundred, tmp_path, dirs_exist_ok=True)
     return tmp_path / "tiles.hx"
 
 

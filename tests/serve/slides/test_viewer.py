@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.serve import test_browser
 from tests.serve.real import Served, running
 from tests.serve.site import Site
-from tests.serve.test_browser import AXE, AXE_OPTIONS, BROWSER, NAMELESS, UNREADABLE, watched
+from tests.serve.test_browser import BROWSER, NAMELESS, UNREADABLE, serious, watched
 from tests.slide_files import draw_plane
 
 pytestmark = pytest.mark.skipif(
@@ -100,7 +100,7 @@ def test_a_slide_is_shown_zoomed_and_moved(
     served: Served,
     slide: str,
 ) -> None:
-    with watched(chromium, served, has_touch=True) as page:
+    with watched(chromium, served, start="pair", has_touch=True) as page:
         page.get_by_role("link", name="Slides").click()
         page.locator(".slide-list a").first.click()
         settle(page)
@@ -142,7 +142,7 @@ def test_a_tile_is_chosen_and_the_slide_coloured_by_its_likeness(
     served: Served,
     slide: str,
 ) -> None:
-    with watched(chromium, served) as page:
+    with watched(chromium, served, start="pair") as page:
         open_at(page, served, slide, "448,448,1")
         page.locator(_CANVAS).click()
         chosen = page.locator("[data-chosen]")
@@ -194,13 +194,7 @@ def test_pages_of_slides_can_be_read_and_reached(
             if "slide?" in path:
                 page.locator(_CANVAS).click()
             assert page.evaluate(NAMELESS) == []
-            found = page.evaluate(f"{AXE.read_text(encoding='utf-8')}; axe.run({AXE_OPTIONS})")
-            assert len(found["passes"]) > 10
-            assert [
-                (one["id"], [node["html"] for node in one["nodes"]])
-                for one in found["violations"]
-                if one["impact"] in ("serious", "critical")
-            ] == []
+            assert serious(page) == []
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
                 assert page.evaluate(UNREADABLE) == []
@@ -214,7 +208,7 @@ def test_a_slide_can_be_looked_at_without_javascript(
     served: Served,
     slide: str,
 ) -> None:
-    with watched(chromium, served, java_script_enabled=False) as page:
+    with watched(chromium, served, start="pair", java_script_enabled=False) as page:
         with page.expect_response("**/overview?size=1280*") as picture:
             page.goto(f"{served.url}/slide?slide={slide}")
         assert picture.value.status == 200

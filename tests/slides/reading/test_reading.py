@@ -1,6 +1,7 @@
 """Slides are read at the scale and place that was asked for, by either library."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -204,6 +205,13 @@ def test_damaged_slides_are_errors_of_one_line(tmp_path: Path, slide: Path) -> N
             open_slide(SlideFile.of(tmp_path / name))
     with pytest.raises(ImageError, match=r"missing.svs: cannot be read \(No such file"):
         open_slide(SlideFile.of(tmp_path / "missing.svs"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.svs")
+    with pytest.raises(ImageError, match=r"pipe.svs: not a slide: not a regular file; pass"):
+        open_slide(SlideFile.of(tmp_path / "pipe.svs"))
 
 
 def test_a_damaged_tile_costs_no_other(tmp_path: Path, plane: Pixels) -> None:
