@@ -138,7 +138,8 @@ def find_standing(
 def _counts(pairs: int) -> list[int]:
     """Select after how many of the pairs the threshold is shown."""
     evenly = np.linspace(FEWEST_PAIRS, pairs, _STEPS).astype(int)
-    return np.unique(evenly // _EVERY * _EVERY).tolist()
+    counts: list[int] = np.unique(evenly // _EVERY * _EVERY).tolist()
+    return counts
 
 
 def _step(
