@@ -1,11 +1,14 @@
 """Bundle a trained encoder: half the size, with threshold and provenance.
 
     python benchmarks/bundle_encoder.py ENCODER_DIR
+    python benchmarks/bundle_encoder.py --second FILE
     python benchmarks/bundle_encoder.py --thresholds
 
 Convolutions are kept in float16. The thresholds, one for each distance, are the best cuts
 of the held-out groups of the training tiles (`training_split.py`), measured with the encoder
-as it ships, by the runtime that users get. With `--thresholds` the encoder that ships gets new ones
+as it ships, by the runtime that users get. With
+`--second` an encoder gets the second network that `teach_second.py` wrote. With `--thresholds` the
+encoder that ships gets new ones
 and stays as it is.
 """
 
@@ -18,8 +21,9 @@ from typing import Any, Final
 
 import numpy as np
 import training_split
+from safetensors.numpy import load_file
 
-from histo_index.encoder.config import EncoderConfig, PublishedThreshold
+from histo_index.encoder.config import SECOND, EncoderConfig, PublishedThreshold
 from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.encoder import Encoder
 from histo_index.encoder.folder import (
@@ -39,6 +43,7 @@ DATA: Final = {
     "licence": "by source, see docs/encoder.md",
     "credit": "by source, see docs/encoder.md",
 }
+_SECOND: Final = "feature maps of EfficientNet-Lite0 (ImageNet), stage 3, on the same tiles"
 _ORIGIN: Final = (
     "most right verdicts on pairs across held-out groups of LC25000 and EBHI, within each source, "
     "as many same as different"
@@ -49,6 +54,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("encoder", type=Path, nargs="?", default=BUNDLED)
     options.add_argument("--thresholds", action="store_true", help="choose those, and no more")
+    options.add_argument("--second", type=Path, help="weights of a second network")
     options.add_argument("--start", help="what the run began with, for the model card")
     options.add_argument(
         "--pooling", help="instead of the stored one, where it has the stages for it"
@@ -63,9 +69,12 @@ def main() -> None:
 
 def bundle(given: argparse.Namespace) -> None:
     trained = load_encoder(given.encoder)
-    pooling = given.pooling or trained.config.pooling
+    pooling = SECOND if given.second else given.pooling or trained.config.pooling
     weights = halve(used_weights(trained.weights, pooling))
     training: dict[str, Any] = dict(trained.config.training)
+    if given.second:
+        weights |= halve(load_file(given.second))
+        training["second"] = _SECOND
     # One that was bundled before says both.
     seen = training["data"].get("seen", training["data"]["tiles"])
     training["data"] = {**DATA, "seen": seen}

@@ -10,8 +10,10 @@ first. Without these packages its rows are left out.
 """
 
 import csv
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +47,8 @@ _SUMS: Final = 32
 _TAUGHT: Final = "teacher-efficientnet-lite0.parquet"
 _COMPARED: Final = 16
 _BATCH: Final = 32
+# Tiles and rounds of the CPU times.
+_TIMED, _ROUNDS = 96, 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +91,42 @@ def main() -> None:
     options.add_argument("--previous", type=Path, help="folder of the encoder before it")
     options.add_argument("--sets", nargs="+", default=SETS)
     options.add_argument("--resamples", type=int, default=500)
+    options.add_argument("--times", nargs="+", type=Path, help="CPU time of these encoders alone")
     given = options.parse_args()
     measuring.print_machine()
+    if given.times:
+        print_times(given.times, given.data / given.sets[0])
+        return
     check_teacher(given.data.parent)
     for name in given.sets:
         labelled = read_set(given.data / name)
         contenders = dict(embed_all(labelled.paths, given.encoder, given.previous))
         judged = {who: judge(x, labelled, given.resamples) for who, x in contenders.items()}
         print_set(name, labelled, judged)
+
+
+def print_times(folders: Sequence[Path], data: Path) -> None:
+    """Print the CPU time of an image by several encoders in turn, and its ratio to the first."""
+    paths = sorted((data / "images").iterdir())[:_TIMED]
+    tiles = [read_tile(path, DecodeLimits()).pixels for path in paths]
+    encoders = {str(folder): Encoder(load_encoder(folder)) for folder in folders}
+    for encoder in encoders.values():
+        encoder.encode_pixels(tiles[:8])
+    rates = measuring.interleave(
+        {name: partial(_encode, encoder, tiles) for name, encoder in encoders.items()},
+        repeats=_ROUNDS, clock=time.process_time,
+    )  # fmt: skip
+    first = rates[str(folders[0])]
+    for name, each in rates.items():
+        times, ratios = [1e3 / rate for rate in each], np.divide(first, each)
+        print(
+            f"{name}: {np.median(times):.1f} ms ({min(times):.1f}…{max(times):.1f}), "
+            f"{np.median(ratios):.2f} × the first ({ratios.min():.2f}…{ratios.max():.2f})"
+        )
+
+
+def _encode(encoder: Encoder, tiles: Sequence[Pixels]) -> int:
+    return len(encoder.encode_pixels(tiles))
 
 
 def read_set(folder: Path) -> LabelledSet:

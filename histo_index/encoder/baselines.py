@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from histo_index.arrays import Float32, Pixels
-from histo_index.encoder.config import COVARIANCE, PROJECTION, EncoderConfig
+from histo_index.encoder.config import COVARIANCE, EncoderConfig, has_projection
 from histo_index.encoder.decode.image_file import DecodeLimits
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
@@ -88,7 +88,8 @@ def _untrained(encoder: EncoderFolder) -> EncoderFolder:
         encoder = replace(encoder, config=stand_in)
     weights = random_weights(encoder.config.architecture, seed=_SEED)
     # A random projection of the covariances says nothing that they do not.
-    pooling = COVARIANCE if encoder.config.pooling == PROJECTION else encoder.config.pooling
+    pooling = encoder.config.pooling
+    pooling = COVARIANCE if has_projection(pooling) else pooling
     config = replace(
         encoder.config,
         pooling=pooling,

@@ -16,16 +16,25 @@ ARCHITECTURES: Final = {"resnet18": 512, "resnext50_32x4d": 2048, "resnext101_32
 MEAN: Final = "mean"
 COVARIANCE: Final = "covariance"
 PROJECTION: Final = "covariance+projection"
+SECOND: Final = "covariance+projection+second"
 STAGES: Final = 4
 # The stages that each pools. Features of the fourth transfer worst to tissue that training did not
 # see.
-POOLED_STAGES: Final = {MEAN: (STAGES,), COVARIANCE: (1, 2, 3), PROJECTION: (1, 2, 3)}
+POOLED_STAGES: Final = {
+    MEAN: (STAGES,), COVARIANCE: (1, 2, 3), PROJECTION: (1, 2, 3), SECOND: (1, 2, 3)
+}  # fmt: skip
 POOLINGS: Final = tuple(POOLED_STAGES)
-# The learned projection of `covariance+projection`: its hidden and its output size, and the weights
-# with this prefix. Its output has the length of all covariances together.
+# The learned projection: its hidden and its output size, and the prefix of its weights. Its output
+# has the length of all covariances together.
 PROJECTION_HIDDEN: Final = 768
 PROJECTION_SIZE: Final = 256
 PROJECTION_PREFIX: Final = "projection."
+# The second network of `covariance+projection+second`: the channels of the maps that it predicts,
+# the length of their mean and of their covariances beside the covariances of a stage, and the
+# prefix of its weights.
+SECOND_CHANNELS: Final = 112
+SECOND_PART_LENGTH: Final = 1.5
+SECOND_PREFIX: Final = "second."
 # The published thresholds in EncoderConfig, one for each kind of distance.
 THRESHOLD_FIELDS: Final = ("threshold", "diffused_threshold")
 
@@ -54,9 +63,10 @@ class EncoderConfig:
     Attributes:
         architecture: a key of ARCHITECTURES; of a foreign network `source:name`.
         pooling: how features become an embedding: the `mean` of the last stage, as torchvision has
-            it; the `covariance` of stages 1 to 3; or `covariance+projection`, which joins these
+            it; the `covariance` of stages 1 to 3; `covariance+projection`, which joins these
             with a learned projection of them and of the mean of stage 3, see
-            `projection_inputs`; of a foreign network its features.
+            `projection_inputs`; or `covariance+projection+second`, which joins these with mean and
+            covariances of the maps of a second network; of a foreign network its features.
         preprocessing: how a tile becomes the input.
         training: the model card; `{"method": "none"}` marks untrained weights.
         mpp: microns per pixel of the training images, if known.
@@ -99,7 +109,11 @@ class EncoderConfig:
         if self.pooling == MEAN:
             return ARCHITECTURES[self.architecture]
         size = SKETCH_SIZE * len(POOLED_STAGES[self.pooling])
-        return size + PROJECTION_SIZE if self.pooling == PROJECTION else size
+        if has_projection(self.pooling):
+            size += PROJECTION_SIZE
+        if self.pooling == SECOND:
+            size += SECOND_CHANNELS + SKETCH_SIZE
+        return size
 
     @property
     def licence(self) -> str | None:
@@ -110,6 +124,11 @@ class EncoderConfig:
     def is_trained(self) -> bool:
         """Whether the weights were trained."""
         return self.training.get("method") != "none"
+
+
+def has_projection(pooling: str) -> bool:
+    """Return whether a learned projection is part of the embedding."""
+    return pooling in (PROJECTION, SECOND)
 
 
 def unused_stages(pooling: str) -> list[str]:

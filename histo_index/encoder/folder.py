@@ -12,11 +12,13 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from histo_index.encoder.config import (
-    PROJECTION,
     PROJECTION_PREFIX,
+    SECOND,
+    SECOND_PREFIX,
     THRESHOLD_FIELDS,
     EncoderConfig,
     PublishedThreshold,
+    has_projection,
     unused_stages,
 )
 from histo_index.encoder.decode.preprocessing import BILINEAR, Preprocessing
@@ -177,10 +179,12 @@ def read_config(folder: Path) -> tuple[EncoderConfig, str]:
 
 
 def used_weights(weights: Mapping[str, _Weight], pooling: str) -> dict[str, _Weight]:
-    """Return the weights that a pooling uses: no later stage, no projection that it lacks."""
+    """Return the weights that a pooling uses: no part of the network that it lacks."""
     unused = [f"{stage}." for stage in unused_stages(pooling)]
-    if pooling != PROJECTION:
+    if not has_projection(pooling):
         unused.append(PROJECTION_PREFIX)
+    if pooling != SECOND:
+        unused.append(SECOND_PREFIX)
     unused_names = tuple(unused)
     return {name: array for name, array in weights.items() if not name.startswith(unused_names)}
 

@@ -56,10 +56,9 @@ class StoredVectors:
             IndexFormatError: one is not as it was written, or the file was cut meanwhile.
         """
         self._file.require_size()
-        is_touched = np.zeros(len(self._blocks), bool)
-        is_touched[rows // BLOCK_ROWS] = True
-        for block in np.flatnonzero(is_touched & ~self._is_verified):
-            start = int(block) * BLOCK_ROWS
+        blocks = rows // BLOCK_ROWS
+        for block in sorted(set(blocks[~self._is_verified[blocks]].tolist())):
+            start = block * BLOCK_ROWS
             found = block_checksum(self.matrix[start : start + BLOCK_ROWS])
             if found != int(self._blocks[block]):
                 raise IndexFormatError(

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.cli.conftest import Run, run
 from tests.features.writers import (
     SlideFeatures,
     draw_slide,
+    settle,
     write_clam,
     write_parquet,
     write_trident,
@@ -59,8 +59,7 @@ def test_what_cannot_be_used_is_told_in_a_line_each(here: Path, run: Run) -> Non
     own = draw_slide("", 4, 4).features
     write_parquet(here / "t" / "own.parquet", own, pa.table({"image_id": ["p", "p", "", "q"]}))
     (here / "mpp.csv").write_text("slide,mpp\na,0.25\nb,0.25\nd,0.25\n")
-    for path in here.rglob("*"):
-        os.utime(path, (10**9, 10**9))  # else it may change again
+    settle(here)
     ran = run("import", "t", "-o", "x.hx", "--slide-mpp", "mpp.csv")
     assert ran.code == 3
     assert ran.out.splitlines()[:-1] == [

@@ -18,18 +18,12 @@ from histo_index.indexer.format.manifest import read_manifest
 from histo_index.indexer.format.removed import Rule
 from histo_index.indexer.removal.compact import compact
 from histo_index.indexer.removal.remove import remove_tiles
-from tests.features.writers import draw_slide, write_npy, write_trident
+from tests.features.writers import draw_slide, settle, write_npy, write_trident
 
 SCALES = {"a": 0.25, "b": 0.25, "c": 0.25}
 PLAIN = FeatureOptions(slide_mpp=SCALES, distance="plain")
 NOW = FeatureOptions()
 D = 4
-
-
-def settle(folder: Path) -> None:
-    """Make files as old as they are by the time of a later import."""
-    for path in folder.rglob("*"):
-        os.utime(path, (10**9, 10**9))
 
 
 def slides_in(index: Path) -> dict[str, int]:

@@ -20,10 +20,7 @@ pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium here: apt-get install chromium"
 )
 # No sandbox: CI runs as root.
-_FLAGS: Final = (
-    "--no-sandbox", "--disable-gpu", "--disable-software-rasterizer", "--disable-extensions",
-    "--disable-background-networking",
-)  # fmt: skip
+_FLAGS: Final = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 _DROP: Final = """(bytes) => {
   const file = new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" });
   const data = new DataTransfer();
@@ -42,6 +39,8 @@ _PASTE: Final = """(bytes) => {
 }"""
 
 
+# A time that no busy machine reaches.
+PATIENCE_MS: Final = 300_000
 AXE: Final = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 # Details of what is right, and style sheets read again, take most of the time.
 AXE_OPTIONS: Final = "{resultTypes: ['violations'], preload: false}"
@@ -93,6 +92,7 @@ class watched:  # noqa: N801 - a context manager
         self._wrong: list[str] = []
 
     def __enter__(self) -> Page:
+        self._context.set_default_timeout(PATIENCE_MS)
         page = self._context.new_page()
         page.on("request", self._check)
         page.on("console", lambda said: self._note(said.text))

@@ -6,8 +6,10 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import histo_index
 from histo_index.api.evaluate import ONLY_RANDOM, read_labelled_pairs
 from histo_index.api.index import Index
 from histo_index.indexer.format.manifest import CALIBRATION_NAME, MARKS_NAME
@@ -251,3 +253,30 @@ def test_pages_of_others_cannot_mark(client: Client, site: Site, path: str) -> N
         answer = client.ask("POST", path, headers=headers, json={})
         assert answer.status_code == 403
     assert not (Path(site.index) / MARKS_NAME).exists()
+
+
+def test_notes_about_a_calibration_name_no_tile(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(24, 8)) + 4 * np.eye(8)[np.arange(24) % 2]
+    names = [f"{PATIENT}-{number}.png" for number in range(24)]
+    site = Site(folder=tmp_path)
+    opened = histo_index.from_embeddings(names, vectors, site.index, encoder="other").opened
+    digests = opened.rows["sha256"].to_pylist()
+
+    def answer(a: int, b: int) -> None:
+        kind = "same" if a % 2 == b % 2 else "different"
+        mark = PairMark(
+            a=digests[a], b=digests[b], answer=kind, drawn="random", selection=1.0, user=None,
+            time="now",
+        )  # fmt: skip
+        append_mark(site.index, mark)
+
+    with serving(site.config()) as client:
+        for other in range(1, 22):
+            answer(0, other)
+        refused = problem(client.post("/v1/calibrate", json={}))["detail"]
+        assert refused == "marks: all 21 pairs share one tile; add pairs that do not involve it"
+        for number in range(1, 9):
+            answer(number, number + 8 + number % 2)
+        found = client.post("/v1/calibrate", json={})
+        assert "21 of 29 pairs share one tile" in found.json()["warnings"]
+        assert PATIENT not in found.text

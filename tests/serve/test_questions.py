@@ -90,7 +90,7 @@ def test_a_crop_box_that_is_none_is_refused(client: Client, site: Site, box: str
     assert problem(answer)["detail"].startswith("crop: expected left,top,right,bottom")
 
 
-def test_examples_rank_tiles_by_how_near_they_are_to_what_is_meant_in_relation(
+def test_tiles_that_are_nearer_to_what_is_not_meant_come_later(
     client: Client, index: Index
 ) -> None:
     (like, other), (unlike,) = client.ids(2, label="muscle"), client.ids(1, label="fat")
@@ -99,11 +99,9 @@ def test_examples_rank_tiles_by_how_near_they_are_to_what_is_meant_in_relation(
     rows = [row_of(client, one) for one in (like, other, unlike)]
     gaps = [((vectors - vectors[row]) ** 2).sum(axis=1) for row in rows]
     wanted = np.minimum(gaps[0], gaps[1])
-    order = [
-        row
-        for row in np.argsort(wanted / np.maximum(gaps[2], 1e-6), kind="stable")
-        if row not in rows
-    ][:40]
+    times = np.maximum(1, wanted / np.maximum(gaps[2], 1e-6))
+    assert 0 < (times > 1).sum() < len(times)
+    order = [row for row in np.argsort(wanted * times, kind="stable") if row not in rows][:40]
     assert [row_of(client, hit["id"]) for hit in found["hits"]] == order
     assert [hit["distance"] for hit in found["hits"]] == pytest.approx(wanted[order], abs=1e-3)
     assert found["same"] is None

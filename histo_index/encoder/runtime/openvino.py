@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from histo_index.arrays import Float64, Pixels
-from histo_index.encoder.config import STAGES
+from histo_index.encoder.config import SECOND, STAGES
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder
 from histo_index.encoder.runtime.openvino_import import opset1, ov
 from histo_index.encoder.runtime.openvino_import import opset13 as ops
-from histo_index.encoder.runtime.openvino_pooling import BATCH_NORM_EPSILON, pool
+from histo_index.encoder.runtime.openvino_pixels import PixelLayer, convolve_pixels
+from histo_index.encoder.runtime.openvino_pooling import BATCH_NORM_EPSILON, pool, pool_second
+from histo_index.encoder.runtime.second.graph import build_second
 from histo_index.encoder.weights_file import Weights
 from histo_index.errors import InputError, MismatchError
 from histo_index.hardware import usable_cores
@@ -128,6 +130,9 @@ def build_graph(encoder: EncoderFolder, *, batch: int = 1) -> ov.Model:
     try:
         stages = trace_trunk(encoder.weights, spec, image)
         embedding = pool(stages, encoder.config.pooling, encoder.weights)
+        if encoder.config.pooling == SECOND:
+            second = pool_second(build_second(encoder.weights, image))
+            embedding = ops.concat([embedding, *second], 1)
         size = embedding.get_output_shape(0)[1]
     except KeyError as error:
         raise _mismatch(encoder, f"{error} is missing") from error
@@ -154,31 +159,11 @@ def trace_trunk(weights: Weights, spec: Preprocessing, image: Any) -> list[Any]:
 
 
 def _first_layer(layer: "_Layer", spec: Preprocessing, image: Any) -> Any:
-    """Build the first convolution on whole numbers, which bfloat16 holds exactly up to 256.
-
-    A normalised pixel is wrong by up to half a grey level in bfloat16; in pale tiles that is much.
-    So the mean is subtracted as a whole number. The rest of it and the spread are folded in.
-    """
-    mean, std = 255 * np.array(spec.mean), 255 * np.array(spec.std)
-    whole = np.round(mean)
     kernel, bias = layer.fold("conv1", "bn1")
-    kernel = kernel / std[:, None, None]
-    bias = bias + (kernel * (whole - mean)[:, None, None]).sum(axis=(1, 2, 3))
-    pixels = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
-    pixels = ops.subtract(pixels, _constant(whole.reshape(1, 3, 1, 1)))
-    # The padding is of the mean itself, as the reference's is.
-    edges = [0, 0, _FIRST_PAD, _FIRST_PAD]
-    border = np.ones((1, 3, *(size + 2 * _FIRST_PAD for size in pixels.get_output_shape(0)[2:])))
-    border[:, :, _FIRST_PAD:-_FIRST_PAD, _FIRST_PAD:-_FIRST_PAD] = 0
-    padded = ops.pad(pixels, edges, edges, "constant", np.float32(0))
-    padded = ops.add(padded, _constant(border * (mean - whole)[:, None, None]))
-    # The kernel too is given as two that bfloat16 holds: it decides what all later layers see.
-    coarse = _round_to_bfloat16(kernel)
-    both = np.concatenate([coarse, kernel - coarse], axis=1)
-    y = ops.convolution(
-        ops.concat([padded, padded], 1), _constant(both), [2, 2], [0, 0], [0, 0], [1, 1]
+    pads = (_FIRST_PAD, _FIRST_PAD)
+    return convolve_pixels(
+        image, PixelLayer(kernel=kernel, bias=bias, mean=spec.mean, std=spec.std, padding=pads)
     )
-    return ops.add(y, _constant(bias.reshape(1, -1, 1, 1)))
 
 
 def _residual_block(x: Any, prefix: str, stride: int, layer: "_Layer") -> Any:
@@ -227,11 +212,6 @@ class _Layer:
         kernel = self.weights[f"{conv}.weight"] * gain[:, None, None, None]
         bias = parts["bias"] - parts["running_mean"] * gain
         return kernel, bias
-
-
-def _round_to_bfloat16(values: Float64) -> Float64:
-    bits = values.astype(np.float32).view(np.uint32)
-    return ((bits + 0x8000) & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(np.float64)
 
 
 def _constant(values: Float64) -> Any:

@@ -6,7 +6,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from histo_index.encoder.config import MEAN, POOLED_STAGES, PROJECTION, PROJECTION_PREFIX
+from histo_index.encoder.config import (
+    MEAN,
+    POOLED_STAGES,
+    PROJECTION_PREFIX,
+    SECOND_PART_LENGTH,
+    has_projection,
+)
 from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.runtime.openvino_import import opset13 as ops
 from histo_index.encoder.weights_file import Weights
@@ -26,7 +32,7 @@ def pool(stages: Sequence[Any], pooling: str, weights: Weights) -> Any:
     parts = []
     for stage in POOLED_STAGES[pooling]:
         parts.append(pool_map(stages[stage - 1]))
-    if pooling == PROJECTION:
+    if has_projection(pooling):
         mean = _scale_to_unit(
             ops.reduce_mean(stages[POOLED_STAGES[pooling][-1] - 1], [2, 3], False)
         )
@@ -40,6 +46,13 @@ def pool_map(x: Any) -> Any:
     """Pool features [B, C, H, W] to the sketch of their covariances, [B, 512] of unit length."""
     centred = ops.subtract(x, ops.reduce_mean(x, [2, 3], True))
     return _scale_to_unit(_sketch_covariances(centred))
+
+
+def pool_second(maps: Any) -> list[Any]:
+    """Pool the maps of the second network: [B, SECOND_CHANNELS] and [B, 512]."""
+    parts = _scale_to_unit(ops.reduce_mean(maps, [2, 3], False)), pool_map(maps)
+    length = ops.constant(np.float32(SECOND_PART_LENGTH))
+    return [ops.multiply(part, length) for part in parts]
 
 
 def _project(pooled: Any, weights: Weights) -> Any:

@@ -14,11 +14,14 @@ from histo_index.encoder.config import (
     ARCHITECTURES,
     MEAN,
     POOLED_STAGES,
-    PROJECTION,
     PROJECTION_HIDDEN,
     PROJECTION_PREFIX,
     PROJECTION_SIZE,
+    SECOND,
+    SECOND_CHANNELS,
+    SECOND_PREFIX,
     STAGES,
+    has_projection,
     projection_inputs,
     unused_stages,
 )
@@ -26,6 +29,8 @@ from histo_index.encoder.covariance_sketch import draw_sketch
 from histo_index.encoder.decode.preprocessing import Preprocessing
 from histo_index.encoder.folder import EncoderFolder, used_weights
 from histo_index.encoder.runtime.resnet import ResNet
+from histo_index.encoder.runtime.second.layers import second_shapes
+from histo_index.encoder.runtime.second.network import SecondNetwork, pool_maps
 from histo_index.encoder.runtime.untrained import (
     compare_shapes,
     projection_shapes,
@@ -33,6 +38,9 @@ from histo_index.encoder.runtime.untrained import (
 )
 from histo_index.encoder.weights_file import Weights
 from histo_index.errors import MismatchError
+
+# Weights that are not those of the residual network.
+_OUTSIDE_NETWORK: Final = (PROJECTION_PREFIX, SECOND_PREFIX)
 
 
 class Trunk(torch.nn.Module):
@@ -59,8 +67,11 @@ class Trunk(torch.nn.Module):
             for stage in POOLED_STAGES[pooling]:
                 channels = ARCHITECTURES[architecture] >> (STAGES - stage)
                 self._sketches[str(stage)] = CovarianceSketch(channels)
-        if pooling == PROJECTION:
+        if has_projection(pooling):
             self.projection = Projection(projection_inputs(architecture))
+        if pooling == SECOND:
+            self.second = SecondNetwork()
+            self._sketches["second"] = CovarianceSketch(SECOND_CHANNELS)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Encode uint8 RGB [B, H, W, 3] to float [B, D], not normalised to unit length."""
@@ -70,6 +81,9 @@ class Trunk(torch.nn.Module):
         embeddings: torch.Tensor = (
             self.network(pixels) if self._pooling == MEAN else self._pool_stages(pixels)
         )
+        if self._pooling == SECOND:
+            maps = self.second(images.permute(0, 3, 1, 2).float())
+            embeddings = torch.cat([embeddings, pool_maps(maps, self._sketches["second"])], dim=1)
         return embeddings
 
     def _pool_stages(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -88,7 +102,7 @@ class Trunk(torch.nn.Module):
                 sketch = self._sketches[str(stage)](centred)
                 parts.append(torch.nn.functional.normalize(sketch, dim=1))
         covariances = torch.cat(parts, dim=1)
-        if self._pooling != PROJECTION:
+        if not has_projection(self._pooling):
             return covariances
         mean = torch.nn.functional.normalize(x.float().mean(dim=(2, 3)), dim=1)
         projected = self.projection(torch.cat([covariances, mean], dim=1))
@@ -182,7 +196,10 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
     trunk = Trunk(config.architecture, config.preprocessing, pooling=config.pooling, is_drawn=False)
     weights = used_weights(encoder.weights, config.pooling)
     shapes = used_weights(
-        weight_shapes(config.architecture) | projection_shapes(config.architecture), config.pooling
+        weight_shapes(config.architecture)
+        | projection_shapes(config.architecture)
+        | second_shapes(),
+        config.pooling,
     )
     differences = compare_shapes(weights, shapes)
     if differences:
@@ -197,7 +214,7 @@ def load_trunk(encoder: EncoderFolder) -> Trunk:
 def fill_in(trunk: Trunk, weights: Weights) -> None:
     """Give a trunk these weights, named as `extract_weights` names them; others stay."""
     tensors = {
-        name if name.startswith(PROJECTION_PREFIX) else f"network.{name}": torch.from_numpy(array)
+        name if name.startswith(_OUTSIDE_NETWORK) else f"network.{name}": torch.from_numpy(array)
         for name, array in weights.items()
     }
     # Not strict, because the batch counts of the norms are not stored.
@@ -205,7 +222,7 @@ def fill_in(trunk: Trunk, weights: Weights) -> None:
 
 
 def extract_weights(trunk: Trunk) -> Weights:
-    """Return parameters and statistics: by torchvision name, those of the projection prefixed."""
+    """Return parameters and statistics: by torchvision name, other parts prefixed."""
     return {
         name.removeprefix("network."): tensor.detach().cpu().numpy()
         for name, tensor in trunk.state_dict().items()

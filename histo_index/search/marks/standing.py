@@ -12,7 +12,7 @@ from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.bootstrap import FEWEST_UNITS, Estimate
 from histo_index.search.calibration.checks import FEWEST_OF_A_KIND, FEWEST_PAIRS
-from histo_index.search.calibration.fit import fit
+from histo_index.search.calibration.fit import Fitted, fit
 from histo_index.search.calibration.objectives import Objective
 from histo_index.search.distance import indexed_pair_distances
 from histo_index.search.inputs.labels import own_groups
@@ -53,9 +53,8 @@ class Step:
 
     Attributes:
         pairs: how many.
-        threshold: squared distance, 0…4, with its 95 % interval; its value is None where there is
-            a problem.
-        problem: why it cannot be fitted; None if it can.
+        threshold: squared distance, 0…4, with its 95 % interval; None where it cannot be fitted.
+        problem: why it cannot be fitted, or separates nothing; None if it does.
     """
 
     pairs: int
@@ -64,9 +63,9 @@ class Step:
 
     @property
     def width(self) -> float | None:
-        """Width of the interval; None where the marks do not bound it."""
+        """Width of the interval; None where the marks do not bound it, or there is a problem."""
         low, high = self.threshold.low, self.threshold.high
-        return None if low is None or high is None else high - low
+        return None if low is None or high is None or self.problem else high - low
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +138,8 @@ def find_standing(
 def _counts(pairs: int) -> list[int]:
     """Select after how many of the pairs the threshold is shown."""
     evenly = np.linspace(FEWEST_PAIRS, pairs, _STEPS).astype(int)
-    return np.unique(evenly // _EVERY * _EVERY).tolist()
+    counts: list[int] = np.unique(evenly // _EVERY * _EVERY).tolist()
+    return counts
 
 
 def _step(
@@ -161,12 +161,18 @@ def _fit(index: OpenIndex, marks: Sequence[PairMark], group: str | None) -> Step
         fitted = fit(_sample(index, marks, is_same, group), Objective())
     except InputError:
         return _unknown(marks, "same pairs are not nearer than different ones")
-    if not fitted.curve.distance[0] < fitted.threshold < fitted.curve.distance[-1]:
-        likelier = "different" if fitted.threshold <= fitted.curve.distance[0] else "same"
-        return _unknown(marks, f"“{likelier}” is likelier at every distance")
     ends = fitted.threshold_interval
     threshold = Estimate.of(fitted.threshold, ends.low, ends.high)
-    return Step(pairs=len(marks), threshold=threshold)
+    return Step(pairs=len(marks), threshold=threshold, problem=_problem(fitted))
+
+
+def _problem(fitted: Fitted) -> str | None:
+    """Say that a threshold is at an end of the scale, so that it separates nothing."""
+    if fitted.threshold <= fitted.curve.distance[0]:
+        return "“different” is likelier at every distance"
+    if fitted.threshold >= fitted.curve.distance[-1]:
+        return "“same” is likelier at every distance"
+    return None
 
 
 def _unknown(marks: Sequence[PairMark], problem: str) -> Step:

@@ -1,8 +1,9 @@
 """Search by several examples of what is meant and of what is not.
 
-Tiles are in order of their distance to the nearest example that is meant, divided by that to the
-nearest one that is not. A difference would prefer tiles that are far from both. The distance shown
-is that to the nearest example that is meant: one between two tiles.
+Tiles are in order of their distance to the nearest example that is meant. Where one that is not
+meant is nearer, the distance is multiplied by how many times nearer it is. Being far from what is
+not meant is no merit: a quotient or difference alone would prefer tiles that are far from both. The
+distance shown is that to the nearest example that is meant: one between two tiles.
 
 Source: Giacinto and Roli (2004), Instance-based relevance feedback for image retrieval, NIPS 17.
 """
@@ -85,7 +86,7 @@ def _order(
     values = wanted
     if unlike:
         others = np.maximum(_nearest(snapshot, rows, unlike), _LEAST_DISTANCE)
-        values = (wanted / others).astype(np.float32)
+        values = wanted * np.maximum(1, wanted / others).astype(np.float32)
     return np.argsort(values, kind="stable"), wanted
 
 

@@ -1,5 +1,6 @@
 """Marks: pairs to be marked, answers, labels, undo, and the calibration that reads them."""
 
+import re
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from histo_index.errors import InputError
 from histo_index.search.marks.standing import Standing
 from histo_index.search.marks.table import label_table, pair_table
 from histo_index.serve.answers.marking import Marking, Proposed
@@ -15,6 +17,11 @@ from histo_index.serve.state.snapshot import Snapshot, plain
 from histo_index.serve.state.state import State
 
 _MOST_TILES = 500
+# Messages of a calibration name a tile, or a group that may be a slide.
+_NAMED = re.compile(
+    r"; the first: .*|(?<=share )(group|tile) .*?(?=; add pairs that do not involve it$|$)",
+    re.DOTALL,
+)
 
 
 class Answer(BaseModel):
@@ -83,12 +90,14 @@ def mark_routes(state: State, marking: Marking) -> APIRouter:
 
         def ask(snapshot: Snapshot) -> Response:
             marking.require_writable()
-            found = snapshot.index.calibrate(marks=True)
+            try:
+                found = snapshot.index.calibrate(marks=True)
+            except InputError as error:
+                raise InputError(_without_names(str(error))) from error
             kept = ("threshold", "accuracy", "prior", "pairs", "units")
             facts = {name: found.as_dict()[name] for name in kept}
             classes = [] if found.classes is None else [plain(one) for one in found.classes.names]
-            # Examples at the end of a warning are image ids.
-            shown = [plain(one.partition("; the first: ")[0]) for one in found.warnings]
+            shown = [plain(_without_names(one)) for one in found.warnings]
             return answer({**facts, "classes": classes, "warnings": shown}, "")
 
         return await state.change(ask)
@@ -157,6 +166,10 @@ def standing_json(found: Standing) -> dict[str, Any]:
     ]  # fmt: skip
     needs = [{**asdict(need), "is_met": need.is_met} for need in found.needs]
     return {**vars(found), "needs": needs, "steps": steps, "is_enough": found.is_enough}
+
+
+def _without_names(message: str) -> str:
+    return _NAMED.sub(lambda found: f"one {found[1]}" if found[1] else "", message)
 
 
 def _anonymous(snapshot: Snapshot, row: dict[str, Any]) -> dict[str, Any]:

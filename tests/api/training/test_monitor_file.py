@@ -27,7 +27,7 @@ def test_tiles_without_a_label_are_of_no_class(tmp_path: Path) -> None:
     embeddings = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]]
     metrics, _ = monitor.measure(embeddings)
     # Two tiles without a group are of two groups.
-    assert (metrics.pair_auc, metrics.neighbour_accuracy) == (1.0, 1.0)
+    assert (metrics.figures()["pair_auc"], metrics.figures()["neighbour_accuracy"]) == (1.0, 1.0)
 
 
 def test_labels_of_one_class_are_refused(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from playwright.sync_api import Browser, Page, expect
 from tests.serve import test_browser
 from tests.serve.real import Served, running
 from tests.serve.site import Site
-from tests.serve.test_browser import BROWSER, NAMELESS, UNREADABLE, serious, watched
+from tests.serve.test_browser import BROWSER, NAMELESS, PATIENCE_MS, UNREADABLE, serious, watched
 from tests.slide_files import draw_plane
 
 pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium here: apt-get install chromium"
 )
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=PATIENCE_MS)
 chromium = test_browser.chromium  # a fixture
 _CANVAS: Final = "[data-canvas]"
 # The pixels of a square around the middle of the canvas, [side, side, 3] in a row. They are read

@@ -1,0 +1,1 @@
+"""The second network of an encoder: small, it predicts the feature maps of a teacher."""
