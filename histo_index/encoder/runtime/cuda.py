@@ -47,7 +47,9 @@ class CudaRuntime:
 
 
 def round_network(trunk: torch.nn.Module, kind: torch.dtype) -> torch.nn.Module:
-    """Let a network compute in a precision; normalisation and pooling stay in float32.
+    """Let a network compute in a precision.
+
+    Normalisation, pooling, projection and second network stay in float32.
 
     Args:
         trunk: as `load_network` builds it; changed in place.

@@ -46,14 +46,16 @@ def test_a_rounded_network_sees_exact_pixels(bundled: EncoderFolder, pale_tiles:
     assert distances(embed(rounded, pale_tiles), expected).max() > 1e-3
 
 
-def test_all_but_the_first_layer_is_rounded(bundled: EncoderFolder) -> None:
+def test_the_residual_network_is_rounded_but_for_its_first_layer(bundled: EncoderFolder) -> None:
     trunk = round_network(load_trunk(bundled), torch.bfloat16)
     assert isinstance(trunk, Trunk)
     exact = {
         name for name, weight in trunk.named_parameters() if weight.dtype is not torch.bfloat16
     }
     assert exact == {"network.conv1.weight", "network.bn1.weight", "network.bn1.bias"} | {
-        f"projection.{name}" for name, _ in trunk.projection.named_parameters()
+        f"{part}.{name}"
+        for part in ("projection", "second")
+        for name, _ in trunk.get_submodule(part).named_parameters()
     }
 
 
