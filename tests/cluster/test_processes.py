@@ -118,8 +118,12 @@ def test_each_process_sees_one_gpu_and_so_does_its_replacement(tmp_path: Path) -
         crew.close()
 
 
-def test_a_process_with_fewer_instructions_says_so(tmp_path: Path) -> None:
+def test_a_process_with_fewer_instructions_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One of two is limited to AVX2; `test_crew` has what a build makes of it."""
+    for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OV_CPU_MAX_ISA"):
+        monkeypatch.delenv(name, raising=False)
     runner = ProcessRunner(
         make_encode=FakeSource(folder=tmp_path / "encoder", limited=tmp_path / "limited"), workers=2
     )
