@@ -125,7 +125,7 @@ def fit_classes(gallery: Gallery, distances: Float32, classes: Int64, groups: In
 def bootstrap_covariance(parameters: Float64, queries: Queries) -> Float64:
     """Compute the covariance of the parameters by a bootstrap of groups, float64 [P, P].
 
-    Each drawing fits the parameters again, by one step of Newton's method from those of all groups;
+    Each drawing fits the parameters again with a weak pull only, by one step of Newton's method;
     its terms are sums over groups, so that a drawing costs no pass over the tiles. G groups show
     the spread of G - 2, as in `search.bootstrap`.
 
@@ -138,7 +138,7 @@ def bootstrap_covariance(parameters: Float64, queries: Queries) -> Float64:
         parameters,
         np.tensordot(draws, gradients, 1),
         np.tensordot(draws, curvatures, 1),
-        queries.ridges,
+        queries.weak_ridges,
     )
     covariance: Float64 = np.cov(steps.T) * number / (number - 2)
     return covariance
