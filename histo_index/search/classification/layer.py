@@ -23,8 +23,8 @@ _CONVERGED: Final = 1e-5
 # they do not follow the few groups that they were fitted to: docs/metrics.md has what was compared.
 # The slope of the density as little as keeps it finite where classes are apart.
 _RIDGE: Final = 2.0
-# What the fit would be without that pull, but for what keeps it finite: intervals are as wide as its
-# spread, because the pull takes off spread and adds an error that no drawing shows.
+# What the fit would be without that pull, but for what keeps it finite: intervals are as wide as
+# its spread, because the pull takes off spread and adds an error that no drawing shows.
 _WEAK_RIDGE: Final = 0.1
 _SLOPE_RIDGE: Final = 1e-4
 
