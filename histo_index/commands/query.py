@@ -87,10 +87,13 @@ def pair(
     """Are two images of the same tissue category? Files take precedence over image ids."""
     from histo_index.api.answers.compare import compare
     from histo_index.api.index import open as open_index
-    from histo_index.commands import result_files
 
     folder = _choose_index(encoder, index, report, query_mpp, unsure)
-    result_files.check_output(report, overwrite=overwrite, suffixes=(".html",))
+    if report is not None:
+        # Imported here: without a report nothing is written, and a look-up must start fast.
+        from histo_index.commands import result_files
+
+        result_files.check_output(report, overwrite=overwrite, suffixes=(".html",))
     if folder is None:
         answer = compare(image_a, image_b, encoder=encoder, threshold=threshold, device=device)
     else:

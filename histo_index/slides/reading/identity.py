@@ -8,7 +8,6 @@ user gave the scale of the slide, the name ends with it: `…,size=256,slide_mpp
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -96,6 +95,9 @@ def reading_version() -> str:
 
     Libraries differ in pixels, so it is part of the digest of every slide tile.
     """
+    # Imported here: a look-up must start fast.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"openslide-bin {version('openslide-bin')}"
     except PackageNotFoundError:
