@@ -88,7 +88,7 @@ class Archive:
 
 @pytest.fixture(scope="module")
 def removed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an archive of which tiles were removed."""
+    """A folder with an archive that lost some tiles."""
     folder = tmp_path_factory.mktemp("removed")
     made = Archive(folder)
     assert made.build() == {}

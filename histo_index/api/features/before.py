@@ -86,7 +86,7 @@ class Before:
             )
 
     def incomplete(self) -> set[str]:
-        """Return the keys of the matrices of which rows are missing since the last import.
+        """Return the keys of the matrices that lost rows since the last import.
 
         `compact` erases removed rows from the shards; those that were restored after that must be
         read again.

@@ -25,7 +25,7 @@ class PixelLayer:
         kernel: float [C, 3, K, K].
         bias: float [C].
         mean: of the pixels, 0 to 1, for each channel.
-        std: of the pixels likewise.
+        std: of the pixels, 0 to 1, for each channel.
         padding: pixels before and after, along both sides, in which the normalised image is 0.
     """
 

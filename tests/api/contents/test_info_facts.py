@@ -21,7 +21,7 @@ NAMES: Final = [f"{n:03}.png" for n in range(N)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index in four shards, of which two tiles were removed, one purged and one rejected."""
+    """An index in four shards: two tiles were removed, one purged and one rejected."""
     place = tmp_path_factory.mktemp("facts")
     rows = [f",{'xyy'[n % 3]},p{n % 5}" for n in range(N)]
     path, encoder = build_numbered(

@@ -1,7 +1,7 @@
 """The layers of the second network and the shapes of their weights, without torch.
 
 Its form is that of EfficientNet-Lite0 up to its eleventh block, the end of stage 3. Norms are
-folded into the convolutions, each of which has a bias.
+folded into the convolutions, and each has a bias.
 
 Source: Tan & Le (2019), EfficientNet; Sandler et al. (2018), MobileNetV2, for the blocks.
 """
