@@ -77,9 +77,8 @@ class OpenIndex:
         """Check the blocks of the vectors file that these rows lie in, each once.
 
         Raises:
-            IndexFormatError: one is not as it was written, or a file was cut meanwhile.
+            IndexFormatError: one is not as it was written, or the file was cut meanwhile.
         """
-        self._require_sizes()
         self._vectors.verify(rows)
 
     @cached_property
@@ -178,7 +177,8 @@ class OpenIndex:
         Raises:
             IndexFormatError: a file that it rests on is damaged, or was cut meanwhile.
         """
-        self._require_sizes()
+        if self.manifest.structure is not None:
+            self._files["candidates"].require_size()
         return self._structure
 
     def search_by(self, structure: Any) -> None:
