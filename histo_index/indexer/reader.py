@@ -77,8 +77,9 @@ class OpenIndex:
         """Check the blocks of the vectors file that these rows lie in, each once.
 
         Raises:
-            IndexFormatError: one is not as it was written, or the file was cut meanwhile.
+            IndexFormatError: one is not as it was written, or a file was cut meanwhile.
         """
+        self._require_sizes()
         self._vectors.verify(rows)
 
     @cached_property

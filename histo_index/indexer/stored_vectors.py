@@ -50,12 +50,11 @@ class StoredVectors:
         self._is_verified = np.zeros(len(self._blocks), bool)
 
     def verify(self, rows: Int64) -> None:
-        """Check the blocks that these rows lie in, each once.
+        """Check the blocks that these rows lie in, each once; the file must have its size.
 
         Raises:
-            IndexFormatError: one is not as it was written, or the file was cut meanwhile.
+            IndexFormatError: one is not as it was written.
         """
-        self._file.require_size()
         blocks = rows // BLOCK_ROWS
         is_verified = self._is_verified[blocks]
         if is_verified.all():
