@@ -50,11 +50,12 @@ class StoredVectors:
         self._is_verified = np.zeros(len(self._blocks), bool)
 
     def verify(self, rows: Int64) -> None:
-        """Check the blocks that these rows lie in, each once; the file must have its size.
+        """Check the blocks that these rows lie in, each once.
 
         Raises:
-            IndexFormatError: one is not as it was written.
+            IndexFormatError: one is not as it was written, or the file was cut meanwhile.
         """
+        self._file.require_size()
         blocks = rows // BLOCK_ROWS
         is_verified = self._is_verified[blocks]
         if is_verified.all():

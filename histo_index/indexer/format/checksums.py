@@ -90,6 +90,6 @@ class MappedFile:
         Raises:
             DamagedError: it has another size now.
         """
-        if self._size:
-            found = self.data.size()
+        # Asked for every file at every query, so that a file of the right size costs little.
+        if self._size and (found := self.data.size()) != self._size:
             require_size(self.path, found=found, expected=self._size, remedy=self.remedy)
