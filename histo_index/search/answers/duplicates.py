@@ -58,7 +58,7 @@ def find_duplicates(
     # Codes count contents in the order of their first rows.
     distinct = live[np.unique(codes, return_index=True)[1]]
     found = find_copies(index, distinct, limits, files)
-    centres = star_groups(distinct, found.pairs.left, found.pairs.right)[codes]
+    centres = star_groups(distinct, found.left, found.right)[codes]
     sizes = np.bincount(centres, minlength=len(index))
     order = np.lexsort((live, live != centres, centres, -sizes[centres]))
     order = order[sizes[centres[order]] > 1]
@@ -69,8 +69,7 @@ def find_duplicates(
 
 
 def _confirmed_pairs(found: Copies, count: int) -> Int64:
-    pairs = found.pairs
-    return (pairs.left * count + pairs.right)[found.is_confirmed]
+    return (found.left * count + found.right)[found.is_confirmed]
 
 
 def _group_table(
