@@ -32,13 +32,13 @@ def find_duplicates(
     threshold: float | None = None,
     files: TileFiles | None = None,
 ) -> pa.Table:
-    """Find groups of copies, by plain distance and by pixels, whatever distance is searched by.
+    """Find groups of copies: near by plain distance, whatever is searched by, and of the same pixels.
 
     Every tile of a group is a copy of its first tile: there are no chains.
 
     Args:
         index: whose tiles.
-        threshold: plain distance up to which two tiles may be copies; default: see `copy_limits`.
+        threshold: largest plain distance of two copies; default: see `copy_limits`.
         files: the tile files; None confirms nothing on pixels.
 
     Returns:
