@@ -32,7 +32,7 @@ def find_duplicates(
     threshold: float | None = None,
     files: TileFiles | None = None,
 ) -> pa.Table:
-    """Find groups of copies: near by plain distance, whatever is searched by, and of the same pixels.
+    """Find groups of copies by plain distance and by pixels, whatever distance is searched by.
 
     Every tile of a group is a copy of its first tile: there are no chains.
 
