@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
 from histo_index.api.distillation.teacher import read_teacher
 from histo_index.api.training.monitor_file import read_monitor
+from histo_index.api.training.places import COLUMNS, read_places
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.training.batches.material import Lessons
 from histo_index.encoder.training.config import TrainConfig
@@ -18,6 +17,7 @@ from histo_index.encoder.training.train import TrainReport
 from histo_index.encoder.training.train import train as train_encoder
 from histo_index.errors import InputError
 from histo_index.hardware import has_cuda
+from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.indexer.inputs.tiles import list_tiles
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ class TrainOptions:
         teacher_columns: the columns to learn; none means all.
         teacher_weight: share of the teacher in the loss, 0 to 1; the rest is BYOL's.
         balance: column of the manifest; its values are drawn evenly rather than the tiles.
+        neighbours: share of tiles whose second view is of a tile that touches them on their slide,
+            where places are known: of slide tiles, and of files by the columns `slide_id`, `x`,
+            `y` and `span` of the manifest; 0 for none.
         monitor: labelled tiles (`path`, `label`, optional `group`) or pairs that measure the run.
         licence: licence of the tiles, for the model card.
         mpp: microns per pixel of the tiles, for the model card.
@@ -80,6 +83,7 @@ class TrainOptions:
     teacher_columns: Sequence[str] = ()
     teacher_weight: float | None = None
     balance: str | None = None
+    neighbours: float | None = None
     monitor: str | Path | None = None
     licence: str | None = None
     mpp: float | None = None
@@ -128,7 +132,7 @@ def train(
     report = train_encoder(
         [listed.root / path for path in listed.table["path"].to_pylist()],
         config,
-        lessons=_read_lessons(chosen, listed.table),
+        lessons=_read_lessons(chosen, config.recipe, listed),
         monitor=monitor,
         data={
             "source": ", ".join(Path(path).name for path in several),
@@ -141,13 +145,14 @@ def train(
     return replace(report, seconds=report.seconds + read - started)
 
 
-def _read_lessons(options: TrainOptions, tiles: pa.Table) -> Lessons:
+def _read_lessons(options: TrainOptions, recipe: Recipe, listed: TileList) -> Lessons:
     """Read what is known of the tiles besides.
 
     Raises:
-        InputError: the teacher or the column cannot be used.
+        InputError: the teacher or a column cannot be used, or neighbours are asked for and no
+            place is known.
     """
-    teacher, sources = None, None
+    teacher, sources, tiles = None, None, listed.table
     if options.teacher is not None:
         teacher = read_teacher(Path(options.teacher), options.teacher_columns, tiles)
     if options.balance is not None:
@@ -157,7 +162,13 @@ def _read_lessons(options: TrainOptions, tiles: pa.Table) -> Lessons:
                 f"{', '.join(tiles.column_names)}; pass a manifest with that column"
             )
         sources = [str(value) for value in tiles[options.balance].to_pylist()]
-    return Lessons(teacher=teacher, sources=sources)
+    places = read_places(tiles, listed.root) if recipe.neighbours else []
+    if options.neighbours and not any(places):
+        raise InputError(
+            f"neighbours {options.neighbours:g} need to know where tiles lie; pass the manifest of "
+            f"`histo-index tile`, or a manifest with the columns {', '.join(COLUMNS)}"
+        )
+    return Lessons(teacher=teacher, sources=sources, places=places)
 
 
 def _config(output: Path, options: TrainOptions) -> TrainConfig:
@@ -214,6 +225,7 @@ def _recipe(options: TrainOptions) -> Recipe:
         raise InputError("the recipe distil and --teacher belong together; pass both or neither")
     names = (
         "epochs", "batch", "crop_px", "tile_px", "learning_rate", "momentum", "teacher_weight",
+        "neighbours",
     )  # fmt: skip
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     recipe = replace(RECIPES[name], **given)
