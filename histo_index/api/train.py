@@ -1,5 +1,6 @@
 """Train an encoder on unlabelled tiles, from Python. The command line calls this too."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +18,14 @@ from histo_index.encoder.training.train import TrainReport
 from histo_index.encoder.training.train import train as train_encoder
 from histo_index.errors import InputError
 from histo_index.hardware import has_cuda
+from histo_index.indexer.inputs.folders import NEEDS_MPP
 from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.indexer.inputs.tiles import list_tiles
 
 if TYPE_CHECKING:
     from histo_index.encoder.training.config import TrainProgress
+
+_log = logging.getLogger(__name__)
 
 _Paths = str | Path | Sequence[str | Path]
 # Processes with a GPU; each computes about 200 pairs of 64 px views a second.
@@ -101,7 +105,7 @@ def train(
     """Train an encoder on unlabelled tiles, by BYOL, or by what a teacher knows of them.
 
     Args:
-        tiles: folders (searched recursively), image files, or one manifest.
+        tiles: folders (searched recursively), image files, or one manifest, also of slide tiles.
         output: the new encoder folder, with `train.jsonl`, `train.png` and, during the run, the
             checkpoint.
         manifest: CSV, TSV or Parquet with a `path` column.
@@ -110,7 +114,7 @@ def train(
         progress: called after every step.
 
     Raises:
-        InputError: an argument is unusable, or there are fewer tiles than a batch.
+        InputError: an argument is unusable, or there are fewer tiles than a batch, or none.
         TrainingError: the network collapsed, diverged or ran out of memory.
         IndexFormatError: the checkpoint or the initial encoder is damaged.
         MismatchError: the interrupted run had other settings.
@@ -122,7 +126,12 @@ def train(
     chosen = options or TrainOptions()
     config = _config(Path(output), chosen)
     several = [tiles] if isinstance(tiles, str | Path) else tiles
-    listed = list_tiles([Path(path) for path in several], Path(manifest) if manifest else None)
+    sources = [Path(path) for path in several]
+    listed = list_tiles(sources, Path(manifest) if manifest else None)
+    unlisted = _describe_rejected(listed)
+    if not len(listed.table):
+        reason = f"; the first: {unlisted[0]}" if unlisted else ""
+        raise InputError(f"{', '.join(map(str, several))}: no tiles to learn from{reason}")
     monitor = (
         None
         if chosen.monitor is None
@@ -135,14 +144,30 @@ def train(
         lessons=_read_lessons(chosen, config.recipe, listed),
         monitor=monitor,
         data={
-            "source": ", ".join(Path(path).name for path in several),
+            "source": ", ".join(path.name for path in sources),
             "licence": chosen.licence or "not stated",
             "mpp": chosen.mpp,
         },
         resume=resume,
         on_step=progress,
     )
-    return replace(report, seconds=report.seconds + read - started)
+    return replace(
+        report,
+        rejected=[*unlisted, *report.rejected],
+        seconds=report.seconds + read - started,
+    )
+
+
+def _describe_rejected(listed: TileList) -> list[str]:
+    """Describe what cannot be listed, a line each, and log it."""
+    cut_first = "a slide: cut it with `histo-index tile`, and train on the manifest"
+    lines = [
+        f"{one.path}: {cut_first if one.reason == NEEDS_MPP else one.reason}"
+        for one in listed.rejected
+    ]
+    for line in lines:
+        _log.warning("%s", line)
+    return lines
 
 
 def _read_lessons(options: TrainOptions, recipe: Recipe, listed: TileList) -> Lessons:
