@@ -132,6 +132,8 @@ def train(
     if not len(listed.table):
         reason = f"; the first: {unlisted[0]}" if unlisted else ""
         raise InputError(f"{', '.join(map(str, several))}: no tiles to learn from{reason}")
+    for line in unlisted:
+        _log.warning("%s", line)
     monitor = (
         None
         if chosen.monitor is None
@@ -159,15 +161,12 @@ def train(
 
 
 def _describe_rejected(listed: TileList) -> list[str]:
-    """Describe what cannot be listed, a line each, and log it."""
+    """Describe what cannot be listed, a line each."""
     cut_first = "a slide: cut it with `histo-index tile`, and train on the manifest"
-    lines = [
+    return [
         f"{one.path}: {cut_first if one.reason == NEEDS_MPP else one.reason}"
         for one in listed.rejected
     ]
-    for line in lines:
-        _log.warning("%s", line)
-    return lines
 
 
 def _read_lessons(options: TrainOptions, recipe: Recipe, listed: TileList) -> Lessons:
