@@ -106,9 +106,11 @@ def test_log_and_card_name_the_share_and_the_number_of_tiles_with_neighbours(
 
 
 def test_without_places_a_run_is_the_one_without_neighbours(
-    tiles: list[Path], finished: TrainReport, tmp_path: Path
+    tiles: list[Path], finished: TrainReport, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     report = train(tiles, config(tmp_path / "out", RECIPE), lessons=Lessons(places=[None] * 16))
+    assert caplog.messages == []
     assert weights(report.encoder) == weights(finished.encoder)
 
 

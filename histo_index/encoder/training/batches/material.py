@@ -95,7 +95,7 @@ class Lessons:
 
     def _find_touching(self, rows: Sequence[int]) -> Sequence[Sequence[int]] | None:
         """Find which usable tiles touch; None if none do."""
-        if not self.places:
+        if not any(self.places):
             return None
         touching = find_touching([self.places[row] for row in rows])
         count = sum(map(bool, touching))
