@@ -38,6 +38,7 @@ from histo_index.encoder.folder import bundled_encoder, load_encoder, write_enco
 
 # Learnt from without labels, so all of it may be judged on.
 _UNLABELLED: Final = "breakhis"
+SETS: Final = (*training_split.SOURCES, _UNLABELLED)
 # The parts of an embedding with a second network, in order, with their sizes.
 _PARTS: Final = {
     "stage 1": SKETCH_SIZE, "stage 2": SKETCH_SIZE, "stage 3": SKETCH_SIZE,
@@ -67,6 +68,7 @@ _WEIGHTS: Final[Mapping[str, Mapping[str, float]]] = {
 
 def main() -> None:
     options = measuring.parser(__doc__)
+    options.add_argument("--sets", nargs="+", default=SETS)
     options.add_argument("--encoder", type=Path, help="left out, the bundled one")
     options.add_argument("--parts", action="store_true", help="weigh the parts of its embedding")
     options.add_argument("--sizes", nargs="+", type=int, default=[], help="other sizes of a tile")
@@ -76,7 +78,8 @@ def main() -> None:
     given = options.parse_args()
     measuring.print_machine()
     encoder, judged = given.encoder or bundled_encoder(), {}
-    for name, labelled in read_sets().items():
+    for name in given.sets:
+        labelled = read_set(name)
         tiles = [read_tile(path, DecodeLimits()).pixels for path in labelled.paths]
         first = embed(encoder, tiles)
         contenders = {"as it is": first}
@@ -92,19 +95,12 @@ def main() -> None:
     print_leads(judged)
 
 
-def read_sets() -> dict[str, LabelledSet]:
-    """Read the labelled training tiles that choices are made on, by source."""
+def read_set(source: str) -> LabelledSet:
+    """Read the labelled training tiles of a source that choices are made on."""
     learn, choose = training_split.split()
-    rows = [*choose, *(row for row in learn if row["source"] == _UNLABELLED)]
-    by_source: dict[str, list[training_split.Row]] = {}
-    for row in rows:
-        by_source.setdefault(row["source"], []).append(row)
-    return {source: _as_set(rows) for source, rows in by_source.items()}
-
-
-def _as_set(rows: Sequence[training_split.Row]) -> LabelledSet:
+    rows = [row for row in (learn if source == _UNLABELLED else choose) if row["source"] == source]
     numbers = {row["path"]: number for number, row in enumerate(rows)}
-    pairs = training_split.draw_pairs(list(rows))
+    pairs = training_split.draw_pairs(rows)
     return LabelledSet(
         paths=[training_split.DATA / row["path"] for row in rows],
         labels=np.unique([row["label"] for row in rows], return_inverse=True)[1],
