@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from histo_index.encoder.decode.image_file import DecodeLimits, TileImage, read_tile
 from histo_index.encoder.folder import load_encoder
-from histo_index.encoder.training import views as views_module
 from histo_index.encoder.training.batches.material import Lessons
 from histo_index.encoder.training.batches.neighbours import Neighbours, Place, find_touching
 from histo_index.encoder.training.batches.order import Draws, Order
 from histo_index.encoder.training.config import TrainProgress
 from histo_index.encoder.training.recipes import HISTOLOGY
 from histo_index.encoder.training.train import TrainReport, train
-from histo_index.encoder.training.views import Views, load
+from histo_index.encoder.training.views import Views, check_tiles, load
 from histo_index.errors import MismatchError
 from tests.encoder.training.conftest import TINY, config, weights
 
@@ -67,13 +67,13 @@ def test_first_views_are_those_of_a_run_without_neighbours(tiles: list[Path]) ->
 def test_a_tile_is_decoded_at_most_once_a_view(
     share: float, reads: int, grey: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, exact = [], views_module.read_tile
+    read = []
 
-    def count(path: Path, limits: views_module.DecodeLimits) -> object:
+    def count(path: Path, limits: DecodeLimits) -> TileImage:
         read.append(path)
-        return exact(path, limits)
+        return read_tile(path, limits)
 
-    monkeypatch.setattr(views_module, "read_tile", count)
+    monkeypatch.setattr("histo_index.encoder.training.views.read_tile", count)
     make(grey, share)[0, 2]
     assert len(read) == reads
 
@@ -149,7 +149,7 @@ def test_rejected_tiles_are_nobodys_neighbours(
     places = [Place("s", 64.0 * n, 0.0, 64.0, 64.0) for n in range(5)]
     given = config(tmp_path / "out", RECIPE)
     caplog.set_level("INFO")
-    tiles = views_module.check_tiles(paths, given)
+    tiles = check_tiles(paths, given)
     material = Lessons(places=[*places, None]).choose(tiles)
     assert material.touching == [(1,), (0,), (3,), (2,), ()]
     assert caplog.messages[-1] == "4 of 5 tiles touch another of their slide"

@@ -40,8 +40,8 @@ def test_neighbours_are_beside_a_tile_on_its_slide_at_its_scale(
 def test_touching_tiles_are_those_that_a_comparison_of_all_pairs_finds() -> None:
     random = np.random.default_rng(0)
     places: list[Place | None] = [
-        Place(f"slide {random.integers(2)}", *random.uniform(-600, 600, 2).tolist(), 70.0, 90.0)
-        for _ in range(300)
+        Place(f"slide {random.integers(2)}", random.uniform(-600, 600), y, 70.0, 90.0)
+        for y in random.uniform(-600, 600, 300).tolist()
     ]
     places[7] = None
     found = find_touching(places)
