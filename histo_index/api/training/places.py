@@ -75,7 +75,7 @@ def _read_columns(tiles: pa.Table) -> list[Place | None]:
     missing = [name for name in COLUMNS if name not in tiles.column_names]
     if missing:
         if {"x", "y"} <= set(tiles.column_names):
-            _log.info("x and y are not used: no column %s", " and ".join(missing))
+            _log.info("x and y of image files are not used: no column %s", " and ".join(missing))
         return [None] * len(tiles)
     slides = tiles[_SLIDE].cast(pa.string()).to_pylist()
     x, y, spans = (_read_numbers(tiles, name) for name in _NUMBERS)

@@ -35,7 +35,7 @@ def test_names_of_files_are_not_guessed_from(
     caplog.set_level("INFO")
     numbers = [0, 64, 128, 0]
     assert read_places(listed(x=numbers, y=numbers), tmp_path) == [None] * 4
-    assert caplog.messages == ["x and y are not used: no column slide_id and span"]
+    assert caplog.messages == ["x and y of image files are not used: no column slide_id and span"]
 
 
 @pytest.mark.parametrize(
