@@ -127,13 +127,7 @@ def train(
     config = _config(Path(output), chosen)
     several = [tiles] if isinstance(tiles, str | Path) else tiles
     sources = [Path(path) for path in several]
-    listed = list_tiles(sources, Path(manifest) if manifest else None)
-    unlisted = _describe_rejected(listed)
-    if not len(listed.table):
-        reason = f"; the first: {unlisted[0]}" if unlisted else ""
-        raise InputError(f"{', '.join(map(str, several))}: no tiles to learn from{reason}")
-    for line in unlisted:
-        _log.warning("%s", line)
+    listed, unlisted = _list(sources, Path(manifest) if manifest else None)
     monitor = (
         None
         if chosen.monitor is None
@@ -160,13 +154,25 @@ def train(
     )
 
 
-def _describe_rejected(listed: TileList) -> list[str]:
-    """Describe what cannot be listed, a line each."""
+def _list(sources: Sequence[Path], manifest: Path | None) -> tuple[TileList, list[str]]:
+    """List the tiles, and describe what cannot be listed, a line each.
+
+    Raises:
+        InputError: a source or the manifest is unusable, or there are no tiles.
+    """
+    listed = list_tiles(sources, manifest)
     cut_first = "a slide: cut it with `histo-index tile`, and train on the manifest"
-    return [
+    unlisted = [
         f"{one.path}: {cut_first if one.reason == NEEDS_MPP else one.reason}"
         for one in listed.rejected
     ]
+    if not len(listed.table):
+        reason = f"; the first: {unlisted[0]}" if unlisted else ""
+        names = ", ".join(map(str, [*sources, *([manifest] if manifest else [])]))
+        raise InputError(f"{names}: no tiles to learn from{reason}")
+    for line in unlisted:
+        _log.warning("%s", line)
+    return listed, unlisted
 
 
 def _read_lessons(options: TrainOptions, recipe: Recipe, listed: TileList) -> Lessons:
