@@ -144,14 +144,14 @@ class ShardWriter:
         shard_id = _shard_id(self._encode.fingerprint, rows)
         receipt = self._finished.get(shard_id)
         if receipt is None:
+            file = write_shard(self._folder, shard_id, rows, *embeddings)
             path = shard_path(self._folder, shard_id)
-            write_shard(path, rows, *embeddings, shard_id=shard_id)
             receipt = Receipt(
                 shard_id=shard_id,
                 fingerprint=self._encode.fingerprint,
                 max_pixels=self._encode.max_pixels,
                 rows=len(rows),
-                file=record_file(self._folder, path),
+                file=file or record_file(self._folder, path),
                 rejected=(),
                 runtime=self._encode.describe(),
             )

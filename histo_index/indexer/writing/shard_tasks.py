@@ -244,21 +244,27 @@ def _with_digest(outcome: Encoded | _Facts, sha256: str) -> Encoded | _Facts:
     )  # fmt: skip
 
 
-def _publish(task: ShardTask, filled: _Filled, *, encode: Encode, folder: Path) -> Receipt:
+def _shard_rows(task: ShardTask, filled: _Filled) -> pa.Table:
     tiles = task.tiles.take(pa.array(filled.kept, pa.int64()))
     columns = {"image_id": tiles["image_id"], "path": tiles["path"]}
     for name, kind in FACTS.items():
         columns[name] = pa.chunked_array([[getattr(fact, name) for fact in filled.facts]], kind)
     for name in user_columns(tiles):
         columns[name] = tiles[name]
+    return pa.table(columns)
+
+
+def _publish(task: ShardTask, filled: _Filled, *, encode: Encode, folder: Path) -> Receipt:
+    rows = _shard_rows(task, filled)
     embeddings = np.zeros((len(filled.facts), encode.embedding_size), np.float16)
     for row, fact in enumerate(filled.facts):
         assert fact.embedding.shape == (encode.embedding_size,), fact.embedding.shape
         embeddings[row] = fact.embedding
-    path = shard_path(folder, task.shard_id)
-    write_shard(path, pa.table(columns), embeddings, shard_id=task.shard_id)
-    file = record_file(folder, path)
-    stored = set(read_shard(folder, file, without=EMBEDDING)["image_id"].to_pylist())
+    file, ids = write_shard(folder, task.shard_id, rows, embeddings), rows["image_id"]
+    if file is None:  # there is one by a worker that was lost
+        file = record_file(folder, shard_path(folder, task.shard_id))
+        ids = read_shard(folder, file, without=EMBEDDING)["image_id"]
+    stored = set(ids.to_pylist())
     receipt = Receipt(
         shard_id=task.shard_id,
         fingerprint=encode.fingerprint,
