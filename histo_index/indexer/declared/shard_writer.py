@@ -57,7 +57,8 @@ class ShardWriter:
     """Cuts blocks into shards. Rows of a source count once `keep` is called after them.
 
     Sources of few rows share a shard. A source that ends in an error leaves nothing behind. Shards
-    are written by threads, because packing takes longer than reading.
+    are written by threads, because packing takes longer than reading: one more than there are cores,
+    because each waits for the disk in the end.
     """
 
     def __init__(
@@ -86,7 +87,8 @@ class ShardWriter:
         # Of the source that is not yet known to be whole.
         self._open: list[GivenRows] = []
         self._written: list[Future[Receipt]] = []
-        self._threads = ThreadPoolExecutor(usable_cores())
+        self._most = usable_cores() + 1
+        self._threads = ThreadPoolExecutor(self._most)
         self._pending: deque[Future[Receipt]] = deque()
 
     def add(self, rows: GivenRows) -> None:
@@ -130,7 +132,7 @@ class ShardWriter:
         if not _count(parts):
             return []
         # Each that waits holds its rows.
-        while len(self._pending) >= usable_cores():
+        while len(self._pending) >= self._most:
             self._pending.popleft().result()
         shard = self._threads.submit(self._write_shard, parts)
         self._pending.append(shard)

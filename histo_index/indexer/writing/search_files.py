@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from histo_index.arrays import Float16
 from histo_index.files import publishing
+from histo_index.indexer.format.checksums import HashingFile
 from histo_index.indexer.format.records import AnnStructure, FileRecord, SearchConfig, ShardRecord
 from histo_index.indexer.format.shards import EMBEDDING, embeddings_of, read_shard, record_file
 from histo_index.indexer.format.vector_file import (
@@ -98,7 +99,7 @@ def derive(
     factory = choose_structure(*shape, config)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:
         own = track(shards, "writing", unit="shards")
-        _write_rows_and_vectors(rows, vectors, map(source.read, own), shape)
+        found = _write_rows_and_vectors(rows, vectors, map(source.read, own), shape)
     with publishing(paths["blocks"]) as temporary:
         _write_checksums(temporary, _blocks(paths["vectors"], shape))
     if factory == EXACT:
@@ -113,7 +114,8 @@ def derive(
             else:
                 matrix = np.memmap(paths["vectors"], "<f2", "r", len(npy_header(shape)), shape)
                 structure = make_structure(temporary, matrix, blocks, factory, config)
-    return {role: record_file(folder, path) for role, path in paths.items()}, structure
+    checksums = dict(zip(("rows", "vectors"), found, strict=True))
+    return {r: record_file(folder, path, checksums.get(r)) for r, path in paths.items()}, structure
 
 
 def _write_checksums(path: Path, blocks: Iterator[Float16]) -> None:
@@ -136,9 +138,11 @@ def _write_rows_and_vectors(
     vectors_path: Path,
     parts: Iterator[tuple[pa.Table, Float16]],
     shape: tuple[int, int],
-) -> None:
+) -> tuple[str, str]:
+    """Write both files and return their checksums."""
     writer: pa.RecordBatchFileWriter | None = None
-    with open(vectors_path, "wb") as vectors, open(rows_path, "wb") as file:
+    with open(vectors_path, "wb") as vectors_file, open(rows_path, "wb") as rows_file:
+        vectors, file = HashingFile(vectors_file), HashingFile(rows_file)
         vectors.write(npy_header(shape))
         for rows, own in parts:
             vectors.write(np.ascontiguousarray(own).data)
@@ -146,6 +150,7 @@ def _write_rows_and_vectors(
             writer.write_table(rows)
         assert writer is not None, "an index has at least one shard"
         writer.close()
+    return file.checksum(), vectors.checksum()
 
 
 def _with_stem(table: pa.Table) -> pa.Table:
