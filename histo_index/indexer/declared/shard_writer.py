@@ -57,8 +57,8 @@ class ShardWriter:
     """Cuts blocks into shards. Rows of a source count once `keep` is called after them.
 
     Sources of few rows share a shard. A source that ends in an error leaves nothing behind. Shards
-    are written by threads, because packing takes longer than reading: one more than there are cores,
-    because each waits for the disk in the end.
+    are written by threads, because packing takes longer than reading: one more than
+    there are cores, because each waits for the disk in the end.
     """
 
     def __init__(

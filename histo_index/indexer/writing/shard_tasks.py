@@ -28,7 +28,7 @@ from histo_index.indexer.format.shards import (
     write_receipt,
     write_shard,
 )
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 from histo_index.indexer.writing.plan import FinishedShard, ShardTask
 
 

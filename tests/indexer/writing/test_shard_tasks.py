@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from histo_index.indexer.format.shards import Receipt, read_shard, receipt_path
-from histo_index.indexer.inputs.hashing import hash_tiles
+from histo_index.indexer.hashing.tiles import hash_tiles
 from histo_index.indexer.inputs.tiles import list_tiles
 from histo_index.indexer.writing.commit import finished_shards
 from histo_index.indexer.writing.plan import ShardTask, make_plan
