@@ -78,38 +78,44 @@ def heatmap(
     )
 
 
-def answer_by_slide(
-    by: str | None,
+def is_by_slide(by: str | None, others: dict[str, object]) -> bool:
+    """Return whether slides are asked for instead of tiles; exit if options do not fit.
+
+    Args:
+        by: `slide`, or None.
+        others: options of `search` that are for tiles alone, by their flags.
+    """
+    if by is None:
+        return False
+    if by != "slide":
+        fail(f"--by {by}: expected slide", 2)
+    for flag in (flag for flag, value in others.items() if value):
+        fail(f"{flag} is no option of --by slide; leave it out", 2)
+    return True
+
+
+def print_similar_slides(
     slides: list[str],
     index: Path | None,
     *,
     k: int,
     exclude_same: list[str],
-    others: dict[str, object],
     private: bool,
     as_json: bool,
 ) -> None:
-    """Print the slides like each slide and exit; return if tiles are asked for instead.
+    """Print the slides like each slide.
 
     Args:
-        by: `slide`, or None.
         slides: their `slide_id` or path.
         index: the index.
         k: number of slides.
         exclude_same: columns whose value must differ.
-        others: options of `search` that are for tiles alone, by their flags.
         private: use private columns.
         as_json: print JSON.
     """
     from histo_index.api.index import open as open_index
     from histo_index.search.slides.similar import find_similar_slides
 
-    if by is None:
-        return
-    if by != "slide":
-        fail(f"--by {by}: expected slide", 2)
-    for flag in (flag for flag, value in others.items() if value):
-        fail(f"{flag} is no option of --by slide; leave it out", 2)
     opened = open_index(require_index(index), private=private).opened
     rows = [
         {"query": slide, **vars(found)}
@@ -117,4 +123,3 @@ def answer_by_slide(
         for found in find_similar_slides(opened, slide, k=k, exclude_same=exclude_same)
     ]
     print_result(rows if as_json else table_text(rows))
-    raise typer.Exit
