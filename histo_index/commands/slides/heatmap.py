@@ -1,5 +1,6 @@
 """Where in a slide it looks like a tile, and which slides look like a slide."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +79,7 @@ def heatmap(
     )
 
 
-def is_by_slide(by: str | None, others: dict[str, object]) -> bool:
+def is_by_slide(by: str | None, others: Mapping[str, object]) -> bool:
     """Return whether slides are asked for instead of tiles; exit if options do not fit.
 
     Args:
