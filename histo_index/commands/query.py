@@ -50,7 +50,7 @@ from histo_index.commands.output import (
     fail,
     print_result,
 )  # fmt: skip
-from histo_index.commands.slides.heatmap import is_by_slide, print_similar_slides
+from histo_index.commands.slides.heatmap import SlideSearch, answer_by_slide
 
 if TYPE_CHECKING:
     from histo_index.api.images import ImageLike
@@ -202,18 +202,19 @@ def search(
 
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
-    for_tiles = {
-        "--where": where, "--output": output, "--montage": montage, "--report": report,
-        "--batch": batch, "--value": values, "--engine": engine, "--address": address,
-        "--parts": parts, "--allow-partial": allow_partial, "--tiles": tiles,
-        "--near-duplicates": near_duplicates != "keep", "--include-self": not exclude_self,
-        "--report-names": report_names, "--mpp": query_mpp, "--any-mpp": any_mpp,
-    }  # fmt: skip
-    if is_by_slide(by, for_tiles):
-        print_similar_slides(
-            names, index, k=k, exclude_same=exclude_same or [], private=private, as_json=as_json
-        )
-        return
+    answer_by_slide(
+        by, names,
+        SlideSearch(
+            index=index, k=k, exclude_same=exclude_same or [], private=private, as_json=as_json
+        ),
+        others={
+            "--where": where, "--output": output, "--montage": montage, "--report": report,
+            "--batch": batch, "--value": values, "--engine": engine, "--address": address,
+            "--parts": parts, "--allow-partial": allow_partial, "--tiles": tiles,
+            "--near-duplicates": near_duplicates != "keep", "--include-self": not exclude_self,
+            "--report-names": report_names, "--mpp": query_mpp, "--any-mpp": any_mpp,
+        },
+    )  # fmt: skip
     with opened_for_search(
         require_index(index), engine, address, parts, allow_partial=allow_partial,
         device=device, private=private, query_mpp=query_mpp, any_mpp=any_mpp,
