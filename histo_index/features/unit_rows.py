@@ -40,11 +40,11 @@ def unit_rows(values: npt.NDArray[Any]) -> tuple[Float16, Float64]:
 def _scale(values: npt.NDArray[Any]) -> tuple[Float16, Float64]:
     rows = np.ascontiguousarray(values, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows)).astype(np.float64)
+        lengths = np.sqrt(np.vecdot(rows, rows)).astype(np.float64)
     is_doubtful = ~((lengths > _SAFE[0]) & (lengths < _SAFE[1]))
     scales = np.where(is_doubtful | (np.abs(lengths - 1) <= _ROUNDING), 1, lengths)
     if (scales != 1).any():
-        rows = np.divide(rows, scales[:, None].astype(np.float32))
+        rows = rows * (1 / scales[:, None]).astype(np.float32)
     if is_doubtful.any():
         rows, exact = rows.copy(), values[is_doubtful].astype(np.float64)
         lengths[is_doubtful] = np.linalg.norm(exact, axis=1)

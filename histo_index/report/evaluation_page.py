@@ -82,6 +82,11 @@ class Lead:
     mine: Estimate
     lead: Estimate
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the whole interval is above zero."""
+        return self.lead.low is not None and self.lead.low > 0
+
 
 def evaluation_page(
     index: OpenIndex,

@@ -36,7 +36,8 @@ def open_h5(path: Path, stack: ExitStack) -> Any:
     import h5py
 
     try:
-        return stack.enter_context(h5py.File(path, "r"))
+        # Each chunk is read once; without a cache it goes to its place at once.
+        return stack.enter_context(h5py.File(path, "r", rdcc_nbytes=0))
     except FAULTS as error:
         raise InputError(f"{path}: not a whole HDF5 file ({one_line(error)})") from error
 

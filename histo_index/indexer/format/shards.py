@@ -56,6 +56,9 @@ FACTS: Final = {
 # 16 MB of 2048-d float16: a standard reader can take part of a large shard. Smaller groups take
 # longer to write, each has its own page of every column.
 _ROW_GROUP: Final = 4096
+# Pages that stay in a core's own cache while they are packed.
+_PAGE_BYTES: Final = 2**18
+_PAGE_ROWS: Final = 128
 # Columns that are not compressed: digests would shrink by half, in five times the time.
 _PLAIN: Final = (EMBEDDING, "sha256")
 _RECEIPT_KIND: Final = "histo-index receipt"
@@ -122,6 +125,8 @@ def write_shard(
         table,
         first_wins=True,
         row_group_size=_ROW_GROUP,
+        data_page_size=_PAGE_BYTES,
+        write_batch_size=_PAGE_ROWS,
         # A third of the time; the receipt has a checksum of every byte.
         write_page_checksum=False,
         # Half floats and digests do not repeat.
