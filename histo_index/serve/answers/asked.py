@@ -9,6 +9,7 @@ from histo_index.encoder.decode.pictures import Box
 from histo_index.search.neighbours.conditions import OPERATORS, Condition
 from histo_index.serve.config import Limits
 from histo_index.serve.safety.refusal import RefusalError
+from histo_index.serve.state.uploads import PREFIX
 from histo_index.slides.reading.info import LARGEST_MPP, SMALLEST_MPP
 from histo_index.wording import printable
 
@@ -78,6 +79,11 @@ class Asked:
     def is_single(self) -> bool:
         """Whether there is one example only."""
         return len(self.like) == 1 and not self.unlike
+
+    @property
+    def has_uploads(self) -> bool:
+        """Whether an example that is meant was uploaded."""
+        return any(given.startswith(PREFIX) for given in self.like)
 
     def change(self, **changes: Any) -> Self:
         """Return the search with some attributes replaced."""
