@@ -33,11 +33,12 @@ def unit_rows(values: npt.NDArray[Any]) -> tuple[Float16, Float64]:
     step = max(1, _CACHED_BYTES // (4 * values.shape[1]))
     for start in range(0, len(values), step):
         part = slice(start, start + step)
-        halves[part], lengths[part] = _scale(values[part])
+        lengths[part] = _scale(values[part], halves[part])
     return halves, lengths
 
 
-def _scale(values: npt.NDArray[Any]) -> tuple[Float16, Float64]:
+def _scale(values: npt.NDArray[Any], halves: Float16) -> Float64:
+    """Write scaled rows to `halves` and return their lengths."""
     rows = np.ascontiguousarray(values, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.sqrt(np.vecdot(rows, rows)).astype(np.float64)
@@ -52,7 +53,8 @@ def _scale(values: npt.NDArray[Any]) -> tuple[Float16, Float64]:
         rows[is_doubtful] = np.where(
             usable[:, None], exact / np.where(usable, lengths[is_doubtful], 1)[:, None], 0
         )
-    return to_float16(rows), lengths
+    to_float16(rows, halves)
+    return lengths
 
 
 def is_usable(lengths: Float64) -> Bools:
