@@ -30,6 +30,8 @@ from histo_index.indexer.format.shards import (
 _SHARD_BYTES: Final = 2**25
 _LEAST_ROWS: Final = 1024
 _MOST_BLOCKS: Final = 64
+# Shards that wait until their bytes are on disk while others are packed.
+_WAITING: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,7 @@ class ShardWriter:
     """Cuts blocks into shards. Rows of a source count once `keep` is called after them.
 
     Sources of few rows share a shard. A source that ends in an error leaves nothing behind. Shards
-    are written by threads, because packing takes longer than reading: one more than
-    there are cores, because each waits for the disk in the end.
+    are written by threads, because packing takes longer than reading, and waits for the disk.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class ShardWriter:
         # Of the source that is not yet known to be whole.
         self._open: list[GivenRows] = []
         self._written: list[Future[Receipt]] = []
-        self._most = usable_cores() + 1
+        self._most = usable_cores() + _WAITING
         self._threads = ThreadPoolExecutor(self._most)
         self._pending: deque[Future[Receipt]] = deque()
 
