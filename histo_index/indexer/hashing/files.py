@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from histo_index.indexer.hashing.whole import hash_whole, open_at_once
 from histo_index.slides.reading.identity import SlideTile, parse_tile, reading_version
 
 # What the decoder refuses unread (its DecodeLimits) is not worth hashing either: a sparse file of a
@@ -65,7 +66,7 @@ def look_at_file(path: str | Path, before: FileState | None = None) -> FileState
     """Hash a file, unless it is as it was; OSError if it cannot be read."""
     if before is not None and read_marks(os.stat(path)) == before[:-1]:
         return before
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=open_at_once) as file:
         # Not after reading: of a file that changes meanwhile this is the state no more.
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -85,7 +86,7 @@ def look_at_slide(path: str | Path, before: FileState | None = None) -> FileStat
     parts = _parts(Path(path))
     marks = _join_marks([read_marks(os.stat(part)) for part in parts])
     if before is None or marks != before[:-1]:
-        contents = [_hash_whole(part) for part in parts]
+        contents = [hash_whole(part) for part in parts]
         joined = hashlib.sha256("".join(contents).encode()).hexdigest()
         # A slide of one file has the digest of that file.
         before = FileState(*marks, contents[0] if len(contents) == 1 else joined)
@@ -111,13 +112,6 @@ def _parts(path: Path) -> list[Path]:
     return [path, *sorted(part for part in own if part.is_file())]
 
 
-def _hash_whole(path: Path) -> str:
-    with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(0, "not a regular file")
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _join_marks(marks: Sequence[tuple[int, int, int, int]]) -> tuple[int, int, int, int]:
     sizes, modified, changed, inodes = zip(*marks, strict=True)
     return sum(sizes), max(modified), max(changed), sum(inodes) & _INODE_BITS
@@ -127,8 +121,3 @@ def read_marks(status: os.stat_result) -> tuple[int, int, int, int]:
     """Return size, times and inode of a file: the fields of `FileState` before the digest."""
     inode = status.st_ino & _INODE_BITS
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # Without O_NONBLOCK opening a named pipe waits for ever for its writer.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
