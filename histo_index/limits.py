@@ -6,16 +6,20 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from histo_index.wording import printable
 
+_Item = TypeVar("_Item")
+# No disk delivers nothing for so long and then goes on.
+STILL_S: Final = 180.0
 # Exit status of a process that computed nothing for too long.
 STILL_STATUS: Final = 97
+STILL: Final = "reading it stood still; check its disk or network share, then try again"
 # How often it is looked at in that time, and what a process that waits in vain uses between looks.
 _LOOKS: Final = 10
 _IDLE_CPU_S: Final = 0.001
@@ -95,6 +99,21 @@ def ending_if_still(
     finally:
         is_done.set()
         watcher.join()
+
+
+def watched(items: Iterable[_Item], seconds: float) -> Iterator[_Item]:
+    """Yield items; the process ends if it stands still in the making of one.
+
+    What is done with an item does not count: to send it may take as long as the other side likes.
+    """
+    iterator = iter(items)
+    while True:
+        with ending_if_still(seconds):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
 
 
 @contextmanager

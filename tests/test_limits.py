@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 
-from histo_index.limits import STILL_STATUS, ending_if_still
+from histo_index.limits import STILL_STATUS, ending_if_still, watched
 
 _CODE = """
 import sys
@@ -41,3 +41,10 @@ def test_only_a_process_that_computes_nothing_for_the_whole_time_is_ended() -> N
     with ending_if_still(3600, cpu_s=lambda: 0.0, end=end):
         pass
     assert statuses == [STILL_STATUS]
+
+
+def test_only_the_making_of_an_item_is_watched() -> None:
+    counts = []
+    for item in watched("ab", 3600):
+        counts.append((item, threading.active_count()))
+    assert counts == [("a", threading.active_count()), ("b", threading.active_count())]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from histo_index.errors import ImageError, InputError
+from histo_index.limits import STILL_S
 from histo_index.slides.reading.identity import SlideTile
 from histo_index.slides.reading.info import SlideInfo
 from histo_index.slides.reading.reader import SlideFile, require_libraries
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 # A slide of 100,000 × 100,000 pixels without levels is read in minutes, from a slow disk in more.
 _SLIDE_TIMEOUT_S: Final = 3600.0
-# No disk delivers nothing for so long and then goes on.
-_STILL_S: Final = 180.0
 
 
 class Slide:
@@ -89,7 +88,7 @@ def describe(
 
 
 def slide_pool(
-    work: "Work[Request, Answer]", slides: int, *, still_s: float = _STILL_S
+    work: "Work[Request, Answer]", slides: int, *, still_s: float = STILL_S
 ) -> "DecodePool[Request, Answer]":
     """Return decoder processes that work on whole slides, one slide a message.
 

@@ -21,7 +21,7 @@ from histo_index.encoder.decode.image_file import DecodeLimits, TileImage, read_
 from histo_index.encoder.decode.preprocessing import Preprocessing, describe_fit, fit_tile
 from histo_index.encoder.decode.slide_tiles import read_slide_tiles, slide_of
 from histo_index.errors import ImageError
-from histo_index.limits import ending_if_still
+from histo_index.limits import watched
 from histo_index.wording import printable
 
 # The first answer: imports and settings are loaded.
@@ -77,11 +77,7 @@ class WatchedWork(Generic[Request_contra, Answer_co]):
 
     def answers(self, requests: Sequence[Request_contra]) -> Iterator[Answer_co | ImageError]:
         """Answer each request, in order."""
-        answers = self.work.answers(requests)
-        for _ in requests:
-            with ending_if_still(self.still_s):
-                answer = next(answers)
-            yield answer  # outside: to send it may take as long as the other side likes
+        return watched(self.work.answers(requests), self.still_s)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-# No disk delivers nothing for so long and then goes on.
-STILL_S: Final = 180.0
+from histo_index.limits import STILL_S
+
 _BLOCK_BYTES: Final = 2**18
 
 
