@@ -41,7 +41,7 @@ def _scale(values: npt.NDArray[Any], halves: Float16) -> Float64:
     """Write scaled rows to `halves` and return their lengths."""
     rows = np.ascontiguousarray(values, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.sqrt(np.vecdot(rows, rows)).astype(np.float64)
+        lengths: Float64 = np.sqrt(np.vecdot(rows, rows)).astype(np.float64)
     is_doubtful = ~((lengths > _SAFE[0]) & (lengths < _SAFE[1]))
     scales = np.where(is_doubtful | (np.abs(lengths - 1) <= _ROUNDING), 1, lengths)
     if (scales != 1).any():
