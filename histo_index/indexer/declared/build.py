@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from histo_index.errors import InputError
+from histo_index.files import remove_leftovers
 from histo_index.indexer.declared.encoder import DeclaredRuntime
 from histo_index.indexer.declared.shard_writer import GivenRows, ShardWriter, choose_shard_rows
 from histo_index.indexer.declared.stored import Leaving, Stored, StoredRows, split_shards
@@ -147,6 +148,7 @@ def _build(
     current: Manifest | None,
 ) -> Manifest:
     folder = config.output
+    remove_leftovers(folder)
     finished = finished_shards(folder, encode.fingerprint)
     leaving = Leaving(read_removed(folder, current), config.private)
     shard_rows = choose_shard_rows(encode.embedding_size)
