@@ -65,7 +65,7 @@ def search_examples(
 def _other_groups(
     snapshot: Snapshot, like: Sequence[Located], options: SearchOptions
 ) -> list[Condition]:
-    """Leave out tiles of the group of any example: each would only leave out those of its own."""
+    """Leave out tiles of the group of any example: each would only leave out its own group."""
     table, same = snapshot.opened.rows, options.exclude_same
     return [
         Condition(

@@ -89,7 +89,7 @@ class MapView(Places):
 
 
 class Maps:
-    """Reads the map of each state of the index once, on a thread of its own."""
+    """Reads the map of each state of the index once, on its own thread."""
 
     def __init__(self, make: "Callable[[Snapshot, str], MapView] | None" = None) -> None:
         """Read nothing yet; `make` reads the map of a state under a tag."""
