@@ -245,7 +245,9 @@ def linear_steps(index: Any) -> list[tuple[Float32, Float32 | float]]:
     outer, _ = parts_of(index)
     if outer is None:
         return []
-    chain = [faiss.downcast_VectorTransform(outer.chain.at(n)) for n in range(outer.chain.size())]
+    chain: list[Any] = [
+        faiss.downcast_VectorTransform(outer.chain.at(n)) for n in range(outer.chain.size())
+    ]
     if not all(isinstance(step, faiss.LinearTransform) for step in chain):
         return []
     return [
