@@ -54,12 +54,12 @@ FACTS: Final = {
     "note": pa.string(),
 }
 # 16 MB of 2048-d float16: a standard reader can take part of a large shard. Smaller groups take
-# longer to write, each has its own page of every column.
+# longer to write: each has its own page of every column.
 _ROW_GROUP: Final = 4096
 # Pages that stay in a core's own cache while they are packed.
 _PAGE_BYTES: Final = 2**18
 _PAGE_ROWS: Final = 128
-# Columns that are not compressed: digests would shrink by half, in five times the time.
+# Columns whose values do not repeat are not compressed; digests would shrink by half, slowly.
 _PLAIN: Final = (EMBEDDING, "sha256")
 _RECEIPT_KIND: Final = "histo-index receipt"
 _REMEDY: Final = "run `histo-index build` again: only its tiles are encoded again"
@@ -127,9 +127,8 @@ def write_shard(
         row_group_size=_ROW_GROUP,
         data_page_size=_PAGE_BYTES,
         write_batch_size=_PAGE_ROWS,
-        # A third of the time; the receipt has a checksum of every byte.
+        # The receipt has a checksum of every byte.
         write_page_checksum=False,
-        # Half floats and digests do not repeat.
         use_dictionary=False,
         compression=dict.fromkeys(rows.column_names, "ZSTD") | dict.fromkeys(_PLAIN, "NONE"),
         write_statistics=list(rows.column_names),
@@ -158,7 +157,7 @@ def write_parquet(
         table: what is in it.
         first_wins: keep a file that is already there.
         prefix: of the temporary name.
-        options: of pyarrow's writer; they go before.
+        options: of pyarrow's writer, instead of its defaults.
 
     Returns:
         The checksum of the file; None if another was there already.
