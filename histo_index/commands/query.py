@@ -50,7 +50,7 @@ from histo_index.commands.output import (
     fail,
     print_result,
 )  # fmt: skip
-from histo_index.commands.slides.heatmap import answer_by_slide
+from histo_index.commands.slides.heatmap import SlideSearch, answer_by_slide
 
 if TYPE_CHECKING:
     from histo_index.api.images import ImageLike
@@ -204,7 +204,10 @@ def search(
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
     answer_by_slide(
-        by, names, index, k=k, exclude_same=exclude_same or [], private=private, as_json=as_json,
+        by, names,
+        SlideSearch(
+            index=index, k=k, exclude_same=exclude_same or [], private=private, as_json=as_json
+        ),
         others={
             "--where": where, "--output": output, "--montage": montage, "--report": report,
             "--batch": batch, "--value": values, "--engine": engine, "--address": address,

@@ -11,7 +11,7 @@ import pyarrow as pa
 from histo_index.api.info import index_facts
 from histo_index.api.slides.cut import FOLDER, SlideCutter
 from histo_index.errors import ImageError, IndexFormatError
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import finished_shards
 from histo_index.slides.reading.identity import parse_tile

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from histo_index.api.slides.open import slide_pool
 from histo_index.errors import ImageError, InputError
 from histo_index.indexer.format.shards import write_parquet
-from histo_index.indexer.inputs.hashing import slide_marks
+from histo_index.indexer.hashing.files import slide_marks
 from histo_index.indexer.inputs.slides import CutSlides, SlideToCut
 from histo_index.progress import track
 from histo_index.slides.reading.identity import reading_version

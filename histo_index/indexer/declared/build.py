@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from histo_index.errors import InputError
+from histo_index.files import remove_leftovers
 from histo_index.indexer.declared.encoder import DeclaredRuntime
 from histo_index.indexer.declared.given import DeclaredConfig, GivenEmbeddings
 from histo_index.indexer.declared.shard_writer import ShardWriter, choose_shard_rows
@@ -80,6 +81,7 @@ def _build(
     current: Manifest | None,
 ) -> Manifest:
     folder = config.output
+    remove_leftovers(folder)
     finished = finished_shards(folder, encode.fingerprint)
     leaving = Leaving(read_removed(folder, current), config.private)
     shard_rows = choose_shard_rows(encode.embedding_size)

@@ -46,6 +46,9 @@ def group_queries(
     if filters.conditions:
         fulfilled = fulfilling(rows, filters.conditions)
         allowed = fulfilled if allowed is None else allowed & fulfilled
+    if not filters.exclude_same:
+        yield Group(queries=np.arange(len(query_rows)), allowed=allowed)
+        return
     columns = [
         find_column(rows, name, filters.hidden, option="--exclude-same")
         for name in filters.exclude_same
