@@ -197,7 +197,7 @@ def search(
     """Find the nearest tiles of each image."""
     from histo_index.api.cluster.search import opened_for_search
     from histo_index.commands import result_files
-    from histo_index.search.answers import neighbour_table, neighbours
+    from histo_index.search.answers import neighbour_table, searching
     from histo_index.search.inputs.name_list import gather_names
 
     names = gather_names(images or [], batch)
@@ -221,7 +221,7 @@ def search(
     ) as (opened, label):  # fmt: skip
         found = opened.search_each(
             names,
-            neighbours.SearchOptions(
+            searching.SearchOptions(
                 k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
                 near_duplicates=near_duplicates, values=read_values(values or ()),
             ),

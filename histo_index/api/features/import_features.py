@@ -23,11 +23,8 @@ from histo_index.features.metadata import Metadata, read_metadata
 from histo_index.features.remembered import ReadMatrix, Remembered, write_remembered
 from histo_index.features.sources import Job, stream_sources
 from histo_index.features.tiles import FILE, fill_columns, join_schema
-from histo_index.indexer.declared.build import (
-    DeclaredConfig,
-    GivenEmbeddings,
-    build_from_embeddings,
-)
+from histo_index.indexer.declared.build import build_from_embeddings
+from histo_index.indexer.declared.given import DeclaredConfig, GivenEmbeddings
 from histo_index.indexer.declared.stored import Stored
 from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.shards import Rejection

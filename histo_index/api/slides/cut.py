@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from histo_index.encoder.decode.pool import DecodePool
-    from histo_index.slides.tiling.work import TiledSlide
+    from histo_index.slides.tiling.cut import TiledSlide
 
 _log = logging.getLogger(__name__)
 
@@ -98,8 +98,9 @@ def cut_slides(
     slides: Sequence[SlideToCut], options: TileOptions
 ) -> "Iterator[pa.Table | ImageError | None]":
     """Cut slides into tiles; see `CutSlides`."""
+    from histo_index.slides.tiling.cut import SlideRequest
     from histo_index.slides.tiling.manifest import tile_table
-    from histo_index.slides.tiling.work import NotASlide, SlideRequest, TileWork
+    from histo_index.slides.tiling.work import NotASlide, TileWork
 
     requests = [
         SlideRequest(file=SlideFile.of(slide.path, slide.mpp), may_be_tile=slide.may_be_tile)

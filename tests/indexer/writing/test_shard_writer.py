@@ -10,12 +10,9 @@ import pyarrow as pa
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.indexer.declared.build import (
-    DeclaredConfig,
-    GivenEmbeddings,
-    build_from_embeddings,
-)
+from histo_index.indexer.declared.build import build_from_embeddings
 from histo_index.indexer.declared.encoder import DeclaredRuntime
+from histo_index.indexer.declared.given import DeclaredConfig, GivenEmbeddings
 from histo_index.indexer.declared.shard_writer import GivenRows, ShardWriter, choose_shard_rows
 from histo_index.indexer.format.shards import FOLDER, Receipt, read_shard
 from histo_index.indexer.reader import OpenIndex
