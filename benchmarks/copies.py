@@ -97,13 +97,12 @@ def fields(folder: Path) -> None:
     for place in np.argsort(-found, kind="stable").tolist():
         one, other = int(left[place]), int(right[place])
         where = "one image" if images[one] == images[other] else "two images"
-        is_copy = "copies" if found[place] >= CORRELATION else "not copies"
-        lines.append((f"{found[place]:.3f}", is_copy, where, paths[one].name, paths[other].name))
-    header = ("correlation", "called", "of", "field", "other")
+        lines.append((f"{found[place]:.3f}", where, paths[one].name, paths[other].name))
+    header = ("correlation", "of", "field", "other")
     measuring.print_table(header, lines[:_MOST_LISTED])
 
 
-def correlated(thumbnails: Greys, least: float = 0.9) -> tuple[Int64, Int64, Float32]:
+def correlated(thumbnails: Greys, least: float = CORRELATION) -> tuple[Int64, Int64, Float32]:
     """Find all pairs of thumbnails that correlate by at least so much, in any orientation.
 
     Returns:
