@@ -25,7 +25,7 @@ from histo_index.api.index import Index
 from histo_index.arrays import Bools, Float16, Float64, Int64
 from histo_index.indexer.embeddings import read_embeddings
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.answers.neighbours import SearchOptions, require_answers, search
+from histo_index.search.answers.searching import SearchOptions, require_answers, search
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.classification.answer import Classifier

@@ -9,7 +9,7 @@ import histo_index
 from histo_index.errors import InputError
 from histo_index.indexer.embeddings import read_embeddings
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.answers.neighbours import SearchOptions
+from histo_index.search.answers.searching import SearchOptions
 from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.copies.without import nearest_without_copies
 from histo_index.search.inputs.resolve import Located, vectors_of
