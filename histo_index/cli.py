@@ -5,24 +5,97 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from histo_index.commands import encoders, evaluate, index, inspect, query, remove
-from histo_index.commands.cluster import plan
-from histo_index.commands.features import export, imports
-from histo_index.commands.maps import map as maps
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
 from histo_index.commands.progress import showing_progress
-from histo_index.commands.serve import marks, serve
-from histo_index.commands.slides import heatmap, tile
 from histo_index.limits import without_pandas
+
+# The module of each command, below `histo_index.commands`, in the order of the help.
+MODULES: Final = {
+    "build": "index", "info": "index", "reindex": "index",
+    "import": "features.imports", "export": "features.export",
+    "slide": "slides.tile", "tile": "slides.tile",
+    "remove": "remove", "restore": "remove", "compact": "remove",
+    "pair": "query", "pairs": "query", "search": "query", "classify": "inspect",
+    "duplicates": "inspect", "outliers": "inspect", "close-pairs": "inspect",
+    "heatmap": "slides.heatmap", "map": "maps.map",
+    "calibrate": "evaluate", "evaluate": "evaluate",
+    "serve": "serve.serve", "marks": "serve.marks",
+    "train": "encoders", "encoder": "encoders", "plan": "cluster.plan",
+}  # fmt: skip
+
+
+class CommandGroup(TyperGroup):
+    """Commands whose modules are imported when they are asked for.
+
+    A command then waits neither for the modules nor for the options of the others.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List the names of all commands."""
+        return list(dict.fromkeys([*self.commands, *MODULES]))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or None if there is none of this name."""
+        if cmd_name in MODULES and cmd_name not in self.commands:
+            self._load(MODULES[cmd_name])
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of these arguments; a misspelt one needs the names of all."""
+        if self.get_command(ctx, args[0]) is None:
+            for module in dict.fromkeys(MODULES.values()):
+                self._load(module)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write each command and what it does, without working out its options."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._describe(name)) for name in self.list_commands(ctx)])
+
+    def _load(self, module: str) -> None:
+        # Help is plain text in every part.
+        loaded = typer.Typer(rich_markup_mode=None)
+        loaded.add_typer(_import_app(module))
+        self.commands.update(get_group(loaded).commands)
+
+    def _describe(self, name: str) -> str:
+        """Return the first paragraph of the help of a command."""
+        if name in self.commands:
+            described = self.commands[name].help
+        else:
+            described = _descriptions(_import_app(MODULES[name]))[name]
+        return " ".join((described or "").split("\n\n")[0].split())
+
+
+def _import_app(module: str) -> typer.Typer:
+    app: typer.Typer = import_module(f"histo_index.commands.{module}").app
+    return app
+
+
+def _descriptions(app: typer.Typer) -> dict[str, str | None]:
+    found = {}
+    for info in app.registered_commands:
+        assert info.callback is not None
+        name = info.name or info.callback.__name__.replace("_", "-")
+        found[name] = info.help or info.callback.__doc__
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        found[str(group.name)] = group.typer_instance.info.help
+    return found
+
 
 app = typer.Typer(
     name="histo-index",
+    cls=CommandGroup,
     help="Are two histology tiles of the same tissue category, and what else looks like this one?",
     epilog="Exit codes: 0 ok; 1 failure; 2 usage; 3 finished, with rejected or unanswered rows; "
     "4 parts that do not belong together; `pair --exit-status`: 0 same, 10 different, 11 unsure.",
@@ -32,13 +105,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-MODULES: Final = (
-    index, imports, export, tile, remove, query, heatmap, inspect, evaluate, maps, serve, marks,
-    encoders, plan,
-)  # fmt: skip
-for module in MODULES:
-    app.add_typer(module.app)
-
 _WHOLE_INDEX: Final = "the index changed completely or not at all; repeat the command"
 
 _AFTER_INTERRUPTION: Final = {

@@ -19,8 +19,8 @@ def list_commands(command: Any = None, name: str = "") -> Iterator[tuple[str, An
     if not hasattr(command, "commands"):
         yield name, command
         return
-    for part, inner in command.commands.items():
-        yield from list_commands(inner, f"{name} {part}".strip())
+    for part in command.list_commands(None):
+        yield from list_commands(command.get_command(None, part), f"{name} {part}".strip())
 
 
 def describe_command(command: Any) -> str:

@@ -6,14 +6,14 @@ from typing import NoReturn
 
 import pytest
 import torch
-from typer.main import get_command
 
-from histo_index.cli import app, describe_interruption
+from histo_index.cli import describe_interruption
 from histo_index.encoder.folder import load_encoder
 from histo_index.encoder.training.byol import Byol
 from histo_index.encoder.training.checkpoint import load_checkpoint
 from tests.cli.conftest import Run, Workshop
 from tests.cli.test_train import SMALL
+from tests.cli_page import list_commands
 
 BUILD = "the next build continues from the last finished shard"
 WHOLE = "the index changed completely or not at all; repeat the command"
@@ -62,7 +62,7 @@ def test_options_before_the_command_are_skipped() -> None:
 
 
 def test_every_interruption_message_belongs_to_a_command() -> None:
-    names = get_command(app).commands  # type: ignore[attr-defined]
+    names = {name.split()[0] for name, _ in list_commands()}
     own = {name for name in names if describe_interruption([name]) != f"interrupted; {NOTHING}"}
     assert own == {
         "build", "calibrate", "compact", "demo", "encoder", "import", "map", "reindex", "remove",

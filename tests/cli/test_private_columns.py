@@ -13,7 +13,7 @@ from histo_index.api.evaluate import read_labelled_pairs
 from histo_index.errors import InputError
 from tests.cli.conftest import Ran, Run, Workshop
 from tests.cli.test_pairs_and_search import A, B
-from tests.test_package import command_names
+from tests.cli_page import list_commands
 
 # A value of the private column: this and the number of the slide.
 SECRET = "Wilhelmine-"
@@ -110,7 +110,7 @@ def test_no_command_shows_a_private_value(
     secretive: Workshop, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = {" ".join(command[:2]) for command in ASKING} | {command[0] for command in ASKING}
-    assert set(command_names()) - asked == OTHERS
+    assert set(dict(list_commands())) - asked == OTHERS
     codes = []
     for command in ASKING:
         ran = run(*command)

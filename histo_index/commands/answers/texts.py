@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from histo_index.commands.answers.classes import describe_classes
 from histo_index.commands.features.notes import note_lines
-from histo_index.commands.inspect import describe_classes
 from histo_index.commands.output import interval_text, probability_text, table_text
 from histo_index.wording import counted, printable
 

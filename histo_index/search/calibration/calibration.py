@@ -7,7 +7,7 @@ numpy only; `calibrate.py` and `otsu.py` fit it.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from histo_index.errors import IndexFormatError, MismatchError
 from histo_index.indexer.format.manifest import CALIBRATION_NAME
@@ -15,9 +15,11 @@ from histo_index.indexer.format.records import PLAIN
 from histo_index.indexer.format.signed_json import read_if_there, seal, unseal
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.curve import Curve
-from histo_index.search.classification.model import ClassModel
 from histo_index.slides.scale import Scale
 from histo_index.wording import counted
+
+if TYPE_CHECKING:
+    from histo_index.search.classification.model import ClassModel
 
 # One more with every change of what is written; see docs/format.md.
 CALIBRATION_VERSION: Final = 1
@@ -93,7 +95,7 @@ class Calibration:
     warnings: list[str]
     histogram: Histogram | None
     contents: list[str] | None
-    classes: ClassModel | None
+    classes: "ClassModel | None"
     created: str
     libraries: Mapping[str, str]
     scale: Scale | None = None
@@ -132,10 +134,17 @@ class Calibration:
             "curve": None if curve is None else Curve.from_dict(curve),
             "accuracy": Estimate(**values["accuracy"]),
             "histogram": None if histogram is None else Histogram(**histogram),
-            "classes": None if classes is None else ClassModel.from_dict(classes),
+            "classes": None if classes is None else _read_classes(classes),
             "scale": None if scale is None else Scale(**_as_tuples(scale)),
         }
         return cls(**{**values, **made})
+
+
+def _read_classes(values: Mapping[str, Any]) -> "ClassModel":
+    # Imported here: most calibrations have no class model, and a look-up starts fast.
+    from histo_index.search.classification.model import ClassModel
+
+    return ClassModel.from_dict(values)
 
 
 def _as_tuples(values: Mapping[str, list[float]]) -> dict[str, tuple[float, float]]:

@@ -7,9 +7,7 @@ import numpy as np
 
 from histo_index.arrays import Bools, Float16
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.inputs.labels import own_groups
 from histo_index.search.inputs.resolve import Located
-from histo_index.search.retrieval_metrics import rank_others
 
 _FAR_QUANTILE: Final = 0.99
 _FAR_QUERIES: Final = 1_000
@@ -53,6 +51,10 @@ def far_among(
 
 def far_distance(index: OpenIndex, group: str | None) -> float:
     """Compute the 99th percentile of nearest-neighbour distances across groups."""
+    # Imported here: a look-up computes none, and starts fast.
+    from histo_index.search.inputs.labels import own_groups
+    from histo_index.search.retrieval_metrics import rank_others
+
     generator = np.random.default_rng(0)
     live = index.live_rows()
     rows = np.sort(generator.choice(live, min(len(live), _FAR_GALLERY), replace=False))
