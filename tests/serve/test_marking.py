@@ -129,9 +129,7 @@ def test_pairs_on_which_users_disagree_are_shown_with_their_answers(own_site: Si
     digests = Index(own_site.index).opened.rows["sha256"].to_pylist()
 
     def answer(a: str, b: str, kind: str, user: str) -> None:
-        mark = PairMark(
-            a=a, b=b, answer=kind, drawn="random", selection=1.0, user=user, time="now"
-        )
+        mark = PairMark(a=a, b=b, answer=kind, drawn="random", selection=1.0, user=user, time="now")
         append_mark(own_site.index, mark)
 
     for number in (1, 2):

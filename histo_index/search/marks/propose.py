@@ -1,4 +1,4 @@
-"""Which pairs people are asked about: a third at random, the others on either side of the threshold.
+"""Which pairs people are asked about: a third at random, the others on both sides of the threshold.
 
 A pair that is marked is not drawn again. Instead, some answers of others are repeated, if asked.
 """
