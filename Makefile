@@ -64,6 +64,7 @@ check: lint test
 docs: $(VENV)/docs-ready
 	$(BIN)/python tests/draw_pictures.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	rm site/404.html  # for web servers: opened as a file it has no style
 	@echo "open site/index.html"
 
 # Write what the commands of README and docs print now, the options of docs/cli.md, and the notebook.

@@ -1,9 +1,9 @@
 """Measure each part of the `histology` recipe: the whole recipe, then with one change each.
 
 Small (ResNet-18, four epochs by default), so that anyone can run it; with `--seeds 3` each line is
-run three times. One source of the training tiles is left out and judged on, never `eval/`: what a
-recipe is worth shows on tissue that it has not seen. Finished runs are kept in the output folder
-and not repeated.
+run three times. One source of the training tiles is left out and judged on, never `eval/`: a
+recipe is judged on tissue that it has not seen. Finished runs are kept in the output folder and
+not repeated.
 """
 
 import json

@@ -22,7 +22,7 @@ from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig, BuildProgress
 from histo_index.indexer.format.manifest import read_manifest
 from histo_index.indexer.format.records import SearchConfig
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 from histo_index.indexer.writing.commit import reindex
 
 _CLUSTERS: Final = 1000

@@ -25,7 +25,7 @@ from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile, prep
 from histo_index.encoder.encoder import open_encoder
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.indexer.build_config import BuildProgress
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 
 FORMATS: Final = ("png", "jpg")
 NETWORK: Final = "the network"

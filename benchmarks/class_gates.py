@@ -21,10 +21,11 @@ from typing import Final
 import numpy as np
 
 import histo_index
+from histo_index.api.index import Index
 from histo_index.arrays import Bools, Float16, Float64, Int64
 from histo_index.indexer.embeddings import read_embeddings
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.answers.neighbours import SearchOptions, require_answers, search
+from histo_index.search.answers.searching import SearchOptions, require_answers, search
 from histo_index.search.bootstrap import Estimate
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.classification.answer import Classifier
@@ -32,7 +33,7 @@ from histo_index.search.classification.fit import equal_weights
 from histo_index.search.classification.fit_index import fit_class_model
 from histo_index.search.classification.held_out import split_groups
 from histo_index.search.classification.measure import estimate, slope_statistic
-from histo_index.search.inputs.labelled_pairs import make_labelled_pairs
+from histo_index.search.inputs.labelled_pairs import LabelledPairs, make_labelled_pairs
 from histo_index.search.inputs.labels import read_labels
 from histo_index.search.inputs.resolve import Located, vectors_of
 
@@ -108,13 +109,7 @@ def _fold(
 ) -> dict[str, Said]:
     """Fit to the tiles that are not held out, and search the others."""
     with tempfile.TemporaryDirectory() as folder:
-        kept = np.flatnonzero(~is_held)
-        made = histo_index.from_embeddings(
-            [f"t{row}" for row in kept.tolist()], embeddings[kept].astype(np.float32),
-            Path(folder) / "fold.hx",
-            {"label": classes[kept].tolist(), "group": groups[kept].astype(str).tolist()},
-        )  # fmt: skip
-        dataset = make_labelled_pairs(made.opened, read_labels(made.opened), None)
+        made, dataset = index_kept(Path(folder), embeddings, classes, groups, ~is_held)
         model = fit_class_model(made.opened, dataset)
         if isinstance(model, str):
             sys.exit(model)
@@ -157,6 +152,19 @@ def _fold(
         groups=np.repeat(own, len(model.names)),
     )
     return said
+
+
+def index_kept(
+    folder: Path, embeddings: Float16, classes: "np.ndarray", groups: Int64, is_kept: Bools
+) -> tuple[Index, LabelledPairs]:
+    """Make an index of some of the tiles, with their labels."""
+    kept = np.flatnonzero(is_kept)
+    made = histo_index.from_embeddings(
+        [f"t{row}" for row in kept.tolist()], embeddings[kept].astype(np.float32),
+        folder / "fold.hx",
+        {"label": classes[kept].tolist(), "group": groups[kept].astype(str).tolist()},
+    )  # fmt: skip
+    return made, make_labelled_pairs(made.opened, read_labels(made.opened), None)
 
 
 def _join(parts: list[Said]) -> Said:

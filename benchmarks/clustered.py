@@ -78,16 +78,15 @@ def make_clustered_index(
         count = min(_SHARD_ROWS, rows - start)
         measuring.tell(f"drawing {start + count:,} of {rows:,}")
         shard_id = f"{shard:032x}"
+        vectors = clusters.draw(count, seed=1 + shard)
+        file = write_shard(index, shard_id, _facts(start, count), vectors)
         path = shard_path(index, shard_id)
-        write_shard(
-            path, _facts(start, count), clusters.draw(count, seed=1 + shard), shard_id=shard_id
-        )
         receipt = Receipt(
             shard_id=shard_id,
             fingerprint=encoder.fingerprint,
             max_pixels=encoder.max_pixels,
             rows=count,
-            file=record_file(index, path),
+            file=file or record_file(index, path),
             rejected=(),
             runtime=encoder.describe(),
         )

@@ -31,7 +31,7 @@ EAGER: Final = "torch, eager float32, every image once"
 BUILD: Final = "whole build: hashing, shards, FAISS, commit"
 STAGES: Final = {
     "list the tiles": "indexer/inputs/tiles.py:list_tiles",
-    "hash them": "indexer/inputs/hashing.py:hash_tiles",
+    "hash them": "indexer/hashing/tiles.py:hash_tiles",
     "plan": "indexer/writing/plan.py:make_plan",
     "read and check the encoder": "encoder/folder.py:load_encoder",
     "start the runtime": "encoder/runtime/choose.py:start_runtime",

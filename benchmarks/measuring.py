@@ -22,7 +22,7 @@ import psutil  # type: ignore[import-untyped]
 from histo_index.hardware import usable_cores
 from histo_index.indexer.build import build as build_index
 from histo_index.indexer.build_config import BuildConfig
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 
 # Does some work and tells how many items it dealt with.
 Job = Callable[[], int]

@@ -1,4 +1,4 @@
-"""Memory of builds from 4, 16 and 64 small slides, each build in processes of its own.
+"""Memory of builds from 4, 16 and 64 small slides, each build in its own processes.
 
     python benchmarks/slide_memory.py --slides 4 16 64
 

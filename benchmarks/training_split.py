@@ -7,6 +7,9 @@ to choose by lie within a source and across groups; classes count alike. Use it 
     histo-index train . --manifest /tmp/split/learn.csv --monitor /tmp/split/choose.csv \\
         --teacher teacher-efficientnet-lite0.parquet --balance source -o encoder
 
+Tiles whose names end with their place have the columns `slide_id`, `x`, `y` and `span`, for
+`--neighbours`.
+
 With `--without ebhi-colon` nothing of that source is learnt from, and all of it is to choose by, so
 that it can show what is learnt of tissue from elsewhere.
 """
@@ -14,11 +17,13 @@ that it can show what is learnt of tissue from elsewhere.
 import argparse
 import csv
 import hashlib
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from PIL import Image
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
 # Sources whose groups are partly held out. The patients of BreaKHis are too few to spare any.
@@ -27,6 +32,8 @@ SOURCES: Final = ("lc25000", "ebhi-colon")
 _HELD_OUT: Final = 8
 # Pairs of each source, half of them same.
 _PAIRS: Final = 4_000
+# How the tiles that were cut from larger fields are named.
+_CUT: Final = re.compile(r"(?P<slide_id>.+)-x(?P<x>\d+)-y(?P<y>\d+)\.jpg")
 
 Row = dict[str, str]
 
@@ -39,12 +46,20 @@ def main() -> None:
     given = options.parse_args()
     learn, choose = split(given.without)
     # Without the labels, which are not to learn from.
-    seen = [{"path": row["path"], "source": row["source"]} for row in learn]
+    seen = [{"path": row["path"], "source": row["source"], **place(row["path"])} for row in learn]
     write(given.output / "learn.csv", seen)
     pairs = draw_pairs(choose)
     write(given.output / "choose.csv", pairs)
     groups = len({row["group"] for row in choose})
     print(f"{len(learn)} tiles to learn from; {len(choose)} of {groups} groups to choose by")
+
+
+def place(path: str) -> Row:
+    """Return where a tile lies on its field, by the name that it was cut under; else nothing."""
+    if (match := _CUT.fullmatch(path)) is None:
+        return dict.fromkeys(("slide_id", "x", "y", "span"), "")
+    with Image.open(DATA / path) as image:
+        return {**match.groupdict(), "span": str(image.width)}
 
 
 def write(path: Path, rows: list[Row]) -> None:

@@ -5,6 +5,7 @@ too late, after an empty file had been renamed into place.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Final
 TEMPORARY_PREFIX: Final = ".tmp-"
 # Of a file that is written without the lock of the index it lies in.
 UNLOCKED_PREFIX: Final = ".new-"
+# Such a file is written within seconds: an older one was left by a writer that was killed.
+_ABANDONED_S: Final = 3600
 
 
 @contextmanager
@@ -122,3 +125,12 @@ def remove_leftovers(folder: Path) -> None:
     """Remove temporary files of writers that were killed; only the holder of the lock may call."""
     for path in folder.rglob(f"{TEMPORARY_PREFIX}*"):
         path.unlink(missing_ok=True)
+    remove_abandoned(folder)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove old files of writers without a lock, which were killed; anyone may call."""
+    for path in folder.glob(f"{UNLOCKED_PREFIX}*"):
+        with suppress(FileNotFoundError):  # finished meanwhile
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink()

@@ -4,13 +4,25 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from histo_index.wording import printable
+
+_Item = TypeVar("_Item")
+# No disk delivers nothing for so long and then goes on.
+STILL_S: Final = 180.0
+# Exit status of a process that computed nothing for too long.
+STILL_STATUS: Final = 97
+STILL: Final = "reading it stood still; check its disk or network share, then try again"
+# How often it is looked at in that time, and what a process that waits in vain uses between looks.
+_LOOKS: Final = 10
+_IDLE_CPU_S: Final = 0.001
 
 _PANDAS: Final = "pandas"
 # Where pyarrow asks for pandas, the nearest Python code is one of these: its own has no frames.
@@ -51,6 +63,57 @@ def lift_memory_limit() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+@contextmanager
+def ending_if_still(
+    seconds: float,
+    *,
+    cpu_s: Callable[[], float] = time.process_time,
+    end: Callable[[int], object] = os._exit,
+) -> Iterator[None]:
+    """End this process if it computes nothing for some time, as in a read that never ends.
+
+    A slow disk is no reason: what it delivers is decoded. Looks are counted, because the time in
+    which the process itself was stopped does not count.
+
+    Args:
+        seconds: how long it may compute nothing.
+        cpu_s: returns the CPU time of the process in seconds.
+        end: ends the process with a status.
+    """
+    is_done = threading.Event()
+
+    def watch() -> None:
+        before, still = cpu_s(), 0
+        while still < _LOOKS and not is_done.wait(seconds / _LOOKS):
+            used = cpu_s()
+            still, before = (still + 1 if used - before < _IDLE_CPU_S else 0), used
+        if still == _LOOKS:
+            end(STILL_STATUS)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        watcher.join()
+
+
+def watched(items: Iterable[_Item], seconds: float) -> Iterator[_Item]:
+    """Yield items; the process ends if it stands still in the making of one.
+
+    What is done with an item does not count: to send it may take as long as the other side likes.
+    """
+    iterator = iter(items)
+    while True:
+        with ending_if_still(seconds):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""Work that ends its process; a separate module, so that the process imports little."""
+"""Work that ends its process, or never ends; a module that imports little, for its process."""
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,3 +18,13 @@ class Deadly:
             if "#" in str(path):
                 os.kill(os.getpid(), signal.SIGKILL)
             yield ImageError(f"{path.name}: a file")
+
+
+class Hanging:
+    """Waits at a slide called `hang.svs`, as for a share that is gone; any other is an error."""
+
+    def answers(self, requests: Sequence[Path]) -> Iterator[Any]:
+        for path in requests:
+            while path.name == "hang.svs":
+                time.sleep(3600)
+            yield ImageError(f"{path.name}: read")

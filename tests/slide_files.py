@@ -16,9 +16,10 @@ from histo_index.demo.tiles import render_tile
 from histo_index.errors import ImageError
 from histo_index.indexer.inputs.slides import SlideToCut
 from histo_index.slides.reading.reader import SlideFile
+from histo_index.slides.tiling.cut import SlideRequest
 from histo_index.slides.tiling.manifest import tile_table
 from histo_index.slides.tiling.options import TileOptions
-from histo_index.slides.tiling.work import NotASlide, SlideRequest, TileWork
+from histo_index.slides.tiling.work import NotASlide, TileWork
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -105,7 +105,8 @@ def test_a_link_that_fails_for_want_of_space_is_no_silent_success(
 
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     keep = ["a", "sub/tmp", "sub/x.tmp-1", ".new-0a-map.parquet"]
-    write_tiles(tmp_path, [*keep, ".tmp-0a-manifest.json", "sub/deep/.tmp-0b-x"])
+    write_tiles(tmp_path, [*keep, ".tmp-0a-manifest.json", "sub/deep/.tmp-0b-x", ".new-0b-map"])
+    os.utime(tmp_path / ".new-0b-map", (0, 0))
     remove_leftovers(tmp_path)
     assert sorted(files_of(tmp_path)) == sorted(keep)
 

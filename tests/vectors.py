@@ -12,7 +12,7 @@ from histo_index.arrays import Float32
 from histo_index.errors import ImageError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 
 
 @dataclass(frozen=True, kw_only=True)

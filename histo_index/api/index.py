@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from histo_index.encoder.encoder import Encoder
     from histo_index.report.write import Answer
     from histo_index.search.answers.neighbour_table import SearchResult
-    from histo_index.search.answers.neighbours import Answered, Neighbour, SearchOptions
+    from histo_index.search.answers.neighbours import Answered, Neighbour
     from histo_index.search.answers.pair_list import PairScores
+    from histo_index.search.answers.searching import SearchOptions
     from histo_index.search.calibration.calibration import Calibration
     from histo_index.search.calibration.objectives import Objective
     from histo_index.search.classification.answer import ClassAnswer, Classifier
@@ -214,7 +215,7 @@ class Index(Contents):
             IndexFormatError: a part of the index that is needed is damaged.
         """
         from histo_index.search.answers.neighbour_table import SearchResult
-        from histo_index.search.answers.neighbours import SearchOptions, require_answers
+        from histo_index.search.answers.searching import SearchOptions, require_answers
 
         asked = listed(images)
         options = SearchOptions(
@@ -232,7 +233,7 @@ class Index(Contents):
         tiles: "str | Path | TileFiles | None" = None,
     ) -> "list[Answered]":
         """Find neighbours as `search` does; an image that cannot be used yields its error."""
-        from histo_index.search.answers.neighbours import search
+        from histo_index.search.answers.searching import search
 
         files = None
         if options.near_duplicates == "drop":

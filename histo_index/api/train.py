@@ -1,15 +1,15 @@
 """Train an encoder on unlabelled tiles, from Python. The command line calls this too."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
 from histo_index.api.distillation.teacher import read_teacher
 from histo_index.api.training.monitor_file import read_monitor
+from histo_index.api.training.places import COLUMNS, read_places
 from histo_index.encoder.folder import bundled_encoder, load_encoder
 from histo_index.encoder.training.batches.material import Lessons
 from histo_index.encoder.training.config import TrainConfig
@@ -18,10 +18,14 @@ from histo_index.encoder.training.train import TrainReport
 from histo_index.encoder.training.train import train as train_encoder
 from histo_index.errors import InputError
 from histo_index.hardware import has_cuda
+from histo_index.indexer.inputs.folders import NEEDS_MPP
+from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.indexer.inputs.tiles import list_tiles
 
 if TYPE_CHECKING:
     from histo_index.encoder.training.config import TrainProgress
+
+_log = logging.getLogger(__name__)
 
 _Paths = str | Path | Sequence[str | Path]
 # Processes with a GPU; each computes about 200 pairs of 64 px views a second.
@@ -56,6 +60,9 @@ class TrainOptions:
         teacher_columns: the columns to learn; none means all.
         teacher_weight: share of the teacher in the loss, 0 to 1; the rest is BYOL's.
         balance: column of the manifest; its values are drawn evenly rather than the tiles.
+        neighbours: share of tiles whose second view is of a tile that touches them on their slide,
+            where places are known: of slide tiles, and of files by the columns `slide_id`, `x`,
+            `y` and `span` of the manifest; 0 for none.
         monitor: labelled tiles (`path`, `label`, optional `group`) or pairs that measure the run.
         licence: licence of the tiles, for the model card.
         mpp: microns per pixel of the tiles, for the model card.
@@ -80,6 +87,7 @@ class TrainOptions:
     teacher_columns: Sequence[str] = ()
     teacher_weight: float | None = None
     balance: str | None = None
+    neighbours: float | None = None
     monitor: str | Path | None = None
     licence: str | None = None
     mpp: float | None = None
@@ -97,7 +105,7 @@ def train(
     """Train an encoder on unlabelled tiles, by BYOL, or by what a teacher knows of them.
 
     Args:
-        tiles: folders (searched recursively), image files, or one manifest.
+        tiles: folders (searched recursively), image files, or one manifest, also of slide tiles.
         output: the new encoder folder, with `train.jsonl`, `train.png` and, during the run, the
             checkpoint.
         manifest: CSV, TSV or Parquet with a `path` column.
@@ -106,7 +114,7 @@ def train(
         progress: called after every step.
 
     Raises:
-        InputError: an argument is unusable, or there are fewer tiles than a batch.
+        InputError: an argument is unusable, or there are fewer tiles than a batch, or none.
         TrainingError: the network collapsed, diverged or ran out of memory.
         IndexFormatError: the checkpoint or the initial encoder is damaged.
         MismatchError: the interrupted run had other settings.
@@ -118,7 +126,8 @@ def train(
     chosen = options or TrainOptions()
     config = _config(Path(output), chosen)
     several = [tiles] if isinstance(tiles, str | Path) else tiles
-    listed = list_tiles([Path(path) for path in several], Path(manifest) if manifest else None)
+    sources = [Path(path) for path in several]
+    listed, unlisted = _list(sources, Path(manifest) if manifest else None)
     monitor = (
         None
         if chosen.monitor is None
@@ -128,26 +137,52 @@ def train(
     report = train_encoder(
         [listed.root / path for path in listed.table["path"].to_pylist()],
         config,
-        lessons=_read_lessons(chosen, listed.table),
+        lessons=_read_lessons(chosen, config.recipe, listed),
         monitor=monitor,
         data={
-            "source": ", ".join(Path(path).name for path in several),
+            "source": ", ".join(path.name for path in sources),
             "licence": chosen.licence or "not stated",
             "mpp": chosen.mpp,
         },
         resume=resume,
         on_step=progress,
     )
-    return replace(report, seconds=report.seconds + read - started)
+    return replace(
+        report,
+        rejected=[*unlisted, *report.rejected],
+        seconds=report.seconds + read - started,
+    )
 
 
-def _read_lessons(options: TrainOptions, tiles: pa.Table) -> Lessons:
+def _list(sources: Sequence[Path], manifest: Path | None) -> tuple[TileList, list[str]]:
+    """List the tiles, and describe what cannot be listed, a line each.
+
+    Raises:
+        InputError: a source or the manifest is unusable, or there are no tiles.
+    """
+    listed = list_tiles(sources, manifest)
+    cut_first = "a slide: cut it with `histo-index tile`, and train on the manifest"
+    unlisted = [
+        f"{one.path}: {cut_first if one.reason == NEEDS_MPP else one.reason}"
+        for one in listed.rejected
+    ]
+    if not len(listed.table):
+        reason = f"; the first: {unlisted[0]}" if unlisted else ""
+        names = ", ".join(map(str, [*sources, *([manifest] if manifest else [])]))
+        raise InputError(f"{names}: no tiles to learn from{reason}")
+    for line in unlisted:
+        _log.warning("%s", line)
+    return listed, unlisted
+
+
+def _read_lessons(options: TrainOptions, recipe: Recipe, listed: TileList) -> Lessons:
     """Read what is known of the tiles besides.
 
     Raises:
-        InputError: the teacher or the column cannot be used.
+        InputError: the teacher or a column cannot be used, or neighbours are asked for and no
+            place is known.
     """
-    teacher, sources = None, None
+    teacher, sources, tiles = None, None, listed.table
     if options.teacher is not None:
         teacher = read_teacher(Path(options.teacher), options.teacher_columns, tiles)
     if options.balance is not None:
@@ -157,7 +192,13 @@ def _read_lessons(options: TrainOptions, tiles: pa.Table) -> Lessons:
                 f"{', '.join(tiles.column_names)}; pass a manifest with that column"
             )
         sources = [str(value) for value in tiles[options.balance].to_pylist()]
-    return Lessons(teacher=teacher, sources=sources)
+    places = read_places(tiles, listed.root) if recipe.neighbours else []
+    if options.neighbours and not any(places):
+        raise InputError(
+            f"neighbours {options.neighbours:g} need to know where tiles lie; pass the manifest of "
+            f"`histo-index tile`, or a manifest with the columns {', '.join(COLUMNS)}"
+        )
+    return Lessons(teacher=teacher, sources=sources, places=places)
 
 
 def _config(output: Path, options: TrainOptions) -> TrainConfig:
@@ -214,6 +255,7 @@ def _recipe(options: TrainOptions) -> Recipe:
         raise InputError("the recipe distil and --teacher belong together; pass both or neither")
     names = (
         "epochs", "batch", "crop_px", "tile_px", "learning_rate", "momentum", "teacher_weight",
+        "neighbours",
     )  # fmt: skip
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     recipe = replace(RECIPES[name], **given)

@@ -96,6 +96,16 @@ def train(
         str | None,
         typer.Option("--balance", help="Column of the manifest whose values are drawn evenly."),
     ] = None,
+    neighbours: Annotated[
+        float | None,
+        typer.Option(
+            "--neighbours",
+            min=0,
+            max=1,
+            help="Share of tiles whose second view is of a tile that touches them, where places on "
+            "slides are known (default: by the recipe).",
+        ),
+    ] = None,
     monitor: Annotated[
         Path | None, typer.Option("--monitor", help="Labelled tiles or pairs that measure the run.")
     ] = None,
@@ -139,7 +149,8 @@ def train(
         device=device, workers=workers, compile=compile_first,
         precision=precision, init=init, monitor=monitor,
         teacher=teacher, teacher_columns=(teacher_columns or "").split(","),
-        teacher_weight=teacher_weight, balance=balance, licence=licence, mpp=mpp,
+        teacher_weight=teacher_weight, balance=balance, neighbours=neighbours,
+        licence=licence, mpp=mpp,
     )  # fmt: skip
     with showing_training() as progress:
         report = train_encoder(
@@ -163,6 +174,9 @@ def describe_training(report: "TrainReport") -> str:
         f"  loss       {last['loss']:.4f}, effective rank {last['effective_rank']:.1f}",
         f"  rejected   {counted(len(report.rejected), 'tile')}",
     ]
+    if "with_neighbours" in last:
+        touching = f"{last['with_neighbours']:,} of {counted(report.tiles, 'tile')}"
+        lines.append(f"  neighbours {touching} touch another of their slide")
     if report.best_epoch is not None:
         best = report.epochs[report.best_epoch - 1]
         lines.append(

@@ -41,7 +41,7 @@ def duplicates(
         float | None,
         typer.Option(
             "--threshold",
-            help="Largest plain distance (default: 20 % of the median; 1 % without the files).",
+            help="Largest plain distance (default: any; without the files 1 % of the median).",
         ),
     ] = None,
     output: OutputOption = None,

@@ -50,7 +50,7 @@ from histo_index.commands.output import (
     fail,
     print_result,
 )  # fmt: skip
-from histo_index.commands.slides.heatmap import answer_by_slide
+from histo_index.commands.slides.heatmap import SlideSearch, answer_by_slide
 
 if TYPE_CHECKING:
     from histo_index.api.images import ImageLike
@@ -197,13 +197,16 @@ def search(
     """Find the nearest tiles of each image."""
     from histo_index.api.cluster.search import opened_for_search
     from histo_index.commands import result_files
-    from histo_index.search.answers import neighbour_table, neighbours
+    from histo_index.search.answers import neighbour_table, searching
     from histo_index.search.inputs.name_list import gather_names
 
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
     answer_by_slide(
-        by, names, index, k=k, exclude_same=exclude_same or [], private=private, as_json=as_json,
+        by, names,
+        SlideSearch(
+            index=index, k=k, exclude_same=exclude_same or [], private=private, as_json=as_json
+        ),
         others={
             "--where": where, "--output": output, "--montage": montage, "--report": report,
             "--batch": batch, "--value": values, "--engine": engine, "--address": address,
@@ -218,7 +221,7 @@ def search(
     ) as (opened, label):  # fmt: skip
         found = opened.search_each(
             names,
-            neighbours.SearchOptions(
+            searching.SearchOptions(
                 k=k, exclude_self=exclude_self, where=where, exclude_same=exclude_same or (),
                 near_duplicates=near_duplicates, values=read_values(values or ()),
             ),

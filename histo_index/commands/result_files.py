@@ -15,8 +15,8 @@ from histo_index.commands.output import to_json
 from histo_index.errors import HistoIndexError, InputError
 from histo_index.files import publishing
 from histo_index.search.answers.neighbour_table import NEIGHBOUR_COLUMNS, rows_table
-from histo_index.search.answers.neighbours import require_answers
 from histo_index.search.answers.pair_list import PairScores
+from histo_index.search.answers.searching import require_answers
 from histo_index.search.calibration.threshold import Verdict
 
 if TYPE_CHECKING:

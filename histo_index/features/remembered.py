@@ -126,18 +126,6 @@ def read_states(path: Path) -> Iterator[tuple[int, int]]:
             yield state.st_size, state.st_mtime_ns
 
 
-def relate(path: str | Path, folder: Path) -> str:
-    """Write a path from the index folder, so that both can move."""
-    return Path(os.path.relpath(Path(path).resolve(), folder.resolve())).as_posix()
-
-
-def locate(path: str, folder: Path) -> Path:
-    """Locate a remembered path, as short as the user would write it."""
-    found = Path(os.path.normpath(folder.resolve() / path))
-    here = Path.cwd()
-    return found.relative_to(here) if found.is_relative_to(here) else found
-
-
 def digest_of(values: Sequence[Any]) -> str:
     """Compute a digest of plain values and records."""
     text = json.dumps(values, default=lambda value: getattr(value, "__dict__", str(value)))

@@ -27,7 +27,8 @@ from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest
 from histo_index.indexer.format.records import SearchConfig, Settings, SourceRecord, read_record
 from histo_index.indexer.format.removed import LeftOut, keep_removed
 from histo_index.indexer.format.shards import Receipt, Rejection
-from histo_index.indexer.inputs.hashing import HashedTiles
+from histo_index.indexer.hashing.cache import forget_states, hash_changed
+from histo_index.indexer.hashing.tiles import HashedTiles
 from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.indexer.inputs.tiles import nothing_usable
 from histo_index.indexer.nearest.choose import announce_structure
@@ -37,12 +38,12 @@ from histo_index.indexer.sources.source import Source
 from histo_index.indexer.transform.transform import distance_of
 from histo_index.indexer.writing.commit import PLAN_NAME, clean_up, commit, count_reasons
 from histo_index.indexer.writing.draft import count_dropped, draft_manifest, is_unchanged, root_of
+from histo_index.indexer.writing.embedding_store import EmbeddingStore
 from histo_index.indexer.writing.folder import keep_encoder, prepare_folder, undoing_first_build
-from histo_index.indexer.writing.hash_cache import forget_states, hash_changed
 from histo_index.indexer.writing.plan import Plan, in_row_order, make_plan
 from histo_index.indexer.writing.plan_file import PlanRecord, write_plan
 from histo_index.indexer.writing.rate import MOST_ROWS, begin_encoding
-from histo_index.indexer.writing.shard_tasks import EmbeddingStore, Step, run_tasks
+from histo_index.indexer.writing.shard_tasks import Step, run_tasks
 
 # In a smaller first build nothing is measured: it is over soon.
 _FEW_TILES: Final = 64

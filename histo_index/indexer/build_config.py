@@ -7,7 +7,7 @@ from pathlib import Path
 
 from histo_index.errors import InputError
 from histo_index.indexer.format.records import SearchConfig
-from histo_index.indexer.inputs.hashing import SETTLED_NS
+from histo_index.indexer.hashing.tiles import SETTLED_NS
 from histo_index.indexer.inputs.slides import CutSlides
 from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.runner import Runner

@@ -178,7 +178,8 @@ class OpenIndex:
         Raises:
             IndexFormatError: a file that it rests on is damaged, or was cut meanwhile.
         """
-        self._require_sizes()
+        if self.manifest.structure is not None:
+            self._files["candidates"].require_size()
         return self._structure
 
     def search_by(self, structure: Any) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from histo_index.indexer.format.shards import Receipt
+from histo_index.indexer.writing.embedding_store import EmbeddingStore
 from histo_index.indexer.writing.plan import FinishedShard, ShardTask
-from histo_index.indexer.writing.shard_tasks import EmbeddingStore, Progress
+from histo_index.indexer.writing.shard_tasks import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

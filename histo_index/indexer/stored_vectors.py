@@ -57,7 +57,10 @@ class StoredVectors:
         """
         self._file.require_size()
         blocks = rows // BLOCK_ROWS
-        for block in sorted(set(blocks[~self._is_verified[blocks]].tolist())):
+        is_verified = self._is_verified[blocks]
+        if is_verified.all():
+            return
+        for block in sorted(set(blocks[~is_verified].tolist())):
             start = block * BLOCK_ROWS
             found = block_checksum(self.matrix[start : start + BLOCK_ROWS])
             if found != int(self._blocks[block]):

@@ -17,7 +17,7 @@ from histo_index.commands.answers.metrics import describe_evaluation
 from histo_index.errors import ImageError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 from histo_index.indexer.transform.diffusion import fit_diffusion
 from histo_index.search.distance import pair_distances
 from tests.vectors import NumberEncoder, build_numbered, unit_vectors

@@ -1,5 +1,6 @@
 """`train`: from tiles to an encoder that builds an index, and one line for each mistake."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from PIL import Image
 
 from histo_index.encoder.folder import load_encoder
 from tests.cli.conftest import Run, Workshop
+from tests.slide_files import BLOCK, PLAN, draw_plane, write_slide
 
 SMALL = (
     "--arch", "resnet18", "--epochs", "1", "--batch", "8", "--crop", "32", "--tile", "48",
@@ -62,12 +64,43 @@ def test_a_monitors_paths_may_start_where_the_tiles_paths_do(workshop: Workshop,
     assert "monitor    best epoch 1, pair ROC-AUC" in ran.out
 
 
+def test_slide_tiles_are_learnt_from_with_their_neighbours(workshop: Workshop, run: Run) -> None:
+    write_slide(Path("s.svs"), draw_plane())
+    with open("tiles.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path"])
+        for _, column, row in PLAN:
+            writer.writerow([f"s.svs#x={BLOCK * column},y={BLOCK * row},mpp=1,size=128"])
+    options = dict(zip(SMALL[::2], SMALL[1::2], strict=True)) | {"--batch": "6"}
+    given = [part for pair in options.items() for part in pair]
+    ran = run("train", "tiles.csv", "-o", "mine", *given)
+    assert ran.code == 0, ran.err
+    assert "  neighbours 6 of 6 tiles touch another of their slide" in ran.out
+
+
+def test_slides_are_refused_and_the_remedy_is_named(workshop: Workshop, run: Run) -> None:
+    Path("slides").mkdir()
+    Path("slides/s.svs").write_bytes(b"slide")
+    remedy = "s.svs: a slide: cut it with `histo-index tile`, and train on the manifest"
+    ran = run("train", "slides", "-o", "mine", *SMALL)
+    assert (ran.code, ran.err) == (
+        2, f"histo-index: error: slides: no tiles to learn from; the first: {remedy}\n",
+    )  # fmt: skip
+    Path("slides/s.svs").rename("tiles/s.svs")
+    ran = run("train", "tiles", "-o", "mine", *SMALL, "--json")
+    assert (ran.code, json.loads(ran.out)["rejected"]) == (3, [remedy])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--recipe", "best"), "unknown recipe best; one of histology, reference, distil"),
         (("--recipe", "distil"), "the recipe distil and --teacher belong together; pass both"),
         (("--teacher", "nowhere.parquet"), "nowhere.parquet: not a readable Parquet table"),
+        (
+            ("--neighbours", "0.5"),
+            "need to know where tiles lie; pass the manifest of `histo-index",
+        ),
         (("--balance", "organ"), "no column organ to balance by; the tiles have image_id, path"),
         (("--crop", "64"), "a crop of 64 px is larger than the tile of 48 px"),
         (("--batch", "32"), "16 usable tiles are fewer than a batch of 32; add tiles or"),

@@ -10,7 +10,7 @@ from histo_index.encoder.baselines import baseline_vectors, colour_histogram
 from histo_index.encoder.create import init_encoder
 from histo_index.encoder.encoder import open_encoder
 from histo_index.errors import ImageError
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 
 
 def test_colours_are_counted_in_512_boxes_and_rooted() -> None:

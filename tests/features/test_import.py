@@ -84,7 +84,7 @@ def test_what_cannot_be_used_is_told_in_a_line_each(here: Path, run: Run) -> Non
     again = run("import", "-o", "x.hx")
     first, second = ran.out.splitlines()[:2]
     assert again.code == 3
-    assert again.out.splitlines()[:2] == [first, f"{second}; 3 as before, not read again"]
+    assert again.out.splitlines()[:2] == [first, f"{second}; 3 unchanged, not read again"]
     other = run("import", "mpp.csv", "-o", "x.hx")
     assert (other.code, other.err) == (
         2,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from histo_index.errors import InputError
+from histo_index.features.containers.hdf5 import read_blocks
 from histo_index.features.layouts.opening import open_parts
 from histo_index.features.unit_rows import is_usable, unit_rows
 from tests.features.hostile import Trap
@@ -49,6 +50,21 @@ def test_embeddings_of_slide2vec_are_in_the_order_of_its_coordinates(tmp_path: P
     np.savez(path, features=SLIDE.features, tile_index=np.arange(12)[::-1])
     with pytest.raises(InputError, match="`tile_index` is not 0 to 11: its rows"), ExitStack() as s:
         list(open_parts(path, s))
+
+
+def test_rows_that_a_file_never_got_are_zero(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((4, 8))
+        plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple((8, 8))
+        h5py.h5d.create(file.id, b"features", h5py.h5t.NATIVE_FLOAT, space, plist)
+        file["features"][:4] = 1
+        stale = np.full((8, 8), 7, np.float32)
+        del stale  # its memory is what is allocated next
+        ((block, _),) = read_blocks(file["features"], 8, 8)
+    assert np.array_equal(block, np.repeat([[1.0], [0.0]], 4, axis=0) * np.ones(8))
 
 
 def test_a_patch_file_of_clam_gives_the_size_at_level_0(tmp_path: Path) -> None:

@@ -33,10 +33,6 @@ def slides_in(index: Path) -> dict[str, int]:
     return found
 
 
-def shards_of(index: Path) -> set[str]:
-    return {shard.shard_id for shard in read_manifest(index).shards}
-
-
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
     """Slides a and b of 600 tiles, imported from the folder t; one row of b is not finite."""

@@ -18,9 +18,9 @@ from histo_index.errors import ImageError
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig, BuildReport
 from histo_index.indexer.format.manifest import Manifest, read_manifest
+from histo_index.indexer.hashing.cache import STATES_NAME
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import read_rejected
-from histo_index.indexer.writing.hash_cache import STATES_NAME
 
 SIZE: Final = 16
 # Files count as unchanged at once: tests write tiles and build within a second.

@@ -11,7 +11,7 @@ import pyarrow as pa
 from histo_index.api.info import index_facts
 from histo_index.api.slides.cut import FOLDER, SlideCutter
 from histo_index.errors import ImageError, IndexFormatError
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import finished_shards
 from histo_index.slides.reading.identity import parse_tile
@@ -28,7 +28,7 @@ _COLUMNS: Final = ("path", "sha256", "slide_id", "x", "y", "mpp", "size")
 
 
 class SlideTiles(FakeEncoder):
-    """Gives every tile of a slide a direction of its own, by its content hash."""
+    """Gives every tile of a slide its own direction, by its content hash."""
 
     def encode_files(self, paths: Iterable[Path]) -> Iterator[FakeTile | ImageError]:
         for path in paths:
@@ -54,7 +54,7 @@ def build(output: Path, encoder: FakeEncoder, source: Path, **options: Any) -> N
 
 
 def draw(folder: Path, **colours: int) -> None:
-    """Write slides of nine tiles, each of its own grey."""
+    """Write slides of nine tiles, each in another grey."""
     for name, colour in colours.items():
         plane = np.full((_SIDE, _SIDE, 3), colour, np.uint8)
         write_slide(folder / f"{name}.svs", plane, SlideLook(tile=(64, 64), downsamples=(1,)))

@@ -170,7 +170,7 @@ def test_it_is_one_line_and_the_old_state_stands(
 def test_a_limit_of_ours_costs_no_tile(tiles: Path) -> None:
     program = (
         "import resource, sys; from pathlib import Path; "
-        "from histo_index.indexer.inputs.hashing import hash_tiles; "
+        "from histo_index.indexer.hashing.tiles import hash_tiles; "
         "from histo_index.indexer.inputs.tiles import list_tiles; "
         "tiles = list_tiles([Path(sys.argv[1])]); "
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); "

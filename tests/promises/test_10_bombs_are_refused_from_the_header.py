@@ -11,7 +11,7 @@ import pytest
 
 from histo_index.encoder.decode.image_file import DEFAULT_MAX_BYTES, HIGHEST_MAX_PIXELS, decode
 from histo_index.errors import ImageError
-from histo_index.indexer.inputs.hashing import MAX_BYTES
+from histo_index.indexer.hashing.files import MAX_BYTES
 from tests.decoding import DecodingEncoder
 from tests.encoder.files import png_file
 from tests.hostile import bombs, formats

@@ -13,9 +13,9 @@ import pytest
 from histo_index.api.info import index_facts
 from histo_index.errors import IndexFormatError
 from histo_index.indexer.format.manifest import read_manifest
+from histo_index.indexer.hashing.cache import STATES_NAME
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import reindex
-from histo_index.indexer.writing.hash_cache import STATES_NAME
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,

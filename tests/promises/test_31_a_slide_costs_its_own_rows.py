@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from histo_index.api.slides.cut import cut_slides
+from histo_index.api.slides.open import slide_pool
 from histo_index.encoder.decode.decoder_process import Deaths
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import PreparedTile
@@ -18,7 +19,7 @@ from histo_index.errors import ImageError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.slides.reading.identity import file_part
 from histo_index.slides.tiling.options import SlideSource, TileOptions
-from tests.deadly import Deadly
+from tests.deadly import Deadly, Hanging
 from tests.decoding import DecodingEncoder
 from tests.indexer.fakes import reasons, run_build
 from tests.promises.conftest import Tell, Tries
@@ -109,6 +110,18 @@ def test_damaged_slides_cost_their_own_rows(
         shutil.rmtree(index)
     assert rejected.total() > slides // 4
     tell(f"{slides} damaged slides of {len(whole)} kinds", f"{dict(rejected)}; no build ended")
+
+
+def test_a_slide_whose_reading_stands_still_costs_itself() -> None:
+    slides = [Path(name) for name in ("a.svs", "hang.svs", "b.svs")]
+    pool: DecodePool[Path, ImageError]
+    with slide_pool(Hanging(), 1, still_s=2.0) as pool:
+        found = [str(entry) for entry in pool.prepare(slides)]
+    assert found == [
+        "a.svs: read",
+        "hang.svs: reading it stood still; check its disk or network share, then try again",
+        "b.svs: read",
+    ]
 
 
 def test_a_slide_that_ends_decoders_is_given_up_after_three(tmp_path: Path) -> None:

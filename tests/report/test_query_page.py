@@ -10,15 +10,9 @@ from histo_index.report.html import brief, percent
 from histo_index.report.montage import draw_pages
 from histo_index.report.pictures import Pictures
 from histo_index.report.query_page import Query, pair_page, search_page
-from histo_index.search.answers.neighbours import (
-    Nearest,
-    SearchOptions,
-    add_verdicts,
-    neighbours_of,
-    require_answers,
-    search,
-)
+from histo_index.search.answers.neighbours import Nearest, add_verdicts, neighbours_of
 from histo_index.search.answers.pair import PairAnswer, answer_pair
+from histo_index.search.answers.searching import SearchOptions, require_answers, search
 from histo_index.search.calibration.threshold import Threshold, Verdict
 from histo_index.search.classification.answer import ClassAnswer, Classifier
 from histo_index.search.inputs.resolve import Located

@@ -6,10 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histo_index.indexer.inputs.hashing import look_at_file, look_at_slide, tile_digest
+from histo_index.indexer.hashing.cache import find_state, read_states
+from histo_index.indexer.hashing.files import look_at_file, look_at_slide
+from histo_index.indexer.hashing.indexed import is_indexed
 from histo_index.indexer.reader import OpenIndex
-from histo_index.indexer.writing.hash_cache import find_state, read_states
-from histo_index.slides.reading.identity import SlideTile, parse_tile
+from histo_index.slides.reading.identity import parse_tile
 
 
 class CurrentFiles:
@@ -36,18 +37,17 @@ class CurrentFiles:
         if key not in self._found:
             row = pc.index(self._index.rows["path"], name).as_py()
             try:
-                self._found[key] = row < 0 or self._is_same(key, tile, row)
+                self._found[key] = row < 0 or self._is_same(key, row, is_slide=tile is not None)
             except OSError:
                 self._found[key] = False
         return self._found[key]
 
-    def _is_same(self, name: str, tile: SlideTile | None, row: int) -> bool:
+    def _is_same(self, name: str, row: int, *, is_slide: bool) -> bool:
+        file, known = self._root / name, find_state(self._states, name)
+        if is_slide:
+            return is_indexed(self._index, row, look_at_slide(file, known))
         expected: str = self._index.rows["sha256"][row].as_py()
-        state = find_state(self._states, name)
-        if tile is None:
-            return look_at_file(self._root / name, state).sha256 == expected
-        found = look_at_slide(self._root / name, state).sha256
-        return found == state.sha256 if state else tile_digest(found, tile) == expected
+        return look_at_file(file, known).sha256 == expected
 
     @cached_property
     def _states(self) -> pa.Table:

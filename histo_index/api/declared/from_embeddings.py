@@ -13,14 +13,10 @@ from histo_index.api.index import Index
 from histo_index.arrays import Float16
 from histo_index.errors import InputError, ShapeError
 from histo_index.features.unit_rows import is_usable, unit_rows
-from histo_index.indexer.declared.build import (
-    DeclaredConfig,
-    GivenEmbeddings,
-    build_from_embeddings,
-    require_new,
-)
+from histo_index.indexer.declared.build import build_from_embeddings, require_new
+from histo_index.indexer.declared.given import DeclaredConfig, GivenEmbeddings
 from histo_index.indexer.declared.shard_writer import GivenRows
-from histo_index.indexer.inputs.tables import plain_columns
+from histo_index.indexer.inputs.columns import plain_columns
 from histo_index.indexer.inputs.tile_list import RESERVED
 from histo_index.indexer.private import PrivateColumns
 from histo_index.wording import printable

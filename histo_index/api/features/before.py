@@ -14,15 +14,14 @@ from histo_index.features.remembered import (
     FileState,
     Remembered,
     features_name,
-    locate,
     read_remembered,
-    relate,
 )
 from histo_index.features.sources import Job
 from histo_index.features.tiles import FILE
 from histo_index.indexer.declared.verified import require_declared
 from histo_index.indexer.format.manifest import FEATURES, MANIFEST_NAME, Manifest, read_manifest
 from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.sources.source import locate, relate
 from histo_index.wording import counted, printable
 
 
@@ -55,7 +54,7 @@ class Before:
 
     def known_parts(self, path: Path, state: tuple[int, int]) -> list[Facts] | None:
         """Return what a file holds if it is as it was; None if it has to be opened."""
-        found = self._files.get(relate(path, self.folder))
+        found = self._files.get(relate(Path(path).resolve(), self.folder))
         if found is None or (found.bytes, found.times_ns) != state:
             return None
         return [replace(part, path=str(path)) for part in found.parts]

@@ -20,19 +20,17 @@ from histo_index.features.choose import Choice, choose_parts
 from histo_index.features.containers.own_columns import IDS
 from histo_index.features.find import Found, find_files
 from histo_index.features.metadata import Metadata, read_metadata
-from histo_index.features.remembered import ReadMatrix, Remembered, relate, write_remembered
+from histo_index.features.remembered import ReadMatrix, Remembered, write_remembered
 from histo_index.features.sources import Job, stream_sources
 from histo_index.features.tiles import FILE, fill_columns, join_schema
-from histo_index.indexer.declared.build import (
-    DeclaredConfig,
-    GivenEmbeddings,
-    build_from_embeddings,
-)
+from histo_index.indexer.declared.build import build_from_embeddings
+from histo_index.indexer.declared.given import DeclaredConfig, GivenEmbeddings
 from histo_index.indexer.declared.stored import Stored
 from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.shards import Rejection
 from histo_index.indexer.private import PrivateColumns
 from histo_index.indexer.reader import OpenIndex
+from histo_index.indexer.sources.source import relate
 from histo_index.indexer.writing.commit import count_reasons, read_rejected
 
 _log = logging.getLogger(__name__)
@@ -234,16 +232,20 @@ def _remember(
     for entry in set(rejected) - set(plan.choice.rejected):
         reasons[entry.path].append(entry.reason)
     options, folder = plan.options, plan.folder
+
+    def remember(path: str | Path) -> str:
+        return relate(Path(path).resolve(), folder)
+
     found = Remembered(
-        inputs=tuple(relate(path, folder) for path in plan.inputs),
-        slides=None if options.slides is None else relate(options.slides, folder),
+        inputs=tuple(map(remember, plan.inputs)),
+        slides=None if options.slides is None else remember(options.slides),
         slide_mpp=dict(options.slide_mpp or {}),
-        metadata=None if options.metadata is None else relate(options.metadata, folder),
+        metadata=None if options.metadata is None else remember(options.metadata),
         encoder_name=options.encoder_name,
         files=tuple(
             replace(
                 file,
-                path=relate(file.path, folder),
+                path=remember(file.path),
                 parts=tuple(replace(part, path="") for part in file.parts),
             )
             for file in plan.described.files

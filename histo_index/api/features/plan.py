@@ -14,11 +14,12 @@ from histo_index.features.choose import Choice
 from histo_index.features.containers.part import Facts
 from histo_index.features.metadata import Metadata
 from histo_index.features.reading.process import run_jobs
-from histo_index.features.remembered import FileState, digest_of, read_states, relate
+from histo_index.features.remembered import FileState, digest_of, read_states
 from histo_index.features.sources import Job
 from histo_index.features.tiles import SlideFound, name_tiles
 from histo_index.indexer.format.records import read_record
 from histo_index.indexer.format.shards import Rejection
+from histo_index.indexer.sources.source import relate
 from histo_index.progress import report
 from histo_index.wording import counted, printable
 
@@ -114,7 +115,7 @@ def name_jobs(choice: Choice, slides: SlideFolder, metadata: Metadata, folder: P
     first: dict[str, str] = {}
     for one in choice.chosen:
         facts = one.facts
-        key = relate(facts.path, folder) + (f"#{facts.part}" if facts.part else "")
+        key = relate(Path(facts.path).resolve(), folder) + (f"#{facts.part}" if facts.part else "")
         try:
             if facts.slide is None:
                 jobs.append(Job(chosen=one, key=key))
@@ -163,7 +164,7 @@ def digests(
             values = metadata.values(slide)
         except InputError:
             values = None  # its rows are rejected when they are read
-        from_other = None if places is None else relate(places, folder)
+        from_other = None if places is None else relate(Path(places).resolve(), folder)
         known = [replace(facts, path=""), from_other, own, job.tiles, values]
         is_settled = all(times != _UNSETTLED for _, times in own)
         found[job.key] = digest_of(known) if is_settled else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from histo_index.api.slides.open import slide_pool
 from histo_index.errors import ImageError, InputError
 from histo_index.indexer.format.shards import write_parquet
-from histo_index.indexer.inputs.hashing import slide_marks
+from histo_index.indexer.hashing.files import slide_marks
 from histo_index.indexer.inputs.slides import CutSlides, SlideToCut
 from histo_index.progress import track
 from histo_index.slides.reading.identity import reading_version
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from histo_index.encoder.decode.pool import DecodePool
-    from histo_index.slides.tiling.work import TiledSlide
+    from histo_index.slides.tiling.cut import TiledSlide
 
 _log = logging.getLogger(__name__)
 
@@ -98,8 +98,9 @@ def cut_slides(
     slides: Sequence[SlideToCut], options: TileOptions
 ) -> "Iterator[pa.Table | ImageError | None]":
     """Cut slides into tiles; see `CutSlides`."""
+    from histo_index.slides.tiling.cut import SlideRequest
     from histo_index.slides.tiling.manifest import tile_table
-    from histo_index.slides.tiling.work import NotASlide, SlideRequest, TileWork
+    from histo_index.slides.tiling.work import NotASlide, TileWork
 
     requests = [
         SlideRequest(file=SlideFile.of(slide.path, slide.mpp), may_be_tile=slide.may_be_tile)

@@ -18,7 +18,7 @@ from histo_index.arrays import Float16, Float64, Int64
 from histo_index.errors import ImageError, InputError
 from histo_index.files import publish_bytes, publishing
 from histo_index.search.distance import take_vectors
-from histo_index.slides.reading.identity import SlideTile, file_part, parse_tile
+from histo_index.slides.reading.identity import SlideTile, parse_tile
 from histo_index.slides.reading.reader import SlideFile, require_libraries
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def heatmap(
     )
     found = replace(measured, slide=tiles[0].slide)
     if output is not None or geojson is not None:
-        path = index.opened.row(int(rows[0]))["path"]
-        require_unchanged(index.opened, file_part(path), Path(tiles[0].slide))
+        require_unchanged(index.opened, int(rows[0]), Path(tiles[0].slide))
         _draw(found, tiles, output, geojson, crop=crop)
     return found
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from histo_index.errors import InputError
 from histo_index.slides.reading.reader import SlideFile
+from histo_index.slides.tiling.cut import SlideRequest
 from histo_index.slides.tiling.options import check_names, find_mpp
-from histo_index.slides.tiling.work import SlideRequest
 
 _log = logging.getLogger(__name__)
 

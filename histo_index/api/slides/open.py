@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from histo_index.errors import ImageError, InputError
+from histo_index.limits import STILL_S
 from histo_index.slides.reading.identity import SlideTile
 from histo_index.slides.reading.info import SlideInfo
 from histo_index.slides.reading.reader import SlideFile, require_libraries
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from histo_index.encoder.decode.pool import Answer, DecodePool, Request
     from histo_index.encoder.decode.worker import Work
 
-# A slide of 100,000 × 100,000 pixels without levels is read in minutes.
+# A slide of 100,000 × 100,000 pixels without levels is read in minutes, from a slow disk in more.
 _SLIDE_TIMEOUT_S: Final = 3600.0
 
 
@@ -86,10 +87,20 @@ def describe(
             yield str(file), found
 
 
-def slide_pool(work: "Work[Request, Answer]", slides: int) -> "DecodePool[Request, Answer]":
-    """Return decoder processes that work on whole slides, one slide a message."""
+def slide_pool(
+    work: "Work[Request, Answer]", slides: int, *, still_s: float = STILL_S
+) -> "DecodePool[Request, Answer]":
+    """Return decoder processes that work on whole slides, one slide a message.
+
+    Args:
+        work: what to do with a slide.
+        slides: how many there are.
+        still_s: a process that computes nothing for so long is ended, and its slide rejected.
+    """
     from histo_index.encoder.decode.pool import DecodePool
+    from histo_index.encoder.decode.worker import WatchedWork
     from histo_index.hardware import usable_cores
 
     workers = max(min(usable_cores(), slides), 1)
-    return DecodePool(work, workers=workers, chunk=1, chunk_timeout_s=_SLIDE_TIMEOUT_S)
+    watched = WatchedWork(work=work, still_s=still_s)
+    return DecodePool(watched, workers=workers, chunk=1, chunk_timeout_s=_SLIDE_TIMEOUT_S)

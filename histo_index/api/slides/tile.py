@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from histo_index.encoder.decode.pool import DecodePool
-    from histo_index.slides.tiling.work import SlideRequest, TiledSlide
+    from histo_index.slides.tiling.cut import SlideRequest, TiledSlide
 
 
 @dataclass(frozen=True, kw_only=True)

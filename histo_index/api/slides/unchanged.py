@@ -3,37 +3,39 @@
 from pathlib import Path
 
 from histo_index.errors import ImageError
-from histo_index.indexer.inputs.hashing import look_at_slide
+from histo_index.indexer.hashing.cache import find_state, read_states
+from histo_index.indexer.hashing.files import look_at_slide
+from histo_index.indexer.hashing.indexed import is_indexed, knows_slides
 from histo_index.indexer.reader import OpenIndex
-from histo_index.indexer.writing.hash_cache import find_state, read_states
+from histo_index.slides.reading.identity import file_part
 
 
-def require_unchanged(index: OpenIndex, name: str, slide: Path) -> None:
-    """Check that a slide has the content that was indexed.
+def require_unchanged(index: OpenIndex, row: int, slide: Path) -> None:
+    """Check that a slide has the content that was indexed, see `is_indexed`.
 
     It is read only if its size or times differ from those that the last build saw. Nothing is
-    checked if no build saw it, as with imported features.
+    checked where embeddings were imported.
 
     Args:
         index: holds tiles of the slide.
-        name: the slide in the column `path`.
-        slide: where it lies.
+        row: one of them.
+        slide: where the slide lies.
 
     Raises:
         ImageError: it was changed, or is out of reach.
     """
-    known = find_state(read_states(index.folder), name)
-    if known is None:
+    if not knows_slides(index):
         return
+    name = file_part(index.row(row)["path"])
     try:
-        if look_at_slide(slide, known).sha256 == known.sha256:
-            return
+        state = look_at_slide(slide, find_state(read_states(index.folder), name))
     except OSError as error:
         reason = error.strerror or error
         raise ImageError(
             f"{slide}: cannot be read ({reason}); check path and permissions"
         ) from error
-    raise ImageError(
-        f"{slide}: changed since it was indexed, so its tiles lie elsewhere; run "
-        "`histo-index build` again"
-    )
+    if not is_indexed(index, row, state):
+        raise ImageError(
+            f"{slide}: changed since it was indexed, or read by another version of the reader, so "
+            "its tiles may lie elsewhere; run `histo-index build` again"
+        )

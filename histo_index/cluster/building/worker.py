@@ -13,7 +13,8 @@ from histo_index.hardware import CORES_VARIABLE, cpu_kind
 from histo_index.indexer.encoder_protocol import Encode
 from histo_index.indexer.format.shards import Receipt, read_receipt, receipt_path
 from histo_index.indexer.runner import Assignment, Place
-from histo_index.indexer.writing.shard_tasks import EmbeddingStore, Step, run_tasks
+from histo_index.indexer.writing.embedding_store import EmbeddingStore
+from histo_index.indexer.writing.shard_tasks import Step, run_tasks
 
 MakeEncode = Callable[[], Encode]
 

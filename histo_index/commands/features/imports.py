@@ -104,8 +104,8 @@ def describe_import(report: "ImportReport") -> str:
     tools = ", ".join(
         f"{counted(number, 'file')} of {tool}" for tool, number in report.tools.items()
     )
-    as_before = sum(report.tools.values()) - report.read
-    unread = f"; {as_before:,} as before, not read again" if as_before else ""
+    unchanged = sum(report.tools.values()) - report.read
+    unread = f"; {unchanged:,} unchanged, not read again" if unchanged else ""
     lines = [
         f"{report.index}: {counted(report.tiles, 'tile')}{of_slides}",
         f"  read      {tools}; {counted(report.ignored, 'other file')} ignored{unread}",

@@ -1,5 +1,7 @@
 """Where in a slide it looks like a tile, and which slides look like a slide."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -78,28 +80,35 @@ def heatmap(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SlideSearch:
+    """A search for slides.
+
+    Attributes:
+        index: the index.
+        k: number of slides.
+        exclude_same: columns whose value must differ.
+        private: use private columns.
+        as_json: print JSON.
+    """
+
+    index: Path | None
+    k: int
+    exclude_same: list[str]
+    private: bool
+    as_json: bool
+
+
 def answer_by_slide(
-    by: str | None,
-    slides: list[str],
-    index: Path | None,
-    *,
-    k: int,
-    exclude_same: list[str],
-    others: dict[str, object],
-    private: bool,
-    as_json: bool,
+    by: str | None, slides: list[str], search: SlideSearch, others: Mapping[str, object]
 ) -> None:
     """Print the slides like each slide and exit; return if tiles are asked for instead.
 
     Args:
         by: `slide`, or None.
         slides: their `slide_id` or path.
-        index: the index.
-        k: number of slides.
-        exclude_same: columns whose value must differ.
+        search: what is asked of them.
         others: options of `search` that are for tiles alone, by their flags.
-        private: use private columns.
-        as_json: print JSON.
     """
     from histo_index.api.index import open as open_index
     from histo_index.search.slides.similar import find_similar_slides
@@ -110,11 +119,13 @@ def answer_by_slide(
         fail(f"--by {by}: expected slide", 2)
     for flag in (flag for flag, value in others.items() if value):
         fail(f"{flag} is no option of --by slide; leave it out", 2)
-    opened = open_index(require_index(index), private=private).opened
+    opened = open_index(require_index(search.index), private=search.private).opened
     rows = [
         {"query": slide, **vars(found)}
         for slide in slides
-        for found in find_similar_slides(opened, slide, k=k, exclude_same=exclude_same)
+        for found in find_similar_slides(
+            opened, slide, k=search.k, exclude_same=search.exclude_same
+        )
     ]
-    print_result(rows if as_json else table_text(rows))
+    print_result(rows if search.as_json else table_text(rows))
     raise typer.Exit

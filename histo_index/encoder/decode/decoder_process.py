@@ -14,6 +14,7 @@ from typing import IO, Any, Final
 
 from histo_index.encoder.decode.worker import READY, Work
 from histo_index.errors import HistoIndexError, ImageError
+from histo_index.limits import STILL, STILL_STATUS
 from histo_index.slides.reading.identity import file_part
 from histo_index.wording import printable
 
@@ -213,6 +214,8 @@ class DecoderProcess:
         status = self.wait()
         if self._is_overdue:
             return f"decoding took too long (over {self._chunk_timeout_s:g} s); remove the tile"
+        if status == STILL_STATUS:
+            return STILL
         how = f"killed by signal {-status}" if status < 0 else f"it ended with status {status}"
         return (
             f"its decoder died ({how}); if memory was short, build again with --retry-rejected, "

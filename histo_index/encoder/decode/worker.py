@@ -14,13 +14,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol, TypeVar
+from typing import Any, BinaryIO, Final, Generic, Protocol, TypeVar
 
 from histo_index.arrays import Pixels
 from histo_index.encoder.decode.image_file import DecodeLimits, TileImage, read_tile
 from histo_index.encoder.decode.preprocessing import Preprocessing, describe_fit, fit_tile
 from histo_index.encoder.decode.slide_tiles import read_slide_tiles, slide_of
 from histo_index.errors import ImageError
+from histo_index.limits import watched
 from histo_index.wording import printable
 
 # The first answer: imports and settings are loaded.
@@ -60,6 +61,23 @@ class Work(Protocol[Request_contra, Answer_co]):
 
     def answers(self, requests: Sequence[Request_contra]) -> Iterator[Answer_co | ImageError]:
         """Answer each request, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedWork(Generic[Request_contra, Answer_co]):
+    """Does work in a process that ends if it stands still, so that a hanging disk costs one slide.
+
+    Attributes:
+        work: what to do.
+        still_s: how long it may compute nothing.
+    """
+
+    work: Work[Request_contra, Answer_co]
+    still_s: float
+
+    def answers(self, requests: Sequence[Request_contra]) -> Iterator[Answer_co | ImageError]:
+        """Answer each request, in order."""
+        return watched(self.work.answers(requests), self.still_s)
 
 
 @dataclass(frozen=True, kw_only=True)

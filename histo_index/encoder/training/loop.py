@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from histo_index.encoder.runtime.untrained import compare_shapes
-from histo_index.encoder.training.batches.colours import Crossing
 from histo_index.encoder.training.batches.material import Material, Part
 from histo_index.encoder.training.batches.order import Draws, Order, Share
 from histo_index.encoder.training.byol import momentum_at
@@ -31,7 +30,7 @@ from histo_index.encoder.training.distillation.start import make_networks
 from histo_index.encoder.training.distributed import Team
 from histo_index.encoder.training.monitor import spread
 from histo_index.encoder.training.recipes import make_optimizer, make_schedule
-from histo_index.encoder.training.views import Views, load
+from histo_index.encoder.training.views import load
 from histo_index.errors import InputError, MismatchError, TrainingError
 
 
@@ -40,6 +39,7 @@ class Run:
 
     Attributes:
         material: what is learnt from.
+        views: its views.
         byol: the networks.
         step: number of finished steps.
         epochs: figures of every finished epoch.
@@ -65,6 +65,7 @@ class Run:
         self.config, self.material, self.team, self.stopwatch = config, material, team, stopwatch
         recipe, paths = config.recipe, material.paths
         self.draws = Draws(material.sources, len(paths))
+        self.views = material.make_views(config, self.draws)
         self.steps_an_epoch = len(paths) // recipe.batch
         if not self.steps_an_epoch:
             raise InputError(
@@ -137,6 +138,7 @@ class Run:
     def _identity(self) -> dict[str, Any]:
         names = "\n".join(path.name for path in self.material.paths)
         teacher, sources = self.material.teacher, self.material.sources
+        neighbours = self.views.neighbours
         return {
             "recipe": asdict(self.config.recipe),
             "architecture": self.config.architecture,
@@ -147,6 +149,7 @@ class Run:
             "processes": self.team.size,
             "teacher": None if teacher is None else teacher.digest(),
             "sources": None if sources is None else _digest("\n".join(sources)),
+            "neighbours": None if neighbours is None else neighbours.digest(),
         }
 
     def train_epoch(
@@ -160,8 +163,9 @@ class Run:
 
         Returns:
             Figures of the whole epoch, over all interruptions: `epoch`, `loss`, `feature_std`,
-            `learning_rate`, `images_per_second`, `training_seconds`, and `waiting`, the share of
-            these seconds spent waiting for views.
+            `learning_rate`, `images_per_second`, `training_seconds`, `waiting`, the share of these
+            seconds spent waiting for views, and, if views are of neighbours, `with_neighbours`, the
+            number of tiles that have some.
 
         Raises:
             TrainingError: the loss is not finite, or memory runs out; the last checkpoint stands.
@@ -188,6 +192,7 @@ class Run:
         self.epochs, self.tally = [*self.epochs, figures], Tally()
 
     def _figures(self) -> dict[str, Any]:
+        neighbours = self.views.neighbours
         return {
             "epoch": len(self.epochs) + 1,
             "loss": self.tally.loss / self.tally.steps,
@@ -196,6 +201,7 @@ class Run:
             "images_per_second": round(self._rate(), 2),
             "training_seconds": round(self.tally.seconds, 3),
             "waiting": round(self.tally.waiting, 3),
+            **({} if neighbours is None else {"with_neighbours": neighbours.known}),
         }
 
     def _rate(self) -> float:
@@ -212,22 +218,10 @@ class Run:
             done=self.step - epoch * self.steps_an_epoch,
             share=Share(parts=config.accumulate, rank=self.team.rank, ranks=self.team.size),
         )
-        views = Views(
-            self.material.paths,
-            config.recipe.views(),
-            seed=config.seed,
-            crossing=self._crossing(),
-        )
-        loaded = zip(load(views, order, workers=config.workers), order, strict=True)
-        parts = (Part(images, [tile for _, tile in addresses]) for images, addresses in loaded)
+        loaded = zip(load(self.views, order, workers=config.workers), order, strict=True)
+        parts = (Part(images, self.views.tiles(addresses)) for images, addresses in loaded)
         while batch := list(itertools.islice(parts, config.accumulate)):
             yield batch
-
-    def _crossing(self) -> Crossing | None:
-        colours = self.material.colours
-        if colours is None:
-            return None
-        return Crossing(colours=colours, draws=self.draws, share=self.config.recipe.crossing)
 
     def take_step(self, batch: Sequence[Part]) -> tuple[float, float]:
         """Train on one batch.

@@ -40,6 +40,8 @@ class Recipe:
         frozen_stages: stages that stay as they start, with all before them.
         is_norm_fixed: whether norms keep the statistics that they start with.
         crossing: share of views that are given part of the colours of another tile.
+        neighbours: share of tiles whose second view is of a tile that touches them on their slide,
+            of the tiles that have such neighbours.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Recipe:
     frozen_stages: int = 0
     is_norm_fixed: bool = False
     crossing: float = 0.0
+    neighbours: float = 0.0
 
     def __post_init__(self) -> None:
         counts = (self.crop_px, self.tile_px, self.batch, self.epochs, self.hidden, self.projection)
@@ -73,6 +76,8 @@ class Recipe:
             )
         if not 0 <= self.teacher_weight <= 1:
             raise InputError(f"teacher weight {self.teacher_weight}; expected 0 to 1")
+        if not 0 <= self.neighbours <= 1:
+            raise InputError(f"share of neighbours {self.neighbours}; expected 0 to 1")
 
     def views(self) -> v2.Transform:
         """Return the random transform from a tile, uint8 [3, H, W], to a view [3, crop, crop]."""
@@ -119,6 +124,7 @@ HISTOLOGY: Final = Recipe(
     hidden=2048,
     # As published.
     projection=256,
+    neighbours=0.5,
 )
 # For a run with a teacher, from an encoder that is trained already.
 DISTIL: Final = Recipe(

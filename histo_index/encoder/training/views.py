@@ -3,6 +3,7 @@
 The views follow from seed, epoch and tile, whichever process makes them.
 """
 
+import hashlib
 import logging
 import multiprocessing
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from histo_index.encoder.decode.image_file import DecodeLimits, read_tile
 from histo_index.encoder.decode.pool import DecodePool
 from histo_index.encoder.decode.worker import DecodeSettings, PreparedTile
 from histo_index.encoder.training.batches.colours import Colours, Crossing
+from histo_index.encoder.training.batches.neighbours import Neighbours
 from histo_index.encoder.training.batches.order import Order, mix_seed
 from histo_index.encoder.training.config import TrainConfig
 from histo_index.errors import ImageError, InputError
@@ -40,7 +42,7 @@ class Tiles:
         paths: usable tiles.
         probes: some of them, fitted as for inference, uint8 RGB [S, S, 3] each.
         rejected: why each other tile cannot be used.
-        contents: SHA-256 of the usable files.
+        contents: SHA-256 of the usable files, and of the pixels of slide tiles.
         rows: number of each usable tile in the list that was checked.
         colours: of the usable tiles, where views get those of other tiles.
     """
@@ -73,7 +75,8 @@ def check_tiles(paths: Sequence[Path], config: TrainConfig) -> Tiles:
             tiles.rows.append(number)
             if config.recipe.crossing:
                 colours.append(Colours.of(tile.pixels))
-            tiles.contents.add(tile.sha256)
+            # The digest of a slide tile is empty.
+            tiles.contents.add(tile.sha256 or hashlib.sha256(tile.pixels.tobytes()).hexdigest())
             if number % every == 0:
                 tiles.probes.append(tile.pixels)
     for reason in tiles.rejected:
@@ -110,6 +113,8 @@ def _require_different(tiles: Tiles, total: int) -> None:
 class Views(Dataset[torch.Tensor]):
     """Pairs of views, addressed by (epoch, tile).
 
+    Both views are of the tile, or the second is of one of its neighbours.
+
     The random numbers of a pair follow from seed, epoch and tile alone. So neither the number of
     loading processes nor an interruption changes what the network sees, and resuming needs no
     random state.
@@ -122,11 +127,13 @@ class Views(Dataset[torch.Tensor]):
         *,
         seed: int,
         crossing: Crossing | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.paths = paths
         self.transform = transform
         self.seed = seed
         self.crossing = crossing
+        self.neighbours = neighbours
 
     def __getitem__(self, address: tuple[int, int]) -> torch.Tensor:
         """Make uint8 RGB [2, S, S, 3].
@@ -135,12 +142,23 @@ class Views(Dataset[torch.Tensor]):
             ImageError: the file can no longer be used.
         """
         epoch, tile = address
-        pixels = read_tile(self.paths[tile], DecodeLimits()).pixels
-        image = torch.tensor(pixels).permute(2, 0, 1)  # [3, H, W], a copy: Pillow's is read-only
+        second = tile if self.neighbours is None else self.neighbours.second(epoch, tile)
+        images = {chosen: self._read(chosen) for chosen in {tile, second}}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix_seed(self.seed, epoch, tile))
-            views = torch.stack([self._make(image, tile), self._make(image, tile)])
-        return views.permute(0, 2, 3, 1)
+            views = [self._make(images[chosen], chosen) for chosen in (tile, second)]
+        return torch.stack(views).permute(0, 2, 3, 1)
+
+    def tiles(self, addresses: Sequence[tuple[int, int]]) -> list[int]:
+        """Return the tile of each view of a batch [2B], first views first."""
+        firsts = [tile for _, tile in addresses]
+        if self.neighbours is None:
+            return firsts * 2
+        return firsts + [self.neighbours.second(epoch, tile) for epoch, tile in addresses]
+
+    def _read(self, tile: int) -> torch.Tensor:
+        """Read a tile: uint8 RGB [3, H, W], a copy, because Pillow's pixels are read-only."""
+        return torch.tensor(read_tile(self.paths[tile], DecodeLimits()).pixels).permute(2, 0, 1)
 
     def _make(self, image: torch.Tensor, tile: int) -> torch.Tensor:
         if self.crossing is not None:

@@ -36,7 +36,8 @@ def open_h5(path: Path, stack: ExitStack) -> Any:
     import h5py
 
     try:
-        return stack.enter_context(h5py.File(path, "r"))
+        # Each chunk is read once; without a cache it goes to its place at once.
+        return stack.enter_context(h5py.File(path, "r", rdcc_nbytes=0))
     except FAULTS as error:
         raise InputError(f"{path}: not a whole HDF5 file ({one_line(error)})") from error
 
@@ -117,11 +118,21 @@ def read_blocks(dataset: Any, rows: int, size: int) -> Blocks:
     chunk_rows = dataset.chunks[-2] if dataset.chunks else 1
     step = rows_per_block(size, dataset.dtype.itemsize, min(chunk_rows, max(rows, 1)))
     for start in range(0, rows, step):
-        part = slice(start, min(start + step, rows))
+        stop = min(start + step, rows)
         try:
-            yield dataset[0, part] if is_nested else dataset[part], None
+            block = _allocate((stop - start, size), dataset)
+            dataset.read_direct(block, np.s_[0, start:stop] if is_nested else np.s_[start:stop])
+            yield block, None
         except FAULTS as error:
             raise InputError(_damaged(dataset, error)) from error
+
+
+def _allocate(shape: tuple[int, int], dataset: Any) -> Numbers:
+    """Allocate memory for rows; with zeros, which takes long, if the library may leave gaps."""
+    import h5py
+
+    leaves_gaps = dataset.id.get_create_plist().get_fill_time() == h5py.h5d.FILL_TIME_NEVER
+    return (np.zeros if leaves_gaps else np.empty)(shape, dataset.dtype)
 
 
 def read_number(attributes: Any, name: str, position: int = 0) -> float | None:

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from histo_index.errors import InputError
 from histo_index.features.containers.part import one_line
-from histo_index.indexer.inputs.tables import plain_columns
+from histo_index.indexer.inputs.columns import plain_columns
 from histo_index.wording import printable
 
 IDS: Final = "image_id"

@@ -22,7 +22,13 @@ from histo_index.features.containers.part import Part, one_line
 from histo_index.features.layouts.opening import open_parts
 from histo_index.features.reading.frames import Frame, write_frame
 from histo_index.features.unit_rows import is_usable, unit_rows
-from histo_index.limits import lift_memory_limit, limit_process, without_pandas
+from histo_index.limits import (
+    ending_if_still,
+    lift_memory_limit,
+    limit_process,
+    watched,
+    without_pandas,
+)
 from histo_index.wording import printable
 
 # Slower than any disk: a job of a terabyte may compute for two days.
@@ -42,12 +48,13 @@ def _answer() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with answers:
+        work = _describe if request["task"] == "describe" else _stream
         for job in request["jobs"]:
             number = int(job["job"])
             write_frame(answers, Frame(kind="begin", job=number))
             try:
                 _limit(Path(job["path"]), request["limits"])
-                (_describe if request["task"] == "describe" else _stream)(answers, number, job)
+                work(answers, number, job, float(request["limits"]["still_s"]))
             except InputError as error:
                 values = {"message": str(error)}
                 write_frame(answers, Frame(kind="error", job=number, values=values))
@@ -72,25 +79,19 @@ def _limit(path: Path, limits: Mapping[str, Any]) -> None:
     limit_process(memory=memory, cpu_s=int(limits["cpu_s"]) + size // _BYTES_PER_CPU_S)
 
 
-def _describe(answers: IO[bytes], number: int, job: Mapping[str, Any]) -> None:
+def _describe(answers: IO[bytes], number: int, job: Mapping[str, Any], still_s: float) -> None:
     with ExitStack() as stack:
-        for part in open_parts(Path(job["path"]), stack):
+        for part in watched(open_parts(Path(job["path"]), stack), still_s):
             write_frame(answers, Frame(kind="part", job=number, values=asdict(part.facts)))
 
 
-def _stream(answers: IO[bytes], number: int, job: Mapping[str, Any]) -> None:
+def _stream(answers: IO[bytes], number: int, job: Mapping[str, Any], still_s: float) -> None:
     with ExitStack() as stack:
-        part = _choose(job["path"], job["part"], stack)
+        with ending_if_still(still_s):
+            part, found = _find(job, stack)
         assert part.blocks is not None
-        found = None if part.places is None else part.places()
-        if job["places"]:
-            other = _choose(job["places"], "", stack).places
-            assert other is not None
-            found = _same_places(found, other(), job)
-        if found is not None and len(found) != part.facts.rows:
-            raise InputError(f"{job['path']}: {part.facts.rows:,} rows, but {len(found):,} places")
         start, repeated = 0, _repeated(found)
-        for values, own in part.blocks():
+        for values, own in watched(part.blocks(), still_s):
             table = pa.table({}) if own is None else own
             if found is not None:
                 at = found[start : start + len(values)]
@@ -98,6 +99,19 @@ def _stream(answers: IO[bytes], number: int, job: Mapping[str, Any]) -> None:
             again = repeated[(repeated >= start) & (repeated < start + len(values))]
             write_frame(answers, _rows_frame(number, start, values, table, again))
             start += len(values)
+
+
+def _find(job: Mapping[str, Any], stack: ExitStack) -> tuple[Part, Int64 | None]:
+    """Find the matrix that is asked for, and the places of its rows if it has any."""
+    part = _choose(job["path"], job["part"], stack)
+    found = None if part.places is None else part.places()
+    if job["places"]:
+        other = _choose(job["places"], "", stack).places
+        assert other is not None
+        found = _same_places(found, other(), job)
+    if found is not None and len(found) != part.facts.rows:
+        raise InputError(f"{job['path']}: {part.facts.rows:,} rows, but {len(found):,} places")
+    return part, found
 
 
 def _same_places(own: Int64 | None, other: Int64, job: Mapping[str, Any]) -> Int64:

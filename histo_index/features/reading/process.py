@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from histo_index.features.reading.frames import Frame, read_frame
-from histo_index.limits import describe_end
+from histo_index.limits import STILL, STILL_S, STILL_STATUS, describe_end
 from histo_index.wording import printable
 
 # As in the decode pool: nothing in the working directory can replace a module, and the child finds
@@ -52,11 +52,13 @@ class ReadLimits:
         spare_bytes: memory for libraries, blocks and chunks; a tensor file may take three times
             its size beyond that.
         cpu_s: CPU time, beyond what a file of its size takes.
-        wait_s: wall time without a word: the disk is gone, or something computes without end.
+        still_s: wall time in which the child computes nothing: the disk is gone.
+        wait_s: wall time without a word: something computes without end.
     """
 
     spare_bytes: int = 2**30
     cpu_s: int = 120
+    still_s: float = STILL_S
     wait_s: float = 1800.0
 
 
@@ -123,20 +125,17 @@ def _run(
         if done == last:
             return done
         errors.seek(0)
-        how = describe_end(status, errors.read())
+        reason = STILL if status == STILL_STATUS else _describe_death(status, errors.read())
     current = max(current, done + 1)
     path = next(job["path"] for job in jobs if job["job"] == current)
-    yield _death(current, path, how)
+    message = f"{printable(path)}: {reason}"
+    yield Frame(kind="error", job=current, values={"message": message})
     return current
 
 
-def _death(job: int, path: str, how: str) -> Frame:
-    """Say that a child died at a job."""
-    message = (
-        f"{printable(path)}: the process that read it died ({how}); the file is damaged, hostile "
-        "or too large"
-    )
-    return Frame(kind="error", job=job, values={"message": message})
+def _describe_death(status: int, stderr: bytes) -> str:
+    how = describe_end(status, stderr)
+    return f"the process that read it died ({how}); the file is damaged, hostile or too large"
 
 
 def _next(stream: IO[bytes]) -> Frame | None:

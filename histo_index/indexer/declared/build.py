@@ -1,16 +1,17 @@
 """Build an index from embeddings that were computed elsewhere; nothing is encoded."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 from histo_index.errors import InputError
+from histo_index.files import remove_leftovers
 from histo_index.indexer.declared.encoder import DeclaredRuntime
-from histo_index.indexer.declared.shard_writer import GivenRows, ShardWriter, choose_shard_rows
-from histo_index.indexer.declared.stored import Leaving, Stored, StoredRows, split_shards
+from histo_index.indexer.declared.given import DeclaredConfig, GivenEmbeddings
+from histo_index.indexer.declared.shard_writer import ShardWriter, choose_shard_rows
+from histo_index.indexer.declared.stored import Leaving, StoredRows, split_shards
 from histo_index.indexer.format.encoder_card import EncoderCard
 from histo_index.indexer.format.lock import writer_lock
 from histo_index.indexer.format.manifest import MANIFEST_NAME, Manifest, read_manifest
@@ -23,77 +24,10 @@ from histo_index.indexer.format.records import (
 )
 from histo_index.indexer.format.removed import read_removed
 from histo_index.indexer.format.shards import Receipt, Rejection
-from histo_index.indexer.transform.transform import require_distance
 from histo_index.indexer.writing.commit import clean_up, commit, finished_shards
 from histo_index.indexer.writing.draft import draft_manifest, is_unchanged, root_of
 from histo_index.indexer.writing.folder import ENCODER_FOLDER, prepare_folder, undoing_first_build
 from histo_index.progress import report
-
-
-class GivenSource(Protocol):
-    """Tiles of one file, with their embeddings.
-
-    Attributes:
-        name: of the file, for the list of what was rejected.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    def blocks(self) -> Iterable[GivenRows]:
-        """Read the rows, block by block.
-
-        Raises:
-            InputError: the file cannot be used after all; rows that were read do not count.
-        """
-
-
-@dataclass(frozen=True, kw_only=True)
-class GivenEmbeddings:
-    """What an index is built from.
-
-    Attributes:
-        encoder: what the user calls the encoder.
-        size: D, the length of an embedding.
-        sources: the tiles; each is read once, in order.
-        rejected: inputs that were not even read.
-        total: how many tiles there are, for reports of progress.
-        stored: which rows of the index stay; None in a first build.
-        remember: writes what the next import needs: folder, generation and what was rejected, to
-            role and file.
-    """
-
-    encoder: str
-    size: int
-    sources: Iterable[GivenSource]
-    rejected: tuple[Rejection, ...] = ()
-    total: int | None = None
-    stored: Stored | None = None
-    remember: Callable[[Path, int, Sequence[Rejection]], Mapping[str, FileRecord]] = (
-        lambda folder, generation, rejected: {}
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeclaredConfig:
-    """Where and how an index is built from embeddings.
-
-    Attributes:
-        output: the index folder.
-        root: the folder that paths of tiles start from; None is the working directory.
-        distance: `diffused` or `plain`; None is diffused.
-        search: how the index is to be searched; None chooses by its size.
-        private: columns that are private.
-    """
-
-    output: Path
-    root: Path | None = None
-    distance: str | None = None
-    search: SearchConfig | None = None
-    private: tuple[str, ...] = field(default_factory=tuple)
-
-    def __post_init__(self) -> None:
-        require_distance(self.distance)
 
 
 def require_new(folder: Path) -> None:
@@ -147,6 +81,7 @@ def _build(
     current: Manifest | None,
 ) -> Manifest:
     folder = config.output
+    remove_leftovers(folder)
     finished = finished_shards(folder, encode.fingerprint)
     leaving = Leaving(read_removed(folder, current), config.private)
     shard_rows = choose_shard_rows(encode.embedding_size)

@@ -30,6 +30,8 @@ from histo_index.indexer.format.shards import (
 _SHARD_BYTES: Final = 2**25
 _LEAST_ROWS: Final = 1024
 _MOST_BLOCKS: Final = 64
+# Shards that wait until their bytes are on disk while others are packed.
+_WAITING: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class ShardWriter:
     """Cuts blocks into shards. Rows of a source count once `keep` is called after them.
 
     Sources of few rows share a shard. A source that ends in an error leaves nothing behind. Shards
-    are written by threads, because packing takes longer than reading.
+    are written by threads, because packing takes longer than reading, and waits for the disk.
     """
 
     def __init__(
@@ -86,7 +88,8 @@ class ShardWriter:
         # Of the source that is not yet known to be whole.
         self._open: list[GivenRows] = []
         self._written: list[Future[Receipt]] = []
-        self._threads = ThreadPoolExecutor(usable_cores())
+        self._most = usable_cores() + _WAITING
+        self._threads = ThreadPoolExecutor(self._most)
         self._pending: deque[Future[Receipt]] = deque()
 
     def add(self, rows: GivenRows) -> None:
@@ -130,7 +133,7 @@ class ShardWriter:
         if not _count(parts):
             return []
         # Each that waits holds its rows.
-        while len(self._pending) >= usable_cores():
+        while len(self._pending) >= self._most:
             self._pending.popleft().result()
         shard = self._threads.submit(self._write_shard, parts)
         self._pending.append(shard)
@@ -144,14 +147,14 @@ class ShardWriter:
         shard_id = _shard_id(self._encode.fingerprint, rows)
         receipt = self._finished.get(shard_id)
         if receipt is None:
+            file = write_shard(self._folder, shard_id, rows, *embeddings)
             path = shard_path(self._folder, shard_id)
-            write_shard(path, rows, *embeddings, shard_id=shard_id)
             receipt = Receipt(
                 shard_id=shard_id,
                 fingerprint=self._encode.fingerprint,
                 max_pixels=self._encode.max_pixels,
                 rows=len(rows),
-                file=record_file(self._folder, path),
+                file=file or record_file(self._folder, path),
                 rejected=(),
                 runtime=self._encode.describe(),
             )

@@ -4,10 +4,11 @@ They guard against flipped bits and truncation, not against somebody who can rew
 and the manifest.
 """
 
+import io
 import mmap
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import xxhash
 
@@ -34,6 +35,26 @@ def file_checksum(path: Path) -> str:
         while block := file.read(_READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+class HashingFile(io.RawIOBase):
+    """Hashes what is written to a new file, as `checksum` does: it need not be read again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Write to an open file, which stays open."""
+        self._file = file
+        self._digest = xxhash.xxh3_128()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return self._file.write(data)
+
+    def checksum(self) -> str:
+        """Return the checksum of all that was written."""
+        return self._digest.hexdigest()
 
 
 def require_whole(path: Path, *, data: Any, size: int, expected: str, remedy: str) -> None:
@@ -90,6 +111,6 @@ class MappedFile:
         Raises:
             DamagedError: it has another size now.
         """
-        if self._size:
-            found = self.data.size()
+        # Asked for every file at every query, so that a file of the right size costs little.
+        if self._size and (found := self.data.size()) != self._size:
             require_size(self.path, found=found, expected=self._size, remedy=self.remedy)

@@ -1,11 +1,12 @@
 """Parquet shards: immutable files of embeddings with their metadata, each with a receipt.
 
 A shard counts as finished when its receipt is there. An embedding is one value of fixed length, the
-bytes of its float16 numbers: a list of numbers takes seven times as long to write and to read. Page
-checksums are written and verified.
+bytes of its float16 numbers: a list of numbers takes seven times as long to write and to read. The
+receipt has a checksum of the whole file, so its pages have none.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,12 @@ import pyarrow as pa
 from histo_index.arrays import Float16
 from histo_index.errors import IndexFormatError
 from histo_index.files import TEMPORARY_PREFIX, publish_bytes, publishing
-from histo_index.indexer.format.checksums import DamagedError, file_checksum, require_whole
+from histo_index.indexer.format.checksums import (
+    DamagedError,
+    HashingFile,
+    file_checksum,
+    require_whole,
+)
 from histo_index.indexer.format.manifest import FORMAT_VERSION
 from histo_index.indexer.format.records import FileRecord, ShardRecord, read_record
 from histo_index.indexer.format.signed_json import seal, unseal
@@ -47,8 +53,14 @@ FACTS: Final = {
     "height": pa.int32(),
     "note": pa.string(),
 }
-# 4 MB of 2048-d float16: a standard reader can take part of a large shard.
-_ROW_GROUP: Final = 1024
+# 16 MB of 2048-d float16: a standard reader can take part of a large shard. Smaller groups take
+# longer to write: each has its own page of every column.
+_ROW_GROUP: Final = 4096
+# Pages that stay in a core's own cache while they are packed.
+_PAGE_BYTES: Final = 2**18
+_PAGE_ROWS: Final = 128
+# Columns whose values do not repeat are not compressed; digests would shrink by half, slowly.
+_PLAIN: Final = (EMBEDDING, "sha256")
 _RECEIPT_KIND: Final = "histo-index receipt"
 _REMEDY: Final = "run `histo-index build` again: only its tiles are encoded again"
 
@@ -91,27 +103,37 @@ def receipt_path(folder: Path, shard_id: str) -> Path:
     return shard_path(folder, shard_id).with_suffix(".json")
 
 
-def write_shard(path: Path, rows: pa.Table, *embeddings: Float16, shard_id: str) -> None:
+def write_shard(
+    folder: Path, shard_id: str, rows: pa.Table, *embeddings: Float16
+) -> FileRecord | None:
     """Publish a shard; one that is there already is kept.
 
     Args:
-        path: its final name.
+        folder: the index.
+        shard_id: part of the file's name, and kept in its own metadata.
         rows: everything but the embedding, a row per tile.
         embeddings: float16 [n, D], one or several blocks, in the order of the rows.
-        shard_id: kept in the file's own metadata.
+
+    Returns:
+        The file as it was written; None if one was there already, whatever it holds.
     """
     table = rows.append_column(EMBEDDING, pa.chunked_array([_as_bytes(b) for b in embeddings]))
     table = table.replace_schema_metadata({"histo_index": json.dumps({"shard_id": shard_id})})
-    write_parquet(
+    path = shard_path(folder, shard_id)
+    written = write_parquet(
         path,
         table,
         first_wins=True,
         row_group_size=_ROW_GROUP,
-        # Half floats neither repeat nor compress.
+        data_page_size=_PAGE_BYTES,
+        write_batch_size=_PAGE_ROWS,
+        # The receipt has a checksum of every byte.
+        write_page_checksum=False,
         use_dictionary=False,
-        compression=dict.fromkeys(rows.column_names, "ZSTD") | {EMBEDDING: "NONE"},
+        compression=dict.fromkeys(rows.column_names, "ZSTD") | dict.fromkeys(_PLAIN, "NONE"),
         write_statistics=list(rows.column_names),
     )
+    return None if written is None else record_file(folder, path, written)
 
 
 def _as_bytes(embeddings: Float16) -> pa.Array:
@@ -127,7 +149,7 @@ def write_parquet(
     first_wins: bool = False,
     prefix: str = TEMPORARY_PREFIX,
     **options: Any,
-) -> None:
+) -> str | None:
     """Publish a Parquet file with checksums on its pages; see `publishing`.
 
     Args:
@@ -135,7 +157,10 @@ def write_parquet(
         table: what is in it.
         first_wins: keep a file that is already there.
         prefix: of the temporary name.
-        options: of pyarrow's writer.
+        options: of pyarrow's writer, instead of its defaults.
+
+    Returns:
+        The checksum of the file; None if another was there already.
     """
     import pyarrow.parquet as pq  # here, because looking up a tile needs no Parquet
 
@@ -144,7 +169,10 @@ def write_parquet(
         publishing(path, first_wins=first_wins, prefix=prefix) as temporary,
         open(temporary, "wb") as file,
     ):
-        pq.write_table(table, file, write_page_checksum=True, **options)
+        hashing = HashingFile(file)
+        pq.write_table(table, hashing, **{"write_page_checksum": True, **options})
+        written = os.fstat(file.fileno())
+    return hashing.checksum() if os.path.samestat(written, path.stat()) else None
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
@@ -179,12 +207,12 @@ def record_shard(folder: Path, receipt: Receipt) -> ShardRecord:
     )
 
 
-def record_file(folder: Path, path: Path) -> FileRecord:
-    """Enter a finished file into a manifest."""
+def record_file(folder: Path, path: Path, known: str | None = None) -> FileRecord:
+    """Enter a finished file into a manifest; it is read unless its checksum is known."""
     return FileRecord(
         path=path.relative_to(folder).as_posix(),
         bytes=path.stat().st_size,
-        checksum=file_checksum(path),
+        checksum=known or file_checksum(path),
     )
 
 
@@ -211,7 +239,7 @@ def read_parquet(folder: Path, record: FileRecord, *, remedy: str, without: str 
     data = _read_bytes(path, remedy)
     require_whole(path, data=data, size=record.bytes, expected=record.checksum, remedy=remedy)
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        file = pq.ParquetFile(pa.BufferReader(data))
         columns = [name for name in file.schema_arrow.names if name != without]
         return file.read(columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:

@@ -3,6 +3,7 @@
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
@@ -30,6 +31,27 @@ BASELINES_NAME: Final = "baselines.npz"
 def block_checksum(block: Float16) -> int:
     """Hash up to BLOCK_ROWS rows of the vectors: XXH3-64."""
     return xxhash.xxh3_64_intdigest(np.ascontiguousarray(block).data.cast("B"))
+
+
+class BlockHasher:
+    """Hashes vectors that come in parts of any length, block by block."""
+
+    def __init__(self) -> None:
+        """Begin before the first row."""
+        self._found: list[int] = []
+        self._left: list[Float16] = []
+
+    def add(self, vectors: Float16) -> None:
+        """Hash the next rows: float16 [n, V]."""
+        rows = np.concatenate([*self._left, vectors]) if self._left else vectors
+        whole = len(rows) - len(rows) % BLOCK_ROWS
+        for start in range(0, whole, BLOCK_ROWS):
+            self._found.append(block_checksum(rows[start : start + BLOCK_ROWS]))
+        self._left = [rows[whole:].copy()] if whole < len(rows) else []
+
+    def finish(self) -> npt.NDArray[np.uint64]:
+        """Return the checksum of each block, the last with fewer rows: uint64 [blocks]."""
+        return np.array([*self._found, *map(block_checksum, self._left)], np.uint64)
 
 
 def file_names(paths: pa.ChunkedArray) -> pa.ChunkedArray:

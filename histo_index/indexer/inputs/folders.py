@@ -22,7 +22,8 @@ UNREADABLE_FOLDER: Final = "folder cannot be read"
 _TILE: Final = ""
 _IGNORED: Final = "ignored"
 _SLIDE: Final = "slide"
-_NEEDS_MPP: Final = "a slide: pass --mpp, such as --mpp 0.5, to cut it into tiles"
+# The reason of a slide that is not to be cut.
+NEEDS_MPP: Final = "a slide: pass --mpp, such as --mpp 0.5, to cut it into tiles"
 
 
 def list_folders(sources: Sequence[Path], base: Path | None, *, slides: bool) -> TileList:
@@ -52,7 +53,7 @@ def list_folders(sources: Sequence[Path], base: Path | None, *, slides: bool) ->
             is_slide = is_slide_name(name) or path.is_dir()
             found[name] = unusable_name(name) or (_SLIDE if is_slide else _TILE)
     found = {
-        name: (_TILE if slides else _NEEDS_MPP) if what == _SLIDE else what
+        name: (_TILE if slides else NEEDS_MPP) if what == _SLIDE else what
         for name, what in found.items()
     }
     paths = pa.array(sorted(name for name, what in found.items() if what == _TILE), pa.string())

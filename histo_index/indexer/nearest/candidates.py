@@ -11,7 +11,14 @@ from typing import Any, Final
 import numpy as np
 
 from histo_index.arrays import Bools, Float32, Int64
-from histo_index.indexer.nearest.exact import Structure, ask, most_effort, search_parameters
+from histo_index.indexer.nearest.exact import (
+    Structure,
+    ask,
+    linear_steps,
+    most_effort,
+    parts_of,
+    search_parameters,
+)
 from histo_index.indexer.nearest.gpu import LazyGpuSearch, candidates_on_gpu, fits_gpu
 
 # Codes scanned in the time of one exact comparison at 2048 dimensions.
@@ -48,7 +55,10 @@ class CandidateSearch:
         self._most = most_effort(index)
         self._row_cost = row_cost
         self._gpu = gpu or candidates_on_gpu(index)
+        self._inner, self._steps = parts_of(index)[1], linear_steps(index)
+        # Cached: to create them costs as much as scanning a thousand codes.
         self._unfiltered = cache(partial(search_parameters, index))
+        self._unfiltered_inner = cache(partial(search_parameters, self._inner))
 
     def search(self, queries: Float32, count: int, allowed: Bools | None = None) -> Int64:
         """Return candidates in no particular order; see `Structure`."""
@@ -77,12 +87,23 @@ class CandidateSearch:
     def _ask(self, queries: Float32, count: int, effort: int, allowed: Bools | None) -> Int64:
         if allowed is not None:
             return ask(self._index, queries, count, search_parameters(self._index, effort, allowed))
-        # Cached: to create them costs as much as scanning a thousand codes.
-        parameters = self._unfiltered(effort)
         if fits_gpu(candidates=count, effort=effort):
             found = self._gpu.ask(
-                len(queries), lambda gpu: gpu.search(queries, count, params=parameters)[1]
+                len(queries),
+                lambda gpu: gpu.search(queries, count, params=self._unfiltered(effort))[1],
             )
             if found is not None:
                 return found
-        return ask(self._index, queries, count, parameters)
+        if len(queries) == 1 and self._steps:
+            query = self._project(queries[0])[np.newaxis]
+            return ask(self._inner, query, count, self._unfiltered_inner(effort))
+        return ask(self._index, queries, count, self._unfiltered(effort))
+
+    def _project(self, query: Float32) -> Float32:
+        """Transform a query, float32 [D], as FAISS does, in a fifth of its time.
+
+        By dot products: a product of matrices would start the threads of BLAS for 10 µs of work.
+        """
+        for matrix, offset in self._steps:
+            query = np.vecdot(matrix, query) + offset
+        return query

@@ -235,6 +235,30 @@ def parts_of(index: Any) -> tuple[Any | None, Any]:
     return None, index
 
 
+def linear_steps(index: Any) -> list[tuple[Float32, Float32 | float]]:
+    """Return how an index transforms queries first.
+
+    Returns:
+        The matrix float32 [d_out, d_in] and the offset [d_out], or 0, of each step in turn. Empty
+        where vectors are not transformed, or not by matrices alone.
+    """
+    outer, _ = parts_of(index)
+    if outer is None:
+        return []
+    chain: list[Any] = [
+        faiss.downcast_VectorTransform(outer.chain.at(n)) for n in range(outer.chain.size())
+    ]
+    if not all(isinstance(step, faiss.LinearTransform) for step in chain):
+        return []
+    return [
+        (
+            faiss.vector_to_array(step.A).reshape(step.d_out, step.d_in),
+            faiss.vector_to_array(step.b) if step.have_bias else 0.0,
+        )
+        for step in chain
+    ]
+
+
 def selector(allowed: Bools) -> Any:
     """Return a FAISS selector of the allowed rows, bool [N]."""
     # FAISS's stubs do not know the form that its Python layer takes.

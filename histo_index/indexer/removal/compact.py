@@ -23,9 +23,10 @@ from histo_index.indexer.writing.commit import (
     finished_shards,
 )
 from histo_index.indexer.writing.draft import draft_manifest
+from histo_index.indexer.writing.embedding_store import EmbeddingStore
 from histo_index.indexer.writing.folder import ENCODER_FOLDER
 from histo_index.indexer.writing.plan import FinishedShard, in_row_order, make_plan
-from histo_index.indexer.writing.shard_tasks import EmbeddingStore, run_tasks
+from histo_index.indexer.writing.shard_tasks import run_tasks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from histo_index.indexer.format.checksums import DamagedError
 from histo_index.indexer.format.manifest import CALIBRATION_NAME, TRANSFORM, Manifest
 from histo_index.indexer.format.removed import Removed, read_removed, write_removed
 from histo_index.indexer.format.shards import Rejection
+from histo_index.indexer.hashing.cache import read_states, without_paths, write_states
 from histo_index.indexer.removal.compact import rewrite
 from histo_index.indexer.writing.commit import (
     changing,
@@ -19,7 +20,6 @@ from histo_index.indexer.writing.commit import (
     finished_shards,
     read_rejected,
 )
-from histo_index.indexer.writing.hash_cache import read_states, without_paths, write_states
 from histo_index.indexer.writing.plan import FinishedShard
 
 

@@ -37,9 +37,9 @@ class Source:
     def from_record(cls, record: SourceRecord, folder: Path) -> "Source":
         """Locate a remembered source from the index folder."""
         return cls(
-            paths=tuple(_locate(path, folder) for path in record.paths),
-            manifest=None if record.manifest is None else _locate(record.manifest, folder),
-            base=_locate(record.base, folder),
+            paths=tuple(locate(path, folder) for path in record.paths),
+            manifest=None if record.manifest is None else locate(record.manifest, folder),
+            base=locate(record.base, folder),
             prefix=record.prefix,
             columns=record.columns,
             slides=record.slides,
@@ -50,9 +50,9 @@ class Source:
         assert self.base is not None
         assert self.prefix is not None
         return SourceRecord(
-            paths=tuple(_relate(path, folder) for path in self.paths),
-            manifest=None if self.manifest is None else _relate(self.manifest, folder),
-            base=_relate(self.base, folder),
+            paths=tuple(relate(path, folder) for path in self.paths),
+            manifest=None if self.manifest is None else relate(self.manifest, folder),
+            base=relate(self.base, folder),
             prefix=self.prefix,
             columns=self.columns,
             slides=self.slides,
@@ -99,15 +99,17 @@ def is_below(paths: pa.ChunkedArray, top: Path, root: Path) -> pa.ChunkedArray:
     return pc.or_(pc.equal(paths, start), is_part)
 
 
-def _locate(path: str, folder: Path) -> Path:
+def locate(path: str, folder: Path) -> Path:
     """Turn a remembered path into one from here, as short as the user would write it."""
     found = Path(os.path.normpath(folder.resolve() / path))
     here = Path.cwd()
     return found.relative_to(here) if found.is_relative_to(here) else found
 
 
-def _relate(path: Path, folder: Path) -> str:
+def relate(path: Path, folder: Path) -> str:
+    """Write a path from the index folder, so that both can move."""
     try:
-        return os.path.relpath(path, folder.resolve())
+        found = os.path.relpath(path, folder.resolve())
     except ValueError:  # another drive, on Windows
-        return os.path.abspath(path)
+        found = os.path.abspath(path)
+    return Path(found).as_posix()

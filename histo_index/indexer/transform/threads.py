@@ -12,7 +12,7 @@ def one_blas_thread() -> Iterator[None]:
     machine it is also faster: the threads of BLAS keep their cores busy while they wait for each
     other.
     """
-    # Imported here: look-ups fit nothing. SciPy has a BLAS of its own, which is limited if loaded.
+    # Imported here: look-ups fit nothing. SciPy has its own BLAS, which is limited if loaded.
     import scipy.sparse.linalg  # noqa: F401
     from threadpoolctl import threadpool_limits
 

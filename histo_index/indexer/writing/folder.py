@@ -28,8 +28,8 @@ from histo_index.indexer.format.manifest import (
 )
 from histo_index.indexer.format.records import FileRecord
 from histo_index.indexer.format.shards import record_file
+from histo_index.indexer.hashing.cache import STATES_NAME
 from histo_index.indexer.writing.commit import PLAN_NAME
-from histo_index.indexer.writing.hash_cache import STATES_NAME
 
 
 def prepare_folder(folder: Path) -> None:

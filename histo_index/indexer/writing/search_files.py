@@ -11,18 +11,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from histo_index.arrays import Float16
 from histo_index.files import publishing
+from histo_index.indexer.format.checksums import HashingFile
 from histo_index.indexer.format.records import AnnStructure, FileRecord, SearchConfig, ShardRecord
 from histo_index.indexer.format.shards import EMBEDDING, embeddings_of, read_shard, record_file
 from histo_index.indexer.format.vector_file import (
     BLOCK_ROWS,
     FILE_NAMES,
     FOLDER,
-    block_checksum,
+    BlockHasher,
     file_names,
     npy_header,
 )
@@ -98,30 +100,25 @@ def derive(
     factory = choose_structure(*shape, config)
     with publishing(paths["rows"]) as rows, publishing(paths["vectors"]) as vectors:
         own = track(shards, "writing", unit="shards")
-        _write_rows_and_vectors(rows, vectors, map(source.read, own), shape)
-    with publishing(paths["blocks"]) as temporary:
-        _write_checksums(temporary, _blocks(paths["vectors"], shape))
+        checksums, blocks = _write_rows_and_vectors(rows, vectors, map(source.read, own), shape)
+    with publishing(paths["blocks"]) as temporary, open(temporary, "wb") as file:
+        np.save(file, blocks)
     if factory == EXACT:
         del paths["candidates"]
         structure = None
     else:
         learnt = source.learnt(shards, factory, config)
         with publishing(paths["candidates"]) as temporary:
-            blocks = _blocks(paths["vectors"], shape, start=learnt.rows if learnt else 0)
+            left = _blocks(paths["vectors"], shape, start=learnt.rows if learnt else 0)
             if learnt is not None:
-                structure = extend_structure(temporary, learnt, blocks)
+                structure = extend_structure(temporary, learnt, left)
             else:
                 matrix = np.memmap(paths["vectors"], "<f2", "r", len(npy_header(shape)), shape)
-                structure = make_structure(temporary, matrix, blocks, factory, config)
-    return {role: record_file(folder, path) for role, path in paths.items()}, structure
+                structure = make_structure(temporary, matrix, left, factory, config)
+    return {r: record_file(folder, path, checksums.get(r)) for r, path in paths.items()}, structure
 
 
-def _write_checksums(path: Path, blocks: Iterator[Float16]) -> None:
-    with open(path, "wb") as file:
-        np.save(file, np.array([block_checksum(block) for block in blocks], np.uint64))
-
-
-def _blocks(path: Path, shape: tuple[int, int], *, start: int = 0) -> Iterator[Float16]:
+def _blocks(path: Path, shape: tuple[int, int], *, start: int) -> Iterator[Float16]:
     """Read the vectors from a row on, block by block; mapped, they would count as our memory."""
     with open(path, "rb") as file:
         file.seek(len(npy_header(shape)) + start * 2 * shape[1])
@@ -136,16 +133,21 @@ def _write_rows_and_vectors(
     vectors_path: Path,
     parts: Iterator[tuple[pa.Table, Float16]],
     shape: tuple[int, int],
-) -> None:
+) -> tuple[dict[str, str], npt.NDArray[np.uint64]]:
+    """Write both files; return their checksums by role, and those of the blocks of vectors."""
     writer: pa.RecordBatchFileWriter | None = None
-    with open(vectors_path, "wb") as vectors, open(rows_path, "wb") as file:
+    with open(vectors_path, "wb") as vectors_file, open(rows_path, "wb") as rows_file:
+        vectors, file = HashingFile(vectors_file), HashingFile(rows_file)
         vectors.write(npy_header(shape))
+        blocks = BlockHasher()
         for rows, own in parts:
             vectors.write(np.ascontiguousarray(own).data)
+            blocks.add(own)
             writer = writer or pa.ipc.new_file(file, rows.schema)
             writer.write_table(rows)
         assert writer is not None, "an index has at least one shard"
         writer.close()
+    return {"rows": file.checksum(), "vectors": vectors.checksum()}, blocks.finish()
 
 
 def _with_stem(table: pa.Table) -> pa.Table:

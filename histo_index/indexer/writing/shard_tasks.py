@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from histo_index.arrays import Float16, Int64
+from histo_index.arrays import Int64
 from histo_index.errors import ImageError
 from histo_index.indexer.encoder_protocol import Encode, Encoded
 from histo_index.indexer.format.shards import (
@@ -19,7 +17,6 @@ from histo_index.indexer.format.shards import (
     FACTS,
     Receipt,
     Rejection,
-    embeddings_of,
     read_shard,
     receipt_path,
     record_file,
@@ -28,8 +25,9 @@ from histo_index.indexer.format.shards import (
     write_receipt,
     write_shard,
 )
-from histo_index.indexer.inputs.hashing import hash_file
-from histo_index.indexer.writing.plan import FinishedShard, ShardTask
+from histo_index.indexer.hashing.files import hash_file
+from histo_index.indexer.writing.embedding_store import EmbeddingStore, StoredTile
+from histo_index.indexer.writing.plan import ShardTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,84 +42,14 @@ _NOT_USED: Final = "could not be used by a worker that was lost: run the build a
 Progress = Callable[[Step], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Facts:
-    """What a shard keeps of one tile."""
-
-    embedding: npt.NDArray[Any]
-    sha256: str
-    width: int | None
-    height: int | None
-    note: str | None
-
-
 @dataclass(kw_only=True)
 class _Filled:
     """The finished tiles of a task so far."""
 
     kept: list[int] = field(default_factory=list)
-    facts: list[_Facts | Encoded] = field(default_factory=list)
+    facts: list[StoredTile | Encoded] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     runtimes: list[Mapping[str, str]] = field(default_factory=list)
-
-
-class EmbeddingStore:
-    """Embeddings of finished shards, found by the content of the tile."""
-
-    def __init__(self, folder: Path, finished: Sequence[FinishedShard]) -> None:
-        self._folder = folder
-        self._shards = finished
-        self._ends = np.cumsum([len(shard.rows) for shard in finished])
-        self._opened: tuple[int, pa.Table, Float16] | None = None
-
-    def locate(self, tasks: Sequence[ShardTask]) -> list[Int64]:
-        """Find where each task's contents were encoded before: int64 [tiles], -1 if nowhere."""
-        if not tasks:
-            return []  # of nothing, `np.split` makes one piece
-        known = [chunk for shard in self._shards for chunk in shard.rows["sha256"].chunks]
-        wanted = [chunk for task in tasks for chunk in task.tiles["sha256"].chunks]
-        # One look-up for all tasks: a look-up makes a hash table of all that is known.
-        located = pc.index_in(
-            pa.chunked_array(wanted, pa.string()), value_set=pa.chunked_array(known, pa.string())
-        )
-        found = pc.fill_null(located, -1).to_numpy().astype(np.int64)
-        return np.split(found, np.cumsum([len(task.tiles) for task in tasks])[:-1])
-
-    def holding(self, tasks: Sequence[ShardTask]) -> list[tuple[FinishedShard, ...]]:
-        """Find the shards that hold some contents of each task."""
-        return [
-            tuple(
-                self._shards[number]
-                for number in np.unique(np.searchsorted(self._ends, known, side="right")).tolist()
-            )
-            for known in (found[found >= 0] for found in self.locate(tasks))
-        ]
-
-    def take(self, position: int) -> _Facts:
-        """Read what is kept of the tile at a position of the store.
-
-        Raises:
-            IndexFormatError: its shard was damaged since it was found whole.
-        """
-        number = self._number(position)
-        row = position - (int(self._ends[number - 1]) if number else 0)
-        table, embeddings = self._open(number)
-        facts = {name: table[name][row].as_py() for name in FACTS}
-        return _Facts(embedding=embeddings[row], **facts)
-
-    def runtime(self, position: int) -> Mapping[str, str]:
-        """Return what computed the embedding of a row."""
-        return self._shards[self._number(position)].receipt.runtime
-
-    def _number(self, position: int) -> int:
-        return int(np.searchsorted(self._ends, position, side="right"))
-
-    def _open(self, number: int) -> tuple[pa.Table, Float16]:
-        """Read a shard; tiles mostly come in shard order, so one is kept."""
-        if self._opened is None or self._opened[0] != number:
-            table = read_shard(self._folder, self._shards[number].receipt.file)
-            self._opened = number, table, embeddings_of(table)
-        return self._opened[1], self._opened[2]
 
 
 def run_tasks(
@@ -184,7 +112,7 @@ def _fill(
     tiles = zip(task.tiles["path"].to_pylist(), task.tiles["sha256"].to_pylist(), strict=True)
     for row, ((path, sha256), position) in enumerate(zip(tiles, located.tolist(), strict=True)):
         if position >= 0:
-            outcome: _Facts | Encoded | ImageError = store.take(position)
+            outcome: StoredTile | Encoded | ImageError = store.take(position)
             filled.runtimes.append(store.runtime(position))
         else:
             outcome = next(encoded)
@@ -201,7 +129,7 @@ def _fill(
 
 
 def _rejection(
-    outcome: Encoded | _Facts | ImageError, path: str, sha256: str, *, root: Path
+    outcome: Encoded | StoredTile | ImageError, path: str, sha256: str, *, root: Path
 ) -> Rejection | None:
     """Return why a tile cannot be used; None if it can.
 
@@ -224,7 +152,7 @@ def _changed(path: str) -> Rejection:
     return Rejection(path=path, reason=reason)
 
 
-def _is_same(outcome: Encoded | _Facts, path: Path, sha256: str) -> bool:
+def _is_same(outcome: Encoded | StoredTile, path: Path, sha256: str) -> bool:
     """Return whether a tile was encoded from the content that was hashed before.
 
     A decoder does not hash the slide of a tile: its state is compared, after it was read.
@@ -235,30 +163,36 @@ def _is_same(outcome: Encoded | _Facts, path: Path, sha256: str) -> bool:
         return False
 
 
-def _with_digest(outcome: Encoded | _Facts, sha256: str) -> Encoded | _Facts:
+def _with_digest(outcome: Encoded | StoredTile, sha256: str) -> Encoded | StoredTile:
     if outcome.sha256:
         return outcome
-    return _Facts(
+    return StoredTile(
         embedding=outcome.embedding, sha256=sha256, width=outcome.width, height=outcome.height,
         note=outcome.note,
     )  # fmt: skip
 
 
-def _publish(task: ShardTask, filled: _Filled, *, encode: Encode, folder: Path) -> Receipt:
+def _shard_rows(task: ShardTask, filled: _Filled) -> pa.Table:
     tiles = task.tiles.take(pa.array(filled.kept, pa.int64()))
     columns = {"image_id": tiles["image_id"], "path": tiles["path"]}
     for name, kind in FACTS.items():
         columns[name] = pa.chunked_array([[getattr(fact, name) for fact in filled.facts]], kind)
     for name in user_columns(tiles):
         columns[name] = tiles[name]
+    return pa.table(columns)
+
+
+def _publish(task: ShardTask, filled: _Filled, *, encode: Encode, folder: Path) -> Receipt:
+    rows = _shard_rows(task, filled)
     embeddings = np.zeros((len(filled.facts), encode.embedding_size), np.float16)
     for row, fact in enumerate(filled.facts):
         assert fact.embedding.shape == (encode.embedding_size,), fact.embedding.shape
         embeddings[row] = fact.embedding
-    path = shard_path(folder, task.shard_id)
-    write_shard(path, pa.table(columns), embeddings, shard_id=task.shard_id)
-    file = record_file(folder, path)
-    stored = set(read_shard(folder, file, without=EMBEDDING)["image_id"].to_pylist())
+    file, ids = write_shard(folder, task.shard_id, rows, embeddings), rows["image_id"]
+    if file is None:  # there is one by a worker that was lost
+        file = record_file(folder, shard_path(folder, task.shard_id))
+        ids = read_shard(folder, file, without=EMBEDDING)["image_id"]
+    stored = set(ids.to_pylist())
     receipt = Receipt(
         shard_id=task.shard_id,
         fingerprint=encode.fingerprint,

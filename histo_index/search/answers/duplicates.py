@@ -32,13 +32,13 @@ def find_duplicates(
     threshold: float | None = None,
     files: TileFiles | None = None,
 ) -> pa.Table:
-    """Find groups of copies, by plain distance and by pixels, whatever distance is searched by.
+    """Find groups of copies by plain distance and by pixels, whatever distance is searched by.
 
     Every tile of a group is a copy of its first tile: there are no chains.
 
     Args:
         index: whose tiles.
-        threshold: plain distance up to which two tiles may be copies; default: see `copy_limits`.
+        threshold: largest plain distance of two copies; default: see `copy_limits`.
         files: the tile files; None confirms nothing on pixels.
 
     Returns:
@@ -58,7 +58,7 @@ def find_duplicates(
     # Codes count contents in the order of their first rows.
     distinct = live[np.unique(codes, return_index=True)[1]]
     found = find_copies(index, distinct, limits, files)
-    centres = star_groups(distinct, found.pairs.left, found.pairs.right)[codes]
+    centres = star_groups(distinct, found.left, found.right)[codes]
     sizes = np.bincount(centres, minlength=len(index))
     order = np.lexsort((live, live != centres, centres, -sizes[centres]))
     order = order[sizes[centres[order]] > 1]
@@ -69,8 +69,7 @@ def find_duplicates(
 
 
 def _confirmed_pairs(found: Copies, count: int) -> Int64:
-    pairs = found.pairs
-    return (pairs.left * count + pairs.right)[found.is_confirmed]
+    return (found.left * count + found.right)[found.is_confirmed]
 
 
 def _group_table(

@@ -18,7 +18,7 @@ from histo_index.search.classification.intervals import Chances, chances
 from histo_index.search.classification.kernel import Gallery
 from histo_index.search.classification.model import DIGITS, ClassModel, name_digest, split_digests
 from histo_index.search.inputs.resolve import Located
-from histo_index.search.neighbours.filters import find_column
+from histo_index.search.neighbours.exclusion import find_column
 
 # Share of the live tiles that may have changed since the model was fitted.
 MOST_CHANGED: Final = 0.2

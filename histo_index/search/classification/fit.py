@@ -12,7 +12,13 @@ import numpy as np
 from histo_index.arrays import Float32, Float64, Int64
 from histo_index.progress import track
 from histo_index.search.classification.kernel import Gallery, log_densities
-from histo_index.search.classification.layer import Queries, fit_layer, group_terms, newton_step
+from histo_index.search.classification.layer import (
+    PULL,
+    Queries,
+    fit_layer,
+    group_terms,
+    newton_step,
+)
 
 # In units of the median distance to the nearest tile of another group.
 _REACHES: Final = tuple(0.1 * 2.0**step for step in range(8))
@@ -72,7 +78,14 @@ def equal_weights(groups: Int64) -> Float64:
     return weights
 
 
-def fit_classes(gallery: Gallery, distances: Float32, classes: Int64, groups: Int64) -> Fitted:
+def fit_classes(
+    gallery: Gallery,
+    distances: Float32,
+    classes: Int64,
+    groups: Int64,
+    *,
+    pull: float = PULL,
+) -> Fitted:
     """Fit all settings of the class model by the log loss, groups weighted equally.
 
     Args:
@@ -81,6 +94,7 @@ def fit_classes(gallery: Gallery, distances: Float32, classes: Int64, groups: In
             left out with it.
         classes: int64 [Q], class of each query.
         groups: int64 [Q].
+        pull: strength of the pull on offsets and votes, in groups.
     """
     weights, codes = equal_weights(groups), np.unique(groups, return_inverse=True)[1]
     number = int(codes.max()) + 1
@@ -101,6 +115,7 @@ def fit_classes(gallery: Gallery, distances: Float32, classes: Int64, groups: In
                 groups=codes,
                 weights=weights,
                 priors=priors,
+                pull=pull,
             )
             parameters = fit_layer(queries, parameters)
             loss = queries.loss(parameters)

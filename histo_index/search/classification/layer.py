@@ -22,7 +22,7 @@ _CONVERGED: Final = 1e-5
 # Pulls parameters to those that change nothing. Offsets and votes by as much as two groups, so that
 # they do not follow the few groups that they were fitted to: docs/metrics.md has what was compared.
 # The slope of the density as little as keeps it finite where classes are apart.
-_RIDGE: Final = 2.0
+PULL: Final = 2.0
 # What the fit would be without that pull, but for what keeps it finite: intervals are as wide as
 # its spread, because the pull takes off spread and adds an error that no drawing shows.
 _WEAK_RIDGE: Final = 0.1
@@ -39,6 +39,7 @@ class Queries:
         groups: int64 [Q], 0…G-1.
         weights: float64 [Q], summing to 1.
         priors: float64 [C].
+        pull: strength of the pull on offsets and votes, in groups.
     """
 
     evidence: Float64
@@ -46,6 +47,7 @@ class Queries:
     groups: Int64
     weights: Float64
     priors: Float64
+    pull: float = PULL
 
     def loss(self, parameters: Float64) -> float:
         """Compute the mean log loss."""
@@ -56,7 +58,7 @@ class Queries:
     @property
     def ridges(self) -> Float64:
         """Strength of the pull on each parameter, float64 [P]."""
-        return self._ridges(_RIDGE)
+        return self._ridges(self.pull)
 
     @property
     def weak_ridges(self) -> Float64:

@@ -49,10 +49,9 @@ def are_alike(thumbnails: Greys, left: Int64, right: Int64, least: float) -> Boo
     Returns:
         bool [P]: `correlations(...) >= least`.
     """
-    parts = _symmetric_parts(thumbnails)
+    parts = symmetric_parts(thumbnails)
     gaps = row_distances(parts, parts, left_rows=left, right_rows=right)
-    # Unit vectors of this correlation are so far apart; a projection brings none further apart.
-    is_alike = gaps <= 2 - 2 * least + _ROUNDING
+    is_alike = gaps <= parts_limit(least)
     found = correlations(thumbnails, left[is_alike], right[is_alike])
     is_alike[is_alike] = found >= least
     return is_alike
@@ -98,7 +97,13 @@ def _orientations(thumbnails: Float32) -> Iterator[Float32]:
         yield turned[:, :, ::-1]
 
 
-def _symmetric_parts(thumbnails: Greys) -> Float16:
+def parts_limit(least: float) -> float:
+    """Return how far apart the symmetric parts of thumbnails of a correlation may be, squared."""
+    # Unit vectors of this correlation are so far apart; a projection brings none further apart.
+    return 2 - 2 * least + _ROUNDING
+
+
+def symmetric_parts(thumbnails: Greys) -> Float16:
     """Average the orientations of each normalised thumbnail: float16 [n, T² / 4].
 
     The average is the same in all four quarters, so one of them, doubled, has its length.

@@ -1,14 +1,16 @@
 """The files of tiles and queries, whose pixels are compared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
-from histo_index.arrays import Int64
+from histo_index.arrays import Bools, Int64
 from histo_index.indexer.reader import OpenIndex
 from histo_index.progress import track
+from histo_index.search.copies.limits import THUMBNAIL_PX
 from histo_index.search.copies.pixels import Greys, ReadThumbnails
 
 
@@ -49,19 +51,27 @@ def wanted_rows(index: OpenIndex, rows: Int64, files: TileFiles | None) -> list[
     ]
 
 
-def read_wanted(
-    wanted: Sequence[Wanted | None], files: TileFiles | None, size_px: int
-) -> Iterator[tuple[int, Greys]]:
-    """Read the thumbnails that can be read: position, and luminance uint8 [T, T]."""
-    numbers = [number for number, one in enumerate(wanted) if one is not None]
-    if files is None or not numbers:
-        return
-    asked = [one for one in wanted if one is not None]
-    read = files.read([one.path for one in asked], size_px)
-    for number, one, found in track(
-        zip(numbers, asked, read, strict=True), "confirming", total=len(asked)
+def read_wanted(wanted: Sequence[Wanted | None], files: TileFiles | None) -> tuple[Bools, Greys]:
+    """Read the thumbnails of images, those that can be read.
+
+    Args:
+        wanted: the file of each of n images, or None where there is none.
+        files: reads the files; None reads nothing.
+
+    Returns:
+        bool [n], which were read, and uint8 [n, T, T], luminance; zeros where nothing was read.
+    """
+    is_there = np.zeros(len(wanted), bool)
+    thumbnails = np.zeros((len(wanted), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
+    asked = [(number, one) for number, one in enumerate(wanted) if one is not None]
+    if files is None or not asked:
+        return is_there, thumbnails
+    read = files.read([one.path for _, one in asked], THUMBNAIL_PX)
+    for (number, one), found in track(
+        zip(asked, read, strict=True), "confirming", total=len(asked)
     ):
         # A file that was changed since the build is not the tile that was indexed. Slides are too
         # large to be hashed again for a picture.
         if found is not None and (one.sha256 is None or found.sha256 in ("", one.sha256)):
-            yield number, found.pixels
+            is_there[number], thumbnails[number] = True, found.pixels
+    return is_there, thumbnails

@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from histo_index.arrays import Bools, Float16, Int64
 from histo_index.indexer.embeddings import read_embeddings
-from histo_index.indexer.nearest.kernel import row_distances, to_float32
+from histo_index.indexer.nearest.kernel import to_float32
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.copies.copies import confirm
-from histo_index.search.copies.limits import CopyLimits, copy_limits
-from histo_index.search.copies.tile_files import TileFiles, Wanted, wanted_rows
+from histo_index.search.copies.limits import CORRELATION, CopyLimits, copy_limits
+from histo_index.search.copies.pixels import correlations, parts_limit, symmetric_parts
+from histo_index.search.copies.tile_files import TileFiles, Wanted, read_wanted, wanted_rows
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.filters import Filters
 from histo_index.search.neighbours.nearest import NOBODY, Found, nearest_rows
@@ -37,8 +37,9 @@ def nearest_without_copies(
 ) -> Found:
     """Find the nearest tiles of each query that are no copies of it or of a nearer one.
 
-    Copies are what `find_copies` says: near by plain distance, and of the same pixels where the
-    files are there. An image in memory has no file.
+    Copies are what `find_copies` says: of the same pixels, or nearly at the same place by plain
+    distance where a file is missing. The images that were found are all compared with each other.
+    An image in memory has no file.
 
     Args:
         index: where to search.
@@ -142,35 +143,30 @@ def _copy_pairs(
     images: _Images, limits: CopyLimits, files: TileFiles | None
 ) -> set[tuple[int, int]]:
     """Find the pairs of images that are copies, in both orders, among those of each query."""
-    limit = limits.unconfirmed if files is None else limits.candidate
+    is_there, thumbnails = read_wanted(images.wanted, files)
+    parts = symmetric_parts(thumbnails)
     groups = np.concatenate([images.queries[:, None], images.neighbours], axis=1)
-    near = [_near_pairs(images.embeddings, group[group >= 0], limit) for group in groups]
+    near: list[Int64] = []
+    alike: list[Int64] = []
+    for group in groups:
+        own = np.sort(group[group >= 0])
+        near.append(_near_pairs(images.embeddings, own, limits.unconfirmed))
+        alike.append(_near_pairs(parts, own[is_there[own]], parts_limit(CORRELATION)))
     left, right = np.unique(np.concatenate(near, axis=1), axis=1)
     is_equal = images.contents[left] == images.contents[right]
-    found = {*zip(left[is_equal].tolist(), right[is_equal].tolist(), strict=True)}
-    left, right = left[~is_equal], right[~is_equal]
-    used = np.unique(np.concatenate([left, right]))
-    distances = row_distances(
-        images.embeddings, images.embeddings, left_rows=left, right_rows=right
-    )
-    is_copy, _ = confirm(
-        [images.wanted[image] for image in used],
-        np.searchsorted(used, left),
-        np.searchsorted(used, right),
-        distances,
-        limits=limits,
-        files=files,
-    )
+    is_copy = is_equal | ~(is_there[left] & is_there[right])
+    found = {*zip(left[is_copy].tolist(), right[is_copy].tolist(), strict=True)}
+    left, right = np.unique(np.concatenate(alike, axis=1), axis=1)
+    is_copy = correlations(thumbnails, left, right) >= CORRELATION
     found |= {*zip(left[is_copy].tolist(), right[is_copy].tolist(), strict=True)}
     return found | {(second, first) for first, second in found}
 
 
 def _near_pairs(embeddings: Float16, images: Int64, limit: float) -> Int64:
-    """Find the pairs of some images within a distance, int64 [2, P], the smaller one first."""
-    images = np.sort(images)
+    """Find the pairs of some images, in ascending order, within a distance: int64 [2, P]."""
     vectors = to_float32(embeddings[images])
     squares = np.einsum("nd,nd->n", vectors, vectors)
-    pairs = []
+    pairs = [np.empty((2, 0), np.int64)]
     for start in range(0, len(images), _BLOCK):
         part = slice(start, start + _BLOCK)
         gaps = squares[part, None] + squares - 2 * (vectors[part] @ vectors.T)

@@ -43,7 +43,6 @@ class Leakage:
     Attributes:
         identical: pairs of tiles of different groups with the same content.
         near: further such pairs that are copies; see `find_copies`.
-        limit: plain squared distance up to which two tiles may be copies.
         listed: up to MOST_LISTED of them, nearest first.
         shared_tiles: tiles evaluated on that the calibration was fitted on; None if there is no
             calibration, or it stores no contents.
@@ -52,7 +51,6 @@ class Leakage:
 
     identical: int
     near: int
-    limit: float
     listed: tuple[DuplicatePair, ...]
     shared_tiles: int | None = None
     calibration_duplicates: int = 0
@@ -101,12 +99,11 @@ def find_leakage(
     Raises:
         IndexFormatError: an embedding is damaged.
     """
-    limits = copy_limits(index)
     digests = index.rows["sha256"].take(pa.array(rows)).combine_chunks().dictionary_encode()
     contents: Int64 = digests.indices.to_numpy().astype(np.int64)
     # Codes count contents in the order of their first tiles.
     firsts = np.unique(contents, return_index=True)[1]
-    copies = find_copies(index, rows[firsts], limits, files).pairs
+    copies = find_copies(index, rows[firsts], copy_limits(index), files)
     order = np.argsort(copies.distances, kind="stable")
     left, right = (
         np.searchsorted(rows[firsts], each[order]) for each in (copies.left, copies.right)
@@ -123,7 +120,6 @@ def find_leakage(
     return Leakage(
         identical=_count_identical(contents, groups),
         near=len(near),
-        limit=limits.candidate,
         listed=tuple([*same, *near][:MOST_LISTED]),
         shared_tiles=shared,
         calibration_duplicates=duplicates,

@@ -117,7 +117,7 @@ def read_labels(
 
 
 _OF_INDEX: Final = " of the index"
-_BY_ITSELF: Final = "none: every tile is a group of its own"
+_BY_ITSELF: Final = "none: each tile is its own group"
 
 
 def has_own_groups(index: OpenIndex, group: str | None = None) -> bool:

@@ -15,8 +15,8 @@ from histo_index.arrays import Float16, Int64
 from histo_index.errors import HistoIndexError, ImageError, InputError
 from histo_index.indexer.encoder_protocol import Encoded
 from histo_index.indexer.format.lookup import AMBIGUOUS, MISSING
+from histo_index.indexer.hashing.files import hash_file
 from histo_index.indexer.inputs.folders import SUFFIXES
-from histo_index.indexer.inputs.hashing import hash_file
 from histo_index.indexer.reader import OpenIndex
 from histo_index.progress import track
 from histo_index.search.inputs.contents import make_strings, nearest_name, rows_by_content

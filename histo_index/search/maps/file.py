@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from histo_index.arrays import Bools, Float32
-from histo_index.files import UNLOCKED_PREFIX, flush_folder
+from histo_index.files import UNLOCKED_PREFIX, flush_folder, remove_abandoned
 from histo_index.indexer.format.checksums import DamagedError, checksum
 from histo_index.indexer.format.manifest import MAP_NAME, read_manifest
 from histo_index.indexer.format.removed import read_removed
@@ -80,6 +80,7 @@ def store_map(folder: Path, tile_map: TileMap) -> None:
     body = {**asdict(tile_map.facts), "data": _digest(table)}
     sealed = seal(_KIND, body, version=MAP_VERSION)
     stored = table.replace_schema_metadata({_FACTS: sealed})
+    remove_abandoned(folder)
     write_parquet(folder / MAP_NAME, stored, prefix=UNLOCKED_PREFIX)
     erase_places(folder, read_removed(folder, read_manifest(folder)).purged)
 

@@ -11,7 +11,8 @@ from histo_index.errors import InputError
 from histo_index.indexer.nearest.kernel import candidate_distances, to_float32
 from histo_index.indexer.reader import OpenIndex
 from histo_index.progress import report
-from histo_index.search.neighbours.filters import Filters, group_queries
+from histo_index.search.neighbours.exclusion import group_queries
+from histo_index.search.neighbours.filters import Filters
 
 NOBODY: Final = -1
 # FAISS orders near-copies by rounding noise; a few candidates more let the exact distance decide.

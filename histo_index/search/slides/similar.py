@@ -11,7 +11,7 @@ from histo_index.arrays import Float32, Int64
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.distance import take_vectors
-from histo_index.search.neighbours.filters import find_column
+from histo_index.search.neighbours.exclusion import find_column
 from histo_index.slides.reading.identity import file_part
 
 SLIDE_COLUMN: Final = "slide_id"

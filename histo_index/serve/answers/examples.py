@@ -16,12 +16,8 @@ import pyarrow as pa
 
 from histo_index.arrays import Float32, Int64
 from histo_index.indexer.nearest.kernel import candidate_distances
-from histo_index.search.answers.neighbours import (
-    Nearest,
-    SearchOptions,
-    add_verdicts,
-    neighbours_of,
-)
+from histo_index.search.answers.neighbours import Nearest, add_verdicts, neighbours_of
+from histo_index.search.answers.searching import SearchOptions
 from histo_index.search.inputs.resolve import Located
 from histo_index.search.neighbours.conditions import Condition
 from histo_index.search.neighbours.filters import Filters
@@ -65,7 +61,7 @@ def search_examples(
 def _other_groups(
     snapshot: Snapshot, like: Sequence[Located], options: SearchOptions
 ) -> list[Condition]:
-    """Leave out tiles of the group of any example: each would only leave out those of its own."""
+    """Leave out tiles of the group of any example: each would only leave out its own group."""
     table, same = snapshot.opened.rows, options.exclude_same
     return [
         Condition(

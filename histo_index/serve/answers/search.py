@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from histo_index.search.answers.neighbours import Nearest, Neighbour, SearchOptions
+from histo_index.search.answers.neighbours import Nearest, Neighbour
+from histo_index.search.answers.searching import SearchOptions
 from histo_index.search.classification.answer import ClassAnswer
 from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.inputs.resolve import Located

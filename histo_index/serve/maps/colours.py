@@ -29,7 +29,7 @@ Codes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
-    """A value of a column with a colour of its own.
+    """A value of a column that has its own colour.
 
     Attributes:
         value: as text.

@@ -11,11 +11,10 @@ from typing import Final, Self
 
 import numpy as np
 
-from histo_index.arrays import Float32, Int64
+from histo_index.arrays import Int64
 from histo_index.indexer.format.manifest import MAP_NAME
 from histo_index.search.maps.file import read_map
-from histo_index.search.maps.make import places_of
-from histo_index.search.maps.tile_map import MapFacts
+from histo_index.search.maps.make import Places, places_of
 from histo_index.serve.safety.refusal import RefusalError, busy
 from histo_index.serve.state.snapshot import Snapshot
 
@@ -67,24 +66,14 @@ class MapBox:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapView:
+class MapView(Places):
     """Every tile on the map, in the order of the opaque ids, which says nothing of their names.
 
     Attributes:
         tag: changes with the index and with the map.
-        rows: int64 [N], the tiles.
-        points: float32 [N, 2].
-        nearest: float32 [N], distance to the nearest other tile that was laid out.
-        facts: what made the map.
-        placed: how many tiles were placed by their neighbours.
     """
 
     tag: str
-    rows: Int64
-    points: Float32
-    nearest: Float32
-    facts: MapFacts
-    placed: int
 
     @property
     def bounds(self) -> MapBox:
@@ -100,7 +89,7 @@ class MapView:
 
 
 class Maps:
-    """Reads the map of each state of the index once, on a thread of its own."""
+    """Reads the map of each state of the index once, on its own thread."""
 
     def __init__(self, make: "Callable[[Snapshot, str], MapView] | None" = None) -> None:
         """Read nothing yet; `make` reads the map of a state under a tag."""

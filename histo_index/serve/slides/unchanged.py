@@ -4,16 +4,9 @@ import threading
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from histo_index.indexer.inputs.hashing import (
-    FileState,
-    look_at_slide,
-    slide_marks,
-    tile_digest,
-)
-from histo_index.indexer.writing.hash_cache import read_states
+from histo_index.indexer.hashing.cache import find_state, read_states
+from histo_index.indexer.hashing.files import FileState, look_at_slide, slide_marks
+from histo_index.indexer.hashing.indexed import is_indexed, knows_slides
 from histo_index.serve.safety.refusal import RefusalError
 from histo_index.serve.state.slide_list import IndexedSlide
 from histo_index.serve.state.snapshot import Snapshot
@@ -45,9 +38,8 @@ class Unchanged:
             state = self._look(snapshot, slide)
         except OSError as error:
             raise RefusalError(404, MISSING) from error
-        digest = snapshot.opened.rows["sha256"][int(slide.rows[0])].as_py()
-        is_known = snapshot.opened.manifest.encoder.declared is None
-        if is_known and tile_digest(state.sha256, slide.tile) != digest:
+        index = snapshot.opened
+        if knows_slides(index) and not is_indexed(index, int(slide.rows[0]), state):
             raise RefusalError(404, CHANGED)
         return state
 
@@ -57,12 +49,8 @@ class Unchanged:
             return known
         # One at a time: requests for one slide come several at once, and its file may be large.
         with self._lock:
-            known = self._states.get(slide.file) or _state_of_build(snapshot, slide)
+            known = self._states.get(slide.file) or find_state(
+                read_states(snapshot.opened.folder), slide.name
+            )
             self._states[slide.file] = look_at_slide(slide.file, known)
             return self._states[slide.file]
-
-
-def _state_of_build(snapshot: Snapshot, slide: IndexedSlide) -> FileState | None:
-    states = read_states(snapshot.opened.folder)
-    rows = states.filter(pc.equal(states["path"], pa.scalar(slide.name))).to_pylist()
-    return FileState(**{name: rows[0][name] for name in FileState._fields}) if rows else None

@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
+from histo_index.slides.tiling.cut import TiledSlide, list_tiles
 from histo_index.slides.tiling.options import TileOptions
 from histo_index.slides.tiling.saving import tile_file
-from histo_index.slides.tiling.work import TiledSlide, list_tiles
 
 
 def tile_table(

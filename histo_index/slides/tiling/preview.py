@@ -7,8 +7,8 @@ import numpy as np
 
 from histo_index.slides.reading.info import SlideInfo
 from histo_index.slides.reading.reader import Pixels
+from histo_index.slides.tiling.cut import TiledSlide
 from histo_index.slides.tiling.grid import Grid
-from histo_index.slides.tiling.work import TiledSlide
 from histo_index.slides.tissue.outlines import outline
 
 _TISSUE: Final = (0, 128, 0)

@@ -13,6 +13,10 @@ import histo_index
 from histo_index.api.index import Index
 from histo_index.api.slides.heatmap import heatmap, read_picture
 from histo_index.errors import ImageError, InputError
+from histo_index.indexer.hashing.cache import find_state, write_states
+from histo_index.indexer.hashing.files import look_at_slide
+from histo_index.indexer.hashing.tiles import STATES, hash_tiles
+from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.inputs.resolve import Resolver
 from histo_index.search.slides.similar import find_similar_slides
@@ -140,13 +144,32 @@ def test_no_heatmap_is_drawn_over_a_slide_that_was_changed(folder: Path, tmp_pat
     # Copied, so with other times: the same content is found by its hash.
     heatmap(index, [TILE], slide=str(slide), output=tmp_path / "h.png")
     write_slide(slide, draw_plane(seed=3))
-    with pytest.raises(ImageError, match=r"one.svs: changed since it was indexed, so its tiles"):
+    with pytest.raises(ImageError, match=r"one.svs: changed since it was indexed, or read by an"):
         heatmap(index, [TILE], slide=str(slide), output=tmp_path / "i.png")
     assert heatmap(index, [TILE], slide="one.svs").values.max() == pytest.approx(1, abs=1e-3)
     slide.unlink()
     with pytest.raises(ImageError, match=r"one.svs: cannot be read \(No such file"):
         heatmap(index, [TILE], slide="one.svs", geojson=tmp_path / "i.geojson")
     assert not list(tmp_path.glob("i.*"))
+
+
+def test_a_slide_is_compared_with_the_index_and_not_with_the_hash_cache(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(folder, tmp_path / "own")
+    index = histo_index.open(tmp_path / "own/x.hx")
+    slide, data = tmp_path / "own/data/one.svs", tmp_path / "own/data"
+    found = index.search([TILE], k=1, where="slide_id = 'one.svs'")
+    write_slide(slide, draw_plane(seed=3))
+    # As a build leaves it that is interrupted once all files are hashed.
+    tiles = TileList(root=data, table=index.opened.rows.select(["image_id", "path"]))
+    hashed = hash_tiles(tiles, lambda done: None, settled_ns=-(10**12))
+    write_states(index.opened.folder, hashed.states, before=STATES.empty_table())
+    assert find_state(hashed.states, "one.svs") == look_at_slide(slide)
+    with pytest.raises(ImageError, match=r"one.svs: changed since it was indexed, or read by an"):
+        heatmap(index, [TILE], slide=str(slide), output=tmp_path / "i.png")
+    index.draw([TILE], found, tmp_path / "m.png", tiles=data)
+    assert "1 tile could not be drawn from" in caplog.text
 
 
 def test_examples_of_what_is_not_meant_lower_the_value(index: Index, folder: Path) -> None:

@@ -17,7 +17,7 @@ from histo_index.errors import InputError
 from histo_index.indexer.build_config import BuildReport
 from histo_index.indexer.format.manifest import read_manifest
 from histo_index.indexer.format.shards import Rejection
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 from histo_index.indexer.reader import OpenIndex
 from histo_index.indexer.writing.commit import read_rejected
 from histo_index.slides.tiling.options import SlideSource, TileOptions

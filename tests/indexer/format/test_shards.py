@@ -21,6 +21,7 @@ from histo_index.indexer.format.shards import (
     record_file,
     record_shard,
     shard_path,
+    write_parquet,
     write_receipt,
     write_shard,
 )
@@ -32,7 +33,7 @@ ROWS = pa.table({"image_id": [f"i{n}" for n in range(30)], "note": [None, "x"] *
 
 
 def write(folder: Path, *, shard_id: str = "a") -> FileRecord:
-    write_shard(shard_path(folder, shard_id), ROWS, HALVES, shard_id=shard_id)
+    write_shard(folder, shard_id, ROWS, HALVES)
     return record_file(folder, shard_path(folder, shard_id))
 
 
@@ -61,7 +62,7 @@ def test_a_shard_reads_back_bit_for_bit(tmp_path: Path) -> None:
 def test_every_bit_pattern_of_a_half_survives(tmp_path: Path) -> None:
     halves = np.arange(65536, dtype=np.uint16).view(np.float16).reshape(-1, 16)
     rows = pa.table({"image_id": [str(n) for n in range(len(halves))]})
-    write_shard(shard_path(tmp_path, "b"), rows, halves, shard_id="b")
+    write_shard(tmp_path, "b", rows, halves)
     table = read_shard(tmp_path, record_file(tmp_path, shard_path(tmp_path, "b")))
     np.testing.assert_array_equal(
         embeddings_of(table).view(np.uint16), halves.view(np.uint16), strict=True
@@ -69,22 +70,28 @@ def test_every_bit_pattern_of_a_half_survives(tmp_path: Path) -> None:
 
 
 def test_a_shard_without_rows_reads_back(tmp_path: Path) -> None:
-    write_shard(shard_path(tmp_path, "e"), ROWS.slice(0, 0), HALVES[:0], shard_id="e")
+    write_shard(tmp_path, "e", ROWS.slice(0, 0), HALVES[:0])
     table = read_shard(tmp_path, record_file(tmp_path, shard_path(tmp_path, "e")))
     assert (len(table), embeddings_of(table).shape) == (0, (0, 16))
 
 
 def test_the_first_shard_published_wins(tmp_path: Path) -> None:
     record = write(tmp_path)
-    write_shard(shard_path(tmp_path, "a"), ROWS, HALVES + 1, shard_id="a")
+    write_shard(tmp_path, "a", ROWS, HALVES + 1)
     assert record_file(tmp_path, shard_path(tmp_path, "a")) == record
 
 
-def test_pages_have_checksums(tmp_path: Path) -> None:
-    path = tmp_path / write(tmp_path).path
-    data = path.read_bytes()
-    start = data.index(HALVES.tobytes()[:32])
-    flip(path, 8 * start)
+def test_a_shard_is_hashed_while_it_is_written(tmp_path: Path) -> None:
+    written = write_shard(tmp_path, "a", ROWS, HALVES[:10], HALVES[10:])
+    assert written == record_file(tmp_path, shard_path(tmp_path, "a"))
+    assert write_shard(tmp_path, "a", ROWS, HALVES + 1) is None
+
+
+def test_pages_of_a_file_without_a_receipt_have_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "states.parquet"
+    written = write_parquet(path, ROWS, use_dictionary=False, compression="NONE")
+    assert written == checksum(path.read_bytes())
+    flip(path, 8 * path.read_bytes().index(b"i17"))
     with pytest.raises(OSError, match="CRC"):
         pq.read_table(path, page_checksum_verification=True)
 

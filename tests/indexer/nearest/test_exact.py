@@ -91,6 +91,17 @@ def test_candidates_hold_the_nearest_before_and_after_writing(tmp_path: Path, ki
         assert all(set(row) <= set(rows) for row, rows in zip(nearest, found, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["PCA16,IVF16,SQ8", "RR32,PCA8,IVF16,SQ8", "IVF16,SQ8"])
+def test_a_single_query_has_the_candidates_that_it_has_among_others(kind: str) -> None:
+    search = CandidateSearch(made(kind), ExactSearch(HALVES), effort=4, candidates=40)
+    together = search.search(QUERIES, 10)
+    alone = np.concatenate([search.search(QUERIES[n : n + 1], 10) for n in range(len(QUERIES))])
+    # Where rounding decides, the last of them may differ.
+    shares = [len(set(a) & set(b)) / 40 for a, b in zip(alone, together, strict=True)]
+    assert min(shares) >= 0.97
+    assert np.mean(shares) > 0.995
+
+
 def test_more_candidates_come_where_more_are_wanted() -> None:
     search = CandidateSearch(made("IVF16,SQ8"), ExactSearch(HALVES), effort=2, candidates=20)
     assert search.search(QUERIES, 5).shape == (30, 20)

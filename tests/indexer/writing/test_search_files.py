@@ -12,6 +12,7 @@ from histo_index.indexer.format.manifest import read_manifest
 from histo_index.indexer.format.vector_file import (
     BLOCK_ROWS,
     FILE_NAMES,
+    BlockHasher,
     block_checksum,
     file_names,
     npy_header,
@@ -90,6 +91,19 @@ def test_a_damaged_shard_stops_deriving(tiles: Path, tmp_path: Path, encoder: Fa
 )
 def test_file_name_is_the_last_part_of_the_path(path: str, name: str) -> None:
     assert file_names(pa.chunked_array([[path]])).to_pylist() == [name]
+
+
+@pytest.mark.parametrize("rows", [1, 2 * BLOCK_ROWS, 3 * BLOCK_ROWS + 7])
+def test_blocks_are_hashed_whatever_parts_the_vectors_come_in(rows: int) -> None:
+    values = np.arange(4 * rows).astype(np.float16).reshape(-1, 4)
+    expected = [
+        block_checksum(values[start : start + BLOCK_ROWS]) for start in range(0, rows, BLOCK_ROWS)
+    ]
+    for step in (1, 100, BLOCK_ROWS, rows):
+        hasher = BlockHasher()
+        for start in range(0, rows, step):
+            hasher.add(values[start : start + step])
+        assert hasher.finish().tolist() == expected
 
 
 def test_a_block_is_hashed_by_its_values_wherever_they_lie() -> None:

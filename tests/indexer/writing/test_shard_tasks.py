@@ -7,11 +7,12 @@ import pyarrow as pa
 import pytest
 
 from histo_index.indexer.format.shards import Receipt, read_shard, receipt_path
-from histo_index.indexer.inputs.hashing import hash_tiles
+from histo_index.indexer.hashing.tiles import hash_tiles
 from histo_index.indexer.inputs.tiles import list_tiles
 from histo_index.indexer.writing.commit import finished_shards
+from histo_index.indexer.writing.embedding_store import EmbeddingStore
 from histo_index.indexer.writing.plan import ShardTask, make_plan
-from histo_index.indexer.writing.shard_tasks import EmbeddingStore, Step, run_tasks
+from histo_index.indexer.writing.shard_tasks import Step, run_tasks
 from tests.indexer.fakes import FakeEncoder, embedding_of, numbered, run_build, write_tiles
 
 

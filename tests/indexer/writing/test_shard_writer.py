@@ -10,12 +10,9 @@ import pyarrow as pa
 import pytest
 
 from histo_index.errors import InputError
-from histo_index.indexer.declared.build import (
-    DeclaredConfig,
-    GivenEmbeddings,
-    build_from_embeddings,
-)
+from histo_index.indexer.declared.build import build_from_embeddings
 from histo_index.indexer.declared.encoder import DeclaredRuntime
+from histo_index.indexer.declared.given import DeclaredConfig, GivenEmbeddings
 from histo_index.indexer.declared.shard_writer import GivenRows, ShardWriter, choose_shard_rows
 from histo_index.indexer.format.shards import FOLDER, Receipt, read_shard
 from histo_index.indexer.reader import OpenIndex
@@ -119,3 +116,13 @@ def test_a_source_that_fails_is_rejected_and_the_others_are_built(tmp_path: Path
         build_from_embeddings(DeclaredConfig(output=tmp_path / "y.hx"), nothing)
     assert str(caught.value) == "no embedding can be used; the first: b: cut off after row 2"
     assert not (tmp_path / "y.hx").exists()
+
+
+def test_what_a_killed_import_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    left = [tmp_path / "lock", tmp_path / FOLDER / ".tmp-0a-part-1.parquet"]
+    for path in left:
+        path.touch()
+    given = GivenEmbeddings(encoder="any", size=4, sources=[Source(name="a", start=0)])
+    build_from_embeddings(DeclaredConfig(output=tmp_path), given)
+    assert [path.exists() for path in left] == [True, False]

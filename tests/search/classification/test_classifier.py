@@ -11,7 +11,8 @@ import histo_index
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.progress import Progress, listening
-from histo_index.search.answers.neighbours import Nearest, SearchOptions, require_answers, search
+from histo_index.search.answers.neighbours import Nearest
+from histo_index.search.answers.searching import SearchOptions, require_answers, search
 from histo_index.search.calibration.threshold import Threshold
 from histo_index.search.classification.answer import Classifier, classify_each
 from histo_index.search.classification.fit_index import fit_class_model

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from histo_index.search.classification.fit import FEWEST_FOR_INTERVALS
-from histo_index.search.classification.layer import probabilities
+from histo_index.search.classification.fit import FEWEST_FOR_INTERVALS, fit_classes
+from histo_index.search.classification.kernel import Gallery
+from histo_index.search.classification.layer import PULL, probabilities
 from tests.search.classification.simulation import CLASSES, ask, fit_to, held_out, simulate
 
 
@@ -23,6 +24,21 @@ def test_on_held_out_tiles_the_likely_is_as_frequent_as_it_is_said() -> None:
     # Nor are probabilities too extreme or too cautious.
     extremes = (evidence[:, 0] * gaps).sum(axis=1).mean()
     np.testing.assert_allclose(extremes, -1e-4 * (density - 1), atol=1e-5)
+
+
+def test_a_strong_pull_leaves_the_density_alone_to_decide() -> None:
+    known = simulate(0, groups=10, tiles=10)
+    gallery = Gallery(known.classes, known.groups, CLASSES)
+    distances = held_out(known)
+    strong, usual = (
+        fit_classes(gallery, distances, known.classes, known.groups, pull=pull)
+        for pull in (1e6, PULL)
+    )
+    offsets, (density, *votes) = np.split(strong.parameters, [CLASSES])
+    assert np.abs([*offsets, *votes]).max() < 1e-4
+    assert density > 1
+    assert np.abs(usual.parameters[:CLASSES]).max() > 0.01
+    assert usual.loss < strong.loss
 
 
 def test_fewer_than_ten_groups_have_no_intervals() -> None:

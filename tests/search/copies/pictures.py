@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.copies.pixels import Greys
 from histo_index.search.copies.tile_files import TileFiles

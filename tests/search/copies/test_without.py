@@ -9,7 +9,7 @@ import histo_index
 from histo_index.errors import InputError
 from histo_index.indexer.embeddings import read_embeddings
 from histo_index.indexer.reader import OpenIndex
-from histo_index.search.answers.neighbours import SearchOptions
+from histo_index.search.answers.searching import SearchOptions
 from histo_index.search.copies.tile_files import TileFiles
 from histo_index.search.copies.without import nearest_without_copies
 from histo_index.search.inputs.resolve import Located, vectors_of
@@ -92,6 +92,19 @@ def test_pixels_decide_where_the_files_are(index: OpenIndex, tmp_path: Path) -> 
     found = without(index, foreign(index, 0, new), k=30, files=files)
     expected = [0, *order] if order[0] else order
     assert found == [[tile for tile in expected if tile not in {0, 7}][:30]]
+
+
+def test_agreeing_pixels_are_copies_however_far_apart(index: OpenIndex) -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (N, 32, 32), np.uint8)
+    pictures[200] = pictures[0]
+    pictures[210] = pictures[220]
+    files = numbered_pictures(index, pictures)
+    (found,) = without(index, row(index, 0), k=N, files=files)
+    nearer, further = sorted([210, 220], key=in_order(index, 0).index)
+    # 90 and 91 have one content.
+    missing = {0, 200, further, *{90, 91} - set(found)}
+    assert set(found) == set(range(N)) - missing
+    assert nearer in found
 
 
 def test_equal_bytes_are_copies_however_blank(index: OpenIndex) -> None:

@@ -272,7 +272,7 @@ def test_tiles_of_the_calibration_and_their_copies_are_found(doubled: OpenIndex)
 
 
 def test_leakage_names_only_what_there_is() -> None:
-    none = Leakage(identical=0, near=0, limit=0.1, listed=())
+    none = Leakage(identical=0, near=0, listed=())
     assert none.describe() == ""
     assert replace(none, near=1).describe() == "1 nearly identical pair"
     assert replace(none, identical=2).describe() == "2 identical pairs"

@@ -6,7 +6,7 @@ import numpy as np
 
 from histo_index.indexer.build import build
 from histo_index.indexer.build_config import BuildConfig
-from histo_index.indexer.inputs.hashing import hash_file
+from histo_index.indexer.hashing.files import hash_file
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.distance import take_vectors
 from histo_index.search.inputs.resolve import Resolver

@@ -198,6 +198,15 @@ def test_a_build_that_begins_meanwhile_does_not_lose_the_map(
     assert len(stored(made)) == COUNT - 1
 
 
+def test_what_a_killed_map_left_is_removed_by_the_next(made: Path) -> None:
+    old, new = made / ".new-0a-map.parquet", made / ".new-0b-map.parquet"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    store_map(made, stored(made))
+    assert (old.exists(), new.exists()) == (False, True)
+
+
 def test_a_purge_erases_a_damaged_map_as_a_whole(made: Path) -> None:
     (made / MAP_NAME).write_bytes(b"PAR1 of nothing")
     assert erase_places(made, {"0" * 64}) == 0

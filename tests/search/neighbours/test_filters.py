@@ -11,7 +11,8 @@ from histo_index.arrays import Float32
 from histo_index.errors import InputError
 from histo_index.indexer.reader import OpenIndex
 from histo_index.search.distance import pair_distances
-from histo_index.search.neighbours.filters import Filters, group_queries, passing, quote_columns
+from histo_index.search.neighbours.exclusion import group_queries
+from histo_index.search.neighbours.filters import Filters, passing, quote_columns
 from histo_index.search.neighbours.nearest import NOBODY, nearest_rows
 from tests.vectors import build_numbered, unit_vectors
 

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 import histo_index
-from histo_index.indexer.inputs.hashing import STATES, slide_marks
+from histo_index.indexer.hashing.cache import write_states
+from histo_index.indexer.hashing.files import slide_marks
+from histo_index.indexer.hashing.tiles import STATES
 from histo_index.indexer.reader import OpenIndex
-from histo_index.indexer.writing.hash_cache import write_states
 from histo_index.search.calibration.calibration import store_calibration
 from histo_index.search.calibration.otsu import guess
 from histo_index.serve.slides.unchanged import CHANGED, MISSING

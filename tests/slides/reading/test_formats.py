@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histo_index.indexer.inputs.hashing import slide_marks
+from histo_index.indexer.hashing.files import slide_marks
 from histo_index.indexer.reader import OpenIndex
 from histo_index.slides.reading.identity import SlideTile
 from histo_index.slides.reading.info import Scale

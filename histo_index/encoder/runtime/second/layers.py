@@ -26,7 +26,7 @@ class Layer:
         outputs: channels out.
         kernel: its side in pixels.
         stride: in pixels.
-        is_depthwise: each channel has a kernel of its own.
+        is_depthwise: each channel has its own kernel.
         is_clipped: what it puts out is clipped to 0 to MOST.
     """
 

@@ -20,7 +20,8 @@ class Lesson(torch.nn.Module):
 
         Args:
             byol: the networks; the trunk has a learned projection.
-            weight: share of distillation in the loss of a tile that has features, 0 to 1.
+            weight: share of distillation in the loss of a pair whose tiles have features, 0 to 1;
+                half of it where one of two tiles has some.
         """
         super().__init__()
         self.byol = byol
@@ -34,18 +35,17 @@ class Lesson(torch.nn.Module):
         Args:
             images: uint8 RGB [2B, H, W, 3]: the first views, then the second views in the same
                 order.
-            targets: float32 [B, PROJECTION_SIZE], see `Teacher.targets`.
+            targets: float32 [2B, PROJECTION_SIZE], of the tile of each view, see `Teacher.targets`.
 
         Returns:
             The loss, a scalar; and projections, float [2B, size], to see a collapse by.
         """
         embeddings = self.byol.online.trunk(images)
-        has_target = targets.isfinite().all(dim=1)  # [B]
-        both = has_target.repeat(2)  # [2B]
-        shares = self.weight * has_target  # [B]
+        has_target = targets.isfinite().all(dim=1)  # [2B]
+        shares = self.weight * has_target.view(2, -1).float().mean(dim=0)  # [B]
         loss = embeddings.new_zeros(())
         if has_target.any():
-            taught = distillation_loss(embeddings[both], targets[has_target].repeat(2, 1))
+            taught = distillation_loss(embeddings[has_target], targets[has_target])
             loss = loss + shares.mean() * taught
         if bool((shares == 1).all()):
             return loss, embeddings[:, -PROJECTION_SIZE:].detach()

@@ -26,7 +26,8 @@ def images() -> torch.Tensor:
 @pytest.fixture
 def targets() -> torch.Tensor:
     generator = torch.Generator().manual_seed(6)
-    return normalize(torch.randn(TILES, PROJECTION_SIZE, generator=generator), dim=1)
+    both = torch.randn(TILES, PROJECTION_SIZE, generator=generator).repeat(2, 1)
+    return normalize(both, dim=1)
 
 
 def test_embeddings_that_are_the_targets_have_no_loss(targets: torch.Tensor) -> None:
@@ -50,13 +51,13 @@ def test_a_teacher_alone_needs_no_second_network(
 ) -> None:
     loss, projections = Lesson(byol, 1.0)(images, targets)
     embeddings = byol.online.trunk(images)
-    expected = distillation_loss(embeddings, targets.repeat(2, 1))
+    expected = distillation_loss(embeddings, targets)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert projections.shape == (2 * TILES, PROJECTION_SIZE)
 
 
 def test_tiles_without_features_learn_by_byol_alone(byol: Byol, images: torch.Tensor) -> None:
-    nothing = torch.full((TILES, PROJECTION_SIZE), float("nan"))
+    nothing = torch.full((2 * TILES, PROJECTION_SIZE), float("nan"))
     loss, projections = Lesson(byol, 1.0)(images, nothing)
     expected, _ = byol(images)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -66,14 +67,29 @@ def test_tiles_without_features_learn_by_byol_alone(byol: Byol, images: torch.Te
 def test_the_weight_shares_the_loss_of_a_tile_with_features(
     byol: Byol, images: torch.Tensor, targets: torch.Tensor
 ) -> None:
-    targets[0] = float("nan")
+    targets[[0, TILES]] = float("nan")
     loss, _ = Lesson(byol, 0.25)(images, targets)
     embeddings = byol.online.trunk(images)
     losses, _ = byol.compare(embeddings, images)
     known = [1, 2, 4, 5]
-    taught = distillation_loss(embeddings[known], targets[1:].repeat(2, 1))
+    taught = distillation_loss(embeddings[known], targets[known])
     weights = torch.tensor([1, 0.75, 0.75])
     expected = (weights * losses).mean() + 0.25 * 2 / 3 * taught
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_each_view_learns_the_features_of_its_own_tile(
+    byol: Byol, images: torch.Tensor, targets: torch.Tensor
+) -> None:
+    """The second views are of neighbours: of other tiles, and the last of one without features."""
+    targets[TILES:] = targets[TILES:].roll(1, dims=0)
+    targets[-1] = float("nan")
+    loss, _ = Lesson(byol, 0.5)(images, targets)
+    embeddings = byol.online.trunk(images)
+    losses, _ = byol.compare(embeddings, images)
+    taught = distillation_loss(embeddings[:-1], targets[:-1])
+    weights = torch.tensor([0.5, 0.5, 0.75])
+    expected = (weights * losses).mean() + 0.5 * 5 / 6 * taught
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 

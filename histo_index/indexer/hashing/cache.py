@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from histo_index.indexer.format.removed import LeftOut
 from histo_index.indexer.format.shards import write_parquet
-from histo_index.indexer.inputs.hashing import STATES, FileState, HashedTiles, hash_tiles
+from histo_index.indexer.hashing.files import FileState
+from histo_index.indexer.hashing.tiles import STATES, HashedTiles, hash_tiles
 from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.slides.reading.identity import file_part
 

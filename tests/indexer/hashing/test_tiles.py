@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 
 from histo_index.indexer.format.shards import Rejection
-from histo_index.indexer.inputs import hashing
-from histo_index.indexer.inputs.hashing import STATES, hash_file, hash_tiles
+from histo_index.indexer.hashing import files
+from histo_index.indexer.hashing.files import hash_file
+from histo_index.indexer.hashing.tiles import STATES, hash_tiles
 from histo_index.indexer.inputs.tile_list import TileList
 from histo_index.indexer.inputs.tiles import list_tiles
 from tests.indexer.fakes import UNCHANGED_NS, is_root, write_tiles
@@ -203,7 +204,7 @@ def test_a_time_that_no_table_holds_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modified: int
 ) -> None:
     write_tiles(tmp_path, ["a.png"])
-    monkeypatch.setattr(hashing, "read_marks", lambda status: (status.st_size, modified, 0, 1))
+    monkeypatch.setattr(files, "read_marks", lambda status: (status.st_size, modified, 0, 1))
     hashed = hash_tiles(list_tiles([tmp_path]), lambda done: None, settled_ns=UNCHANGED_NS)
     assert hashed.table["sha256"].to_pylist() == [hash_file(tmp_path / "a.png")]
     assert len(hashed.states) == 0

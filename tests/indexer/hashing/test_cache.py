@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from histo_index.indexer.inputs.hashing import STATES
-from histo_index.indexer.writing.hash_cache import STATES_NAME, read_states, write_states
+from histo_index.indexer.hashing.cache import STATES_NAME, read_states, write_states
+from histo_index.indexer.hashing.tiles import STATES
 from tests.indexer.fakes import (
     FakeEncoder,
     expected_rows,
