@@ -60,8 +60,8 @@ def test_a_query_of_another_scale_is_mentioned_or_refused(
     assert [isinstance(why, ImageError) for why in found] == [False] * 3 + [True] * 2
     assert str(found[3]) == (
         "s.svs#x=3,y=5,mpp=0.8,size=256: another scale: the image has 1.6 µm per pixel as "
-        "the encoder sees it, the index has 1: a factor of 1.60; pass tiles of one scale, or --any-mpp to compare them "
-        "nevertheless"
+        "the encoder sees it, the index has 1: a factor of 1.60; pass tiles of one scale, or "
+        "--any-mpp to compare them nevertheless"
     )
     assert [record.getMessage() for record in caplog.records] == [
         "1 image: another scale: the image has 1.2 µm per pixel as the encoder sees it, "
