@@ -21,14 +21,19 @@ from copy_tiles import COPIES, SETS, cut_fields, evaluation_tiles, plant
 import histo_index
 from histo_index.api.index import Index
 from histo_index.api.tile_files import tile_files
-from histo_index.arrays import Int64
+from histo_index.arrays import Float32, Int64
+from histo_index.encoder.decode.thumbnail import read_thumbnails
 from histo_index.search.copies.candidates import find_candidates
 from histo_index.search.copies.copies import find_copies
-from histo_index.search.copies.limits import copy_limits
+from histo_index.search.copies.limits import CORRELATION, THUMBNAIL_PX, copy_limits
+from histo_index.search.copies.pixels import Greys, correlations, parts_limit, symmetric_parts
 
 _ROWS: Final = (25_000, 50_000, 100_000, 200_000)
 # Numbers of an embedding of the bundled encoder.
 _SIZE: Final = 2416
+# Fields compared with all others at a time, and the pairs listed.
+_BLOCK: Final = 1024
+_MOST_LISTED: Final = 30
 
 T = TypeVar("T")
 
@@ -46,7 +51,7 @@ def main() -> None:
     elif given.part == "planted":
         planted(indexed(folder, lambda empty: plant(empty, evaluation_tiles())))
     elif given.part == "fields":
-        fields(indexed(folder, cut_fields))
+        fields(folder)
     else:
         times(folder, given.rows)
 
@@ -78,23 +83,43 @@ def found_pairs(index: Index, rows: Int64, is_shown: bool) -> Iterator[tuple[int
     return zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
 
 
-def fields(index: Index) -> None:
-    """Print how many pairs of fields cut side by side are called copies."""
-    started_s = time.process_time()
-    found = index.duplicates()
-    measuring.tell(f"{len(index):,} fields, {time.process_time() - started_s:.1f} CPU s")
-    paths = found["path"].to_pylist()
-    images = [path.rsplit("__", 1)[0] for path in paths]
-    first: dict[int, str] = {}
+def fields(folder: Path) -> None:
+    """Print the pairs of fields cut side by side whose pixels agree, whatever an encoder finds."""
+    if not folder.exists():
+        cut_fields(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    read = [thumbnail for thumbnail in read_thumbnails(paths, THUMBNAIL_PX) if thumbnail]
+    assert len(read) == len(paths), "a field cannot be read"
+    left, right, found = correlated(np.stack([thumbnail.pixels for thumbnail in read]))
+    measuring.tell(f"{len(paths):,} fields, {len(paths) * (len(paths) - 1) // 2:,} pairs")
+    images = [path.name.rsplit("__", 1)[0] for path in paths]
     lines = []
-    for number, image, path, row in zip(
-        found["group"].to_pylist(), images, paths, found.to_pylist(), strict=True
-    ):
-        own = first.setdefault(number, image)
-        if row["kind"] != "first":
-            where = "within one image" if own == image else "of two images"
-            lines.append((where, str(number), path, f"{row['distance']:.4f}", row["pixels"]))
-    measuring.print_table(("copies", "group", "field", "distance", "pixels"), lines)
+    for place in np.argsort(-found, kind="stable").tolist():
+        one, other = int(left[place]), int(right[place])
+        where = "one image" if images[one] == images[other] else "two images"
+        lines.append((f"{found[place]:.3f}", where, paths[one].name, paths[other].name))
+    header = ("correlation", "of", "field", "other")
+    measuring.print_table(header, lines[:_MOST_LISTED])
+
+
+def correlated(thumbnails: Greys, least: float = CORRELATION) -> tuple[Int64, Int64, Float32]:
+    """Find all pairs of thumbnails that correlate by at least so much, in any orientation.
+
+    Returns:
+        int64 [P] twice, and the correlations, float32 [P].
+    """
+    parts = symmetric_parts(thumbnails).astype(np.float32)
+    squares = np.einsum("nd,nd->n", parts, parts)
+    pairs = []
+    for start in range(0, len(parts), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        gaps = squares[block, None] + squares - 2 * (parts[block] @ parts.T)
+        left, right = np.nonzero(gaps <= parts_limit(least))
+        pairs.append(np.stack([left + start, right])[:, left + start < right])
+    left, right = np.concatenate(pairs, axis=1)
+    found = correlations(thumbnails, left, right)
+    is_alike = found >= least
+    return left[is_alike], right[is_alike], found[is_alike]
 
 
 def indexed(folder: Path, make: Callable[[Path], None]) -> Index:

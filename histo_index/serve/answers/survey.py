@@ -110,7 +110,7 @@ class Surveys:
 
 
 def make_survey(snapshot: Snapshot, *, most_shown: int = _MOST_SHOWN) -> Survey:
-    """Compare all tiles with all; see `Contents.duplicates` and `Contents.outliers`."""
+    """Compare each tile with the nearest; see `Contents.duplicates` and `Contents.outliers`."""
     files = TileFiles(root=snapshot.root, read=snapshot.engine.read_greys)
     rows = snapshot.index.duplicates(tiles=files).to_pylist()
     column = own_group_column(snapshot.opened)
