@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import measuring
 import numpy as np
@@ -97,10 +97,10 @@ def time_parts(index: Path, *, skip: bool) -> list[tuple[str, str]]:
     return [*found, ("reading", f"{reading:.2f}")]
 
 
-def time_frames(index: Path, folder: Path) -> list[tuple[Any, ...]]:
+def time_frames(index: Path, folder: Path) -> list[tuple[str, ...]]:
     """Draw the map in a browser; return a row for each density of pixels and zoom."""
     browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))))
-    rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[str, ...]] = []
     with serving(index, folder) as port, sync_playwright() as play:
         started = play.chromium.launch(executable_path=browser, args=list(_FLAGS))
         for ratio in (1, 2):
@@ -110,7 +110,7 @@ def time_frames(index: Path, folder: Path) -> list[tuple[Any, ...]]:
             page.goto(f"http://127.0.0.1:{port}/map?token={token}")
             page.wait_for_selector("[data-map][data-ready]", timeout=300_000)
             for zoom, (fastest, tenth) in page.evaluate(_DRAW).items():
-                rows.append((ratio, zoom, f"{fastest:.1f}", f"{tenth:.1f}"))
+                rows.append((str(ratio), zoom, f"{fastest:.1f}", f"{tenth:.1f}"))
         started.close()
     return rows
 

@@ -1,5 +1,6 @@
 """Every long command reports how far it has come, and the command line shows it."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,22 @@ def test_a_stage_that_starts_again_counts_its_own_time(
         clock[0] += 20
         line(Progress(stage="resampling", done=5, total=10, unit="drawings"))
     assert capsys.readouterr().err == "resampling 5 of 10, 0.2 drawings/s, 20 s left\n"
+
+
+def test_a_bar_shows_a_slow_rate_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "120"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    line = BuildLine()
+    line(Progress(stage="laying out", done=0, total=10, unit="steps"))
+    clock[0] += 20
+    line(Progress(stage="laying out", done=5, total=10, unit="steps"))
+    line.close()
+    assert "0.2 steps/s" in capsys.readouterr().err
 
 
 def test_a_training_shows_its_own_line_alone() -> None:

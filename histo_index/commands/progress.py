@@ -59,7 +59,7 @@ class BuildLine:
                 progress.TextColumn("{task.description:>10}"),
                 progress.BarColumn(),
                 progress.MofNCompleteColumn(),
-                progress.TextColumn(f"{{task.fields[rate]:.0f}} {state.unit}/s"),
+                progress.TextColumn(f"{{task.fields[rate]:.1f}} {state.unit}/s"),
                 progress.TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,

@@ -76,7 +76,7 @@ def compare_scales(
         return ScaleCheck(ratio=ratio, message="")
     range_text = f"{finest:.3g}" if finest == coarsest else f"{finest:.3g} to {coarsest:.3g}"
     message = (
-        f"{name} has {own:.3g} µm per network pixel, {other_name} has {range_text}: "
-        f"a factor of {ratio:.2f}"
+        f"{name} has {own:.3g} µm per pixel as the encoder sees it, "
+        f"{other_name} has {range_text}: a factor of {ratio:.2f}"
     )
     return ScaleCheck(ratio=ratio, message=message)

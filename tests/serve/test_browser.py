@@ -45,6 +45,7 @@ AXE: Final = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 # Details of what is right, and style sheets read again, take most of the time.
 AXE_OPTIONS: Final = "{resultTypes: ['violations'], preload: false}"
 
+_HEIGHTS: Final = "all => all.map((one) => one.getBoundingClientRect().height)"
 _SOURCES: Final = "all => all.map((one) => one.src)"
 # The first figure of the mark page: how many pairs are marked.
 _HAS_PAIRS: Final = (
@@ -234,6 +235,7 @@ def test_pages_can_be_read_and_reached(page: Page, served: Served) -> None:
             assert page.evaluate(UNREADABLE) == []
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert all(height > 11 for height in page.locator(".chart text").evaluate_all(_HEIGHTS))
         page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(f"{served.url}/pair")
     page.keyboard.press("Tab")
@@ -276,6 +278,19 @@ def serious(page: Page) -> list[tuple[str, list[str]]]:
         for one in found["violations"]
         if one["impact"] in ("serious", "critical")
     ]
+
+
+def test_a_page_that_waits_shows_that_its_session_has_ended(
+    chromium: Browser, served: Served
+) -> None:
+    with watched(chromium, served, expected="status of 40") as page:
+        waiting = '<p data-waiting></p><script type="module" src="static/wait.js"></script>'
+        page.route("**/quality", lambda route: route.fulfill(
+            content_type="text/html", body=f"<!doctype html><body>{waiting}"
+        ), times=1)  # fmt: skip
+        page.goto(f"{served.url}/quality")
+        page.context.clear_cookies()
+        page.get_by_role("heading", name="No access").wait_for()
 
 
 def test_search_works_without_javascript(chromium: Browser, served: Served, site: Site) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,30 @@ def test_a_second_user_is_asked_again_about_a_fifth(own_site: Site) -> None:
     repeated = [row for row in rows if row["drawn"] == "repeat"]
     assert len(repeated) == sum(one in first for one in asked) == standing["answered_by_two"]
     assert {row["user"] for row in repeated} == {"Bo"}
+
+
+def test_pairs_on_which_users_disagree_are_shown_with_their_answers(own_site: Site) -> None:
+    digests = Index(own_site.index).opened.rows["sha256"].to_pylist()
+
+    def answer(a: str, b: str, kind: str, user: str) -> None:
+        mark = PairMark(a=a, b=b, answer=kind, drawn="random", selection=1.0, user=user, time="now")
+        append_mark(own_site.index, mark)
+
+    for number in (1, 2):
+        answer(digests[0], digests[number], "same", "Ann")
+        answer(digests[number], digests[0], "different", "<b>Bo")
+    answer(digests[0], digests[3], "same", "Ann")
+    answer(digests[0], digests[3], "same", "<b>Bo")
+    answer(digests[0], "gone", "same", "Ann")
+    answer(digests[0], "gone", "different", "Bo")
+    with serving(own_site.config()) as client:
+        page = client.get("/mark").text
+        ids = client.state.current.get().ids
+        expected = [(ids.id_of(0), ids.id_of(number)) for number in (2, 1)]
+    assert re.findall(r'href="pair\?a=(\w+)&amp;b=(\w+)"', page) == expected
+    assert page.count("Ann: <b>same</b>; &lt;b&gt;Bo: <b>different</b>") == 2
+    assert "disagree about 3" in page
+    assert "The last 2 of 3" in page
 
 
 def test_marks_of_tiles_that_are_gone_do_not_count_as_enough(own_site: Site) -> None:

@@ -2,10 +2,13 @@
 
 import re
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from histo_index.api.build import build
+from histo_index.api.declared.from_embeddings import from_embeddings
 from histo_index.api.index import Index
 from histo_index.errors import InputError
 from histo_index.serve.answers.survey import Surveys, make_survey
@@ -65,6 +68,20 @@ def test_copies_that_are_not_shown_are_counted(own_site: Site) -> None:
     with serving(own_site.config()) as client:
         survey = make_survey(client.state.current.get(), most_shown=1)
     assert (len(survey.copies), survey.sets >= 3) == (1, True)
+
+
+def test_copies_on_two_slides_are_across_slides(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(8, 16))
+    names = [f"{number % 4}.png" for number in range(4)] + ["copy.png"]
+    rows = [0, 1, 2, 3, 0]
+    site = Site(folder=tmp_path)
+    slides = ["one", "one", "two", "two", "two"]
+    from_embeddings(names, vectors[rows], site.index, {"slide_id": slides}, encoder="other")
+    with serving(site.config()) as client:
+        survey = make_survey(client.state.current.get())
+        page = client.get("/quality").text
+    assert (survey.groups, survey.sets, survey.spanning) == ("slides", 1, 1)
+    assert "1 across slides" in page
 
 
 def test_a_large_index_is_sent_to_the_command_line(client: Client) -> None:

@@ -51,8 +51,8 @@ def test_a_calibration_has_the_scale_of_its_tiles(site: Site) -> None:
     ("mpp", "line"),
     [
         (0.5, ""),
-        (0.6, f"1 image: another scale: the image has {1.2 * OWN:.3g} µm per network pixel, the "
-              f"index has {OWN:.3g}: a factor of 1.20"),
+        (0.6, f"1 image: another scale: the image has {1.2 * OWN:.3g} µm per pixel as the "
+              f"encoder sees it, the index has {OWN:.3g}: a factor of 1.20"),
         (None, UNKNOWN.replace("the image", "1 image")),
     ],
 )  # fmt: skip

@@ -31,7 +31,8 @@ def test_a_scale_between_the_finest_and_the_coarsest_agrees(own: float, ratio: f
     assert check.message == (
         ""
         if ratio == 1
-        else f"a has {own:.3g} µm per network pixel, b has 0.5 to 1: a factor of 2.00"
+        else f"a has {own:.3g} µm per pixel as the encoder sees it, "
+        "b has 0.5 to 1: a factor of 2.00"
     )
 
 

@@ -101,7 +101,7 @@ def read_labels(
     _require_classes(table.name, labels, problems)
     groups, group_from = _groups(index, table, kept, rows, group)
     has_groups, is_own = group_from != _BY_ITSELF, group_from.endswith(_OF_INDEX)
-    column = _own_group_column(index, group) if is_own else group or GROUP_COLUMN
+    column = own_group_column(index, group) if is_own else group or GROUP_COLUMN
     return Labels(
         rows=rows,
         labels=labels,
@@ -126,13 +126,16 @@ def has_own_groups(index: OpenIndex, group: str | None = None) -> bool:
     Raises:
         InputError: it is private, and the index was opened without private columns.
     """
-    column = _own_group_column(index, group)
+    column = own_group_column(index, group)
     _require_shown(index, column)
     return column in index.rows.column_names
 
 
-def _own_group_column(index: OpenIndex, group: str | None) -> str:
-    """Return the column of the index that holds the groups, if it is there."""
+def own_group_column(index: OpenIndex, group: str | None = None) -> str:
+    """Return the column of the index that holds the groups, if it is there.
+
+    It is the one asked for, else `group`; without that the slide, of an index of several slides.
+    """
     names = index.rows.column_names
     has_slides = SLIDE_COLUMN in names and GROUP_COLUMN not in (*names, *index.hidden)
     # Tiles of one slide would all be of one group, and nothing could be compared.
@@ -241,7 +244,7 @@ def _groups(
     if column in table.columns and table.origins:
         values = [table.columns[column][line].strip() for line in kept]
         return each_by_itself(values, ids), f"column {column} of {table.name}"
-    column = _own_group_column(index, group)
+    column = own_group_column(index, group)
     _require_shown(index, column)
     if column in index.rows.column_names:
         values = texts_of(index.rows[column].take(pa.array(rows)))

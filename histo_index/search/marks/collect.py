@@ -1,6 +1,5 @@
 """What the marks of an index amount to: undone ones left out, the last word of each user."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,22 +20,21 @@ class Collected:
     labels: Sequence[TileMark]
     damaged: int
 
-    def disagreements(self) -> list[tuple[PairMark, PairMark]]:
-        """List pairs that two users answered differently."""
-        first: dict[frozenset[str], PairMark] = {}
-        found = []
+    def answers(self) -> dict[frozenset[str], list[PairMark]]:
+        """Return all answers about each pair of contents; skipped pairs have none."""
+        found: dict[frozenset[str], list[PairMark]] = {}
         for mark in self.pairs:
-            if mark.answer == SKIPPED:
-                continue
-            other = first.setdefault(frozenset((mark.a, mark.b)), mark)
-            if other.answer != mark.answer:
-                found.append((other, mark))
+            if mark.answer != SKIPPED:
+                found.setdefault(frozenset((mark.a, mark.b)), []).append(mark)
         return found
+
+    def disagreements(self) -> list[list[PairMark]]:
+        """List the answers about each pair that users answered differently."""
+        return [marks for marks in self.answers().values() if len({m.answer for m in marks}) > 1]
 
     def answered_by_two(self) -> int:
         """Count the pairs that several users answered."""
-        keys = [frozenset((mark.a, mark.b)) for mark in self.pairs if mark.answer != SKIPPED]
-        return sum(count > 1 for count in Counter(keys).values())
+        return sum(len(marks) > 1 for marks in self.answers().values())
 
     def answered_by_others(self, user: str) -> list[PairMark]:
         """List the pairs that others answered and a user did not see, each once."""
@@ -50,13 +48,9 @@ class Collected:
 
     def agreed(self) -> list[PairMark]:
         """List the pairs with an answer on which all agree, each once."""
-        disputed = {frozenset((mark.a, mark.b)) for mark, _ in self.disagreements()}
-        found: dict[frozenset[str], PairMark] = {}
-        for mark in self.pairs:
-            key = frozenset((mark.a, mark.b))
-            if mark.answer != SKIPPED and key not in disputed:
-                found.setdefault(key, mark)
-        return list(found.values())
+        return [
+            marks[0] for marks in self.answers().values() if len({m.answer for m in marks}) == 1
+        ]
 
     def agreed_labels(self) -> dict[str, str]:
         """Return the label of each tile, by SHA-256, on which all users agree."""

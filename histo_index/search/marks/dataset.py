@@ -96,9 +96,9 @@ def _labels_by_row(index: OpenIndex, found: Collected) -> dict[int, str]:
 
 def _problems(found: Collected, *, gone: int) -> list[str]:
     disputed = [
-        f"{_NAME}: users disagree about a pair, {mark.user or 'somebody'} and "
-        f"{other.user or 'somebody'}; it is left out"
-        for mark, other in found.disagreements()
+        f"{_NAME}: users disagree about a pair, "
+        f"{' and '.join(mark.user or 'somebody' for mark in marks)}; it is left out"
+        for marks in found.disagreements()
     ]
     return [*disputed, *[f"{_NAME}: a tile of a pair is no longer in the index"] * gone]
 

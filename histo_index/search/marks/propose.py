@@ -1,4 +1,4 @@
-"""Which pairs people are asked about: one third at random, the others near the threshold.
+"""Which pairs people are asked about: a third at random, the others on both sides of the threshold.
 
 A pair that is marked is not drawn again. Instead, some answers of others are repeated, if asked.
 """
@@ -20,9 +20,9 @@ from histo_index.search.marks.record import NEAR, RANDOM, REPEAT, PairMark
 
 # Random pairs across groups among which those near the threshold are found.
 _DRAWN: Final = 4_000
-# Share of proposals that are random, and of pairs that count as near the threshold.
+# Share of proposals that are random, and of pairs that count as near the threshold on each side.
 _RANDOM_SHARE: Final = 1 / 3
-_BAND: Final = 0.1
+_BAND: Final = 0.05
 # Share of proposals that repeat what another user answered, so that disagreement is measured.
 REPEATED_SHARE: Final = 1 / 5
 
@@ -79,8 +79,10 @@ def propose(
 ) -> list[Proposal]:
     """Draw pairs across groups to be marked, each once.
 
-    A tenth of all pairs counts as near the threshold; without a threshold, near the median. Each
-    proposal is of those with probability 2/3, and any pair otherwise.
+    Near the threshold are, on each side of it, the nearest twentieth of all pairs; without a
+    threshold, near the median. A proposal is any pair with probability 1/3, else one of a side.
+    Both sides are as likely: where few pairs are the same, those near the threshold are mostly
+    different, and a calibration needs both.
 
     Args:
         index: the index.
@@ -131,16 +133,25 @@ def repeat(
 
 
 def _choose(pool: _Pool, limit: float, generator: np.random.Generator) -> tuple[int, Proposal]:
-    gaps = np.abs(pool.distances - limit)
-    is_near = gaps <= np.quantile(gaps, _BAND)
+    sides = _sides(pool.distances, limit)
     is_random = generator.random() < _RANDOM_SHARE
-    chosen = int(generator.choice(len(gaps) if is_random else np.flatnonzero(is_near)))
+    side = sides[int(generator.integers(len(sides)))]
+    chosen = int(generator.choice(len(pool.keys) if is_random else side))
     left, right = pool.pairs[:, chosen].tolist()
-    near = (1 - _RANDOM_SHARE) / float(is_near.mean()) if is_near[chosen] else 0.0
+    near = sum(len(pool.keys) / len(side) for side in sides if chosen in side) / len(sides)
     return chosen, Proposal(
         left=left, right=right, distance=float(pool.distances[chosen]),
-        drawn=RANDOM if is_random else NEAR, selection=_RANDOM_SHARE + near,
+        drawn=RANDOM if is_random else NEAR,
+        selection=_RANDOM_SHARE + (1 - _RANDOM_SHARE) * near,
     )  # fmt: skip
+
+
+def _sides(distances: Float32, limit: float) -> list[Int64]:
+    """Find the pairs near a threshold below and above it; a side without pairs is left out."""
+    gaps = np.abs(distances - limit)
+    most = max(1, round(_BAND * len(gaps)))
+    sides = (np.flatnonzero(distances <= limit), np.flatnonzero(distances > limit))
+    return [side[np.argsort(gaps[side], kind="stable")[:most]] for side in sides if len(side)]
 
 
 def _draw_pool(

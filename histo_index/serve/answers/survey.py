@@ -10,11 +10,11 @@ from typing import Any, Final
 from histo_index.errors import InputError
 from histo_index.indexer.writing.commit import count_reasons, read_rejected
 from histo_index.search.copies.tile_files import TileFiles
+from histo_index.search.inputs.labels import SLIDE_COLUMN, own_group_column
 from histo_index.serve.state.snapshot import Snapshot, plain
 
 # Comparing all tiles with all takes minutes beyond this.
 MOST_TILES: Final = 50_000
-_GROUP: Final = "group"
 _MOST_SHOWN: Final = 100
 _OUTLIERS: Final = 24
 
@@ -61,7 +61,7 @@ class Survey:
         spanning: how many of them are across groups.
         outliers: the most isolated tiles, the furthest first.
         rejected: inputs that could not be used, by kind of reason.
-        has_groups: whether the index has groups.
+        groups: what they are groups of, `groups` or `slides`; None if the index has no groups.
     """
 
     copies: Sequence[Copies]
@@ -69,7 +69,7 @@ class Survey:
     spanning: int
     outliers: Sequence[Found]
     rejected: Mapping[str, int]
-    has_groups: bool
+    groups: str | None
 
 
 class Surveys:
@@ -113,8 +113,10 @@ def make_survey(snapshot: Snapshot, *, most_shown: int = _MOST_SHOWN) -> Survey:
     """Compare each tile with the nearest; see `Contents.duplicates` and `Contents.outliers`."""
     files = TileFiles(root=snapshot.root, read=snapshot.engine.read_greys)
     rows = snapshot.index.duplicates(tiles=files).to_pylist()
+    column = own_group_column(snapshot.opened)
     copies = [
-        _copies(snapshot, list(members)) for _, members in groupby(rows, lambda row: row["group"])
+        _copies(snapshot, list(members), column)
+        for _, members in groupby(rows, lambda row: row["group"])
     ]
     outliers = (
         snapshot.index.outliers(count=_OUTLIERS).to_pylist() if len(snapshot.index) > 1 else []
@@ -127,13 +129,19 @@ def make_survey(snapshot: Snapshot, *, most_shown: int = _MOST_SHOWN) -> Survey:
         spanning=sum(one.spans_groups for one in copies),
         outliers=[_found(snapshot, row, row["nearest"]) for row in outliers],
         rejected={plain(kind): count for kind, count in reasons.items()},
-        has_groups=_GROUP in snapshot.columns,
+        groups=_name_groups(snapshot, column),
     )
 
 
-def _copies(snapshot: Snapshot, rows: list[dict[str, Any]]) -> Copies:
+def _name_groups(snapshot: Snapshot, column: str) -> str | None:
+    if column not in snapshot.opened.rows.column_names:
+        return None
+    return "slides" if column == SLIDE_COLUMN else "groups"
+
+
+def _copies(snapshot: Snapshot, rows: list[dict[str, Any]], column: str) -> Copies:
     first = rows[0]["image_id"]
-    groups = {row.get(f"tile_{_GROUP}") for row in rows}
+    groups = {row.get(f"tile_{column}", row.get(column)) for row in rows}
     return Copies(
         tiles=[_found(snapshot, row, first) for row in rows], spans_groups=len(groups) > 1
     )

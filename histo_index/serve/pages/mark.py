@@ -5,6 +5,7 @@ import math
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from histo_index.serve.answers.disputes import find_disputes
 from histo_index.serve.answers.marking import Marking
 from histo_index.serve.pages.write import write_page
 from histo_index.serve.state.snapshot import Snapshot
@@ -23,7 +24,7 @@ def mark_pages(state: State, marking: Marking) -> APIRouter:
             return write_page(
                 "mark.html", request, state, snapshot, standing=marking.standing(snapshot),
                 width=min(max(width, 0.01), 4.0) if math.isfinite(width) else 0.2,
-                user=state.config.user,
+                user=state.config.user, disputes=find_disputes(snapshot),
             )  # fmt: skip
 
         return await state.ask(ask)

@@ -28,8 +28,8 @@ _SAFE: Final = ("GET", "HEAD")
 # about images and change nothing.
 _FORMS: Final = ("/search", "/pair", "/slide")
 _UNKNOWN: Final = (
-    "no access: open the address that `histo-index serve` printed, or send the token as "
-    "`Authorization: Bearer TOKEN`"
+    "no session here, or it has ended: open the address that `histo-index serve` printed; "
+    "programs send `Authorization: Bearer TOKEN`"
 )
 
 

@@ -31,6 +31,18 @@ _STATUS: Final[dict[type[HistoIndexError], int]] = {
     PartialAnswerError: 503,
     LockedError: 409,
 }
+# What pages are headed by instead of the phrases of HTTP.
+_HEADINGS: Final = {
+    400: "This cannot be answered",
+    401: "No access",
+    403: "Not allowed",
+    409: "In use",
+    410: "No longer here",
+    413: "Too much data",
+    421: "Another address",
+    422: "This cannot be answered",
+    503: "Not now",
+}
 # Folders of an absolute path, POSIX or Windows; what follows them stays.
 _FOLDERS: Final = re.compile(r"(?<![\w.…])(?:/(?:[^\s/:;,'\"]+/)+|[A-Za-z]:\\(?:[^\s\\:;,]+\\)*)")
 
@@ -107,7 +119,8 @@ def respond(scope: Scope, refusal: HTTPException) -> Response:
     accepted = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
     is_api = scope["path"].removeprefix(scope.get("root_path", "")).startswith("/v1/")
     if "text/html" in accepted and not is_api:
-        return HTMLResponse(_page(title, refusal.detail, scope), status, headers)
+        heading = _HEADINGS.get(status, title)
+        return HTMLResponse(_page(heading, refusal.detail, scope), status, headers)
     problem = {
         "type": "about:blank", "title": title, "status": status, "detail": refusal.detail,
     }  # fmt: skip

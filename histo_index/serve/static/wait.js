@@ -4,10 +4,12 @@ const isWaiting = (page) => page.querySelector("[data-waiting]") !== null;
 
 async function look() {
   const answer = await fetch(location.href).catch(() => null);
-  const text = answer?.ok ? await answer.text() : "";
+  const isBusy = !answer || answer.status === 503;
+  const text = isBusy ? "" : await answer.text();
   const fresh = new DOMParser().parseFromString(text, "text/html");
-  if (answer?.ok && !isWaiting(fresh)) location.reload();
-  else setTimeout(look, 2000);
+  // A refusal is shown too, such as that of a session that has ended.
+  if (isBusy || isWaiting(fresh)) setTimeout(look, 2000);
+  else location.reload();
 }
 
 if (isWaiting(document)) setTimeout(look, 1000);

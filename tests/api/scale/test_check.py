@@ -59,13 +59,13 @@ def test_a_query_of_another_scale_is_mentioned_or_refused(
         comparing.log()
     assert [isinstance(why, ImageError) for why in found] == [False] * 3 + [True] * 2
     assert str(found[3]) == (
-        "s.svs#x=3,y=5,mpp=0.8,size=256: another scale: the image has 1.6 µm per network pixel, "
-        "the index has 1: a factor of 1.60; pass tiles of one scale, or --any-mpp to compare them "
-        "nevertheless"
+        "s.svs#x=3,y=5,mpp=0.8,size=256: another scale: the image has 1.6 µm per pixel as "
+        "the encoder sees it, the index has 1: a factor of 1.60; pass tiles of one scale, or "
+        "--any-mpp to compare them nevertheless"
     )
     assert [record.getMessage() for record in caplog.records] == [
-        "1 image: another scale: the image has 1.2 µm per network pixel, the index has 1: a factor "
-        "of 1.20",
+        "1 image: another scale: the image has 1.2 µm per pixel as the encoder sees it, "
+        "the index has 1: a factor of 1.20",
     ]
     lenient = judge(index, any_mpp=True)
     assert [lenient.check_image("a", path, 256, 256) for path in asked] == [None] * 5
@@ -128,7 +128,7 @@ def test_a_cut_is_compared_with_the_encoder_and_with_the_index_it_is_added_to(
     check(None, 1.02, 0.5)
     assert caplog.records == []
     check(None, 1.3, 0.5)
-    assert "the cut has 1 µm per network pixel, the encoder has 1.3" in caplog.text
+    assert "the cut has 1 µm per pixel as the encoder sees it, the encoder has 1.3" in caplog.text
     with pytest.raises(InputError, match=r"--mpp 0.5: the cut has 1 µm .* the encoder has 2"):
         check(None, 2.0, 0.5)
     with pytest.raises(InputError, match=r"--mpp 1: the cut has 2 µm .* the index has 1"):
@@ -148,6 +148,6 @@ def test_info_says_whether_the_scale_is_checked(index: OpenIndex) -> None:
     assert calibrated == {
         **alone,
         "calibration_um_per_network_px": [0.5, 0.6],
-        "calibration_check": "the index has 1 µm per network pixel, the calibration has 0.5 to "
-        "0.6: a factor of 1.67",
+        "calibration_check": "the index has 1 µm per pixel as the encoder sees it, "
+        "the calibration has 0.5 to 0.6: a factor of 1.67",
     }

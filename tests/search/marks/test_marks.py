@@ -112,6 +112,19 @@ def test_users_who_disagree_are_named_and_their_pair_left_out(classes: Classes) 
     (folder / MARKS_NAME).unlink()
 
 
+def test_a_pair_on_which_three_users_differ_is_one_disagreement() -> None:
+    found = collect([
+        pair("a", "b", "same", "Ann"), pair("b", "a", "different", "Bo"),
+        pair("a", "b", "different", "Cy"), pair("a", "c", "same", "Ann"),
+        pair("a", "c", "skipped", "Bo"),
+    ])  # fmt: skip
+    assert [[mark.user for mark in marks] for marks in found.disagreements()] == [
+        ["Ann", "Bo", "Cy"]
+    ]
+    assert [(mark.a, mark.b) for mark in found.agreed()] == [("a", "c")]
+    assert found.answered_by_two() == 1
+
+
 def test_tables_name_tiles_by_id_or_by_content_if_they_are_gone(classes: Classes) -> None:
     folder, digests = classes.index.folder, classes.index.rows["sha256"].to_pylist()
     assert (len(pair_table(classes.index)), len(label_table(classes.index))) == (0, 0)
@@ -148,6 +161,28 @@ def test_one_third_is_random_and_the_others_are_near(classes: Classes) -> None:
         for kind in ("random", "near")
     }
     assert gaps["near"] < gaps["random"] / 3
+
+
+def test_pairs_near_the_threshold_are_of_both_sides_where_few_are_below(classes: Classes) -> None:
+    groups = np.array(classes.groups)
+    left, right = np.triu_indices(len(groups), 1)
+    across = groups[left] != groups[right]
+    vectors = classes.vectors
+    distances = ((vectors[left] - vectors[right]) ** 2).sum(axis=1)[across]
+    limit = float(np.quantile(distances, 0.02))
+    generator = np.random.default_rng(4)
+    found = [
+        one
+        for _ in range(20)
+        for one in propose(
+            classes.index, Threshold(value=limit, origin=""), generator, 10, group="patient"
+        )
+    ]
+    is_below = [one.distance <= limit for one in found]
+    near = [one for one, proposal in zip(is_below, found, strict=True) if proposal.drawn == "near"]
+    assert np.mean(near) == pytest.approx(0.5, abs=0.15)
+    weights = [1 / one.selection for one in found]
+    assert np.average(is_below, weights=weights) == pytest.approx(0.02, abs=0.015)
 
 
 def test_weights_undo_that_pairs_near_the_threshold_are_proposed_more_often(

@@ -187,5 +187,7 @@ def test_no_class_is_drawn_by_a_calibration_of_another_scale(
     detail = problem(found)["detail"]
     assert found.status_code == 422
     # Tiles of 128 px of 0.5 µm, resized to 224.
-    assert detail.startswith("another scale: the image has 0.286 µm per network pixel, the calibra")
+    assert detail.startswith(
+        "another scale: the image has 0.286 µm per pixel as the encoder sees it, the calibra"
+    )
     assert PATIENT not in detail
