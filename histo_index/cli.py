@@ -6,12 +6,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_group
+from typer.main import get_command_name, get_group
+from typer.models import CommandInfo
 
 from histo_index.commands.options import JsonOption
 from histo_index.commands.output import exit_if, facts_text, fail, print_result
@@ -46,14 +48,14 @@ class CommandGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or None if there is none of this name."""
         if cmd_name in MODULES and cmd_name not in self.commands:
-            self._load(MODULES[cmd_name])
+            self.commands[cmd_name] = _make_command(cmd_name)
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command of these arguments; a misspelt one needs the names of all."""
         if self.get_command(ctx, args[0]) is None:
-            for module in dict.fromkeys(MODULES.values()):
-                self._load(module)
+            for name in MODULES:
+                self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -61,36 +63,41 @@ class CommandGroup(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, self._describe(name)) for name in self.list_commands(ctx)])
 
-    def _load(self, module: str) -> None:
-        # Help is plain text in every part.
-        loaded = typer.Typer(rich_markup_mode=None)
-        loaded.add_typer(_import_app(module))
-        self.commands.update(get_group(loaded).commands)
-
     def _describe(self, name: str) -> str:
         """Return the first paragraph of the help of a command."""
         if name in self.commands:
             described = self.commands[name].help
         else:
-            described = _descriptions(_import_app(MODULES[name]))[name]
+            described = _descriptions(_import_app(name))[name]
         return " ".join((described or "").split("\n\n")[0].split())
 
 
-def _import_app(module: str) -> typer.Typer:
-    app: typer.Typer = import_module(f"histo_index.commands.{module}").app
+def _import_app(name: str) -> typer.Typer:
+    app: typer.Typer = import_module(f"histo_index.commands.{MODULES[name]}").app
     return app
 
 
-def _descriptions(app: typer.Typer) -> dict[str, str | None]:
-    found = {}
-    for info in app.registered_commands:
-        assert info.callback is not None
-        name = info.name or info.callback.__name__.replace("_", "-")
-        found[name] = info.help or info.callback.__doc__
-    for group in app.registered_groups:
-        assert group.typer_instance is not None
-        found[str(group.name)] = group.typer_instance.info.help
-    return found
+def _make_command(name: str) -> Any:
+    """Work out the options of one command, not of the others in its module."""
+    module = _import_app(name)
+    # Help is plain text in every part.
+    alone = typer.Typer(rich_markup_mode=None)
+    alone.registered_commands = [c for c in module.registered_commands if _name(c) == name]
+    alone.registered_groups = [group for group in module.registered_groups if group.name == name]
+    return get_group(alone).commands[name]
+
+
+def _descriptions(app: typer.Typer) -> dict[str | None, str | None]:
+    found = {_name(c): c.help or getdoc(c.callback) for c in app.registered_commands}
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    return found | {name: inner.info.help for name, inner in groups.items() if inner}
+
+
+def _name(command: CommandInfo) -> str | None:
+    """Name a command as Typer does."""
+    if command.name or command.callback is None:
+        return command.name
+    return get_command_name(command.callback.__name__)
 
 
 app = typer.Typer(
