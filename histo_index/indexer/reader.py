@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from histo_index.arrays import Bools, Float16, Int64
 from histo_index.errors import IndexFormatError
@@ -114,10 +113,13 @@ class OpenIndex:
         for look in (self._find_paths, self._find_stems):
             if (found < 0).any():
                 found = np.where(found < 0, look(names), found)
-        if (found < 0).any() and pc.any(pc.match_substring(names, "\\")).as_py():
-            # As Windows writes paths.
-            slashed = pc.replace_substring(names, "\\", "/")
-            found = np.where(found < 0, self._find_paths(slashed), found)
+        if (found < 0).any():
+            import pyarrow.compute as pc  # here, because a look-up starts fast
+
+            if pc.any(pc.match_substring(names, "\\")).as_py():
+                # As Windows writes paths.
+                slashed = pc.replace_substring(names, "\\", "/")
+                found = np.where(found < 0, self._find_paths(slashed), found)
         return self._without_removed(found)
 
     def find_contents(self, digests: pa.Array) -> Int64:
@@ -143,7 +145,9 @@ class OpenIndex:
     def _read_live(self) -> Bools | None:
         if REMOVED not in self._files:
             return None
-        import pyarrow.parquet as pq  # which only an index with removed tiles needs
+        # Imported here: only an index with removed tiles needs them.
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
 
         file = self._files[REMOVED]
         require_record(file, self.manifest.files[REMOVED])

@@ -85,7 +85,8 @@ def test_look_up_of_indexed_tiles_loads_no_encoder(workshop: Workshop) -> None:
         f"sys.argv = ['histo-index', 'pair', {A!r}, 'tiles/{B}']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'faiss', 'openvino', 'PIL', 'pydantic', 'pyarrow.parquet', 'pandas'}\n"
+        "heavy = {'torch', 'faiss', 'openvino', 'PIL', 'pydantic', 'pandas'}\n"
+        "heavy |= {'pyarrow.compute', 'pyarrow.parquet', 'histo_index.search.classification'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

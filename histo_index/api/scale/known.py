@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from histo_index.arrays import Float64, Int64
 from histo_index.indexer.reader import OpenIndex
@@ -37,6 +36,8 @@ def row_scales(index: OpenIndex, rows: Int64) -> Float64:
     table = index.rows
     if COLUMN not in table.column_names or not _is_number(table[COLUMN].type):
         return np.full(len(rows), np.nan)
+    import pyarrow.compute as pc  # here, because a look-up starts fast
+
     known = table.select([COLUMN, "width", "height"]).take(_make_indices(rows))
     mpp = _floats(known[COLUMN])
     side = _floats(pc.min_element_wise(known["width"], known["height"], skip_nulls=False))

@@ -5,7 +5,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
 from histo_index.arrays import Float16
@@ -56,6 +55,8 @@ class BlockHasher:
 
 def file_names(paths: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the last part of each path."""
+    import pyarrow.compute as pc  # here, because a look-up by id needs none of it
+
     return pc.replace_substring_regex(paths, r"(?s)^.*/", "")
 
 

@@ -3,12 +3,17 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from histo_index.errors import InputError
+from histo_index.indexer.format.lookup import FEW, rows_of
 from histo_index.indexer.reader import OpenIndex
+
+# Of an array of texts, as Arrow counts them.
+_MOST_BYTES: Final = 2**31 - 1
 
 
 def rows_by_content(index: OpenIndex, digests: Sequence[str]) -> dict[str, list[int]]:
@@ -16,6 +21,13 @@ def rows_by_content(index: OpenIndex, digests: Sequence[str]) -> dict[str, list[
     if not digests:
         return {}
     column = index.rows["sha256"]
+    if len(digests) <= FEW:
+        is_live = index.is_live
+        every = {digest: rows_of(digest, column) for digest in digests}
+        alive = {d: rows if is_live is None else rows[is_live[rows]] for d, rows in every.items()}
+        return {digest: rows.tolist() for digest, rows in alive.items() if len(rows)}
+    import pyarrow.compute as pc  # here, because a look-up starts fast
+
     rows = pc.indices_nonzero(pc.is_in(column, value_set=make_strings(digests)))
     if (is_live := index.is_live) is not None:
         rows = rows.filter(is_live[rows.to_numpy()])
@@ -43,5 +55,7 @@ def make_strings(texts: Sequence[str]) -> pa.Array:
     """Make an array as `pa.array` does, without the pandas that it imports where installed."""
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.large_string(), len(encoded), buffers).cast(pa.string())
+    if ends[-1] > _MOST_BYTES:
+        raise InputError(f"{len(texts):,} names have {ends[-1]:,} bytes; pass fewer at a time")
+    buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
