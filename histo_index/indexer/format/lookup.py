@@ -16,8 +16,8 @@ FEW: Final = 8
 def look_up(values: pa.Array, column: pa.ChunkedArray) -> Int64:
     """Find each value's first row in a column: int64 [n], MISSING where there is none."""
     if len(values) <= FEW:
-        rows = [rows_of(value.as_py() or "", column) for value in values]
-        return np.array([found[0] if len(found) else MISSING for found in rows], np.int64)
+        each = [rows_of(value.as_py() or "", column) for value in values]
+        return np.array([own[0] if len(own) else MISSING for own in each], np.int64)
     import pyarrow.compute as pc  # here, because a look-up starts fast
 
     found = pc.index_in(values, value_set=column)
