@@ -50,6 +50,7 @@ from histo_index.commands.output import (
     fail,
     print_result,
 )  # fmt: skip
+from histo_index.commands.slides.by_slide import SlideSearch, answer_by_slide
 
 if TYPE_CHECKING:
     from histo_index.api.images import ImageLike
@@ -196,15 +197,14 @@ def search(
     """Find the nearest tiles of each image."""
     from histo_index.api.cluster.search import opened_for_search
     from histo_index.commands import result_files
-    from histo_index.commands.slides import heatmap
     from histo_index.search.answers import neighbour_table, searching
     from histo_index.search.inputs.name_list import gather_names
 
     names = gather_names(images or [], batch)
     result_files.check_answer_files(output, montage, report, overwrite=overwrite)
-    heatmap.answer_by_slide(
+    answer_by_slide(
         by, names,
-        heatmap.SlideSearch(
+        SlideSearch(
             index=index, k=k, exclude_same=exclude_same or [], private=private, as_json=as_json
         ),
         others={
