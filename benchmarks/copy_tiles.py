@@ -41,7 +41,7 @@ COPIES: Final[dict[str, tuple[Change, str]]] = {
 
 
 def evaluation_tiles() -> dict[str, list[Path]]:
-    """List the tiles of each evaluation set; some of them are planted."""
+    """List the tiles of each evaluation set that are planted."""
     sets = {name: sorted((DATA / "eval" / name / "images").iterdir()) for name in SETS}
     return {name: spread(files, _MOST_REPORTED) for name, files in sets.items()}
 
