@@ -96,10 +96,15 @@ def run_example(example: Example, folder: Path, warm: Warm) -> list[str]:
     return [line.rstrip() for line in done.stdout.rstrip().splitlines()]
 
 
+def mask_times(text: str) -> str:
+    """Replace times and rates, which differ from run to run."""
+    return re.sub(r"[\d.,]+ (images/s|s)\b", r"# \1", text)
+
+
 def mask(text: str) -> str:
     """Replace what differs between machines: times, sizes, hashes and figures of the encoder."""
-    text = re.sub(r"\b[0-9a-f]{32}\b", "#", text)
-    text = re.sub(r"[\d.,]+ (images/s|s|MB|KB)\b", r"# \1", text)
+    text = re.sub(r"\b[0-9a-f]{32}\b", "#", mask_times(text))
+    text = re.sub(r"[\d.,]+ (MB|KB)\b", r"# \1", text)
     # CPUs without bfloat16 compute distances that differ in the third digit.
     text = re.sub(r"[\d,]+ same|\([\d,]+ of", "#", text)
     text = re.sub(r"-?\b\d\.\d+", "#", text)

@@ -1,7 +1,8 @@
 """Write what the commands of README and docs print now; `make refresh-docs` runs this.
 
-An output is replaced only where the page shows one and where more than figures of this machine
-differ. The option tables of docs/cli.md and the outputs of docs/tour.ipynb are written again too.
+An output is replaced where the page shows one and more than the times of this machine differ, so
+that all figures of a page are of one run. The option tables of docs/cli.md and the outputs of
+docs/tour.ipynb are written again too.
 """
 
 import sys
@@ -11,7 +12,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests import cli_page, tour
-from tests.doc_pages import PAGES, ROOT, copy_demo, make_demo, mask, read_examples, run_example
+from tests.doc_pages import (
+    PAGES,
+    ROOT,
+    copy_demo,
+    make_demo,
+    mask_times,
+    read_examples,
+    run_example,
+)
 from tests.warm import Warm
 
 
@@ -22,12 +31,16 @@ def refresh_page(page: str, folder: Path, warm: Warm) -> None:
     shift = 0
     for example in read_examples(page):
         printed = [] if example.is_demo else run_example(example, folder, warm)
-        if example.shown and mask("\n".join(printed)) != mask("\n".join(example.shown)):
+        if example.shown and _differ(printed, example.shown):
             start = example.line + shift
             lines[start : start + len(example.shown)] = printed
             shift += len(printed) - len(example.shown)
             print(f"{page}:{example.line}: output written again")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _differ(printed: list[str], shown: list[str]) -> bool:
+    return mask_times("\n".join(printed)) != mask_times("\n".join(shown))
 
 
 def main() -> None:
