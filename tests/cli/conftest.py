@@ -1,6 +1,7 @@
 """A small real index, and a way to run the command line in this process."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def workshop(
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    logger = logging.getLogger("histo_index")
+    before = logger.level
+
     def run_command(*arguments: object) -> Ran:
         monkeypatch.setattr("sys.argv", ["histo-index", *map(str, arguments)])
         capfd.readouterr()
@@ -77,4 +81,5 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> R
         captured = capfd.readouterr()
         return Ran(code=code, out=captured.out, err=captured.err)
 
-    return run_command
+    yield run_command
+    logger.setLevel(before)
