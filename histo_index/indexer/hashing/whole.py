@@ -71,7 +71,7 @@ class _Reading(threading.Thread):
         self._path, self._read = path, read
         self.digest = hashlib.sha256()
         self.blocks = 0
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self.is_done = threading.Event()
 
     def run(self) -> None:
@@ -79,7 +79,7 @@ class _Reading(threading.Thread):
             for block in self._read(self._path):
                 self.digest.update(block)
                 self.blocks += 1
-        except OSError as error:
+        except Exception as error:
             self.error = error
         finally:
             self.is_done.set()

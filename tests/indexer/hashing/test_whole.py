@@ -34,3 +34,12 @@ def test_what_cannot_be_read_is_an_error_at_once(tmp_path: Path) -> None:
         hash_whole(tmp_path / "missing.svs")
     with pytest.raises(IsADirectoryError):
         hash_whole(tmp_path)
+
+
+def test_no_error_leaves_the_hash_of_what_was_read_before_it() -> None:
+    def fail(path: Path) -> Iterator[bytes]:
+        yield b"the first block"
+        raise MemoryError(path.name)
+
+    with pytest.raises(MemoryError, match=r"a\.svs"):
+        hash_whole(Path("a.svs"), read=fail)
